@@ -1,0 +1,64 @@
+/* lib/rpc/rpc.h: JSON-RPC 2.0: envelopes, the method table, checks against the schema. Knows no transport.
+ *
+ * Source:  jsonrpc.org/specification; schemas/rpc/<method>.json -> tools/gen_rpc -> build/gen/rpc_methods.c
+ * Threads: the table is read-only after cds_rpc_table_init; a call belongs to one thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/json/json.h"
+#include "lib/json/schema.h"
+
+/** Roles in rising order of rights; a method names the least role that may call it. */
+enum cds_role { CDS_ROLE_NONE, CDS_ROLE_VIEWER, CDS_ROLE_DEVELOPER, CDS_ROLE_ADMIN };
+const char *cds_role_name(enum cds_role role);                 /**< "none", "viewer", "developer", "admin" */
+enum cds_role cds_role_parse(const char *text);                /**< CDS_ROLE_NONE if unknown; "user" of older texts is developer */
+
+/** One row of the generated table (static data). */
+struct cds_rpc_method {
+    const char *name;          /**< "fs.write" */
+    const char *leaf;          /**< process that serves it: "api", "sandboxd", "llmserver" */
+    enum cds_role least_role;  /**< NONE: no credential needed */
+    uint32_t deadline_ms;      /**< time until the gateway answers TIMED_OUT */
+    bool streams;              /**< sends notifications before its answer */
+    bool billable;             /**< refused as a JSON-RPC notification (without id) */
+    const char *schema_json;   /**< the whole schema file, text */
+};
+extern const struct cds_rpc_method cds_rpc_methods[];
+extern const size_t cds_rpc_method_count;
+
+/** Compiles all parameter and result schemas; call once at start. */
+CDS_MUST_USE cds_rc cds_rpc_table_init(struct cds_err *reterr);
+/** NULL if there is no such method. */
+const struct cds_rpc_method *cds_rpc_find(const char *name);
+/** @return CDS_OK; CDS_BAD_PARAM with the JSON Pointer below /params */
+CDS_MUST_USE cds_rc cds_rpc_check_params(const struct cds_rpc_method *method, const cds_json *params, struct cds_err *reterr);
+/** Same for a result; used by tests and by `contract` checks. */
+CDS_MUST_USE cds_rc cds_rpc_check_result(const struct cds_rpc_method *method, const cds_json *result, struct cds_err *reterr);
+/** OpenRPC document of all methods, owned by the caller. */
+cds_json *cds_rpc_discover(void);
+
+/** One parsed request object of a message. */
+struct cds_rpc_request {
+    cds_json *id;       /**< borrowed; NULL for a notification */
+    const char *method; /**< borrowed */
+    cds_json *params;   /**< borrowed; NULL when absent */
+};
+/** Checks the envelope of one element. @return CDS_OK, CDS_BAD_REQUEST */
+CDS_MUST_USE cds_rc cds_rpc_parse_request(const cds_json *element, struct cds_rpc_request *ret, struct cds_err *reterr);
+enum { CDS_RPC_BATCH_MAX = 100 };
+
+/** {"jsonrpc":"2.0","id":..,"result":..}; steals result, refs id (NULL: null). */
+cds_json *cds_rpc_result(cds_json *id, cds_json *result);
+/** Error object with the RFC 9457 problem in data (type, title, status, detail, request_id, rule, hint, errors[{pointer}], retry_after_ms). */
+cds_json *cds_rpc_error(cds_json *id, const struct cds_err *err, const char *request_id);
+/** {"jsonrpc":"2.0","method":..,"params":..}; steals params. */
+cds_json *cds_rpc_notification(const char *method, cds_json *params);
+/** {"jsonrpc":"2.0","id":..,"method":..,"params":..}; steals params. */
+cds_json *cds_rpc_call(int64_t id, const char *method, cds_json *params);
+/** The problem document alone, for REST answers. */
+cds_json *cds_problem(const struct cds_err *err, const char *request_id);
+/** Rebuilds the error value from an error object received from another process. */
+void cds_rpc_error_parse(const cds_json *error, struct cds_err *ret);
