@@ -1,0 +1,63 @@
+/* lib/credential/credential.h: who is calling? Checks access tokens against auth's key set, which it fetches and keeps fresh.
+ *
+ * Source:  lib/jwt/jwt.h; RFC 6750 (Bearer), RFC 7517 (JWKS); ARCHITECTURE.md section 2.
+ * Threads: loop thread only.
+ * Limits:  the key set is fetched every 60 s, and at once when a token names an unknown key, but at most once a second; a check waits at
+ *          most CDS_CREDENTIAL_WAIT_MS for that, and at most CDS_CREDENTIAL_WAITERS checks wait. While auth is away the last good set
+ *          stays in use.
+ */
+#pragma once
+
+#include "lib/base/loop.h"
+#include "lib/http/client.h"
+#include "lib/jwt/jwt.h"
+#include "lib/rpc/rpc.h"
+
+enum { CDS_CREDENTIAL_WAIT_MS = 2000, CDS_CREDENTIAL_WAITERS = 256 };
+
+/** A checked caller. A plain value: copy it to keep it. */
+struct cds_credential {
+    struct cds_claims claims;
+    enum cds_role role; /**< never CDS_ROLE_NONE */
+};
+
+struct cds_credentials;
+struct cds_credential_wait; /**< one check that waits for the key set */
+
+/**
+ * Starts fetching the key set at once.
+ * @param client    borrowed, must outlive the result
+ * @param auth_url  "http://127.0.0.1:6971", without a path; copied
+ */
+CDS_MUST_USE cds_rc cds_credentials_new(struct cds_loop *loop, struct cds_http_client *client, const char *auth_url, struct cds_credentials **ret,
+                                        struct cds_err *reterr);
+/** Waiting checks are answered with CDS_CANCELLED. */
+void cds_credentials_free(struct cds_credentials **creds);
+/** For /readyz. @return CDS_OK when a key set is there; CDS_UNAVAILABLE with the reason */
+CDS_MUST_USE cds_rc cds_credentials_ready(const struct cds_credentials *creds, struct cds_err *reterr);
+
+/** Outcome of one check: credential (borrowed for the call) or err. */
+typedef void cds_credential_done_fn(void *user, const struct cds_credential *credential, const struct cds_err *err);
+
+/**
+ * Checks one credential. done is called exactly once: before this returns when the answer is known (the usual case; *ret_wait is NULL then),
+ * or later on the loop when the key set has to be fetched first.
+ *
+ * @param text      value of an Authorization header ("Bearer <token>", scheme in any case), or the bare token (WebSocket subprotocol,
+ *                  without its "cds.bearer." prefix); NULL or "" is an absent credential; borrowed
+ * @param ret_wait  may be NULL if the caller's state outlives the check; else a handle for cds_credential_forget, NULLed by nobody but
+ *                  the caller: it is dead once done was called
+ *
+ * err is CDS_UNAUTHENTICATED with a sentence (absent, malformed, expired, signed by another key); CDS_UNAVAILABLE when no key set could be
+ * had from auth in time (rule "auth.unreachable"); CDS_BUSY when too many checks wait.
+ */
+void cds_credential_check(struct cds_credentials *creds, const char *text, cds_credential_done_fn *done, void *user,
+                          struct cds_credential_wait **ret_wait);
+/** The synchronous fast path: answers from the key set at hand.
+ *  @return CDS_OK; CDS_UNAUTHENTICATED as above; CDS_UNAVAILABLE with rule "auth.fetch_needed": only cds_credential_check can tell */
+CDS_MUST_USE cds_rc cds_credential_check_now(struct cds_credentials *creds, const char *text, struct cds_credential *ret, struct cds_err *reterr);
+/** The caller is gone: done will not be called. Sets *wait to NULL; accepts NULL inside. */
+void cds_credential_forget(struct cds_credential_wait **wait);
+
+/** CDS_OK when the role is at least `least`; else CDS_DENIED, rule "role", with a sentence that names both. what: "fs.write". */
+CDS_MUST_USE cds_rc cds_credential_need(const struct cds_credential *credential, enum cds_role least, const char *what, struct cds_err *reterr);
