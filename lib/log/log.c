@@ -168,6 +168,6 @@ void cds_log_write(enum cds_log_level level, const char *msg, const struct cds_l
 void cds_log_err(enum cds_log_level level, const char *msg, const char *request_id, const struct cds_err *err)
 {
     cds_log(level, msg, CDS_LS("request_id", request_id), CDS_LS("code", cds_rc_name(err->code)), CDS_LS("where", err->where),
-            CDS_LS("error", err->message), CDS_LS("detail", err->detail[0] ? err->detail : NULL),
-            CDS_LS("rule", err->rule[0] ? err->rule : NULL), CDS_LI("errno", err->sys_errno));
+            CDS_LS("error", err->message), CDS_LS("detail", err->detail[0] ? err->detail : NULL), CDS_LS("rule", err->rule[0] ? err->rule : NULL),
+            CDS_LI("errno", err->sys_errno));
 }
