@@ -1,0 +1,583 @@
+// Made by tools/gen_rpc from schemas/rpc; edit those files instead.
+/* eslint-disable */
+
+/** Parameters of budget.set: Sets the monthly token limit of a user. */
+export type BudgetSetParams = {
+  /** Email address */
+  email: string;
+  /** Tokens per calendar month, UTC; 0 lets nothing through */
+  month_tokens: number;
+};
+/** Result of budget.set. */
+export type BudgetSetResult = {
+  /** User id */
+  user_id: string;
+  /** Email address */
+  email: string;
+  /** The limit that holds now */
+  month_tokens: number;
+};
+
+/** Parameters of fs.create: Makes an empty file or a folder that does not exist yet. */
+export type FsCreateParams = {
+  /** Project id */
+  project: string;
+  /** Path relative to the project, '/' between parts */
+  path: string;
+  /** What to make */
+  type: "file" | "dir";
+};
+/** Result of fs.create. */
+export type FsCreateResult = {
+  /** Path relative to the project, '/' between parts */
+  path: string;
+  /** What was made */
+  type: "file" | "dir";
+  /** Version of the content; changes with every write */
+  version: string;
+};
+
+/** Parameters of fs.delete: Deletes a file or a folder. */
+export type FsDeleteParams = {
+  /** Project id */
+  project: string;
+  /** Path relative to the project, '/' between parts */
+  path: string;
+  /** Needed for a folder that is not empty */
+  recursive?: boolean;
+};
+/** Result of fs.delete. */
+export type FsDeleteResult = {
+  /** Path relative to the project, '/' between parts */
+  path: string;
+};
+
+/** Parameters of fs.list: Lists one folder of a project. */
+export type FsListParams = {
+  /** Project id */
+  project: string;
+  /** Folder relative to the project; empty: the project itself */
+  path: string;
+};
+/** Result of fs.list. */
+export type FsListResult = {
+  /** The folder */
+  path: string;
+  /** Sorted by name; a folder with more is TOO_LARGE */
+  entries: {
+    /** Name without folder */
+    name: string;
+    /** Kind of entry; links, sockets and devices are 'other' */
+    type: "file" | "dir" | "other";
+    /** Length in bytes */
+    size_bytes: number;
+    /** Last change, milliseconds since 1970 UTC */
+    modified_ms: number;
+  }[];
+};
+
+/** Parameters of fs.read: Reads a file. */
+export type FsReadParams = {
+  /** Project id */
+  project: string;
+  /** Path relative to the project, '/' between parts */
+  path: string;
+};
+/** Result of fs.read. */
+export type FsReadResult = {
+  /** Path relative to the project, '/' between parts */
+  path: string;
+  /** Text, or base64 when the bytes are not UTF-8 */
+  content: string;
+  /** How content is written */
+  encoding: "utf-8" | "base64";
+  /** Length in bytes */
+  size_bytes: number;
+  /** Version of the content; changes with every write */
+  version: string;
+};
+
+/** Parameters of fs.rename: Renames or moves a file or folder inside the project; never replaces another one. */
+export type FsRenameParams = {
+  /** Project id */
+  project: string;
+  /** Present path */
+  from: string;
+  /** New path */
+  to: string;
+};
+/** Result of fs.rename. */
+export type FsRenameResult = {
+  /** Former path */
+  from: string;
+  /** Present path */
+  to: string;
+};
+
+/** Parameters of fs.stat: Facts about one file or folder. */
+export type FsStatParams = {
+  /** Project id */
+  project: string;
+  /** Path relative to the project; empty: the project itself */
+  path: string;
+};
+/** Result of fs.stat. */
+export type FsStatResult = {
+  /** The path */
+  path: string;
+  /** Kind of entry; links, sockets and devices are 'other' */
+  type: "file" | "dir" | "other";
+  /** Length in bytes */
+  size_bytes: number;
+  /** Last change, milliseconds since 1970 UTC */
+  modified_ms: number;
+  /** Version of the content; changes with every write */
+  version: string;
+};
+
+/** Parameters of fs.write: Writes a whole file, at most 524288 bytes. With if_version, only when the file still has that version. */
+export type FsWriteParams = {
+  /** Project id */
+  project: string;
+  /** Path relative to the project, '/' between parts */
+  path: string;
+  /** The new content */
+  content: string;
+  /** How content is written; utf-8 when absent */
+  encoding?: "utf-8" | "base64";
+  /** Version the caller has seen; empty: the file must not exist */
+  if_version?: string;
+};
+/** Result of fs.write. */
+export type FsWriteResult = {
+  /** Path relative to the project, '/' between parts */
+  path: string;
+  /** Length in bytes */
+  size_bytes: number;
+  /** Version of the content; changes with every write */
+  version: string;
+};
+
+/** Parameters of llm.chat: Asks a model. Over WebSocket the answer streams as llm.delta before the result. */
+export type LlmChatParams = {
+  /** Model id; absent: the loaded one */
+  model?: string;
+  /** The conversation, oldest first */
+  messages: {
+    role: "system" | "user" | "assistant";
+    /** Text of the message */
+    content: string;
+  }[];
+  /** Longest answer, tokens */
+  max_tokens?: number;
+  /** 0 always takes the likeliest token */
+  temperature?: number;
+  /** Share of the likeliest tokens to choose from */
+  top_p?: number;
+  /** Same seed and input give the same answer */
+  seed?: number;
+  /** Texts that end the answer */
+  stop?: string[];
+};
+/** Result of llm.chat. */
+export type LlmChatResult = {
+  /** Request id (UUIDv7), the same in log, ledger and error text */
+  request_id: string;
+  /** Model id */
+  model: string;
+  /** The whole answer */
+  content: string;
+  /** length: max_tokens, the context or the budget ended it */
+  finish_reason: "stop" | "length";
+  usage: {
+    /** Tokens read */
+    prompt_tokens: number;
+    /** Tokens written */
+    completion_tokens: number;
+    /** Both */
+    total_tokens: number;
+  };
+  /** Cost, micro-credits */
+  cost_micro: number;
+};
+
+/** Parameters of llm.list_models: The models on disk and whether they can answer now. */
+export type LlmListModelsParams = Record<string, never>;
+/** Result of llm.list_models. */
+export type LlmListModelsResult = {
+  models: {
+    /** Model id */
+    id: string;
+    /** Whether it can answer now */
+    state: "loaded" | "loading" | "unloaded" | "failed";
+    /** Length of the model file */
+    size_bytes: number;
+    /** Number of weights, counted from the file; null until the file was read */
+    parameters: number | null;
+    /** Most tokens of one request, prompt and answer together; null until the file was read */
+    context_tokens: number | null;
+  }[];
+};
+
+/** Parameters of llm.models: The models on disk and whether they can answer now. Same as llm.list_models. */
+export type LlmModelsParams = Record<string, never>;
+/** Result of llm.models. */
+export type LlmModelsResult = {
+  models: {
+    /** Model id */
+    id: string;
+    /** Whether it can answer now */
+    state: "loaded" | "loading" | "unloaded" | "failed";
+    /** Length of the model file */
+    size_bytes: number;
+    /** Number of weights, counted from the file; null until the file was read */
+    parameters: number | null;
+    /** Most tokens of one request, prompt and answer together; null until the file was read */
+    context_tokens: number | null;
+  }[];
+};
+
+/** Parameters of llm.start: Loads a model. */
+export type LlmStartParams = {
+  /** Model id */
+  model: string;
+};
+/** Result of llm.start. */
+export type LlmStartResult = {
+  /** Model id */
+  model: string;
+  /** State after the call */
+  state: "loaded" | "loading" | "unloaded" | "failed";
+};
+
+/** Parameters of llm.stop: Unloads a model; running requests on it end with an error. */
+export type LlmStopParams = {
+  /** Model id */
+  model: string;
+};
+/** Result of llm.stop. */
+export type LlmStopResult = {
+  /** Model id */
+  model: string;
+  /** State after the call */
+  state: "loaded" | "loading" | "unloaded" | "failed";
+};
+
+/** Parameters of project.create: Makes a project from a template. */
+export type ProjectCreateParams = {
+  /** Name shown in the page */
+  name: string;
+  /** What it starts with */
+  template: "sample" | "empty";
+};
+/** Result of project.create. */
+export type ProjectCreateResult = {
+  /** Project id */
+  id: string;
+  /** Name shown in the page */
+  name: string;
+  /** Time of creation, RFC 3339 UTC */
+  created_at: string;
+};
+
+/** Parameters of project.list: The caller's projects, oldest first. A user who has none gets a project named Sample. */
+export type ProjectListParams = Record<string, never>;
+/** Result of project.list. */
+export type ProjectListResult = {
+  projects: {
+    /** Project id */
+    id: string;
+    /** Name shown in the page */
+    name: string;
+    /** Time of creation, RFC 3339 UTC */
+    created_at: string;
+  }[];
+};
+
+/** Parameters of rpc.cancel: Cancels an open call of the caller on the same WebSocket; the cancelled call still gets its own answer. */
+export type RpcCancelParams = {
+  /** JSON-RPC id of the call this belongs to */
+  id: string | number;
+};
+/** Result of rpc.cancel. */
+export type RpcCancelResult = {
+  /** Whether a call with this id was open */
+  cancelled: boolean;
+};
+
+/** Parameters of rpc.discover: The OpenRPC document of every method. */
+export type RpcDiscoverParams = Record<string, never>;
+/** Result of rpc.discover. */
+export type RpcDiscoverResult = {
+  /** Version of the OpenRPC format */
+  openrpc: string;
+  info: Record<string, unknown>;
+  methods: Record<string, unknown>[];
+};
+
+/** Parameters of run.exec: Runs a file or a piece of code of a project in the process sandbox and waits for its end. Over WebSocket output comes as run.output; over HTTP it is collected into stdout and stderr. */
+type RunExecParamsBase = {
+  /** Project id */
+  project: string;
+  /** How it is started; c is compiled first */
+  language: "python" | "node" | "sh" | "c";
+  /** File to run, relative to the project; this or code */
+  path?: string;
+  /** Text to run; this or path */
+  code?: string;
+  /** Arguments of the program */
+  argv?: string[];
+  /** What it reads on standard input */
+  stdin?: string;
+  /** Limits of this run; absent ones are the configured defaults */
+  limits?: {
+    /** Wall clock, milliseconds */
+    wall_ms?: number;
+    /** CPU time of all its tasks, milliseconds */
+    cpu_ms?: number;
+    /** Memory, bytes */
+    memory_bytes?: number;
+  };
+};
+export type RunExecParams = RunExecParamsBase & (Required<Pick<RunExecParamsBase, "path">> | Required<Pick<RunExecParamsBase, "code">>);
+/** Result of run.exec. */
+export type RunExecResult = {
+  /** Run id */
+  run_id: string;
+  /** Why it ended; ok is exit code 0 */
+  end: "ok" | "exit" | "signal" | "cpu_time" | "wall_time" | "memory" | "output" | "tasks" | "disk" | "refused" | "cancelled" | "engine_failed";
+  /** Exit code; null when it did not exit by itself */
+  exit_code: number | null;
+  /** Signal that ended it; null when none did */
+  signal: number | null;
+  /** Time it took, milliseconds */
+  wall_ms: number;
+  /** CPU time of all its tasks, milliseconds */
+  cpu_ms: number;
+  /** Most memory in use */
+  peak_memory_bytes: number;
+  /** Bytes written to standard output */
+  stdout_bytes: number;
+  /** Bytes written to standard error */
+  stderr_bytes: number;
+  /** Bytes of both that were counted and not passed on */
+  dropped_bytes: number;
+  engine: "run";
+  backend: "jail";
+  boundary: "process";
+  /** Limits that held */
+  limits: {
+    /** Wall clock, milliseconds */
+    wall_ms: number;
+    /** CPU time of all its tasks, milliseconds */
+    cpu_ms: number;
+    /** Memory, bytes */
+    memory_bytes: number;
+    /** Output passed on, bytes */
+    output_bytes?: number;
+    /** Tasks alive at once */
+    max_tasks?: number;
+    /** What held memory and tasks */
+    enforced_by: "cgroup" | "rlimit";
+  };
+  /** Standard output, bytes that are not UTF-8 replaced (HTTP only) */
+  stdout?: string;
+  /** Standard error, bytes that are not UTF-8 replaced (HTTP only) */
+  stderr?: string;
+};
+
+/** Parameters of sandbox.probe: Which sandbox engines work on this machine, and why not. */
+export type SandboxProbeParams = Record<string, never>;
+/** Result of sandbox.probe. */
+export type SandboxProbeResult = {
+  engines: {
+    /** Engine */
+    name: string;
+    /** Whether runs can use it */
+    works: boolean;
+    /** What separates a run from the host */
+    boundary: string;
+    /** What holds memory and tasks: cgroup, rlimit or none */
+    limits: string;
+    /** Why it does not work; empty when it does */
+    reason: string;
+  }[];
+};
+
+/** Parameters of usage.summary: Tokens and cost of the caller in the current month, by model, and the latest requests. */
+export type UsageSummaryParams = Record<string, never>;
+/** Result of usage.summary. */
+export type UsageSummaryResult = {
+  /** Month, UTC */
+  period: string;
+  /** Start of the next month, RFC 3339 UTC */
+  resets_at: string;
+  /** Monthly limit; null: none is set */
+  limit_tokens: number | null;
+  /** Tokens settled this month */
+  used_tokens: number;
+  /** Tokens reserved by running requests */
+  held_tokens: number;
+  /** limit - used - held, never below 0; null: no limit */
+  remaining_tokens: number | null;
+  /** Cost this month, micro-credits */
+  cost_micro: number;
+  /** Requests this month */
+  requests: number;
+  by_model: {
+    /** Model id */
+    model: string;
+    /** Requests */
+    requests: number;
+    /** Tokens read */
+    prompt_tokens: number;
+    /** Tokens written */
+    completion_tokens: number;
+    /** Cost, micro-credits */
+    cost_micro: number;
+  }[];
+  /** Newest first */
+  recent: {
+    /** Request id (UUIDv7), the same in log, ledger and error text */
+    request_id: string;
+    /** Model id */
+    model: string;
+    /** Tokens read */
+    prompt_tokens: number;
+    /** Tokens written */
+    completion_tokens: number;
+    /** Cost, micro-credits */
+    cost_micro: number;
+    /** State of the ledger row */
+    state: string;
+    /** Time of admission, RFC 3339 UTC */
+    at: string;
+  }[];
+};
+
+/** Parameters of user.self: Who the caller is. */
+export type UserSelfParams = Record<string, never>;
+/** Result of user.self. */
+export type UserSelfResult = {
+  /** User id */
+  user_id: string;
+  /** Email address */
+  email: string;
+  /** Role of the caller */
+  role: "viewer" | "developer" | "admin";
+  /** End of the access token, seconds since 1970 UTC */
+  expires_at: number;
+};
+
+/** Parameters of the notification llm.delta. */
+export type LlmDeltaNote = {
+  /** JSON-RPC id of the call this belongs to */
+  id: string | number;
+  /** Counts from 0 without gaps */
+  seq: number;
+  /** Next piece of the answer */
+  content: string;
+};
+
+/** Parameters of the notification run.output. */
+export type RunOutputNote = {
+  /** JSON-RPC id of the call this belongs to */
+  id: string | number;
+  /** Counts from 0 without gaps */
+  seq: number;
+  stream: "stdout" | "stderr";
+  /** Output; whole characters when it is text */
+  data: string;
+  /** Present when the bytes are not UTF-8 */
+  encoding?: "base64";
+};
+
+/** Every method with its parameters, its result and the notifications sent before the result. */
+export interface Methods {
+  "budget.set": { params: BudgetSetParams; result: BudgetSetResult; notifications: never };
+  "fs.create": { params: FsCreateParams; result: FsCreateResult; notifications: never };
+  "fs.delete": { params: FsDeleteParams; result: FsDeleteResult; notifications: never };
+  "fs.list": { params: FsListParams; result: FsListResult; notifications: never };
+  "fs.read": { params: FsReadParams; result: FsReadResult; notifications: never };
+  "fs.rename": { params: FsRenameParams; result: FsRenameResult; notifications: never };
+  "fs.stat": { params: FsStatParams; result: FsStatResult; notifications: never };
+  "fs.write": { params: FsWriteParams; result: FsWriteResult; notifications: never };
+  "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
+  "llm.list_models": { params: LlmListModelsParams; result: LlmListModelsResult; notifications: never };
+  "llm.models": { params: LlmModelsParams; result: LlmModelsResult; notifications: never };
+  "llm.start": { params: LlmStartParams; result: LlmStartResult; notifications: never };
+  "llm.stop": { params: LlmStopParams; result: LlmStopResult; notifications: never };
+  "project.create": { params: ProjectCreateParams; result: ProjectCreateResult; notifications: never };
+  "project.list": { params: ProjectListParams; result: ProjectListResult; notifications: never };
+  "rpc.cancel": { params: RpcCancelParams; result: RpcCancelResult; notifications: never };
+  "rpc.discover": { params: RpcDiscoverParams; result: RpcDiscoverResult; notifications: never };
+  "run.exec": { params: RunExecParams; result: RunExecResult; notifications: "run.output" };
+  "sandbox.probe": { params: SandboxProbeParams; result: SandboxProbeResult; notifications: never };
+  "usage.summary": { params: UsageSummaryParams; result: UsageSummaryResult; notifications: never };
+  "user.self": { params: UserSelfParams; result: UserSelfResult; notifications: never };
+}
+export type MethodName = keyof Methods;
+
+export interface Notifications {
+  "llm.delta": LlmDeltaNote;
+  "run.output": RunOutputNote;
+}
+export type NotificationName = keyof Notifications;
+
+export type Role = "none" | "viewer" | "developer" | "admin";
+
+export interface MethodInfo {
+  role: Role;
+  deadlineMs: number;
+  streams: boolean;
+  billable: boolean;
+}
+export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
+  "budget.set": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "fs.create": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "fs.delete": { role: "developer", deadlineMs: 30000, streams: false, billable: false },
+  "fs.list": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "fs.read": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "fs.rename": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "fs.stat": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "fs.write": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
+  "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
+  "llm.list_models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "llm.models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "llm.start": { role: "admin", deadlineMs: 120000, streams: false, billable: false },
+  "llm.stop": { role: "admin", deadlineMs: 30000, streams: false, billable: false },
+  "project.create": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
+  "project.list": { role: "viewer", deadlineMs: 15000, streams: false, billable: false },
+  "rpc.cancel": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },
+  "rpc.discover": { role: "none", deadlineMs: 5000, streams: false, billable: false },
+  "run.exec": { role: "developer", deadlineMs: 630000, streams: true, billable: false },
+  "sandbox.probe": { role: "viewer", deadlineMs: 15000, streams: false, billable: false },
+  "usage.summary": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "user.self": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },
+};
+
+/** JSON-RPC error codes by name. */
+export const errorCodes = {
+  BAD_PARAM: -32602,
+  BAD_SYNTAX: -32700,
+  BAD_REQUEST: -32600,
+  NO_METHOD: -32601,
+  INTERNAL: -32603,
+  UNAUTHENTICATED: -32001,
+  DENIED: -32003,
+  NOT_FOUND: -32004,
+  CONFLICT: -32009,
+  TOO_LARGE: -32013,
+  RATE_LIMITED: -32029,
+  BUDGET_EXCEEDED: -32030,
+  MODEL_NOT_LOADED: -32050,
+  MODEL_CRASHED: -32051,
+  CONTEXT_LENGTH: -32052,
+  BUSY: -32053,
+  UNAVAILABLE: -32054,
+  CANCELLED: -32800,
+  TIMED_OUT: -32055,
+  EXHAUSTED: -32056,
+  SYSTEM: -32057,
+} as const;
+export type ErrorName = keyof typeof errorCodes;
