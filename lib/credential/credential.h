@@ -31,7 +31,7 @@ struct cds_credential_wait; /**< one check that waits for the key set */
  */
 CDS_MUST_USE cds_rc cds_credentials_new(struct cds_loop *loop, struct cds_http_client *client, const char *auth_url, struct cds_credentials **ret,
                                         struct cds_err *reterr);
-/** Waiting checks are answered with CDS_CANCELLED. */
+/** Waiting checks are answered with CDS_CANCELLED. Not from inside a done callback. */
 void cds_credentials_free(struct cds_credentials **creds);
 /** For /readyz. @return CDS_OK when a key set is there; CDS_UNAVAILABLE with the reason */
 CDS_MUST_USE cds_rc cds_credentials_ready(const struct cds_credentials *creds, struct cds_err *reterr);
@@ -45,8 +45,8 @@ typedef void cds_credential_done_fn(void *user, const struct cds_credential *cre
  *
  * @param text      value of an Authorization header ("Bearer <token>", scheme in any case), or the bare token (WebSocket subprotocol,
  *                  without its "cds.bearer." prefix); NULL or "" is an absent credential; borrowed
- * @param ret_wait  may be NULL if the caller's state outlives the check; else a handle for cds_credential_forget, NULLed by nobody but
- *                  the caller: it is dead once done was called
+ * @param ret_wait  may be NULL if the caller's state outlives the check; else *ret_wait is NULL when done was called already, or a handle for
+ *                  cds_credential_forget, which dies when done is called (so done sets the caller's copy to NULL)
  *
  * err is CDS_UNAUTHENTICATED with a sentence (absent, malformed, expired, signed by another key); CDS_UNAVAILABLE when no key set could be
  * had from auth in time (rule "auth.unreachable"); CDS_BUSY when too many checks wait.

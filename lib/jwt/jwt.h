@@ -19,9 +19,9 @@ struct cds_claims {
     char user_id[37];    /**< sub */
     char session_id[37]; /**< sid */
     char email[255];
-    char role[16];       /**< "admin", "developer", "viewer" */
+    char role[16];               /**< "admin", "developer", "viewer" */
     int64_t issued_s, expires_s; /**< iat, exp: seconds since 1970 */
-    int64_t version;     /**< token_version of the user when issued (ver) */
+    int64_t version;             /**< token_version of the user when issued (ver) */
 };
 
 struct cds_signer;
@@ -50,3 +50,5 @@ void cds_sha256_hex(const void *data, size_t len, char out[static 65]);
 void cds_sha1_base64(const void *data, size_t len, char out[static 29]); /**< for the WebSocket handshake only */
 /** Constant-time compare. */
 bool cds_equal_ct(const void *a, const void *b, size_t len);
+/** Overwrites a secret so that the compiler cannot leave it out; NULL is fine. */
+void cds_wipe(void *data, size_t len);

@@ -1,0 +1,240 @@
+/* lib/credential/credential.c: the check itself. How the key set is kept fresh stands in keys.c. */
+#include "lib/credential/credential.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/str.h"
+#include "lib/credential/keys.h"
+
+/* The bare token of an Authorization value or of a subprotocol. NULL: some other scheme. */
+static const char *bare_token(const char *text)
+{
+    while (*text == ' ')
+        text++;
+    const char *blank = strchr(text, ' ');
+    if (!blank)
+        return text;
+    if (blank - text != 6 || strncasecmp(text, "Bearer", 6))
+        return NULL;
+    while (*blank == ' ')
+        blank++;
+    return blank;
+}
+
+static cds_rc refuse(struct cds_err *reterr, const char *rule, const char *message, const char *hint)
+{
+    cds_fail(reterr, CDS_UNAUTHENTICATED, "cds_credential_check", "%s", message);
+    cds_err_rule(reterr, rule);
+    cds_err_hint(reterr, "%s", hint);
+    return CDS_UNAUTHENTICATED;
+}
+
+static cds_rc token_of(const char *text, const char **ret_token, size_t *ret_len, struct cds_err *reterr)
+{
+    const char *token = text ? bare_token(text) : "";
+    if (token && !*token)
+        return refuse(reterr, "auth.absent", "This call needs a credential and none was sent.",
+                      "Sign in, then send the header \"Authorization: Bearer <access token>\".");
+    if (!token)
+        return refuse(reterr, "auth.scheme", "The Authorization header has a scheme other than Bearer.",
+                      "Send the header \"Authorization: Bearer <access token>\".");
+    size_t len = strnlen(token, CDS_JWT_MAX + 1);
+    if (len > CDS_JWT_MAX)
+        return refuse(reterr, "jwt.malformed", "The access token is longer than any that this studio issues.", "Sign in again.");
+    *ret_token = token;
+    *ret_len = len;
+    return CDS_OK;
+}
+
+static cds_rc verify(struct cds_credentials *creds, const char *token, size_t len, struct cds_credential *ret, struct cds_err *reterr)
+{
+    struct cds_credential found;
+    unsigned char hash[32];
+    int64_t now_s = (int64_t)(cds_wall_ms() / 1000);
+    cds_sha256(token, len, hash);
+    struct cds_seen_token *slot = cds_keys_slot(creds, hash);
+    if (slot->credential.claims.expires_s > now_s && cds_equal_ct(slot->hash, hash, sizeof(hash))) {
+        *ret = slot->credential;
+        return CDS_OK;
+    }
+    cds_rc rc = cds_jwt_verify(creds->keyset, token, len, now_s, &found.claims, reterr);
+    if (rc)
+        return rc;
+    found.role = cds_role_parse(found.claims.role);
+    if (found.role == CDS_ROLE_NONE)
+        return refuse(reterr, "jwt.role", "The access token names a role that this studio does not know.", "Sign in again.");
+    memcpy(slot->hash, hash, sizeof(hash));
+    slot->credential = found;
+    *ret = found;
+    return CDS_OK;
+}
+
+cds_rc cds_credential_check_now(struct cds_credentials *creds, const char *text, struct cds_credential *ret, struct cds_err *reterr)
+{
+    const char *token;
+    size_t len;
+    struct cds_err err = {0};
+    cds_rc rc = token_of(text, &token, &len, reterr);
+    if (rc)
+        return rc;
+    if (creds->keyset) {
+        rc = verify(creds, token, len, ret, &err);
+        if (rc && reterr)
+            *reterr = err;
+        if (!rc || strcmp(err.rule, "jwt.unknown_kid"))
+            return rc;
+    }
+    cds_keys_want(creds);
+    cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The key set has to be fetched from the sign-in service first.");
+    cds_err_rule(reterr, "auth.fetch_needed");
+    return CDS_UNAVAILABLE;
+}
+
+/* Answers one waiting check from the fresh key set. */
+static void settle(struct cds_credential_wait *wait)
+{
+    struct cds_credential found;
+    struct cds_err err = {0};
+    cds_rc rc = verify(wait->creds, wait->token, wait->len, &found, &err);
+    wait->done(wait->user, rc ? NULL : &found, rc ? &err : NULL);
+}
+
+static void unlink_wait(struct cds_credential_wait *wait)
+{
+    *wait->back = wait->next;
+    if (wait->next)
+        wait->next->back = wait->back;
+    wait->creds->waiting--;
+}
+
+/* First of the list, unlinked; the callback may forget any other check or start new ones meanwhile. */
+static struct cds_credential_wait *pop(struct cds_credential_wait **list)
+{
+    struct cds_credential_wait *wait = *list;
+    if (wait)
+        unlink_wait(wait);
+    return wait;
+}
+
+/* Moves all waits to a list of the caller's, so that checks which start inside a callback wait for the next turn. */
+static void take_all(struct cds_credentials *creds, struct cds_credential_wait **list)
+{
+    *list = creds->waits;
+    if (*list)
+        (*list)->back = list;
+    creds->waits = NULL;
+    creds->tail = &creds->waits;
+}
+
+void cds_credential_settle_all(struct cds_credentials *creds)
+{
+    struct cds_credential_wait *list;
+    take_all(creds, &list);
+    for (struct cds_credential_wait *wait; (wait = pop(&list));) {
+        settle(wait);
+        free(wait);
+    }
+}
+
+static void fail_wait(struct cds_credential_wait *wait, const struct cds_err *err)
+{
+    wait->done(wait->user, NULL, err);
+    free(wait);
+}
+
+void cds_credential_expire(struct cds_credentials *creds, uint64_t now_ms)
+{
+    struct cds_err err;
+    cds_fail(&err, CDS_UNAVAILABLE, __func__, "The sign-in service did not answer, so the credential cannot be checked.");
+    cds_err_rule(&err, "auth.unreachable");
+    cds_err_hint(&err, "Try again in a moment; \"cyberdevstudio status\" shows whether cds-auth runs.");
+    cds_err_detail(&err, "%s", creds->trouble.message);
+    err.retry_after_ms = 1000;
+    /* All wait equally long, so the list is in the order of the deadlines. */
+    while (creds->waits && creds->waits->deadline_ms <= now_ms) {
+        struct cds_credential_wait *wait = pop(&creds->waits);
+        if (!creds->waits)
+            creds->tail = &creds->waits;
+        fail_wait(wait, &err);
+    }
+}
+
+void cds_credential_cancel_all(struct cds_credentials *creds)
+{
+    struct cds_err err;
+    struct cds_credential_wait *list;
+    cds_fail(&err, CDS_CANCELLED, __func__, "The server is going down.");
+    take_all(creds, &list);
+    for (struct cds_credential_wait *wait; (wait = pop(&list));)
+        fail_wait(wait, &err);
+}
+
+void cds_credential_forget(struct cds_credential_wait **wait)
+{
+    struct cds_credential_wait *w = *wait;
+    *wait = NULL;
+    if (!w)
+        return;
+    if (w->creds->tail == &w->next)
+        w->creds->tail = w->back;
+    unlink_wait(w);
+    free(w);
+}
+
+static struct cds_credential_wait *enqueue(struct cds_credentials *creds, const char *token, size_t len, cds_credential_done_fn *done, void *user)
+{
+    struct cds_credential_wait *wait = creds->waiting < CDS_CREDENTIAL_WAITERS ? calloc(1, sizeof(*wait) + len + 1) : NULL;
+    if (!wait)
+        return NULL;
+    wait->creds = creds;
+    wait->done = done;
+    wait->user = user;
+    wait->deadline_ms = cds_now_ms() + CDS_CREDENTIAL_WAIT_MS;
+    wait->len = len;
+    memcpy(wait->token, token, len);
+    wait->back = creds->tail;
+    *creds->tail = wait;
+    creds->tail = &wait->next;
+    creds->waiting++;
+    cds_keys_waiting(creds);
+    return wait;
+}
+
+void cds_credential_check(struct cds_credentials *creds, const char *text, cds_credential_done_fn *done, void *user,
+                          struct cds_credential_wait **ret_wait)
+{
+    struct cds_credential found;
+    struct cds_err err = {0};
+    if (ret_wait)
+        *ret_wait = NULL;
+    cds_rc rc = cds_credential_check_now(creds, text, &found, &err);
+    if (!rc || strcmp(err.rule, "auth.fetch_needed")) {
+        done(user, rc ? NULL : &found, rc ? &err : NULL);
+        return;
+    }
+    const char *token = NULL;
+    size_t len = 0;
+    rc = token_of(text, &token, &len, &err);
+    struct cds_credential_wait *wait = rc ? NULL : enqueue(creds, token, len, done, user);
+    if (!wait) {
+        cds_fail(&err, CDS_BUSY, __func__, "Too many calls wait for the sign-in service.");
+        err.retry_after_ms = 1000;
+        done(user, NULL, &err);
+        return;
+    }
+    if (ret_wait)
+        *ret_wait = wait;
+}
+
+cds_rc cds_credential_need(const struct cds_credential *credential, enum cds_role least, const char *what, struct cds_err *reterr)
+{
+    if (credential->role >= least)
+        return CDS_OK;
+    cds_fail(reterr, CDS_DENIED, __func__, "%s needs the role %s; yours is %s.", what, cds_role_name(least), cds_role_name(credential->role));
+    cds_err_rule(reterr, "role");
+    cds_err_hint(reterr, "Ask an admin of this studio for that role.");
+    return CDS_DENIED;
+}
