@@ -13,31 +13,31 @@
 
 /** Roles in rising order of rights; a method names the least role that may call it. */
 enum cds_role { CDS_ROLE_NONE, CDS_ROLE_VIEWER, CDS_ROLE_DEVELOPER, CDS_ROLE_ADMIN };
-const char *cds_role_name(enum cds_role role);                 /**< "none", "viewer", "developer", "admin" */
-enum cds_role cds_role_parse(const char *text);                /**< CDS_ROLE_NONE if unknown; "user" of older texts is developer */
+const char *cds_role_name(enum cds_role role);  /**< "none", "viewer", "developer", "admin" */
+enum cds_role cds_role_parse(const char *text); /**< CDS_ROLE_NONE if unknown; "user" of older texts is developer */
 
 /** One row of the generated table (static data). */
 struct cds_rpc_method {
-    const char *name;          /**< "fs.write" */
-    const char *leaf;          /**< process that serves it: "api", "sandboxd", "llmserver" */
-    enum cds_role least_role;  /**< NONE: no credential needed */
-    uint32_t deadline_ms;      /**< time until the gateway answers TIMED_OUT */
-    bool streams;              /**< sends notifications before its answer */
-    bool billable;             /**< refused as a JSON-RPC notification (without id) */
-    const char *schema_json;   /**< the whole schema file, text */
+    const char *name;         /**< "fs.write" */
+    const char *leaf;         /**< process that serves it: "api", "sandboxd", "llmserver" */
+    enum cds_role least_role; /**< NONE: no credential needed */
+    uint32_t deadline_ms;     /**< time until the gateway answers TIMED_OUT */
+    bool streams;             /**< sends notifications before its answer */
+    bool billable;            /**< refused as a JSON-RPC notification (without id) */
+    const char *schema_json;  /**< the whole schema file, text */
 };
 extern const struct cds_rpc_method cds_rpc_methods[];
 extern const size_t cds_rpc_method_count;
 
-/** Compiles all parameter and result schemas; call once at start. */
+/** Compiles all parameter and result schemas; call once at start. A second call does nothing. */
 CDS_MUST_USE cds_rc cds_rpc_table_init(struct cds_err *reterr);
 /** NULL if there is no such method. */
 const struct cds_rpc_method *cds_rpc_find(const char *name);
-/** @return CDS_OK; CDS_BAD_PARAM with the JSON Pointer below /params */
+/** params NULL counts as {}. @return CDS_OK; CDS_BAD_PARAM with a JSON Pointer into the request, e.g. "/params/limits/wall_ms" */
 CDS_MUST_USE cds_rc cds_rpc_check_params(const struct cds_rpc_method *method, const cds_json *params, struct cds_err *reterr);
-/** Same for a result; used by tests and by `contract` checks. */
+/** Same for a result, with pointers below "/result"; used by tests and by `contract` checks. */
 CDS_MUST_USE cds_rc cds_rpc_check_result(const struct cds_rpc_method *method, const cds_json *result, struct cds_err *reterr);
-/** OpenRPC document of all methods, owned by the caller. */
+/** OpenRPC document of all methods, owned by the caller; NULL when memory is out. Needs no cds_rpc_table_init. */
 cds_json *cds_rpc_discover(void);
 
 /** One parsed request object of a message. */
@@ -46,13 +46,18 @@ struct cds_rpc_request {
     const char *method; /**< borrowed */
     cds_json *params;   /**< borrowed; NULL when absent */
 };
-/** Checks the envelope of one element. @return CDS_OK, CDS_BAD_REQUEST */
+/** Checks the envelope of one element. params may be an array here: the schemas refuse it, by name. @return CDS_OK, CDS_BAD_REQUEST */
 CDS_MUST_USE cds_rc cds_rpc_parse_request(const cds_json *element, struct cds_rpc_request *ret, struct cds_err *reterr);
 enum { CDS_RPC_BATCH_MAX = 100 };
 
-/** {"jsonrpc":"2.0","id":..,"result":..}; steals result, refs id (NULL: null). */
+/* The builders below answer NULL only when memory is out. */
+/** {"jsonrpc":"2.0","id":..,"result":..}; steals result, refs id (NULL: null). A result of NULL becomes an EXHAUSTED error. */
 cds_json *cds_rpc_result(cds_json *id, cds_json *result);
-/** Error object with the RFC 9457 problem in data (type, title, status, detail, request_id, rule, hint, errors[{pointer}], retry_after_ms). */
+/**
+ * Error answer with an RFC 9457 problem in error.data: type ("urn:cyberdevstudio:problem:budget-exceeded"), title, status, detail (the
+ * sentence, also in error.message), instance ("urn:uuid:<request_id>"), request_id, rule, hint, retry_after_ms, and
+ * errors[{pointer,detail}] with RFC 6901 pointers into the request. Members without a value are left out. request_id may be NULL.
+ */
 cds_json *cds_rpc_error(cds_json *id, const struct cds_err *err, const char *request_id);
 /** {"jsonrpc":"2.0","method":..,"params":..}; steals params. */
 cds_json *cds_rpc_notification(const char *method, cds_json *params);
@@ -60,5 +65,5 @@ cds_json *cds_rpc_notification(const char *method, cds_json *params);
 cds_json *cds_rpc_call(int64_t id, const char *method, cds_json *params);
 /** The problem document alone, for REST answers. */
 cds_json *cds_problem(const struct cds_err *err, const char *request_id);
-/** Rebuilds the error value from an error object received from another process. */
+/** Rebuilds the error value from an error object received from another process; anything else becomes CDS_INTERNAL. */
 void cds_rpc_error_parse(const cds_json *error, struct cds_err *ret);
