@@ -1,0 +1,55 @@
+/* apps/api/api.h: what the parts of the gateway share.
+ *
+ * Threads: one loop thread for everything.
+ * Life:    one struct api per process, made by main.c.
+ */
+#pragma once
+
+#include "lib/config/config.h"
+#include "lib/credential/credential.h"
+#include "lib/db/db.h"
+#include "lib/http/client.h"
+#include "lib/http/server.h"
+
+struct sandbox_link;
+struct logs;
+struct projects;
+
+enum {
+    API_WS_MESSAGE_MAX = 2 * 1024 * 1024, /**< bytes of one WebSocket message */
+    API_WS_OUT_MAX = 4 * 1024 * 1024,     /**< bytes waiting for a slow reader before it is closed with 1013 */
+    API_OPEN_PER_SOCKET = 64,             /**< messages being worked on per socket */
+    API_FRAME_MAX = 4 * 1024 * 1024,      /**< bytes of one frame to or from the sandbox */
+    API_DB_QUEUE = 256,                   /**< statements waiting for the database */
+    API_DB_MS = 5000,                     /**< deadline of one statement, milliseconds */
+    API_V1_MS = 3600000                   /**< longest proxied /v1 call, milliseconds */
+};
+
+struct api {
+    struct cds_loop *loop;
+    struct cds_config *config;
+    struct cds_http_server *server;
+    struct cds_http_client *client;
+    struct cds_credentials *creds;
+    struct cds_dbq *db;
+    struct sandbox_link *sandbox;
+    struct projects *projects;
+    struct logs *logs;
+    char llm_url[128];       /**< "http://127.0.0.1:6988" */
+    char origin[256];        /**< origin of the page, for upgrades */
+    char origin_local[64];   /**< the same by the name localhost, or "" */
+    bool draining;
+};
+
+/** http.c: every route of the gateway. */
+void api_on_request(void *user, struct cds_http_req *req);
+/** http.c: the origin that this upgrade may come from: ours by name or by address. Static or api memory. */
+const char *api_allowed_origin(const struct api *api, const struct cds_http_req *req);
+/** http.c: value of the subprotocol "cds.bearer.<token>" copied to buf, "" when absent; *ret_has is whether `wanted` was offered too. */
+void api_ws_bearer(const struct cds_http_req *req, const char *wanted, char *buf, size_t size, bool *ret_has);
+/** socket.c: GET /ws. */
+void api_ws(struct api *api, struct cds_http_req *req);
+/** logs.c: GET /stream/logs. */
+void api_logs_ws(struct api *api, struct cds_http_req *req);
+CDS_MUST_USE cds_rc api_logs_new(struct api *api, struct logs **ret, struct cds_err *reterr);
+void api_logs_free(struct logs **logs);

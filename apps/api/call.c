@@ -1,0 +1,221 @@
+/* apps/api/call.c: see call.h. */
+#include "apps/api/call.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/api/message.h"
+#include "lib/base/clock.h"
+#include "lib/base/str.h"
+#include "lib/log/log.h"
+#include "lib/metrics/metrics.h"
+
+static void leave(struct call *call)
+{
+    struct call **place = &call->message->calls;
+    while (*place && *place != call)
+        place = &(*place)->next;
+    if (*place)
+        *place = call->next;
+}
+
+static void call_free(struct call *call)
+{
+    leave(call);
+    cds_timer_remove(&call->deadline);
+    if (call->ticket)
+        call->ticket->call = NULL;
+    cds_json_unref(call->id);
+    cds_json_unref(call->params);
+    free(call);
+}
+
+static void log_end(const struct call *call, cds_rc rc, const struct cds_err *err)
+{
+    const struct cds_credential *who = call_who(call);
+    uint64_t ms = cds_now_ms() - call->started_ms;
+    cds_metric_add(CDS_M_RPC_CALLS, call->method ? call->method->name : "unknown", 1);
+    if (rc)
+        cds_metric_add(CDS_M_RPC_ERRORS, cds_rc_name(rc), 1);
+    /* The client's mistakes are news for the client; the log shouts only about ours. */
+    bool ours = cds_rc_http(rc) >= 500;
+    cds_log(ours ? CDS_LOG_ERROR : CDS_LOG_INFO, "call", CDS_LS("request_id", call->request_id), CDS_LS("user_id", who ? who->claims.user_id : NULL),
+            CDS_LS("method", call->method_name), CDS_LS("end", rc ? cds_rc_name(rc) : "OK"), CDS_LS("error", err ? err->message : NULL),
+            CDS_LS("rule", err && err->rule[0] ? err->rule : NULL), CDS_LS("detail", err && err->detail[0] ? err->detail : NULL),
+            CDS_LI("ms", (long long)ms));
+}
+
+/* Ends the call: answer may be NULL (notification). */
+static void end(struct call *call, cds_json *answer, cds_rc rc)
+{
+    struct message *message = call->message;
+    call_free(call);
+    message_answer(message, answer, rc);
+}
+
+void call_succeed(struct call *call, cds_json *result)
+{
+    if (!result) {
+        struct cds_err err;
+        cds_fail(&err, CDS_EXHAUSTED, __func__, "Out of memory while building the answer.");
+        call_fail(call, &err);
+        return;
+    }
+    log_end(call, CDS_OK, NULL);
+    cds_json *answer = NULL;
+    if (call->id)
+        answer = cds_rpc_result(call->id, result);
+    else
+        cds_json_unref(result);
+    end(call, answer, CDS_OK);
+}
+
+void call_fail(struct call *call, const struct cds_err *err)
+{
+    log_end(call, err->code, err);
+    end(call, call->id ? cds_rpc_error(call->id, err, call->request_id) : NULL, err->code);
+}
+
+bool call_streams(const struct call *call)
+{
+    return call->message->spec.on_notify && call->id;
+}
+
+bool call_notify(struct call *call, const char *method, cds_json *params)
+{
+    if (!call_streams(call)) {
+        cds_json_unref(params);
+        return false;
+    }
+    cds_json_set(params, "id", cds_json_ref(call->id));
+    cds_json_set(params, "seq", cds_json_int((int64_t)call->seq++));
+    CDS_JSON_AUTO note = cds_rpc_notification(method, params);
+    return note && call->message->spec.on_notify(call->message->spec.user, note);
+}
+
+const struct cds_credential *call_who(const struct call *call)
+{
+    return call->message->known ? &call->message->who : NULL;
+}
+
+const char *call_authorization(const struct call *call)
+{
+    return call->message->spec.authorization;
+}
+
+struct ticket *call_ticket(struct call *call)
+{
+    struct ticket *ticket = malloc(sizeof(*ticket));
+    if (!ticket)
+        abort();
+    ticket->call = call;
+    call->ticket = ticket;
+    return ticket;
+}
+
+struct call *ticket_take(struct ticket *ticket)
+{
+    struct call *call = ticket->call;
+    if (call)
+        call->ticket = NULL;
+    free(ticket);
+    return call;
+}
+
+void call_cancel(struct call *call)
+{
+    if (call->cancelled)
+        return;
+    call->cancelled = true;
+    if (call->leaf_cancel)
+        call->leaf_cancel(call);
+}
+
+void call_drop(struct call *call)
+{
+    struct cds_err err;
+    cds_fail(&err, CDS_CANCELLED, __func__, "The client left.");
+    log_end(call, CDS_CANCELLED, &err);
+    if (call->leaf_drop)
+        call->leaf_drop(call);
+    call_free(call);
+}
+
+static void on_deadline(void *user)
+{
+    struct call *call = user;
+    struct cds_err err;
+    cds_fail(&err, CDS_TIMED_OUT, __func__, "%s did not answer within %u ms.", call->method_name, call->method->deadline_ms);
+    cds_err_hint(&err, "Try again; if it happens again, tell an admin the request id.");
+    if (call->leaf_drop)
+        call->leaf_drop(call);
+    call_fail(call, &err);
+}
+
+/* Credential, role and parameters, in this order. */
+static cds_rc guard(const struct call *call, struct cds_err *err)
+{
+    const struct cds_rpc_method *method = call->method;
+    cds_rc rc;
+    if (!method) {
+        cds_fail(err, CDS_NO_METHOD, __func__, "There is no method %s.", call->method_name);
+        cds_err_hint(err, "rpc.discover lists all methods.");
+        return CDS_NO_METHOD;
+    }
+    if (method->least_role != CDS_ROLE_NONE) {
+        const struct cds_credential *who = call_who(call);
+        if (!who) {
+            *err = call->message->auth_err;
+            return err->code;
+        }
+        if (who->claims.expires_s * 1000 <= (int64_t)cds_wall_ms()) {
+            cds_fail(err, CDS_UNAUTHENTICATED, __func__, "The access token of this connection has expired.");
+            return cds_err_hint(err, "Sign in again or refresh the token, then connect again.");
+        }
+        if ((rc = cds_credential_need(who, method->least_role, method->name, err)))
+            return rc;
+    }
+    if (method->billable && !call->id) {
+        cds_fail(err, CDS_BAD_REQUEST, __func__, "%s costs tokens and must be called with an id, so that its answer can be told.", method->name);
+        return CDS_BAD_REQUEST;
+    }
+    return cds_rpc_check_params(method, call->params, err);
+}
+
+static void route(struct call *call)
+{
+    if (cds_streq(call->method->leaf, "sandboxd"))
+        sandbox_start(call);
+    else if (cds_streq(call->method->leaf, "llmserver"))
+        llm_start(call);
+    else
+        local_start(call);
+}
+
+void call_start(struct message *message, const struct cds_rpc_request *request, const char *request_id)
+{
+    struct cds_err err;
+    struct call *call = calloc(1, sizeof(*call));
+    if (!call)
+        abort();
+    call->api = message->spec.api;
+    call->message = message;
+    call->next = message->calls;
+    message->calls = call;
+    call->started_ms = cds_now_ms();
+    cds_strcpy(call->method_name, sizeof(call->method_name), request->method);
+    cds_strcpy(call->request_id, sizeof(call->request_id), request_id);
+    call->method = cds_rpc_find(request->method);
+    call->id = cds_json_ref(request->id);
+    call->params = request->params ? cds_json_ref(request->params) : cds_json_object();
+    if (guard(call, &err)) {
+        call_fail(call, &err);
+        return;
+    }
+    if (cds_timer_add(call->api->loop, call->started_ms + call->method->deadline_ms, on_deadline, call, &call->deadline)) {
+        cds_fail(&err, CDS_EXHAUSTED, __func__, "Out of memory.");
+        call_fail(call, &err);
+        return;
+    }
+    route(call);
+}

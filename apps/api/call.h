@@ -1,0 +1,81 @@
+/* apps/api/call.h: one JSON-RPC call on its way: guard, leaf, answer.
+ *
+ * Source:  schemas/rpc (role, leaf, deadline per method); ARCHITECTURE.md section 3.
+ * Threads: loop thread only.
+ * Life:    call_start makes it; it frees itself after its answer (exactly one) or in call_drop.
+ */
+#pragma once
+
+#include "apps/api/api.h"
+#include "lib/rpc/rpc.h"
+
+struct call;
+struct message;
+
+/** A waiting step (a database statement) holds a ticket, so that a call that was dropped meanwhile is noticed. */
+struct ticket {
+    struct call *call; /**< NULL once the call is gone */
+};
+
+struct call {
+    struct api *api;
+    struct message *message; /**< owner; borrowed */
+    struct call *next;       /**< in the message's list */
+    const struct cds_rpc_method *method; /**< NULL when unknown */
+    char method_name[64];    /**< as asked, cut; for the log */
+    char request_id[37];
+    cds_json *id;            /**< owned; NULL for a notification */
+    cds_json *params;        /**< owned */
+    uint64_t started_ms;
+    struct cds_timer *deadline;
+    struct ticket *ticket;
+    uint64_t seq;            /**< next sequence number of its notifications */
+    bool cancelled;
+    void *leaf;              /**< state of the leaf that works on it */
+    void (*leaf_cancel)(struct call *call); /**< asks the leaf to end soon; the answer still comes */
+    void (*leaf_drop)(struct call *call);   /**< forgets the leaf's work at once; frees leaf */
+};
+
+/** Starts one call of a message. May answer before it returns. */
+void call_start(struct message *message, const struct cds_rpc_request *request, const char *request_id);
+/** Ends with a result (stolen). The call is freed. */
+void call_succeed(struct call *call, cds_json *result);
+/** Ends with an error. The call is freed. */
+void call_fail(struct call *call, const struct cds_err *err);
+/** Sends a notification of this call to the client, params.id and params.seq filled in; steals params. False: the client cannot get it. */
+bool call_notify(struct call *call, const char *method, cds_json *params);
+/** True when notifications reach the client (WebSocket); false when the leaf collects its output into the result. */
+bool call_streams(const struct call *call);
+/** Who calls. Never NULL in a leaf whose method needs a role. */
+const struct cds_credential *call_who(const struct call *call);
+/** "Bearer ..." of the caller, to be passed on to another service. */
+const char *call_authorization(const struct call *call);
+/** rpc.cancel or shutdown: the call ends soon, with an answer. */
+void call_cancel(struct call *call);
+/** The client is gone: no answer, all work is ended. */
+void call_drop(struct call *call);
+/** A new ticket of the call (one at a time). */
+struct ticket *call_ticket(struct call *call);
+/** Gives the ticket back: its call, or NULL when that is gone. Frees the ticket. */
+struct call *ticket_take(struct ticket *ticket);
+
+/* Leaves: each takes over the call. */
+void local_start(struct call *call);   /**< local.c: rpc.discover, rpc.cancel, user.self and the calls of projects.c, usage.c */
+void sandbox_start(struct call *call); /**< leaf_sandbox.c: fs.*, run.*, sandbox.probe */
+void llm_start(struct call *call);     /**< leaf_llm.c: llm.* */
+void project_list(struct call *call);
+void project_create(struct call *call);
+void usage_summary(struct call *call);
+void budget_set(struct call *call);
+
+/* leaf_sandbox.c: the connection to sandboxd. */
+CDS_MUST_USE cds_rc sandbox_link_new(struct api *api, struct sandbox_link **ret, struct cds_err *reterr);
+void sandbox_link_free(struct sandbox_link **link);
+CDS_MUST_USE cds_rc sandbox_link_ready(const struct sandbox_link *link, struct cds_err *reterr);
+struct cds_peer *sandbox_link_peer(struct sandbox_link *link, struct cds_err *reterr); /**< NULL with reterr when not connected */
+
+/* projects.c: whose project is it? */
+CDS_MUST_USE cds_rc projects_new(struct projects **ret, struct cds_err *reterr);
+void projects_free(struct projects **projects);
+/** Goes on with next(call) when the caller owns params.project; fails the call with NOT_FOUND otherwise. */
+void project_check(struct call *call, void (*next)(struct call *call));

@@ -1,0 +1,235 @@
+/* apps/api/leaf_sandbox.c: fs.*, run.* and sandbox.probe over the socket of cds-sandboxd. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "apps/api/message.h"
+#include "lib/base/clock.h"
+#include "lib/base/fd.h"
+#include "lib/base/str.h"
+#include "lib/log/log.h"
+#include "lib/rpc/frame.h"
+
+enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 1000 };
+
+struct sandbox_link {
+    struct api *api;
+    struct cds_peer *peer; /* NULL while not connected */
+    struct cds_timer *retry;
+    uint32_t wait_ms;
+    char path[512];
+};
+
+/* State of one call at the sandbox. */
+struct work {
+    int64_t peer_call;
+    struct cds_buf out[2]; /* stdout, stderr of a call that cannot stream */
+    bool collects;
+};
+
+/* ---- connection ---- */
+static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_request *request, cds_json *message)
+{
+    (void)user, (void)peer, (void)request, (void)message; /* the sandbox asks nothing of us */
+}
+
+static void on_close(void *user, struct cds_peer *peer, const char *reason)
+{
+    struct sandbox_link *link = user;
+    link->peer = NULL;
+    cds_log(CDS_LOG_WARN, "the connection to the sandbox ended", CDS_LS("reason", reason));
+    link->wait_ms = RETRY_FIRST_MS;
+    cds_timer_set(link->retry, cds_now_ms() + link->wait_ms);
+}
+
+static void connect_now(void *user)
+{
+    static const struct cds_peer_ops ops = {on_request, on_close};
+    struct sandbox_link *link = user;
+    struct cds_err err;
+    int fd = -1;
+    cds_rc rc = cds_unix_connect(link->path, &fd, &err);
+    if (!rc && (rc = cds_peer_new(link->api->loop, fd, API_FRAME_MAX, API_FRAME_MAX * 4, &ops, link, &link->peer, &err)))
+        link->peer = NULL;
+    if (!rc) {
+        cds_log(CDS_LOG_INFO, "connected to the sandbox");
+        return;
+    }
+    link->wait_ms = link->wait_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : link->wait_ms * 2;
+    cds_timer_set(link->retry, cds_now_ms() + link->wait_ms);
+}
+
+cds_rc sandbox_link_new(struct api *api, struct sandbox_link **ret, struct cds_err *reterr)
+{
+    struct sandbox_link *link = calloc(1, sizeof(*link));
+    if (!link || cds_timer_add(api->loop, UINT64_MAX, connect_now, link, &link->retry)) {
+        free(link);
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    }
+    link->api = api;
+    link->wait_ms = RETRY_FIRST_MS;
+    cds_config_path(api->config, "run/sandboxd.sock", link->path, sizeof(link->path));
+    connect_now(link);
+    *ret = link;
+    return CDS_OK;
+}
+
+void sandbox_link_free(struct sandbox_link **link)
+{
+    if (!*link)
+        return;
+    cds_timer_remove(&(*link)->retry);
+    cds_peer_close(&(*link)->peer);
+    free(*link);
+    *link = NULL;
+}
+
+struct cds_peer *sandbox_link_peer(struct sandbox_link *link, struct cds_err *reterr)
+{
+    if (!link->peer) {
+        cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The sandbox is not reachable at the moment; it is being started again.");
+        cds_err_hint(reterr, "Try again in a few seconds.");
+        if (reterr)
+            reterr->retry_after_ms = 1000;
+    }
+    return link->peer;
+}
+
+cds_rc sandbox_link_ready(const struct sandbox_link *link, struct cds_err *reterr)
+{
+    return link->peer ? CDS_OK : cds_fail(reterr, CDS_UNAVAILABLE, __func__, "cds-sandboxd is not connected.");
+}
+
+/* ---- one call ---- */
+static void work_free(struct call *call)
+{
+    struct work *work = call->leaf;
+    if (!work)
+        return;
+    cds_buf_free(&work->out[0]);
+    cds_buf_free(&work->out[1]);
+    free(work);
+    call->leaf = NULL;
+}
+
+static void tell_cancel(struct call *call)
+{
+    const struct work *work = call->leaf;
+    struct cds_peer *peer = sandbox_link_peer(call->api->sandbox, NULL);
+    CDS_JSON_AUTO note = cds_rpc_notification("run.cancel", cds_json_pack("{s:I}", "call", work->peer_call));
+    if (peer && note && cds_peer_send(peer, note))
+        cds_log(CDS_LOG_WARN, "could not tell the sandbox to cancel", CDS_LS("request_id", call->request_id));
+}
+
+static void drop(struct call *call)
+{
+    const struct work *work = call->leaf;
+    struct cds_peer *peer = sandbox_link_peer(call->api->sandbox, NULL);
+    tell_cancel(call);
+    if (peer)
+        cds_peer_forget(peer, work->peer_call);
+    work_free(call);
+}
+
+/* Bytes that are not UTF-8 become U+FFFD, so that the result is valid JSON. */
+static cds_json *text_of(const struct cds_buf *buf)
+{
+    static const char replacement[] = "\xef\xbf\xbd";
+    if (cds_utf8_valid(buf->data ? buf->data : "", buf->len))
+        return cds_json_stringn(buf->data ? buf->data : "", buf->len);
+    struct cds_buf clean CDS_CLEANUP(cds_buf_free) = cds_buf_init(buf->len * 3 + 1);
+    for (size_t i = 0; i < buf->len;) {
+        size_t n = 1;
+        while (n <= 4 && !(i + n <= buf->len && cds_utf8_valid(buf->data + i, n)))
+            n++;
+        if (n <= 4 ? cds_buf_add(&clean, buf->data + i, n) : cds_buf_add_str(&clean, replacement))
+            break;
+        i += n <= 4 ? n : 1;
+    }
+    return cds_json_stringn(clean.data ? clean.data : "", clean.len);
+}
+
+static void on_result(void *user, cds_json *result, const struct cds_err *err)
+{
+    struct call *call = user;
+    const struct work *work = call->leaf;
+    cds_json *answer = result ? cds_json_copy(result) : NULL;
+    if (answer && work->collects) {
+        cds_json_set(answer, "stdout", text_of(&work->out[0]));
+        cds_json_set(answer, "stderr", text_of(&work->out[1]));
+    }
+    work_free(call);
+    if (err)
+        call_fail(call, err);
+    else
+        call_succeed(call, answer);
+}
+
+static void collect(struct work *work, const cds_json *params)
+{
+    struct cds_buf *buf = &work->out[cds_streq(cds_json_get_str(params, "stream"), "stderr")];
+    const cds_json *data = cds_json_get(params, "data");
+    size_t len = cds_json_str_len(data);
+    if (!cds_json_get_str(params, "encoding")) {
+        cds_rc rc = cds_buf_add(buf, cds_json_str(data), len);
+        (void)rc; /* the sandbox keeps the same ceiling and counts what it drops */
+        return;
+    }
+    char *place = cds_buf_reserve(buf, len);
+    size_t n = 0;
+    if (place && !cds_base64_decode(cds_json_str(data), len, (unsigned char *)place, &n))
+        cds_buf_commit(buf, n);
+}
+
+static void on_note(void *user, const char *method, cds_json *params)
+{
+    struct call *call = user;
+    struct work *work = call->leaf;
+    if (!cds_streq(method, "run.output") || !cds_json_get_str(params, "data"))
+        return;
+    if (work->collects) {
+        collect(work, params);
+        return;
+    }
+    cds_json *out = cds_json_copy(params);
+    cds_json_del(out, "call");
+    call_notify(call, method, out);
+}
+
+static void send_to_sandbox(struct call *call)
+{
+    struct cds_err err;
+    struct cds_peer *peer = sandbox_link_peer(call->api->sandbox, &err);
+    struct work *work = peer ? calloc(1, sizeof(*work)) : NULL;
+    if (!work) {
+        if (peer)
+            cds_fail(&err, CDS_EXHAUSTED, __func__, "Out of memory.");
+        call_fail(call, &err);
+        return;
+    }
+    size_t ceiling = (size_t)cds_config_u64(call->api->config, CDS_OPT_RUN_OUTPUT_BYTES) * 2 + 65536;
+    work->out[0] = cds_buf_init(ceiling);
+    work->out[1] = cds_buf_init(ceiling);
+    work->collects = call->method->streams && !call_streams(call);
+    call->leaf = work;
+    /* A little longer than our own deadline, which is the one that answers the client. */
+    work->peer_call = cds_peer_call(peer, call->method->name, cds_json_ref(call->params), call->started_ms + call->method->deadline_ms + 1000,
+                                    on_result, on_note, call);
+    if (work->peer_call == 0) {
+        work_free(call);
+        cds_fail(&err, CDS_BUSY, __func__, "The sandbox has more waiting than it can take.");
+        err.retry_after_ms = 1000;
+        call_fail(call, &err);
+        return;
+    }
+    call->leaf_cancel = call->method->streams ? tell_cancel : NULL;
+    call->leaf_drop = drop;
+}
+
+void sandbox_start(struct call *call)
+{
+    if (cds_json_get(call->params, "project"))
+        project_check(call, send_to_sandbox);
+    else
+        send_to_sandbox(call);
+}

@@ -1,0 +1,161 @@
+/* apps/api/socket.c: GET /ws: JSON-RPC over WebSocket.
+ *
+ * The access token comes as a subprotocol, so that it stands in no URL. The socket lives as long as the token: when it expires, no new call
+ * is taken and the socket closes with 4001 once the running ones have ended; the page then connects again with a fresh token. */
+#include <stdlib.h>
+
+#include "apps/api/message.h"
+#include "lib/base/clock.h"
+#include "lib/base/str.h"
+#include "lib/http/ws.h"
+#include "lib/log/log.h"
+
+enum { CLOSE_EXPIRED = 4001, EXPIRED_GRACE_MS = 500 };
+
+struct socket {
+    struct api *api;
+    struct cds_http_req *req; /* until it was upgraded */
+    struct cds_credential_wait *wait;
+    struct cds_ws *ws;
+    struct cds_credential who;
+    struct message *open;
+    struct cds_timer *expiry;
+    char authorization[CDS_JWT_MAX + 8];
+};
+
+static unsigned open_count(const struct socket *s)
+{
+    unsigned n = 0;
+    for (const struct message *m = s->open; m; m = m->next)
+        n++;
+    return n;
+}
+
+static void send_json(struct socket *s, const cds_json *value)
+{
+    size_t len;
+    char *text = cds_json_dumps(value, &len);
+    if (text && s->ws) {
+        cds_rc rc = cds_ws_send(s->ws, text, len);
+        (void)rc; /* a full queue closes the socket with 1013; on_close then drops the calls */
+    }
+    free(text);
+}
+
+static void on_done(void *user, cds_json *answer, int status)
+{
+    struct socket *s = user;
+    if (answer)
+        send_json(s, answer);
+}
+
+static bool on_notify(void *user, const cds_json *notification)
+{
+    send_json(user, notification);
+    return true;
+}
+
+static void refuse(struct socket *s, const struct cds_err *err)
+{
+    CDS_JSON_AUTO answer = cds_rpc_error(NULL, err, NULL);
+    if (answer)
+        send_json(s, answer);
+}
+
+static void on_text(void *user, struct cds_ws *ws, const char *data, size_t len)
+{
+    struct socket *s = user;
+    struct cds_err err;
+    if (open_count(s) >= API_OPEN_PER_SOCKET) {
+        cds_fail(&err, CDS_BUSY, __func__, "This connection has %d calls open; wait for answers before sending more.", API_OPEN_PER_SOCKET);
+        refuse(s, &err);
+        return;
+    }
+    struct message_spec spec = {.api = s->api,
+                                .who = &s->who,
+                                .authorization = s->authorization,
+                                .siblings = &s->open,
+                                .on_done = on_done,
+                                .on_notify = on_notify,
+                                .user = s};
+    message_start(&spec, data, len);
+}
+
+static void on_close(void *user, struct cds_ws *ws)
+{
+    struct socket *s = user;
+    s->ws = NULL;
+    while (s->open)
+        message_drop(s->open);
+    cds_timer_remove(&s->expiry);
+    free(s);
+}
+
+static void on_expiry(void *user)
+{
+    struct socket *s = user;
+    if (s->open)
+        cds_timer_set(s->expiry, cds_now_ms() + EXPIRED_GRACE_MS);
+    else
+        cds_ws_close(s->ws, CLOSE_EXPIRED, "The access token has expired; connect again with a fresh one.");
+}
+
+static void on_gone(void *user)
+{
+    struct socket *s = user;
+    cds_credential_forget(&s->wait);
+    free(s);
+}
+
+static void on_credential(void *user, const struct cds_credential *who, const struct cds_err *err)
+{
+    static const struct cds_ws_ops ops = {on_text, on_close};
+    struct socket *s = user;
+    struct cds_http_req *req = s->req;
+    s->wait = NULL;
+    cds_http_set_user(req, NULL, NULL, NULL);
+    if (err) {
+        free(s);
+        cds_http_reply_err(req, err);
+        return;
+    }
+    s->who = *who;
+    int64_t left_s = who->claims.expires_s - (int64_t)(cds_wall_ms() / 1000);
+    if (cds_timer_add(s->api->loop, cds_now_ms() + (left_s > 0 ? (uint64_t)left_s * 1000 : 0), on_expiry, s, &s->expiry)) {
+        struct cds_err full;
+        cds_fail(&full, CDS_EXHAUSTED, __func__, "Out of memory.");
+        free(s);
+        cds_http_reply_err(req, &full);
+        return;
+    }
+    cds_log(CDS_LOG_INFO, "socket", CDS_LS("request_id", cds_http_request_id(req)), CDS_LS("user_id", who->claims.user_id), CDS_LS("path", "/ws"));
+    if (cds_ws_accept(req, api_allowed_origin(s->api, req), "cds.rpc.v1", API_WS_MESSAGE_MAX, API_WS_OUT_MAX, &ops, s, &s->ws)) {
+        cds_timer_remove(&s->expiry);
+        free(s);
+    }
+}
+
+void api_ws(struct api *api, struct cds_http_req *req)
+{
+    bool offered;
+    struct cds_err err;
+    struct socket *s = calloc(1, sizeof(*s));
+    if (!s) {
+        cds_fail(&err, CDS_EXHAUSTED, __func__, "Out of memory.");
+        cds_http_reply_err(req, &err);
+        return;
+    }
+    char token[CDS_JWT_MAX];
+    api_ws_bearer(req, "cds.rpc.v1", token, sizeof(token), &offered);
+    if (!offered) {
+        free(s);
+        cds_fail(&err, CDS_BAD_REQUEST, __func__, "This socket speaks the subprotocol cds.rpc.v1; offer it, with cds.bearer.<token> beside it.");
+        cds_http_reply_err(req, &err);
+        return;
+    }
+    s->api = api;
+    s->req = req;
+    snprintf(s->authorization, sizeof(s->authorization), "Bearer %s", token);
+    cds_http_set_user(req, s, on_gone, NULL);
+    cds_credential_check(api->creds, token, on_credential, s, &s->wait);
+}
