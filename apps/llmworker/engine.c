@@ -1,0 +1,335 @@
+#include "apps/llmworker/engine.h"
+
+#include <limits.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <llama.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/log/log.h"
+
+/* The library this program was compiled for: structs go by value through its calls, so another build must not run. */
+#define LLAMA_VERSION_EXPECTED "0.5.0-dev"
+_Static_assert(sizeof(struct llama_model_params) == 80, "llama.h does not belong to the pinned libllama");
+_Static_assert(sizeof(struct llama_context_params) == 160, "llama.h does not belong to the pinned libllama");
+_Static_assert(sizeof(struct llama_batch) == 56, "llama.h does not belong to the pinned libllama");
+
+struct cds_engine {
+    struct llama_model *model;
+    struct llama_context *context;
+    const struct llama_vocab *vocab;
+    struct llama_batch batch;
+    uint32_t batch_max, threads, piece_max;
+    char description[128], bos[256], eos[256];
+    const char **controls; /**< NULL-terminated; texts belong to the vocabulary */
+    bool backend_up;
+};
+
+const char *cds_engine_version(void)
+{
+    return llama_version();
+}
+
+cds_rc cds_engine_check(struct cds_err *reterr)
+{
+    if (strcmp(llama_version(), LLAMA_VERSION_EXPECTED) != 0)
+        return cds_fail(reterr, CDS_CONFLICT, __func__, "This program was built for libllama %s, but the library found says %s",
+                        LLAMA_VERSION_EXPECTED, llama_version());
+    struct llama_model_params model = llama_model_default_params();
+    struct llama_context_params context = llama_context_default_params();
+    if (model.load_mode != LLAMA_LOAD_MODE_AUTO || model.n_gpu_layers != -1 || context.n_ctx != 512 || context.n_batch != 2048 ||
+        context.n_seq_max != 1)
+        return cds_fail(reterr, CDS_CONFLICT, __func__, "libllama %s was found, but its structures differ from the ones this program was built with",
+                        llama_version());
+    return CDS_OK;
+}
+
+static void on_llama_log(enum ggml_log_level level, const char *text, void *user)
+{
+    if (level != GGML_LOG_LEVEL_WARN && level != GGML_LOG_LEVEL_ERROR)
+        return;
+    char line[512];
+    size_t len = strcspn(text, "\n");
+    len = len < sizeof(line) - 1 ? len : sizeof(line) - 1;
+    memcpy(line, text, len);
+    line[len] = '\0';
+    if (len)
+        cds_log(level == GGML_LOG_LEVEL_ERROR ? CDS_LOG_WARN : CDS_LOG_DEBUG, "libllama", CDS_LS("text", line));
+}
+
+static uint32_t usable_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return 1;
+    int count = CPU_COUNT(&set);
+    return count > 0 ? (uint32_t)count : 1;
+}
+
+static bool on_load_progress(float share, void *user)
+{
+    const struct cds_engine_options *options = user;
+    return !options->on_progress || options->on_progress(options->user, share);
+}
+
+static cds_rc load_model(struct cds_engine *engine, const struct cds_engine_options *options, struct cds_err *reterr)
+{
+    ggml_backend_load_all_from_path(options->lib_dir);
+    if (!ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU))
+        return cds_fail(reterr, CDS_SYSTEM, __func__, "No compute library for this CPU was found in %s", options->lib_dir);
+    llama_backend_init();
+    engine->backend_up = true;
+    struct llama_model_params params = llama_model_default_params();
+    params.progress_callback = on_load_progress;
+    params.progress_callback_user_data = (void *)(uintptr_t)options;
+    engine->model = llama_model_load_from_file(options->model_path, params);
+    if (!engine->model)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__,
+                        "The model file could not be loaded: it is damaged, not a GGUF model, or does not fit in memory");
+    if (!llama_model_has_decoder(engine->model) || llama_model_has_encoder(engine->model))
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The file holds a model that does not generate text");
+    return CDS_OK;
+}
+
+static cds_rc make_context(struct cds_engine *engine, const struct cds_engine_options *options, struct cds_err *reterr)
+{
+    engine->threads = options->threads ? options->threads : usable_cores();
+    engine->batch_max = options->batch;
+    struct llama_context_params params = llama_context_default_params();
+    params.n_ctx = options->cells;
+    params.n_batch = options->batch;
+    params.n_ubatch = options->batch;
+    params.n_seq_max = options->sequences;
+    params.n_threads = (int32_t)engine->threads;
+    params.n_threads_batch = (int32_t)engine->threads;
+    /* Prefill in chunks of 64 to 128 tokens keeps its speed only with flash attention. */
+    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_AUTO;
+    params.kv_unified = true;
+    params.no_perf = true;
+    engine->context = llama_init_from_model(engine->model, params);
+    if (!engine->context)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for %u context tokens of this model", options->cells);
+    engine->batch = llama_batch_init((int32_t)options->batch, 0, 1);
+    if (!engine->batch.token)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for one batch");
+    return CDS_OK;
+}
+
+static void token_text(const struct llama_vocab *vocab, llama_token token, char *buf, size_t size)
+{
+    int n = token == LLAMA_TOKEN_NULL ? 0 : llama_token_to_piece(vocab, token, buf, (int32_t)size - 1, 0, true);
+    buf[n > 0 ? n : 0] = '\0';
+}
+
+/** Walks the vocabulary once: texts of control tokens, longest piece. */
+static cds_rc read_vocabulary(struct cds_engine *engine, struct cds_err *reterr)
+{
+    engine->vocab = llama_model_get_vocab(engine->model);
+    int32_t count = llama_vocab_n_tokens(engine->vocab);
+    if (count <= 0)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The model file has no vocabulary");
+    engine->controls = calloc((size_t)count + 1, sizeof(*engine->controls));
+    if (!engine->controls)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the vocabulary");
+    size_t controls = 0;
+    engine->piece_max = 1;
+    for (llama_token token = 0; token < count; token++) {
+        const char *text = llama_vocab_get_text(engine->vocab, token);
+        size_t len = text ? strlen(text) : 0;
+        if (len > engine->piece_max)
+            engine->piece_max = (uint32_t)len;
+        if (len > 1 && (llama_vocab_get_attr(engine->vocab, token) & LLAMA_TOKEN_ATTR_CONTROL))
+            engine->controls[controls++] = text;
+    }
+    token_text(engine->vocab, llama_vocab_bos(engine->vocab), engine->bos, sizeof(engine->bos));
+    token_text(engine->vocab, llama_vocab_eos(engine->vocab), engine->eos, sizeof(engine->eos));
+    llama_model_desc(engine->model, engine->description, sizeof(engine->description));
+    return CDS_OK;
+}
+
+void cds_engine_close(struct cds_engine **engine)
+{
+    if (!engine || !*engine)
+        return;
+    struct cds_engine *e = *engine;
+    if (e->batch.token)
+        llama_batch_free(e->batch);
+    if (e->context)
+        llama_free(e->context);
+    if (e->model)
+        llama_model_free(e->model);
+    if (e->backend_up)
+        llama_backend_free();
+    free(e->controls);
+    free(e);
+    *engine = NULL;
+}
+
+cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engine **ret, struct cds_err *reterr)
+{
+    CDS_CLEANUP(cds_engine_close) struct cds_engine *engine = calloc(1, sizeof(*engine));
+    if (!engine)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory");
+    llama_log_set(on_llama_log, NULL);
+    cds_rc rc = cds_engine_check(reterr);
+    if (rc == CDS_OK)
+        rc = load_model(engine, options, reterr);
+    if (rc == CDS_OK)
+        rc = read_vocabulary(engine, reterr);
+    if (rc == CDS_OK)
+        rc = make_context(engine, options, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    *ret = engine;
+    engine = NULL;
+    return CDS_OK;
+}
+
+void cds_engine_facts(const struct cds_engine *engine, struct cds_engine_facts *ret)
+{
+    *ret = (struct cds_engine_facts){
+        .description = engine->description,
+        .chat_template = llama_model_chat_template(engine->model, NULL),
+        .bos = engine->bos,
+        .eos = engine->eos,
+        .parameters = llama_model_n_params(engine->model),
+        .size_bytes = llama_model_size(engine->model),
+        .cells = llama_n_ctx(engine->context),
+        .train_context = (uint32_t)llama_model_n_ctx_train(engine->model),
+        .vocabulary = (uint32_t)llama_vocab_n_tokens(engine->vocab),
+        .threads = engine->threads,
+        .piece_max = engine->piece_max,
+        .add_bos = llama_vocab_get_add_bos(engine->vocab),
+        .add_eos = llama_vocab_get_add_eos(engine->vocab),
+        .can_share = !llama_model_is_recurrent(engine->model) && !llama_model_is_hybrid(engine->model) && llama_model_n_swa(engine->model) == 0,
+    };
+}
+
+const char *const *cds_engine_controls(const struct cds_engine *engine)
+{
+    return engine->controls;
+}
+
+cds_rc cds_engine_tokenize(const struct cds_engine *engine, const char *text, size_t len, bool add_special, bool parse_special, int32_t **ret_tokens,
+                           size_t *ret_count, struct cds_err *reterr)
+{
+    if (len > INT32_MAX / 2)
+        return cds_fail(reterr, CDS_TOO_LARGE, __func__, "The text is longer than a model can read");
+    size_t room = len + 8; /* no token is shorter than a byte, and at most a few are added */
+    CDS_CLEANUP(cds_free_ptr) llama_token *tokens = malloc(room * sizeof(*tokens));
+    if (!tokens)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the prompt");
+    int32_t count = llama_tokenize(engine->vocab, text, (int32_t)len, tokens, (int32_t)room, add_special, parse_special);
+    if (count < 0)
+        return cds_fail(reterr, CDS_INTERNAL, __func__, "The prompt could not be turned into tokens");
+    *ret_tokens = tokens;
+    *ret_count = (size_t)count;
+    tokens = NULL;
+    return CDS_OK;
+}
+
+static int decode(void *user, const struct cds_row *rows, int count)
+{
+    struct cds_engine *engine = user;
+    /* A batch longer than n_batch ends the process inside libllama. */
+    if (count <= 0 || (uint32_t)count > engine->batch_max)
+        return -1;
+    struct llama_batch *batch = &engine->batch;
+    batch->n_tokens = count;
+    for (int i = 0; i < count; i++) {
+        batch->token[i] = rows[i].token;
+        batch->pos[i] = rows[i].position;
+        batch->n_seq_id[i] = 1;
+        batch->seq_id[i][0] = rows[i].sequence;
+        batch->logits[i] = rows[i].sample;
+    }
+    return llama_decode(engine->context, *batch);
+}
+
+static bool add(struct llama_sampler *chain, struct llama_sampler *part)
+{
+    if (!part)
+        return false;
+    llama_sampler_chain_add(chain, part);
+    return true;
+}
+
+static void sampler_free(void *sampler)
+{
+    if (sampler)
+        llama_sampler_free(sampler);
+}
+
+static void *sampler_new(void *user, const struct cds_sampling *s)
+{
+    const struct cds_engine *engine = user;
+    struct llama_sampler_chain_params params = llama_sampler_chain_default_params();
+    params.no_perf = true;
+    struct llama_sampler *chain = llama_sampler_chain_init(params);
+    if (!chain)
+        return NULL;
+    bool ok = true;
+    if (s->presence_penalty != 0 || s->frequency_penalty != 0 || s->repeat_penalty != 1)
+        ok = add(chain,
+                 llama_sampler_init_penalties(llama_vocab_n_tokens(engine->vocab), 64, s->repeat_penalty, s->frequency_penalty, s->presence_penalty));
+    if (s->temperature <= 0) {
+        ok = ok && add(chain, llama_sampler_init_greedy());
+    } else {
+        if (s->top_k > 0)
+            ok = ok && add(chain, llama_sampler_init_top_k(s->top_k));
+        if (s->top_p < 1)
+            ok = ok && add(chain, llama_sampler_init_top_p(s->top_p, 1));
+        if (s->min_p > 0)
+            ok = ok && add(chain, llama_sampler_init_min_p(s->min_p, 1));
+        ok = ok && add(chain, llama_sampler_init_temp(s->temperature)) && add(chain, llama_sampler_init_dist(s->seed));
+    }
+    if (!ok) {
+        llama_sampler_free(chain);
+        return NULL;
+    }
+    return chain;
+}
+
+static int32_t sample(void *user, void *sampler, int row)
+{
+    struct cds_engine *engine = user;
+    return llama_sampler_sample(sampler, engine->context, row);
+}
+
+static int piece(void *user, int32_t token, char *buf, int size)
+{
+    const struct cds_engine *engine = user;
+    int n = llama_token_to_piece(engine->vocab, token, buf, size, 0, false);
+    return n > 0 ? n : 0;
+}
+
+static bool is_end(void *user, int32_t token)
+{
+    const struct cds_engine *engine = user;
+    return llama_vocab_is_eog(engine->vocab, token);
+}
+
+static void drop(void *user, int sequence, int from)
+{
+    const struct cds_engine *engine = user;
+    llama_memory_seq_rm(llama_get_memory(engine->context), sequence, from, -1);
+}
+
+static void share(void *user, int from, int to, int count)
+{
+    const struct cds_engine *engine = user;
+    llama_memory_seq_cp(llama_get_memory(engine->context), from, to, 0, count);
+}
+
+const struct cds_engine_ops cds_engine_llama = {
+    .decode = decode,
+    .sampler_new = sampler_new,
+    .sampler_free = sampler_free,
+    .sample = sample,
+    .piece = piece,
+    .is_end = is_end,
+    .drop = drop,
+    .share = share,
+};

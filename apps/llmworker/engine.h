@@ -1,0 +1,79 @@
+/* apps/llmworker/engine.h: one model and one context of libllama; engine.c alone includes llama.h.
+ *
+ * Threads: one thread owns the engine.
+ * The scheduler sees the model through struct cds_engine_ops only, so that its tests run without weights.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+
+/** How one request chooses its tokens. */
+struct cds_sampling {
+    float temperature; /**< 0: always the likeliest token */
+    float top_p, min_p;
+    int32_t top_k;                                             /**< 0: no limit */
+    float presence_penalty, frequency_penalty, repeat_penalty; /**< 0, 0 and 1: off */
+    uint32_t seed;
+};
+
+/** One token of a step. */
+struct cds_row {
+    int32_t token, position, sequence;
+    bool sample; /**< logits are needed */
+};
+
+/** What the scheduler needs of a model; `engine` is handed through. */
+struct cds_engine_ops {
+    /** Evaluates one batch. @return 0; 1: no free cells (nothing was changed); below 0: the model failed */
+    int (*decode)(void *engine, const struct cds_row *rows, int count);
+    void *(*sampler_new)(void *engine, const struct cds_sampling *sampling); /**< NULL: out of memory */
+    void (*sampler_free)(void *sampler);
+    int32_t (*sample)(void *engine, void *sampler, int row);        /**< token chosen from the logits of that row */
+    int (*piece)(void *engine, int32_t token, char *buf, int size); /**< bytes written, at most size */
+    bool (*is_end)(void *engine, int32_t token);
+    void (*drop)(void *engine, int sequence, int from);       /**< forgets positions from..end of a sequence */
+    void (*share)(void *engine, int from, int to, int count); /**< positions 0..count-1 of `from` also belong to `to` */
+};
+extern const struct cds_engine_ops cds_engine_llama;
+
+struct cds_engine_options {
+    const char *model_path, *lib_dir;
+    uint32_t cells, sequences, batch;             /**< context cells, sequences in it, most rows of one batch */
+    uint32_t threads;                             /**< 0: one per core this process may use */
+    bool (*on_progress)(void *user, float share); /**< while loading; false gives up. May be NULL */
+    void *user;
+};
+
+/** Facts of a loaded model. Texts are borrowed from the engine. */
+struct cds_engine_facts {
+    const char *description, *chat_template, *bos, *eos; /**< chat_template NULL: the file has none */
+    uint64_t parameters, size_bytes;
+    uint32_t cells, train_context, vocabulary, threads;
+    uint32_t piece_max; /**< longest text of one token, bytes */
+    bool add_bos, add_eos;
+    bool can_share; /**< sequences may share cells and be cut anywhere (false for recurrent and windowed models) */
+};
+
+struct cds_engine;
+/** Refuses a libllama other than the one this program was built for. Safe before cds_engine_open. */
+CDS_MUST_USE cds_rc cds_engine_check(struct cds_err *reterr);
+/** "0.5.0-dev" and so on, as the library says it. */
+const char *cds_engine_version(void);
+/** Loads the compute variants of lib_dir and the model. @return CDS_OK; CDS_BAD_PARAM (not a usable model), CDS_EXHAUSTED, CDS_SYSTEM */
+CDS_MUST_USE cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engine **ret, struct cds_err *reterr);
+void cds_engine_close(struct cds_engine **engine);
+void cds_engine_facts(const struct cds_engine *engine, struct cds_engine_facts *ret);
+/**
+ * Text to tokens.
+ * @param add_special    BOS (and EOS) as the model wants them
+ * @param parse_special  texts of control tokens become these tokens
+ * @param ret_tokens     malloc'ed
+ */
+CDS_MUST_USE cds_rc cds_engine_tokenize(const struct cds_engine *engine, const char *text, size_t len, bool add_special, bool parse_special,
+                                        int32_t **ret_tokens, size_t *ret_count, struct cds_err *reterr);
+/** Texts of the control tokens, NULL-terminated; borrowed from the engine. */
+const char *const *cds_engine_controls(const struct cds_engine *engine);

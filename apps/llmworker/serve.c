@@ -1,0 +1,273 @@
+#include "apps/llmworker/serve.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/llmworker/prompt.h"
+#include "apps/llmworker/scheduler.h"
+#include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
+#include "lib/base/loop.h"
+#include "lib/base/str.h"
+#include "lib/log/log.h"
+#include "lib/rpc/frame.h"
+
+/* One frame carries at most one request body (text may grow sixfold by escapes), or the texts of one step. */
+enum { FRAME_MAX = 64 << 20, OUT_MAX = 64 << 20, IDLE_MS = 1000, BEAT_MS = 1000, PREFILL_BUSY = 64, PREFILL_IDLE = 128 };
+
+struct worker {
+    const struct cds_worker_options *options;
+    struct cds_loop *loop;
+    struct cds_peer *peer; /**< NULL once the server closed it */
+    struct cds_engine *engine;
+    struct cds_engine_facts facts;
+    struct cds_shim *shim;
+    struct cds_sched *sched;
+    struct cds_prompter prompter;
+    cds_json *texts;  /**< events of the running step, sent together */
+    uint64_t sent_ms; /**< when the last frame was sent */
+    bool over;
+};
+
+/** Sends or gives up: a server that does not read for so long is not there. */
+static void send_note(struct worker *worker, const char *method, cds_json *params)
+{
+    CDS_JSON_AUTO note = cds_rpc_notification(method, params);
+    worker->sent_ms = cds_now_ms();
+    if (worker->peer && note && cds_peer_send(worker->peer, note) == CDS_OK)
+        return;
+    worker->over = true;
+}
+
+static void send_refused(struct worker *worker, int64_t job, const struct cds_err *err)
+{
+    send_note(worker, "refused",
+              cds_json_pack("{s:I,s:s,s:s,s:s,s:s}", "job", (long long)job, "code", cds_rc_openai(err->code), "message", err->message, "hint",
+                            err->hint, "detail", err->detail));
+}
+
+static void on_prepare(struct worker *worker, const cds_json *params)
+{
+    struct cds_prepare prepare;
+    struct cds_err err = {0};
+    CDS_CLEANUP(cds_free_ptr) int32_t *tokens = NULL;
+    size_t count = 0;
+    cds_rc rc = cds_message_prepare(params, &prepare, &err);
+    if (rc == CDS_OK)
+        rc = cds_prompt_make(&worker->prompter, &prepare, &tokens, &count, &err);
+    if (rc != CDS_OK) {
+        send_refused(worker, prepare.id, &err);
+        return;
+    }
+    uint32_t room = worker->options->request_tokens - (uint32_t)count;
+    struct cds_job_spec spec = {
+        .id = prepare.id,
+        .tokens = tokens,
+        .token_count = count,
+        .max_tokens = prepare.max_tokens < room ? prepare.max_tokens : room,
+        .scope = prepare.scope,
+        .sampling = prepare.sampling,
+        .text = prepare.text,
+    };
+    rc = cds_sched_add(worker->sched, &spec, &err);
+    if (rc != CDS_OK) {
+        send_refused(worker, prepare.id, &err);
+        return;
+    }
+    tokens = NULL;
+    send_note(
+        worker, "prepared",
+        cds_json_pack("{s:I,s:I,s:I}", "job", (long long)prepare.id, "prompt_tokens", (long long)count, "max_tokens", (long long)spec.max_tokens));
+}
+
+/** A number of tokens in a frame; 0 when it is missing or not one. */
+static uint32_t tokens_of(const cds_json *params)
+{
+    int64_t granted = cds_json_get_i64(params, "granted", 0);
+    return granted > 0 && granted <= INT32_MAX ? (uint32_t)granted : 0;
+}
+
+static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_request *request, cds_json *message)
+{
+    struct worker *worker = user;
+    int64_t job = cds_json_get_i64(request->params, "job", 0);
+    if (!worker->sched)
+        return; /* the server waits for hello before it sends anything */
+    if (cds_streq(request->method, "prepare"))
+        on_prepare(worker, request->params);
+    else if (cds_streq(request->method, "start"))
+        cds_sched_start(worker->sched, job, tokens_of(request->params));
+    else if (cds_streq(request->method, "grant"))
+        cds_sched_grant(worker->sched, job, tokens_of(request->params), cds_json_true(cds_json_get(request->params, "last"), false));
+    else if (cds_streq(request->method, "cancel"))
+        cds_sched_cancel(worker->sched, job);
+    else
+        cds_log(CDS_LOG_WARN, "unknown message from the server", CDS_LS("method", request->method));
+}
+
+static void on_close(void *user, struct cds_peer *peer, const char *reason)
+{
+    struct worker *worker = user;
+    worker->peer = NULL;
+    worker->over = true;
+}
+
+static void on_text(void *user, int64_t id, const char *text, size_t len, uint32_t completion_tokens)
+{
+    struct worker *worker = user;
+    cds_json *event = cds_json_array();
+    cds_json_append(event, cds_json_int(id));
+    cds_json_append(event, cds_json_int(completion_tokens));
+    cds_json_append(event, cds_json_stringn(text, len));
+    if (!worker->texts)
+        worker->texts = cds_json_array();
+    if (cds_json_size(event) != 3 || cds_json_append(worker->texts, event) != 0)
+        worker->over = true;
+}
+
+/** Everything of the running step, with the counters, in one frame. */
+static void flush_texts(struct worker *worker)
+{
+    if (!worker->texts)
+        return;
+    cds_json *texts = worker->texts;
+    worker->texts = NULL;
+    struct cds_sched_counters c = cds_sched_counters(worker->sched);
+    send_note(worker, "texts",
+              cds_json_pack("{s:o,s:I,s:I,s:I,s:I,s:I}", "texts", texts, "steps", (long long)c.steps, "rows", (long long)c.rows, "prompt_rows",
+                            (long long)c.prompt_rows, "cached_tokens", (long long)c.cached_tokens, "most_generating", (long long)c.most_generating));
+}
+
+static void on_end(void *user, const struct cds_job_report *report)
+{
+    static const char *const names[] = {"stop", "length", "cancelled", "failed"};
+    struct worker *worker = user;
+    flush_texts(worker);
+    send_note(worker, "done",
+              cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I}", "job", (long long)report->id, "end", names[report->end], "prompt_tokens",
+                            (long long)report->prompt_tokens, "cached_tokens", (long long)report->cached_tokens, "evaluated_tokens",
+                            (long long)report->evaluated_tokens, "completion_tokens", (long long)report->completion_tokens));
+}
+
+/** While the model loads: tells how far it is, and gives up when the server closed the socket. */
+static bool on_progress(void *user, float share)
+{
+    struct worker *worker = user;
+    static int last = -1;
+    int percent = (int)(share * 100);
+    if (percent / 5 != last / 5 || last < 0)
+        send_note(worker, "loading", cds_json_pack("{s:i}", "percent", percent));
+    last = percent;
+    cds_loop_once(worker->loop, 0);
+    return !worker->over;
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
+{
+    const struct cds_worker_options *o = worker->options;
+    struct cds_engine_options options = {
+        .model_path = o->model_path,
+        .lib_dir = o->lib_dir,
+        .cells = o->context_tokens,
+        .sequences = o->slots,
+        .batch = o->slots + PREFILL_IDLE,
+        .threads = o->threads,
+        .on_progress = on_progress,
+        .user = worker,
+    };
+    cds_rc rc = cds_engine_open(&options, &worker->engine, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    cds_engine_facts(worker->engine, &worker->facts);
+    char why[256] = "";
+    if (worker->facts.chat_template)
+        worker->shim = cds_shim_open(worker->facts.chat_template, worker->facts.bos, worker->facts.eos, why, sizeof(why));
+    if (!worker->shim)
+        cds_log(CDS_LOG_WARN, "the model has no usable chat template", CDS_LS("reason", why));
+    struct cds_sched_limits limits = {
+        .slots = o->slots,
+        .cells = worker->facts.cells,
+        .prefill_busy = PREFILL_BUSY,
+        .prefill_idle = PREFILL_IDLE,
+        .jobs = o->jobs,
+        .share = worker->facts.can_share,
+    };
+    static const struct cds_sched_sink sink = {.on_text = on_text, .on_end = on_end};
+    return cds_sched_new(&limits, &cds_engine_llama, worker->engine, &sink, worker, &worker->sched, reterr);
+}
+
+static void say_hello(struct worker *worker, uint32_t request_tokens)
+{
+    const struct cds_engine_facts *f = &worker->facts;
+    worker->prompter = (struct cds_prompter){
+        .engine = worker->engine,
+        .shim = worker->shim,
+        .request_tokens = request_tokens,
+        .piece_max = f->piece_max,
+        .add_bos = f->add_bos,
+        .add_eos = f->add_eos,
+    };
+    send_note(worker, "hello",
+              cds_json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b}", "library", cds_engine_version(), "description", f->description,
+                            "parameters", (long long)f->parameters, "size_bytes", (long long)f->size_bytes, "cells", (long long)f->cells,
+                            "request_tokens", (long long)request_tokens, "train_context", (long long)f->train_context, "vocabulary",
+                            (long long)f->vocabulary, "threads", (long long)f->threads, "chat", worker->shim != NULL, "share", f->can_share));
+}
+
+static void run(struct worker *worker)
+{
+    while (!worker->over) {
+        cds_loop_once(worker->loop, cds_sched_runnable(worker->sched) ? 0 : IDLE_MS);
+        if (worker->over)
+            break;
+        if (cds_sched_runnable(worker->sched))
+            cds_sched_step(worker->sched);
+        flush_texts(worker);
+        /* A long prompt gives no text for a while: the server must see that steps go on. */
+        if (cds_sched_runnable(worker->sched) && cds_now_ms() - worker->sent_ms >= BEAT_MS)
+            send_note(worker, "beat", cds_json_object());
+    }
+}
+
+/** Tells the server why the model did not start, and waits until it has read it (it closes the socket then). */
+static void say_failed(struct worker *worker, const struct cds_err *err)
+{
+    send_note(worker, "failed", cds_json_pack("{s:s,s:s,s:s}", "code", cds_rc_openai(err->code), "message", err->message, "detail", err->detail));
+    for (int i = 0; i < 20 && !worker->over; i++)
+        cds_loop_once(worker->loop, 100);
+}
+
+cds_rc cds_worker_serve(const struct cds_worker_options *options, struct cds_err *reterr)
+{
+    struct cds_worker_options fitted = *options;
+    struct worker worker = {.options = &fitted};
+    struct cds_err err = {0};
+    static const struct cds_peer_ops ops = {.on_request = on_request, .on_close = on_close};
+    cds_rc rc = cds_loop_new(&worker.loop, &err);
+    if (rc == CDS_OK)
+        rc = cds_peer_new(worker.loop, options->fd, FRAME_MAX, OUT_MAX, &ops, &worker, &worker.peer, &err);
+    if (rc == CDS_OK)
+        rc = open_model(&worker, &err);
+    if (rc == CDS_OK) {
+        fitted.request_tokens = least(options->request_tokens, least(worker.facts.cells, worker.facts.train_context));
+        say_hello(&worker, fitted.request_tokens);
+        run(&worker);
+    } else if (worker.peer) {
+        say_failed(&worker, &err);
+    }
+    cds_sched_free(&worker.sched);
+    cds_shim_close(worker.shim);
+    cds_engine_close(&worker.engine);
+    cds_json_unref(worker.texts);
+    if (worker.peer)
+        cds_peer_close(&worker.peer);
+    cds_loop_free(&worker.loop);
+    if (rc != CDS_OK && reterr)
+        *reterr = err;
+    return rc;
+}

@@ -1,0 +1,18 @@
+/* apps/llmworker/serve.h: the conversation with the server over the inherited socket; runs steps between frames.
+ *
+ * Wire:    frames of lib/rpc/frame.h, notifications both ways; README.md lists them.
+ * Threads: one. The socket is looked at between two steps, so a cancel takes effect before the next one.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "lib/base/err.h"
+
+struct cds_worker_options {
+    int fd; /**< our end of the socket pair; owned */
+    const char *model_path, *lib_dir;
+    uint32_t context_tokens, request_tokens, slots, threads, jobs;
+};
+/** Loads the model, says hello, serves until the server closes the socket. @return CDS_OK at that end; else the reason the model did not start */
+CDS_MUST_USE cds_rc cds_worker_serve(const struct cds_worker_options *options, struct cds_err *reterr);
