@@ -70,6 +70,9 @@ cds_rc cds_json_parse(const char *data, size_t len, cds_json **ret, struct cds_e
 {
     if (!data)
         return cds_fail(reterr, CDS_BAD_SYNTAX, __func__, "There is no JSON text.");
+    /* jansson takes a NUL byte for the end of the text and would let anything follow. */
+    if (memchr(data, '\0', len))
+        return cds_fail(reterr, CDS_BAD_SYNTAX, __func__, "The JSON text is malformed: it holds a NUL character.");
     cds_rc rc = check_depth(data, len, reterr);
     if (rc)
         return rc;
