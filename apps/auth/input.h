@@ -1,0 +1,43 @@
+/* apps/auth/input.h: what clients send: mail addresses, bodies, cookies, forwarded addresses.
+ *
+ * Threads: pure functions.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "apps/auth/store.h"
+
+enum { CDS_EMAIL_MAX = 254, CDS_COOKIE_TEXT = 256 };
+
+/** A sign-in or set-up request. Wipe it after use: it holds the password. */
+struct cds_sign_in {
+    char token[CDS_TOKEN_TEXT + 1]; /**< setup only */
+    char email[CDS_EMAIL_MAX + 1];  /**< folded */
+    char password[1025];
+    size_t password_len;
+    char display_name[CDS_NAME_MAX * 4 + 1]; /**< setup only; "" when absent */
+};
+
+/** Lower case (ASCII), checked shape: one "@" with text on both sides, no blanks or control characters, at most 254 bytes.
+ *  @return CDS_OK; CDS_BAD_PARAM, pointer "/email" */
+CDS_MUST_USE cds_rc cds_email_fold(const char *text, char out[static CDS_EMAIL_MAX + 1], struct cds_err *reterr);
+/** At most 100 characters, none of them a control character. @return CDS_OK; CDS_BAD_PARAM, pointer "/display_name" */
+CDS_MUST_USE cds_rc cds_name_check(const char *text, struct cds_err *reterr);
+/** 43 base64url characters. */
+bool cds_token_shape(const char *text);
+/** Reads {email, password} and, for setup, {token, display_name?}. Unknown members are refused.
+ *  @return CDS_OK; CDS_BAD_SYNTAX; CDS_BAD_PARAM with a pointer */
+CDS_MUST_USE cds_rc cds_sign_in_parse(const char *body, size_t len, bool setup, struct cds_sign_in *ret, struct cds_err *reterr);
+
+/** Value of one cookie of a Cookie header (NULL: none), if it has the shape of a refresh token. */
+bool cds_cookie_find(const char *header, const char *name, char out[static CDS_TOKEN_TEXT + 1]);
+/** Set-Cookie value of the refresh token; token "" removes it. Returns out. */
+char *cds_cookie_make(const char *token, long long max_age_s, bool secure, char out[static CDS_COOKIE_TEXT]);
+
+/** True for "application/json" with or without parameters. */
+bool cds_is_json_type(const char *content_type);
+/** Client address for the throttle: the last entry of X-Forwarded-For when the peer is loopback (our own proxy adds it), else the peer.
+ *  out holds at least size bytes. Returns out. */
+char *cds_client_ip(const char *peer, const char *forwarded, char *out, size_t size);

@@ -1,0 +1,25 @@
+/* apps/auth/password.h: which passwords are taken, and their bcrypt hashes.
+ *
+ * Source:  crypt(5) "$2b$", OWASP ASVS 2.1. bcrypt looks at 72 bytes only, so longer passwords are refused instead of cut.
+ * Threads: safe. Hashing takes about 200 ms of CPU at cost 12: never on the loop thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/base/err.h"
+
+enum { CDS_PASSWORD_MIN_CHARS = 12, CDS_PASSWORD_MAX_BYTES = 72, CDS_HASH_SIZE = 64 };
+
+/** May this become a password? @return CDS_OK; CDS_BAD_PARAM with pointer "/password", a rule "password.*" and a sentence */
+CDS_MUST_USE cds_rc cds_password_policy(const char *password, size_t len, const char *email, struct cds_err *reterr);
+/** bcrypt with a fresh salt. @return CDS_OK; CDS_BAD_PARAM (over 72 bytes, NUL inside, cost out of 4..15); CDS_EXHAUSTED */
+CDS_MUST_USE cds_rc cds_password_hash(const char *password, size_t len, unsigned cost, char out[static CDS_HASH_SIZE], struct cds_err *reterr);
+/** True if the password belongs to the hash; always costs one bcrypt, also for passwords that cannot match. */
+bool cds_password_verify(const char *password, size_t len, const char *hash);
+/** True if the hash was made with another cost or another method than now. */
+bool cds_password_stale(const char *hash, unsigned cost);
+/** A hash of no password, for comparing when the mail is unknown: costs the same and never matches.
+ *  @return CDS_OK; CDS_BAD_PARAM (cost out of 4..15) */
+CDS_MUST_USE cds_rc cds_password_dummy(unsigned cost, char out[static CDS_HASH_SIZE], struct cds_err *reterr);

@@ -1,0 +1,137 @@
+/* apps/auth/service.c: opens and closes the parts of the process, and watches the database. */
+#include "apps/auth/service.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "apps/auth/password.h"
+#include "lib/base/clock.h"
+#include "lib/db/db.h"
+
+struct ping {
+    struct cds_auth *auth;
+    bool sweep;
+    struct cds_err err;
+};
+
+static void run_ping(void *user)
+{
+    struct ping *ping = user;
+    cds_rc rc = cds_store_ping(ping->auth->store, &ping->err);
+    if (!rc && ping->sweep)
+        rc = cds_store_sweep(ping->auth->store, &ping->err);
+    ping->err.code = rc;
+}
+
+static void ping_done(void *user)
+{
+    struct ping *ping = user;
+    struct cds_auth *auth = ping->auth;
+    auth->pinging = false;
+    auth->database = ping->err;
+    if (ping->sweep && !ping->err.code)
+        auth->sweep_ms = cds_now_ms() + CDS_AUTH_SWEEP_MS;
+    free(ping);
+}
+
+static void on_ping_timer(void *user)
+{
+    struct cds_auth *auth = user;
+    uint64_t now_ms = cds_now_ms();
+    cds_timer_set(auth->ping_timer, now_ms + CDS_AUTH_PING_MS);
+    struct ping *ping = auth->pinging ? NULL : calloc(1, sizeof(*ping));
+    if (!ping)
+        return;
+    ping->auth = auth;
+    ping->sweep = now_ms >= auth->sweep_ms;
+    auth->pinging = cds_pool_submit(auth->sql_pool, run_ping, ping_done, ping) == CDS_OK;
+    if (!auth->pinging)
+        free(ping);
+}
+
+/* Sign-ins take at most half of the cores: streams and runs share the machine. */
+static unsigned hash_threads(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 4 ? 1 : cores > 8 ? 4 : (unsigned)(cores / 2);
+}
+
+static cds_rc open_parts(struct cds_auth *auth, struct cds_err *reterr)
+{
+    struct cds_config *config = auth->config;
+    char conninfo[1024];
+    unsigned threads = hash_threads();
+    cds_config_path(config, "keys/jwt.pem", auth->key_path, sizeof(auth->key_path));
+    cds_rc rc = cds_origins_init(&auth->origins, cds_config_str(config, CDS_OPT_PUBLIC_URL), cds_config_str(config, CDS_OPT_BIND),
+                                 (uint16_t)cds_config_u64(config, CDS_OPT_UI_PORT), reterr);
+    if (!rc)
+        rc = cds_signer_open(auth->key_path, &auth->signer, reterr);
+    if (!rc)
+        rc = cds_password_dummy(auth->bcrypt_cost, auth->dummy_hash, reterr);
+    if (!rc)
+        rc = cds_throttle_new(&auth->throttle, reterr);
+    if (!rc)
+        rc = cds_store_new(cds_db_conninfo(config, conninfo, sizeof(conninfo)), threads + CDS_AUTH_SQL_THREADS, &auth->store, reterr);
+    if (!rc)
+        rc = cds_pool_new(auth->loop, threads, CDS_AUTH_HASH_QUEUE, &auth->hash_pool, reterr);
+    if (!rc)
+        rc = cds_pool_new(auth->loop, CDS_AUTH_SQL_THREADS, CDS_AUTH_SQL_QUEUE, &auth->sql_pool, reterr);
+    if (!rc && cds_timer_add(auth->loop, cds_now_ms(), on_ping_timer, auth, &auth->ping_timer))
+        rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "No timer could be made.");
+    return rc;
+}
+
+cds_rc cds_auth_open(struct cds_config *config, struct cds_loop *loop, struct cds_auth **ret, struct cds_err *reterr)
+{
+    struct cds_auth *auth = calloc(1, sizeof(*auth));
+    if (!auth)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    auth->config = config;
+    auth->loop = loop;
+    auth->bcrypt_cost = (unsigned)cds_config_u64(config, CDS_OPT_BCRYPT_COST);
+    auth->access_s = cds_config_u64(config, CDS_OPT_AUTH_ACCESS_S);
+    auth->refresh_idle_s = cds_config_u64(config, CDS_OPT_AUTH_REFRESH_IDLE_S);
+    auth->refresh_max_s = cds_config_u64(config, CDS_OPT_AUTH_REFRESH_MAX_S);
+    auth->month_tokens = cds_config_u64(config, CDS_OPT_BUDGET_TOKENS);
+    cds_fail(&auth->database, CDS_UNAVAILABLE, __func__, "The database has not answered yet.");
+    cds_rc rc = open_parts(auth, reterr);
+    if (rc)
+        cds_auth_free(&auth);
+    else
+        *ret = auth;
+    return rc;
+}
+
+void cds_auth_free(struct cds_auth **auth)
+{
+    struct cds_auth *a = *auth;
+    *auth = NULL;
+    if (!a)
+        return;
+    if (a->server)
+        cds_http_server_free(&a->server);
+    if (a->ping_timer)
+        cds_timer_remove(&a->ping_timer);
+    if (a->hash_pool)
+        cds_pool_free(&a->hash_pool);
+    if (a->sql_pool)
+        cds_pool_free(&a->sql_pool);
+    cds_store_free(&a->store);
+    cds_throttle_free(&a->throttle);
+    cds_signer_free(&a->signer);
+    free(a);
+}
+
+cds_rc cds_auth_ready(void *user, struct cds_err *reterr)
+{
+    const struct cds_auth *auth = user;
+    if (auth->database.code) {
+        if (reterr)
+            *reterr = auth->database;
+        return auth->database.code;
+    }
+    if (access(auth->key_path, R_OK))
+        return cds_fail_errno(reterr, errno, __func__, "The signing key file %s cannot be read any more.", auth->key_path);
+    return CDS_OK;
+}

@@ -1,0 +1,79 @@
+/* apps/auth/service.h: the state of the process, shared by its files.
+ *
+ * Threads: everything belongs to the loop thread, except what is marked "workers", which is read-only or locks itself.
+ */
+#pragma once
+
+#include "apps/auth/input.h"
+#include "apps/auth/origin.h"
+#include "apps/auth/store.h"
+#include "apps/auth/throttle.h"
+#include "lib/base/loop.h"
+#include "lib/base/pool.h"
+#include "lib/config/config.h"
+#include "lib/http/server.h"
+#include "lib/jwt/jwt.h"
+
+enum {
+    CDS_AUTH_BODY_MAX = 8192,
+    CDS_AUTH_HASH_QUEUE = 32, /**< sign-ins that may wait for a bcrypt thread; more is 503 */
+    CDS_AUTH_SQL_THREADS = 2,
+    CDS_AUTH_SQL_QUEUE = 256, /**< refreshes and sign-outs that may wait */
+    CDS_AUTH_PING_MS = 2000,
+    CDS_AUTH_SWEEP_MS = 600000,
+};
+
+struct cds_auth {
+    struct cds_config *config;
+    struct cds_loop *loop;
+    struct cds_http_server *server;
+    struct cds_pool *hash_pool; /**< bcrypt apart from SQL, so that a login flood does not stall refreshes */
+    struct cds_pool *sql_pool;
+    struct cds_throttle *throttle;
+    struct cds_origins origins;
+    struct cds_timer *ping_timer;
+    struct cds_err database; /**< outcome of the last look at the database; code CDS_OK when it works */
+    bool pinging, draining;
+    uint64_t sweep_ms; /**< when old sessions are removed next */
+    char key_path[512];
+    /* workers */
+    struct cds_store *store;
+    struct cds_signer *signer;
+    char dummy_hash[64]; /**< compared against when the mail is unknown, so that both cost the same */
+    unsigned bcrypt_cost;
+    uint64_t access_s, refresh_idle_s, refresh_max_s, month_tokens;
+};
+
+/** Everything but the listener. */
+CDS_MUST_USE cds_rc cds_auth_open(struct cds_config *config, struct cds_loop *loop, struct cds_auth **ret, struct cds_err *reterr);
+void cds_auth_free(struct cds_auth **auth);
+/** For /readyz: the database and the key file. */
+cds_rc cds_auth_ready(void *user, struct cds_err *reterr);
+/** The request handler; user is struct cds_auth. */
+void cds_auth_handle(void *user, struct cds_http_req *req);
+
+enum cds_auth_kind { CDS_AUTH_STATE, CDS_AUTH_SETUP, CDS_AUTH_LOGIN, CDS_AUTH_REFRESH, CDS_AUTH_LOGOUT };
+
+/** One request on its way through a worker thread. */
+struct cds_auth_job {
+    struct cds_auth *auth;
+    struct cds_http_req *req; /**< NULL once the client left; loop thread only */
+    enum cds_auth_kind kind;
+    char ip[64];
+    /* in */
+    struct cds_sign_in in;
+    char old_refresh[CDS_TOKEN_TEXT + 1];
+    /* out */
+    cds_rc rc;
+    struct cds_err err;
+    bool setup_needed;
+    struct cds_user user;
+    char session_id[37];
+    char refresh[CDS_TOKEN_TEXT + 1]; /**< "" when no new cookie is to be set */
+    int64_t cookie_age_s;
+    char *access; /**< owned */
+};
+/** Does the blocking part; worker thread. */
+void cds_auth_work(void *job);
+/** A user straight into the database, for `cds-auth user add`. Returns the exit status. */
+int cds_auth_user_command(struct cds_config *config, int argc, char **argv);

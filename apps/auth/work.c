@@ -1,0 +1,147 @@
+/* apps/auth/work.c: what happens on a worker thread: passwords, sessions, tokens. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/auth/password.h"
+#include "apps/auth/service.h"
+#include "lib/base/clock.h"
+#include "lib/base/random.h"
+#include "lib/base/str.h"
+
+static void make_token(char out[static CDS_TOKEN_TEXT + 1])
+{
+    unsigned char raw[32];
+    cds_random(raw, sizeof(raw));
+    cds_base64url(raw, sizeof(raw), out);
+    cds_wipe(raw, sizeof(raw));
+}
+
+static void hash_token(const char *token, char out[static 65])
+{
+    cds_sha256_hex(token, strlen(token), out);
+}
+
+static cds_rc sign_access(struct cds_auth_job *job)
+{
+    struct cds_claims claims = {.version = job->user.token_version};
+    claims.issued_s = (int64_t)(cds_wall_ms() / 1000);
+    claims.expires_s = claims.issued_s + (int64_t)job->auth->access_s;
+    cds_strcpy(claims.user_id, sizeof(claims.user_id), job->user.id);
+    cds_strcpy(claims.session_id, sizeof(claims.session_id), job->session_id);
+    cds_strcpy(claims.email, sizeof(claims.email), job->user.email);
+    cds_strcpy(claims.role, sizeof(claims.role), job->user.role);
+    return cds_jwt_sign(job->auth->signer, &claims, &job->access, &job->err);
+}
+
+static cds_rc open_session(struct cds_auth_job *job)
+{
+    const struct cds_auth *auth = job->auth;
+    char hash[65];
+    make_token(job->refresh);
+    hash_token(job->refresh, hash);
+    cds_rc rc = cds_store_session_open(auth->store, &job->user, hash, auth->refresh_max_s, job->session_id, &job->err);
+    job->cookie_age_s = (int64_t)(auth->refresh_idle_s < auth->refresh_max_s ? auth->refresh_idle_s : auth->refresh_max_s);
+    return rc ? rc : sign_access(job);
+}
+
+/* The stored hash follows the configured cost; failing to follow is no reason to refuse the sign-in. */
+static void renew_hash(struct cds_auth_job *job)
+{
+    char fresh[CDS_HASH_SIZE];
+    if (!cds_password_stale(job->user.hash, job->auth->bcrypt_cost))
+        return;
+    if (cds_password_hash(job->in.password, job->in.password_len, job->auth->bcrypt_cost, fresh, NULL) == CDS_OK &&
+        cds_store_rehash(job->auth->store, job->user.id, job->user.hash, fresh, NULL) == CDS_OK)
+        cds_strcpy(job->user.hash, sizeof(job->user.hash), fresh);
+}
+
+static cds_rc login(struct cds_auth_job *job)
+{
+    struct cds_auth *auth = job->auth;
+    cds_rc rc = cds_store_user(auth->store, job->in.email, &job->user, &job->err);
+    if (rc && rc != CDS_NOT_FOUND)
+        return rc;
+    bool known = rc == CDS_OK;
+    /* Unknown mail and wrong password cost the same work and read the same. */
+    bool right = cds_password_verify(job->in.password, job->in.password_len, known ? job->user.hash : auth->dummy_hash);
+    if (!known || !right) {
+        cds_fail(&job->err, CDS_UNAUTHENTICATED, __func__, "Mail address or password is wrong.");
+        cds_err_rule(&job->err, "login.wrong");
+        cds_err_hint(&job->err, "Check both; an admin can set a new password.");
+        return CDS_UNAUTHENTICATED;
+    }
+    if (job->user.blocked) {
+        cds_fail(&job->err, CDS_DENIED, __func__, "This account is blocked.");
+        cds_err_rule(&job->err, "user.blocked");
+        cds_err_hint(&job->err, "Ask an admin of this studio.");
+        return CDS_DENIED;
+    }
+    renew_hash(job);
+    return open_session(job);
+}
+
+static cds_rc setup(struct cds_auth_job *job)
+{
+    struct cds_auth *auth = job->auth;
+    char token_hash[65], hash[CDS_HASH_SIZE];
+    hash_token(job->in.token, token_hash);
+    /* First a cheap look, so that a dead link costs no bcrypt; the decision falls in the transaction. */
+    cds_rc rc = cds_store_setup_check(auth->store, token_hash, &job->err);
+    if (!rc)
+        rc = cds_password_policy(job->in.password, job->in.password_len, job->in.email, &job->err);
+    if (!rc)
+        rc = cds_password_hash(job->in.password, job->in.password_len, auth->bcrypt_cost, hash, &job->err);
+    if (rc)
+        return rc;
+    const struct cds_new_user fresh = {job->in.email, job->in.display_name, hash, "admin", auth->month_tokens};
+    rc = cds_store_setup_redeem(auth->store, token_hash, &fresh, &job->user, &job->err);
+    return rc ? rc : open_session(job);
+}
+
+static cds_rc refresh(struct cds_auth_job *job)
+{
+    struct cds_refresh out;
+    char old_hash[65], new_hash[65];
+    hash_token(job->old_refresh, old_hash);
+    make_token(job->refresh);
+    hash_token(job->refresh, new_hash);
+    cds_rc rc = cds_store_refresh(job->auth->store, old_hash, new_hash, job->auth->refresh_idle_s, &out, &job->err);
+    if (rc || !out.rotated)
+        job->refresh[0] = '\0';
+    if (rc)
+        return rc;
+    job->user = out.user;
+    memcpy(job->session_id, out.session_id, sizeof(job->session_id));
+    job->cookie_age_s = (int64_t)job->auth->refresh_idle_s < out.ends_in_s ? (int64_t)job->auth->refresh_idle_s : out.ends_in_s;
+    return sign_access(job);
+}
+
+static cds_rc logout(struct cds_auth_job *job)
+{
+    char hash[65];
+    hash_token(job->old_refresh, hash);
+    return cds_store_session_close(job->auth->store, hash, job->user.id, &job->err);
+}
+
+void cds_auth_work(void *user)
+{
+    struct cds_auth_job *job = user;
+    switch (job->kind) {
+    case CDS_AUTH_STATE:
+        job->rc = cds_store_setup_needed(job->auth->store, &job->setup_needed, &job->err);
+        break;
+    case CDS_AUTH_SETUP:
+        job->rc = setup(job);
+        break;
+    case CDS_AUTH_LOGIN:
+        job->rc = login(job);
+        break;
+    case CDS_AUTH_REFRESH:
+        job->rc = refresh(job);
+        break;
+    case CDS_AUTH_LOGOUT:
+        job->rc = logout(job);
+        break;
+    }
+    cds_wipe(job->in.password, sizeof(job->in.password));
+}
