@@ -1,0 +1,37 @@
+/* apps/cyberdevstudio/commands.h: the commands of the command line; main.c chooses one. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "lib/config/config.h"
+
+/** Exit codes, also told by --help. */
+enum cds_exit { CDS_EXIT_OK = 0, CDS_EXIT_FAILED = 1, CDS_EXIT_USAGE = 2, CDS_EXIT_NOT_RUNNING = 3 };
+
+/** What a command gets. Everything is borrowed. */
+struct cds_command {
+    const struct cds_config *config;
+    int argc; /**< arguments after the command's own words */
+    char **argv;
+    int flag_count; /**< --section.name=VALUE flags as typed, to be passed on to other programs */
+    char **flags;
+};
+
+enum cds_exit cds_cmd_up(const struct cds_command *cmd);
+enum cds_exit cds_cmd_down(const struct cds_command *cmd);
+enum cds_exit cds_cmd_status(const struct cds_command *cmd);
+enum cds_exit cds_cmd_doctor(const struct cds_command *cmd);
+enum cds_exit cds_cmd_config_check(const struct cds_command *cmd);
+enum cds_exit cds_cmd_user_add(const struct cds_command *cmd);
+enum cds_exit cds_cmd_migrate(const struct cds_command *cmd);
+enum cds_exit cds_cmd_ledger_verify(const struct cds_command *cmd);
+
+/** "cyberdevstudio: <message> <hint>" on out; details only the log may have are left out. @return the exit code that fits */
+enum cds_exit cds_complain(FILE *out, const struct cds_err *err);
+/** Takes "--name VALUE" or "--name=VALUE" out of cmd; *ret stays as it is when absent. @return false after a complaint (value missing) */
+bool cds_take_value(struct cds_command *cmd, const char *name, const char **ret);
+/** Takes "--name" out of cmd. */
+bool cds_take_switch(struct cds_command *cmd, const char *name);
+/** Complains about the first argument nobody took. @return true when there is none */
+bool cds_no_more(const struct cds_command *cmd);

@@ -1,0 +1,291 @@
+/* apps/cyberdevstudio/doctor_checks.c: the single checks of `doctor`. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "apps/cyberdevstudio/capture.h"
+#include "apps/cyberdevstudio/client.h"
+#include "apps/cyberdevstudio/doctor.h"
+#include "apps/cyberdevstudio/home.h"
+#include "apps/cyberdevstudio/parts.h"
+#include "apps/cyberdevstudio/pg.h"
+#include "apps/cyberdevstudio/ports.h"
+#include "apps/cyberdevstudio/services.h"
+#include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
+#include "lib/base/str.h"
+#include "lib/db/db.h"
+
+enum { PROBE_MS = 20000, VERSION_MS = 10000, DATABASE_MS = 5000, OUT_MAX = 65536, PLACE_MAX = PATH_MAX + 256 };
+
+static const char build_again[] = "Build the studio again: make build";
+
+/** <program folder><tail> */
+static char *beside(const char *tail, char buf[static PLACE_MAX])
+{
+    char dir[PATH_MAX];
+    snprintf(buf, PLACE_MAX, "%s%s", cds_program_dir(dir, sizeof(dir)), tail);
+    return buf;
+}
+
+void cds_check_programs(const struct cds_config *config, struct cds_findings *all)
+{
+    static const char *const extra[] = {"cds-llmworker"};
+    char path[PLACE_MAX], tail[64], missing[256] = "";
+    int count = 0, found = 0;
+    for (size_t i = 0; i < CDS_PART_COUNT + CDS_ARRAY_LEN(extra); i++) {
+        const char *program = i < CDS_PART_COUNT ? cds_part_defs[i].program : extra[i - CDS_PART_COUNT];
+        if (!program)
+            continue;
+        count++;
+        snprintf(tail, sizeof(tail), "/%s", program);
+        if (access(beside(tail, path), X_OK) == 0)
+            found++;
+        else
+            snprintf(missing + strlen(missing), sizeof(missing) - strlen(missing), " %s", program);
+    }
+    if (found == count)
+        cds_found(all, "programs", CDS_WORKS, "", "all %d in %s", count, beside("", path));
+    else
+        cds_found(all, "programs", CDS_MISSING, build_again, "not in %s:%s", beside("", path), missing);
+}
+
+void cds_check_data_folder(const struct cds_config *config, struct cds_findings *all)
+{
+    char existing[PATH_MAX], note[512], dir[PATH_MAX];
+    const char *home = cds_config_home(config);
+    cds_strcpy(existing, sizeof(existing), home);
+    for (char *slash; access(existing, F_OK) != 0 && (slash = strrchr(existing, '/')) && slash != existing;)
+        *slash = '\0';
+    pid_t pid = 0;
+    bool running = cds_home_locked(home, &pid);
+    if (access(existing, W_OK) != 0)
+        cds_found(all, "data folder", CDS_MISSING, "Choose one you may write to with --studio.home=FOLDER.", "%s cannot be written by this user",
+                  existing);
+    else if (running)
+        cds_found(all, "data folder", CDS_WORKS, "", "%s, in use by the studio that runs as process %d", home, (int)pid);
+    else
+        cds_found(all, "data folder", CDS_WORKS, "", "%s%s", home, cds_streq(existing, home) ? "" : " (made by the first start)");
+    struct cds_err err = {0};
+    if (cds_home_disk_check(existing, &err) == CDS_OK)
+        cds_found(all, "disk", CDS_WORKS, "", "%.1f GB free", (double)cds_home_free_bytes(existing) / (1 << 30));
+    else
+        cds_found_err(all, "disk", &err);
+    struct cds_identity who;
+    if (geteuid() != 0 || access(home, F_OK) != 0)
+        return;
+    cds_services_identity(config, home, cds_program_dir(dir, sizeof(dir)), &who, note, sizeof(note));
+    if (*note)
+        cds_found(all, "service user", CDS_WEAK, "Read the sentence above; the studio works, with less protection.", "%s", note);
+    else
+        cds_found(all, "service user", CDS_WORKS, "", "services run as %s", who.name);
+}
+
+static void check_connection(const struct cds_config *config, struct cds_findings *all, const char *what)
+{
+    char conninfo[2048];
+    struct cds_err err = {0};
+    CDS_CLEANUP(cds_db_close) struct cds_db *db = NULL;
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
+    cds_rc rc = cds_db_open(cds_db_conninfo(config, conninfo, sizeof(conninfo)), cds_now_ms() + DATABASE_MS, &db, &err);
+    if (rc == CDS_OK)
+        rc = cds_db_exec(db, "SHOW server_version", 0, NULL, true, &rows, &err);
+    if (rc == CDS_OK)
+        cds_found(all, "database", CDS_WORKS, "", "%s answers, PostgreSQL %s", what, cds_rows_str(rows, 0, 0));
+    else
+        cds_found_err(all, "database", &err);
+}
+
+void cds_check_database(const struct cds_config *config, struct cds_findings *all)
+{
+    char folder[PATH_MAX];
+    struct cds_err err = {0};
+    int major = 0;
+    if (*cds_config_str(config, CDS_OPT_DB_URL)) {
+        check_connection(config, all, "database.url");
+        return;
+    }
+    if (cds_pg_find(config, folder, sizeof(folder), &major, &err) == CDS_OK)
+        cds_found(all, "postgresql", CDS_WORKS, "", "version %d in %s", major, folder);
+    else
+        cds_found_err(all, "postgresql", &err);
+    if (cds_home_locked(cds_config_home(config), NULL))
+        check_connection(config, all, "the private cluster");
+}
+
+void cds_check_ports(const struct cds_config *config, struct cds_findings *all)
+{
+    struct cds_err err = {0};
+    CDS_JSON_AUTO status = NULL;
+    if (cds_ask_supervisor(config, "status", cds_now_ms() + DATABASE_MS, NULL, &status, &err) == CDS_OK) {
+        cds_found(all, "ports", CDS_WORKS, "", "in use by the running studio");
+        return;
+    }
+    err = (struct cds_err){0};
+    if (cds_ports_check(config, cds_now_ms(), &err) == CDS_OK)
+        cds_found(all, "ports", CDS_WORKS, "", "%u, %u, %u and %u are free", (unsigned)cds_config_u64(config, CDS_OPT_UI_PORT),
+                  (unsigned)cds_config_u64(config, CDS_OPT_API_PORT), (unsigned)cds_config_u64(config, CDS_OPT_AUTH_PORT),
+                  (unsigned)cds_config_u64(config, CDS_OPT_LLM_PORT));
+    else
+        cds_found_err(all, "ports", &err);
+}
+
+/** Loads the library in a child process: one built for another processor may end it. */
+static bool library_loads(const char *path, char *why, size_t size)
+{
+    int fds[2];
+    if (pipe(fds) != 0)
+        return false;
+    pid_t pid = fork();
+    if (pid == 0) {
+        const char *text = dlopen(path, RTLD_NOW | RTLD_LOCAL) ? "" : dlerror();
+        ssize_t n = write(fds[1], text, strnlen(text, 250));
+        _exit(n > 0 ? 1 : 0);
+    }
+    close(fds[1]);
+    ssize_t n = pid > 0 ? read(fds[0], why, size - 1) : 0;
+    why[n > 0 ? n : 0] = '\0';
+    close(fds[0]);
+    int status = -1;
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (status != 0 && !*why)
+        snprintf(why, size, "loading it ended the process");
+    return status == 0;
+}
+
+static void check_library(const struct cds_config *config, struct cds_findings *all)
+{
+    char folder[PLACE_MAX], path[PLACE_MAX + 32], why[256] = "";
+    const char *given = cds_config_str(config, CDS_OPT_LLM_LIB_DIR);
+    if (*given)
+        cds_strcpy(folder, sizeof(folder), given);
+    else
+        beside("/../lib/llama", folder);
+    snprintf(path, sizeof(path), "%s/libllama.so", folder);
+    if (access(path, R_OK) != 0)
+        cds_found(all, "libllama", CDS_MISSING, "Fetch it with \"make deps\", or name its folder with --llm.lib_dir=FOLDER.", "%s is not there",
+                  path);
+    else if (library_loads(path, why, sizeof(why)))
+        cds_found(all, "libllama", CDS_WORKS, "", "%s loads", path);
+    else
+        cds_found(all, "libllama", CDS_MISSING, "Fetch it again with \"make deps\".", "%s: %s", path, why);
+}
+
+static bool is_gguf(const char *path)
+{
+    char magic[4] = "";
+    CDS_CLEANUP(cds_close_file) FILE *f = fopen(path, "re");
+    return f && fread(magic, 1, 4, f) == 4 && memcmp(magic, "GGUF", 4) == 0;
+}
+
+/** First *.gguf of a folder. @return false when there is none */
+static bool find_model(const char *folder, char *path, size_t size)
+{
+    CDS_CLEANUP(cds_close_dir) DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        size_t len = strlen(entry->d_name);
+        if (len > 5 && cds_streq(entry->d_name + len - 5, ".gguf")) {
+            snprintf(path, size, "%s/%s", folder, entry->d_name);
+            return true;
+        }
+    }
+    return false;
+}
+
+void cds_check_model(const struct cds_config *config, struct cds_findings *all)
+{
+    char path[PLACE_MAX + 256], folder[PLACE_MAX], shared[PLACE_MAX];
+    const char *model = cds_config_str(config, CDS_OPT_LLM_MODEL);
+    check_library(config, all);
+    cds_config_path(config, "models", folder, sizeof(folder));
+    beside("/../share/models", shared);
+    if (cds_streq(model, "none")) {
+        cds_found(all, "model", CDS_WEAK, "Set llm.model to a GGUF file to chat.", "llm.model is \"none\"");
+        return;
+    }
+    if (model[0] == '/')
+        cds_strcpy(path, sizeof(path), model);
+    else if (*model)
+        snprintf(path, sizeof(path), "%s/%s", folder, model);
+    else if (!find_model(folder, path, sizeof(path)) && !find_model(shared, path, sizeof(path)))
+        path[0] = '\0';
+    if (*model && model[0] != '/' && access(path, R_OK) != 0)
+        snprintf(path, sizeof(path), "%s/%s", shared, model);
+    if (!*path)
+        cds_found(all, "model", CDS_MISSING, "Fetch the default model with \"make deps\", or put a GGUF file there.", "no GGUF file in %s", folder);
+    else if (is_gguf(path))
+        cds_found(all, "model", CDS_WORKS, "", "%s", path);
+    else
+        cds_found(all, "model", CDS_MISSING, "Fetch the default model with \"make deps\", or correct llm.model.", "%s is not a readable GGUF file",
+                  path);
+}
+
+void cds_check_page(const struct cds_config *config, struct cds_findings *all)
+{
+    char folder[PLACE_MAX], path[PLACE_MAX + 32];
+    const char *given = cds_config_str(config, CDS_OPT_UI_DIR);
+    if (*given)
+        cds_strcpy(folder, sizeof(folder), given);
+    else
+        beside("/../share/ui", folder);
+    snprintf(path, sizeof(path), "%s/index.html", folder);
+    if (access(path, R_OK) == 0)
+        cds_found(all, "page", CDS_WORKS, "", "%s", folder);
+    else
+        cds_found(all, "page", CDS_MISSING, build_again, "%s is not there", path);
+}
+
+void cds_check_sandbox(const struct cds_config *config, struct cds_findings *all)
+{
+    char program[PLACE_MAX], home_flag[PATH_MAX + 32];
+    struct cds_err err = {0};
+    CDS_CLEANUP(cds_capture_free) struct cds_capture got = {0};
+    snprintf(home_flag, sizeof(home_flag), "--studio.home=%s", cds_config_home(config));
+    const char *const argv[] = {beside("/cds-sandboxd", program), home_flag, "--probe", NULL};
+    struct cds_capture_how how = {.argv = argv, .deadline_ms = cds_now_ms() + PROBE_MS, .max_bytes = OUT_MAX};
+    if (cds_capture_run(&how, &got, &err) != CDS_OK) {
+        cds_found_err(all, "sandbox", &err);
+        return;
+    }
+    /* Log lines may stand before the answer: it is the last line. */
+    char *last = got.out.data ? strrchr(got.out.data, '\n') : NULL;
+    last = last ? last + 1 : got.out.data;
+    if (got.timed_out || !last || !cds_found_engines(all, last, strlen(last)))
+        cds_found(all, "sandbox", CDS_MISSING, build_again, "cds-sandboxd --probe %s: %.200s", got.timed_out ? "took too long" : "gave no answer",
+                  last ? last : "");
+}
+
+void cds_check_languages(const struct cds_config *config, struct cds_findings *all)
+{
+    static const struct {
+        const char *name, *program, *package;
+    } languages[] = {{"python", "python3", "python3"}, {"node", "node", "nodejs"}, {"c", "gcc", "gcc libc6-dev"}, {"sh", "sh", "dash"}};
+    /* The places a job sees: its root has /usr of the host. */
+    static const char *const folders[] = {"/usr/local/bin", "/usr/bin", "/bin"};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(languages); i++) {
+        char path[64] = "", remedy[128], name[32];
+        for (size_t k = 0; k < CDS_ARRAY_LEN(folders) && !*path; k++) {
+            snprintf(path, sizeof(path), "%s/%s", folders[k], languages[i].program);
+            if (access(path, X_OK) != 0)
+                path[0] = '\0';
+        }
+        snprintf(name, sizeof(name), "run %s", languages[i].name);
+        snprintf(remedy, sizeof(remedy), "Install it: apt install %s", languages[i].package);
+        const char *const argv[] = {path, "--version", NULL};
+        struct cds_err err = {0};
+        CDS_CLEANUP(cds_capture_free) struct cds_capture got = {0};
+        struct cds_capture_how how = {.argv = argv, .deadline_ms = cds_now_ms() + VERSION_MS, .max_bytes = 256};
+        if (!*path)
+            cds_found(all, name, CDS_MISSING, remedy, "%s is not in /usr/local/bin, /usr/bin or /bin", languages[i].program);
+        else if (cds_streq(languages[i].program, "sh"))
+            cds_found(all, name, CDS_WORKS, "", "%s", path);
+        else if (cds_capture_run(&how, &got, &err) == CDS_OK && got.exit_code == 0 && got.out.data)
+            cds_found(all, name, CDS_WORKS, "", "%s (%.*s)", path, (int)strcspn(got.out.data, "\n"), got.out.data);
+        else
+            cds_found(all, name, CDS_MISSING, remedy, "%s does not start", path);
+    }
+}

@@ -1,0 +1,133 @@
+/* apps/cyberdevstudio/user.c: `user add`: asks for the password and hands everything to cds-auth, the only program that may see it. */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "apps/cyberdevstudio/capture.h"
+#include "apps/cyberdevstudio/database.h"
+#include "apps/cyberdevstudio/parts.h"
+#include "apps/cyberdevstudio/services.h"
+#include "lib/base/clock.h"
+#include "lib/base/str.h"
+
+enum { PASSWORD_MAX = 1024, AUTH_MS = 30000, AUTH_OUT_MAX = 8192, ARGS_MAX = 160 };
+
+struct new_user {
+    const struct cds_command *cmd;
+    const char *email, *role, *name;
+    char password[PASSWORD_MAX + 2]; /* with newline */
+    int exit_code;
+};
+
+/** One line from stdin without its newline. @return false at the end of input or when it is too long */
+static bool read_line(char *buf, size_t size)
+{
+    size_t len = 0;
+    for (;;) {
+        char c;
+        ssize_t n = read(STDIN_FILENO, &c, 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0 || c == '\n')
+            break;
+        if (len + 1 >= size)
+            return false;
+        buf[len++] = c;
+    }
+    buf[len] = '\0';
+    return len > 0;
+}
+
+static bool prompt(const char *text, char *buf, size_t size)
+{
+    struct termios before, silent;
+    if (tcgetattr(STDIN_FILENO, &before) != 0)
+        return false;
+    silent = before;
+    silent.c_lflag &= ~(tcflag_t)ECHO;
+    fprintf(stderr, "%s: ", text);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+    bool fine = read_line(buf, size);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+    fputc('\n', stderr);
+    return fine;
+}
+
+static bool ask_password(char *password, size_t size)
+{
+    char again[PASSWORD_MAX + 1];
+    if (!isatty(STDIN_FILENO)) {
+        if (read_line(password, size))
+            return true;
+        fprintf(stderr, "cyberdevstudio: write the password, one line of at most %d bytes, to stdin.\n", PASSWORD_MAX);
+        return false;
+    }
+    bool same = prompt("Password", password, size) && prompt("Once more", again, sizeof(again)) && cds_streq(password, again);
+    explicit_bzero(again, sizeof(again));
+    if (!same)
+        fprintf(stderr, "cyberdevstudio: the two passwords differ or are empty; try again.\n");
+    return same;
+}
+
+static cds_rc run_auth(void *user, struct cds_db *db, struct cds_err *reterr)
+{
+    struct new_user *fresh = user;
+    const struct cds_command *cmd = fresh->cmd;
+    char program_dir[PATH_MAX], program[PATH_MAX + 16], home_flag[PATH_MAX + 32], note[512];
+    snprintf(program, sizeof(program), "%s/cds-auth", cds_program_dir(program_dir, sizeof(program_dir)));
+    snprintf(home_flag, sizeof(home_flag), "--studio.home=%s", cds_config_home(cmd->config));
+    const char *argv[ARGS_MAX] = {program, home_flag};
+    int argc = 2;
+    for (int i = 0; i < cmd->flag_count && argc < ARGS_MAX - 16; i++)
+        if (cds_flag_passes(cmd->flags[i], true))
+            argv[argc++] = cmd->flags[i];
+    const char *const words[] = {"user", "add", "--email", fresh->email, "--role", fresh->role};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(words); i++)
+        argv[argc++] = words[i];
+    if (fresh->name) {
+        argv[argc++] = "--name";
+        argv[argc++] = fresh->name;
+    }
+    struct cds_identity who;
+    cds_services_identity(cmd->config, cds_config_home(cmd->config), program_dir, &who, note, sizeof(note));
+    struct cds_capture_how how = {.argv = argv,
+                                  .input = fresh->password,
+                                  .as = &who,
+                                  .env = {.database = true, .home = who.change ? cds_config_home(cmd->config) : NULL},
+                                  .deadline_ms = cds_now_ms() + AUTH_MS,
+                                  .max_bytes = AUTH_OUT_MAX};
+    CDS_CLEANUP(cds_capture_free) struct cds_capture got = {0};
+    cds_rc rc = cds_capture_run(&how, &got, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    if (got.timed_out)
+        return cds_fail(reterr, CDS_TIMED_OUT, __func__, "The user was not added within %d s; look at the log.", AUTH_MS / 1000);
+    fresh->exit_code = got.exit_code;
+    if (got.exit_code != 0)
+        return cds_fail(reterr, got.exit_code == CDS_EXIT_USAGE ? CDS_BAD_PARAM : CDS_SYSTEM, __func__, "%s",
+                        got.out.data ? got.out.data : "The user was not added.");
+    printf("%s\n", got.out.data ? got.out.data : "The user was added.");
+    return CDS_OK;
+}
+
+enum cds_exit cds_cmd_user_add(const struct cds_command *cmd)
+{
+    struct cds_command rest = *cmd;
+    struct cds_err err = {0};
+    struct new_user fresh = {.cmd = cmd};
+    if (!cds_take_value(&rest, "--email", &fresh.email) || !cds_take_value(&rest, "--role", &fresh.role) ||
+        !cds_take_value(&rest, "--name", &fresh.name) || !cds_no_more(&rest))
+        return CDS_EXIT_USAGE;
+    if (!fresh.email || !fresh.role) {
+        fprintf(stderr, "cyberdevstudio: user add needs --email and --role (admin, developer or viewer).\n");
+        return CDS_EXIT_USAGE;
+    }
+    if (!ask_password(fresh.password, PASSWORD_MAX + 1))
+        return CDS_EXIT_USAGE;
+    strcat(fresh.password, "\n");
+    cds_rc rc = cds_with_database(cmd, run_auth, &fresh, &err);
+    explicit_bzero(fresh.password, sizeof(fresh.password));
+    return rc == CDS_OK ? CDS_EXIT_OK : cds_complain(stderr, &err);
+}
