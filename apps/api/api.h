@@ -28,17 +28,15 @@ enum {
 struct api {
     struct cds_loop *loop;
     struct cds_config *config;
-    struct cds_http_server *server;
     struct cds_http_client *client;
     struct cds_credentials *creds;
     struct cds_dbq *db;
     struct sandbox_link *sandbox;
     struct projects *projects;
     struct logs *logs;
-    char llm_url[128];       /**< "http://127.0.0.1:6988" */
-    char origin[256];        /**< origin of the page, for upgrades */
-    char origin_local[64];   /**< the same by the name localhost, or "" */
-    bool draining;
+    char llm_url[128];     /**< "http://127.0.0.1:6988" */
+    char origin[256];      /**< origin of the page, for upgrades */
+    char origin_local[64]; /**< the same by the name localhost, or "" */
 };
 
 /** http.c: every route of the gateway. */

@@ -19,19 +19,19 @@ struct ticket {
 
 struct call {
     struct api *api;
-    struct message *message; /**< owner; borrowed */
-    struct call *next;       /**< in the message's list */
+    struct message *message;             /**< owner; borrowed */
+    struct call *next;                   /**< in the message's list */
     const struct cds_rpc_method *method; /**< NULL when unknown */
-    char method_name[64];    /**< as asked, cut; for the log */
+    char method_name[64];                /**< as asked, cut; for the log */
     char request_id[37];
-    cds_json *id;            /**< owned; NULL for a notification */
-    cds_json *params;        /**< owned */
+    cds_json *id;     /**< owned; NULL for a notification */
+    cds_json *params; /**< owned */
     uint64_t started_ms;
     struct cds_timer *deadline;
     struct ticket *ticket;
-    uint64_t seq;            /**< next sequence number of its notifications */
+    uint64_t seq; /**< next sequence number of its notifications */
     bool cancelled;
-    void *leaf;              /**< state of the leaf that works on it */
+    void *leaf;                             /**< state of the leaf that works on it */
     void (*leaf_cancel)(struct call *call); /**< asks the leaf to end soon; the answer still comes */
     void (*leaf_drop)(struct call *call);   /**< forgets the leaf's work at once; frees leaf */
 };

@@ -45,8 +45,8 @@ static void error_of(const cds_json *body, int status, struct cds_err *err)
     static const struct {
         int status;
         cds_rc code;
-    } by_status[] = {{400, CDS_BAD_PARAM},    {401, CDS_UNAUTHENTICATED}, {403, CDS_DENIED},      {404, CDS_NOT_FOUND}, {409, CDS_CONFLICT},
-                     {413, CDS_TOO_LARGE},    {429, CDS_RATE_LIMITED},    {503, CDS_UNAVAILABLE}, {504, CDS_TIMED_OUT}};
+    } by_status[] = {{400, CDS_BAD_PARAM}, {401, CDS_UNAUTHENTICATED}, {403, CDS_DENIED},      {404, CDS_NOT_FOUND}, {409, CDS_CONFLICT},
+                     {413, CDS_TOO_LARGE}, {429, CDS_RATE_LIMITED},    {503, CDS_UNAVAILABLE}, {504, CDS_TIMED_OUT}};
     for (size_t i = 0; code == CDS_INTERNAL && i < CDS_ARRAY_LEN(by_status); i++)
         if (by_status[i].status == status)
             code = by_status[i].code;
@@ -163,12 +163,12 @@ static void on_chat_done(void *user, int status, const char *body, size_t len, c
         fail_chat(chat, &err);
     } else {
         const char *id = cds_json_get_str(chat->cds, "request_id");
-        cds_json *result = cds_json_pack(
-            "{s:s,s:O,s:o,s:O,s:{s:I,s:I,s:I},s:I}", "request_id", id ? id : call->request_id, "model", chat->model, "content",
-            cds_json_stringn(chat->content.data ? chat->content.data : "", chat->content.len), "finish_reason", chat->finish, "usage",
-            "prompt_tokens", cds_json_get_i64(chat->usage, "prompt_tokens", 0), "completion_tokens",
-            cds_json_get_i64(chat->usage, "completion_tokens", 0), "total_tokens", cds_json_get_i64(chat->usage, "total_tokens", 0), "cost_micro",
-            cds_json_get_i64(chat->cds, "cost_micro", 0));
+        cds_json *result =
+            cds_json_pack("{s:s,s:O,s:o,s:O,s:{s:I,s:I,s:I},s:I}", "request_id", id ? id : call->request_id, "model", chat->model, "content",
+                          cds_json_stringn(chat->content.data ? chat->content.data : "", chat->content.len), "finish_reason", chat->finish, "usage",
+                          "prompt_tokens", cds_json_get_i64(chat->usage, "prompt_tokens", 0), "completion_tokens",
+                          cds_json_get_i64(chat->usage, "completion_tokens", 0), "total_tokens", cds_json_get_i64(chat->usage, "total_tokens", 0),
+                          "cost_micro", cds_json_get_i64(chat->cds, "cost_micro", 0));
         chat_free(chat);
         call_succeed(call, result);
     }
@@ -237,11 +237,8 @@ static void chat_start(struct call *call)
     chat->content = cds_buf_init(ANSWER_MAX);
     chat->error_body = cds_buf_init(ERROR_MAX);
     call->leaf = chat;
-    struct cds_http_call_spec spec = {.deadline_ms = call->started_ms + call->method->deadline_ms,
-                                      .on_head = on_head,
-                                      .on_data = on_data,
-                                      .on_done = on_chat_done,
-                                      .user = chat};
+    struct cds_http_call_spec spec = {
+        .deadline_ms = call->started_ms + call->method->deadline_ms, .on_head = on_head, .on_data = on_data, .on_done = on_chat_done, .user = chat};
     CDS_JSON_AUTO body = chat_body(call->params);
     if (post(call, "POST", "/v1/chat/completions", body, &spec, &chat->http, &err)) {
         fail_chat(chat, &err);

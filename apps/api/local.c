@@ -38,7 +38,7 @@ void local_start(struct call *call)
         const char *name;
         void (*start)(struct call *call);
     } methods[] = {
-        {"rpc.discover", rpc_discover}, {"rpc.cancel", rpc_cancel},         {"user.self", user_self},   {"project.list", project_list},
+        {"rpc.discover", rpc_discover},     {"rpc.cancel", rpc_cancel},       {"user.self", user_self},   {"project.list", project_list},
         {"project.create", project_create}, {"usage.summary", usage_summary}, {"budget.set", budget_set},
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(methods); i++)

@@ -18,9 +18,9 @@
 
 enum {
     POLL_MS = 200,
-    PIECE = 64 * 1024,         /* read per reader and tick: one slow reader cannot hold the loop */
-    BACKLOG = 64 * 1024,       /* bytes shown to a new reader */
-    LOG_LINE_MAX = 16 * 1024,  /* longer lines are skipped */
+    PIECE = 64 * 1024,        /* read per reader and tick: one slow reader cannot hold the loop */
+    BACKLOG = 64 * 1024,      /* bytes shown to a new reader */
+    LOG_LINE_MAX = 16 * 1024, /* longer lines are skipped */
     READERS_MAX = 64,
     OUT_MAX = 1024 * 1024
 };

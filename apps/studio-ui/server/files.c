@@ -14,10 +14,10 @@
 enum encoding { PLAIN, GZIP, BROTLI, ENCODINGS };
 
 struct file {
-    char *path;                /* "/assets/app-1f2e.js" */
-    off_t size[ENCODINGS];     /* -1: not there */
+    char *path;            /* "/assets/app-1f2e.js" */
+    off_t size[ENCODINGS]; /* -1: not there */
     const char *type;
-    bool hashed;               /* its name holds a hash of its content */
+    bool hashed; /* its name holds a hash of its content */
 };
 
 struct files {
@@ -30,10 +30,18 @@ struct files {
 static const char *type_of(const char *path)
 {
     static const char *const types[][2] = {
-        {".html", "text/html; charset=utf-8"},   {".js", "text/javascript; charset=utf-8"}, {".mjs", "text/javascript; charset=utf-8"},
-        {".css", "text/css; charset=utf-8"},     {".json", "application/json"},             {".svg", "image/svg+xml"},
-        {".png", "image/png"},                   {".ico", "image/x-icon"},                  {".woff2", "font/woff2"},
-        {".ttf", "font/ttf"},                    {".txt", "text/plain; charset=utf-8"},     {".webmanifest", "application/manifest+json"},
+        {".html", "text/html; charset=utf-8"},
+        {".js", "text/javascript; charset=utf-8"},
+        {".mjs", "text/javascript; charset=utf-8"},
+        {".css", "text/css; charset=utf-8"},
+        {".json", "application/json"},
+        {".svg", "image/svg+xml"},
+        {".png", "image/png"},
+        {".ico", "image/x-icon"},
+        {".woff2", "font/woff2"},
+        {".ttf", "font/ttf"},
+        {".txt", "text/plain; charset=utf-8"},
+        {".webmanifest", "application/manifest+json"},
         {".wasm", "application/wasm"},
     };
     const char *dot = strrchr(path, '.');

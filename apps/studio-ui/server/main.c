@@ -1,29 +1,22 @@
 /* apps/studio-ui/server/main.c: cds-studio-ui: the built page and a same-origin reverse proxy to api and auth. */
-#include <signal.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "apps/studio-ui/server/files.h"
 #include "lib/base/clock.h"
-#include "lib/base/fd.h"
-#include "lib/base/ready.h"
 #include "lib/base/str.h"
-#include "lib/config/config.h"
 #include "lib/http/proxy.h"
 #include "lib/http/reply.h"
-#include "lib/http/ws.h"
-#include "lib/log/log.h"
+#include "lib/service/service.h"
 
 enum { CALL_MS = 3600000, AUTH_MS = 30000, TUNNEL_BUFFER = 1024 * 1024 };
 
 struct ui {
     struct cds_loop *loop;
     struct cds_config *config;
-    struct cds_http_server *server;
     struct cds_http_client *client;
     struct files *files;
     char host[64], api_url[128], auth_url[128];
-    bool draining;
 };
 
 /* Nothing from elsewhere, no inline script, no frame. Monaco writes <style> elements at run time, hence 'unsafe-inline' for styles only
@@ -105,22 +98,6 @@ static void on_request(void *user, struct cds_http_req *req)
         page(ui, req);
 }
 
-static void on_drained(void *user)
-{
-    cds_loop_stop(((struct ui *)user)->loop);
-}
-
-static void on_signal(void *user, int signo)
-{
-    struct ui *ui = user;
-    if (ui->draining)
-        return;
-    ui->draining = true;
-    cds_log(CDS_LOG_INFO, "draining", CDS_LI("signal", signo));
-    cds_ws_close_all(ui->server, 1001);
-    cds_http_server_drain(ui->server, (uint32_t)cds_config_u64(ui->config, CDS_OPT_HTTP_DRAIN_MS), on_drained, ui);
-}
-
 static void find_page(const struct ui *ui, char *dir, size_t size)
 {
     char program[512];
@@ -134,61 +111,30 @@ static void find_page(const struct ui *ui, char *dir, size_t size)
         dir[--n] = '\0';
 }
 
-static cds_rc start(struct ui *ui, struct cds_err *err)
+static cds_rc start(struct ui *ui, struct cds_service *service, struct cds_err *err)
 {
-    const struct cds_config *c = ui->config;
-    const char *bind = cds_config_str(c, CDS_OPT_BIND);
     char dir[1100];
-    int fd = -1;
-    cds_rc rc;
-    snprintf(ui->host, sizeof(ui->host), "%s", cds_streq(bind, "0.0.0.0") || cds_streq(bind, "::") ? "127.0.0.1" : bind);
-    snprintf(ui->api_url, sizeof(ui->api_url), "http://%s:%u", ui->host, (unsigned)cds_config_u64(c, CDS_OPT_API_PORT));
-    snprintf(ui->auth_url, sizeof(ui->auth_url), "http://%s:%u", ui->host, (unsigned)cds_config_u64(c, CDS_OPT_AUTH_PORT));
+    ui->config = service->config;
+    ui->loop = service->loop;
+    ui->client = service->client;
+    cds_service_host(ui->config, ui->host, sizeof(ui->host));
+    cds_service_url(ui->config, CDS_OPT_API_PORT, ui->api_url, sizeof(ui->api_url));
+    cds_service_url(ui->config, CDS_OPT_AUTH_PORT, ui->auth_url, sizeof(ui->auth_url));
     find_page(ui, dir, sizeof(dir));
-    const struct cds_http_limits limits = {.body_max_bytes = cds_config_u64(c, CDS_OPT_BODY_MAX_BYTES),
-                                           .read_ms = (uint32_t)cds_config_u64(c, CDS_OPT_HTTP_READ_MS),
-                                           .idle_ms = (uint32_t)cds_config_u64(c, CDS_OPT_HTTP_IDLE_MS),
-                                           .connections = (unsigned)cds_config_u64(c, CDS_OPT_HTTP_CONNECTIONS),
-                                           .connections_per_ip = (unsigned)cds_config_u64(c, CDS_OPT_HTTP_CONNECTIONS)};
-    if ((rc = files_open(dir, &ui->files, err)) || (rc = cds_loop_new(&ui->loop, err)) ||
-        (rc = cds_loop_signal(ui->loop, SIGTERM, on_signal, ui, err)) || (rc = cds_loop_signal(ui->loop, SIGINT, on_signal, ui, err)) ||
-        (rc = cds_http_client_new(ui->loop, &ui->client, err)) || (rc = cds_tcp_listen(bind, (uint16_t)cds_config_u64(c, CDS_OPT_UI_PORT), &fd, err)))
-        return rc;
-    return cds_http_server_new(ui->loop, fd, &limits, NULL, on_request, ui, &ui->server, err);
-}
-
-static void stop(struct ui *ui)
-{
-    cds_http_server_free(&ui->server);
-    cds_http_client_free(&ui->client);
-    files_free(&ui->files);
-    cds_loop_free(&ui->loop);
-    cds_config_free(&ui->config);
+    cds_rc rc = files_open(dir, &ui->files, err);
+    return rc ? rc : cds_service_listen(service, CDS_OPT_UI_PORT, 0, on_request, ui, err);
 }
 
 int main(int argc, char **argv)
 {
+    struct cds_service service = {NULL};
     struct ui ui = {NULL};
     struct cds_err err;
-    enum cds_log_level level = CDS_LOG_INFO;
-    signal(SIGPIPE, SIG_IGN);
-    cds_log_init("cds-studio-ui", CDS_LOG_INFO);
-    cds_rc rc = cds_config_load(&argc, argv, "serves the page of CyberDevStudio and forwards its calls", &ui.config, &err);
-    if (!rc && (rc = cds_log_level_parse(cds_config_str(ui.config, CDS_OPT_LOG_LEVEL), &level)))
-        cds_fail(&err, CDS_BAD_PARAM, __func__, "studio.log_level must be debug, info, warn or error.");
-    if (!rc) {
-        cds_log_init("cds-studio-ui", level);
-        rc = start(&ui, &err);
-    }
-    if (rc) {
-        cds_log_err(CDS_LOG_ERROR, "cds-studio-ui could not start", NULL, &err);
-        cds_notify_failed(err.message);
-        stop(&ui);
+    if (cds_service_start(&service, "cds-studio-ui", "serves the page of CyberDevStudio and forwards its calls", &argc, argv))
         return 1;
-    }
-    cds_log(CDS_LOG_INFO, "listening", CDS_LI("port", (long long)cds_config_u64(ui.config, CDS_OPT_UI_PORT)));
-    cds_notify_ready();
-    cds_loop_run(ui.loop);
-    stop(&ui);
-    return 0;
+    int status = start(&ui, &service, &err) ? cds_service_failed(&service, &err) : cds_service_run(&service, CDS_OPT_UI_PORT);
+    cds_http_server_free(&service.server); /* requests end before what they use */
+    files_free(&ui.files);
+    cds_service_stop(&service);
+    return status;
 }
