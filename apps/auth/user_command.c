@@ -80,7 +80,7 @@ static cds_rc add_user(struct cds_config *config, const struct words *words, str
 
 int cds_auth_user_command(struct cds_config *config, int argc, char **argv)
 {
-    struct words words;
+    struct words words = {0};
     struct cds_user user;
     struct cds_err err = {0};
     if (argc < 3 || !cds_streq(argv[2], "add")) {

@@ -1,16 +1,6 @@
 /* The key file of auth, and the round trip of a signed token. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include <dirent.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +9,7 @@
 #include "lib/base/str.h"
 #include "lib/jwt/ed25519.h"
 #include "lib/jwt/token.h"
+#include "tests/support/test.h"
 
 static char folder[64], path[128];
 
@@ -194,5 +185,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(sign_refuses_claims_that_are_not_text, setup, teardown),
         cmocka_unit_test(digests_agree_with_published_values),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ALL(tests);
 }

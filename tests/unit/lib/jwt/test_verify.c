@@ -1,19 +1,9 @@
 /* Access tokens: what is accepted, and everything that is not. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
 #include "lib/jwt/ed25519.h"
 #include "lib/jwt/token.h"
+#include "tests/support/test.h"
 
 enum { NOW_S = 1800000000 };
 
@@ -417,5 +407,5 @@ int main(void)
         cmocka_unit_test(keyset_takes_ed25519_keys_and_passes_over_others),
         cmocka_unit_test(keyset_refuses_sets_without_a_usable_key),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ALL(tests);
 }
