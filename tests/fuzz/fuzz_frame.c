@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < 3; i++)
         calls += cds_peer_call(seen.peer, "m", cds_json_object(), cds_now_ms() + 600000, on_done, on_note, &seen) > 0;
     for (size_t at = 1; at < size; at += step) {
-        if (write(pair[1], data + at, size - at < step ? size - at : step) < 0)
+        if (send(pair[1], data + at, size - at < step ? size - at : step, MSG_NOSIGNAL) < 0)
             break;
         cds_loop_once(loop, 0);
     }
