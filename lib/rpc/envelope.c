@@ -1,68 +1,11 @@
-/* lib/rpc/envelope.c: answers, notifications, calls and problem documents as JSON; and errors back from JSON. */
-#include <ctype.h>
+/* lib/rpc/envelope.c: answers, notifications and calls as JSON; and errors back from JSON. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/base/random.h"
 #include "lib/base/str.h"
+#include "lib/json/problem.h"
 #include "lib/rpc/rpc.h"
-
-/** Text of a cds_err, which may have been cut inside a character or hold foreign bytes: each of them becomes '?'. */
-static cds_json *safe_string(const char *text)
-{
-    char copy[sizeof(((struct cds_err *)0)->message)];
-    cds_strcpy(copy, sizeof(copy), text);
-    copy[cds_utf8_complete(copy, strlen(copy))] = '\0';
-    cds_json *s = cds_json_string(copy);
-    for (char *p = copy; !s && *p; p++) {
-        if ((unsigned char)*p >= 0x80)
-            *p = '?';
-    }
-    return s ? s : cds_json_string(copy);
-}
-
-/** Sets a text member unless it is empty. */
-static void set_text(cds_json *object, const char *key, const char *text)
-{
-    if (text && *text)
-        cds_json_set(object, key, safe_string(text));
-}
-
-static const char *type_uri(cds_rc code, char *buf, size_t size)
-{
-    size_t len = (size_t)snprintf(buf, size, "urn:cyberdevstudio:problem:%s", cds_rc_name(code));
-    for (size_t i = 0; i < len && i < size; i++)
-        buf[i] = buf[i] == '_' ? '-' : (char)tolower((unsigned char)buf[i]);
-    return buf;
-}
-
-cds_json *cds_problem(const struct cds_err *err, const char *request_id)
-{
-    char text[96];
-    cds_json *problem = cds_json_object();
-    set_text(problem, "type", type_uri(err->code, text, sizeof(text)));
-    set_text(problem, "title", cds_rc_title(err->code));
-    cds_json_set(problem, "status", cds_json_int(cds_rc_http(err->code)));
-    set_text(problem, "detail", err->message);
-    if (request_id && cds_uuid_valid(request_id)) {
-        snprintf(text, sizeof(text), "urn:uuid:%s", request_id);
-        set_text(problem, "instance", text);
-    }
-    set_text(problem, "request_id", request_id);
-    set_text(problem, "rule", err->rule);
-    set_text(problem, "hint", err->hint);
-    if (err->retry_after_ms)
-        cds_json_set(problem, "retry_after_ms", cds_json_int(err->retry_after_ms));
-    if (*err->pointer || err->code == CDS_BAD_PARAM) {
-        cds_json *one = cds_json_object(), *list = cds_json_array();
-        cds_json_set(one, "pointer", safe_string(err->pointer));
-        set_text(one, "detail", err->message);
-        cds_json_append(list, one);
-        cds_json_set(problem, "errors", list);
-    }
-    return problem;
-}
 
 static cds_json *envelope(cds_json *id, const char *key, cds_json *value)
 {
@@ -93,7 +36,7 @@ cds_json *cds_rpc_error(cds_json *id, const struct cds_err *err, const char *req
 {
     cds_json *error = cds_json_object();
     cds_json_set(error, "code", cds_json_int(cds_rc_jsonrpc(err->code)));
-    set_text(error, "message", *err->message ? err->message : cds_rc_title(err->code));
+    cds_json_set_text(error, "message", *err->message ? err->message : cds_rc_title(err->code));
     cds_json_set(error, "data", cds_problem(err, request_id));
     return envelope(id, "error", error);
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "lib/json/json.h"
+#include "lib/json/problem.h"
 #include "lib/json/schema.h"
 
 /** Roles in rising order of rights; a method names the least role that may call it. */
@@ -63,7 +64,5 @@ cds_json *cds_rpc_error(cds_json *id, const struct cds_err *err, const char *req
 cds_json *cds_rpc_notification(const char *method, cds_json *params);
 /** {"jsonrpc":"2.0","id":..,"method":..,"params":..}; steals params. */
 cds_json *cds_rpc_call(int64_t id, const char *method, cds_json *params);
-/** The problem document alone, for REST answers. */
-cds_json *cds_problem(const struct cds_err *err, const char *request_id);
 /** Rebuilds the error value from an error object received from another process; anything else becomes CDS_INTERNAL. */
 void cds_rpc_error_parse(const cds_json *error, struct cds_err *ret);
