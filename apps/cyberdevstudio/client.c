@@ -128,7 +128,7 @@ static const char *age(int64_t ms, char *buf, size_t size)
 
 static void print_part(const cds_json *part)
 {
-    char pid[16] = "-", port[16] = "-", up[32];
+    char pid[24] = "-", port[24] = "-", up[32];
     int64_t number = cds_json_get_i64(part, "pid", 0);
     if (number > 0)
         snprintf(pid, sizeof(pid), "%lld", (long long)number);

@@ -204,18 +204,16 @@ cds_rc cds_part_start(struct cds_part *part, struct cds_err *reterr)
 /** A sentence on why the process is gone, unless it told one itself. */
 static void describe_end(struct cds_part *part, int status)
 {
-    char how[64];
+    const char *last = cds_logsource_last(part->output);
     if (part->failure[0])
         return;
+    /* The last line of a process that was killed says nothing about its end. */
     if (WIFSIGNALED(status))
-        snprintf(how, sizeof(how), "Signal %d (%s) ended it", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(part->failure, sizeof(part->failure), "Signal %d (%s) ended it.", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else if (*last)
+        snprintf(part->failure, sizeof(part->failure), "It ended with exit code %d, its last words were \"%s\".", WEXITSTATUS(status), last);
     else
-        snprintf(how, sizeof(how), "It ended with exit code %d", WEXITSTATUS(status));
-    const char *last = cds_logsource_last(part->output);
-    if (*last)
-        snprintf(part->failure, sizeof(part->failure), "%s, its last words were \"%s\".", how, last);
-    else
-        snprintf(part->failure, sizeof(part->failure), "%s.", how);
+        snprintf(part->failure, sizeof(part->failure), "It ended with exit code %d.", WEXITSTATUS(status));
 }
 
 static void part_ended(struct cds_part *part, int status)
