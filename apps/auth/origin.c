@@ -40,6 +40,11 @@ static bool is_loopback(const char *bind)
     return cds_starts_with(bind, "127.") || cds_streq(bind, "localhost") || cds_streq(bind, "::1");
 }
 
+static bool is_wildcard(const char *bind)
+{
+    return cds_streq(bind, "0.0.0.0") || cds_streq(bind, "::");
+}
+
 cds_rc cds_origins_init(struct cds_origins *origins, const char *public_url, const char *bind, uint16_t ui_port, struct cds_err *reterr)
 {
     char text[CDS_ORIGIN_MAX];
@@ -53,6 +58,10 @@ cds_rc cds_origins_init(struct cds_origins *origins, const char *public_url, con
         }
     } else {
         bool ipv6 = strchr(bind, ':') != NULL;
+        if (is_wildcard(bind)) { /* nobody types that; the machine itself is all that is known */
+            bind = "127.0.0.1";
+            ipv6 = false;
+        }
         snprintf(text, sizeof(text), "http://%s%.200s%s:%u", ipv6 ? "[" : "", bind, ipv6 ? "]" : "", ui_port);
     }
     add(&made, text);

@@ -20,7 +20,7 @@ struct cds_origins {
 
 /**
  * @param public_url  option ui.public_url; "" means http://<bind>:<ui_port>
- * @param bind        option studio.bind; when it is loopback, every loopback name of ui_port counts as well
+ * @param bind        option studio.bind; when it is loopback, or a wildcard without a public_url, every loopback name of ui_port counts
  * @return CDS_OK; CDS_BAD_PARAM when public_url is no http(s) address
  */
 CDS_MUST_USE cds_rc cds_origins_init(struct cds_origins *origins, const char *public_url, const char *bind, uint16_t ui_port, struct cds_err *reterr);

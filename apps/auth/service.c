@@ -109,8 +109,6 @@ void cds_auth_free(struct cds_auth **auth)
     *auth = NULL;
     if (!a)
         return;
-    if (a->server)
-        cds_http_server_free(&a->server);
     if (a->ping_timer)
         cds_timer_remove(&a->ping_timer);
     if (a->hash_pool)

@@ -26,14 +26,13 @@ enum {
 struct cds_auth {
     struct cds_config *config;
     struct cds_loop *loop;
-    struct cds_http_server *server;
     struct cds_pool *hash_pool; /**< bcrypt apart from SQL, so that a login flood does not stall refreshes */
     struct cds_pool *sql_pool;
     struct cds_throttle *throttle;
     struct cds_origins origins;
     struct cds_timer *ping_timer;
     struct cds_err database; /**< outcome of the last look at the database; code CDS_OK when it works */
-    bool pinging, draining;
+    bool pinging;
     uint64_t sweep_ms; /**< when old sessions are removed next */
     char key_path[512];
     /* workers */
@@ -44,7 +43,7 @@ struct cds_auth {
     uint64_t access_s, refresh_idle_s, refresh_max_s, month_tokens;
 };
 
-/** Everything but the listener. */
+/** Everything but the listener. config and loop are borrowed. */
 CDS_MUST_USE cds_rc cds_auth_open(struct cds_config *config, struct cds_loop *loop, struct cds_auth **ret, struct cds_err *reterr);
 void cds_auth_free(struct cds_auth **auth);
 /** For /readyz: the database and the key file. */

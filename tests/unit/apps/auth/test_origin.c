@@ -68,6 +68,16 @@ static void an_ipv6_address_gets_its_brackets(void **state)
     assert_string_equal(o.allowed[0], "http://[::1]:6711");
 }
 
+static void a_wildcard_means_this_machine_until_a_public_address_is_set(void **state)
+{
+    struct cds_origins o;
+    init(&o, "", "0.0.0.0");
+    takes(&o, "http://127.0.0.1:6711");
+    takes(&o, "http://localhost:6711");
+    refuses(&o, "http://0.0.0.0:6711");
+    refuses(&o, "http://192.0.2.1:6711");
+}
+
 static void odd_public_addresses_are_refused_with_the_option_named(void **state)
 {
     static const char *const urls[] = {"studio.example.org", "ftp://studio.example.org", "http://", "http:///x", "http://user@host",
@@ -88,6 +98,7 @@ int main(void)
         cmocka_unit_test(a_public_address_counts_without_its_path_and_usual_port),
         cmocka_unit_test(requests_without_an_origin_pass_unless_the_browser_says_cross_site),
         cmocka_unit_test(an_ipv6_address_gets_its_brackets),
+        cmocka_unit_test(a_wildcard_means_this_machine_until_a_public_address_is_set),
         cmocka_unit_test(odd_public_addresses_are_refused_with_the_option_named),
     };
     return RUN_ALL(tests);
