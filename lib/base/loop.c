@@ -279,6 +279,15 @@ cds_rc cds_loop_prepare(struct cds_loop *loop, cds_prepare_fn *prepare, cds_post
     return CDS_OK;
 }
 
+void cds_loop_unprepare(struct cds_loop *loop, const void *user)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < loop->hook_count; i++)
+        if (loop->hooks[i].user != user)
+            loop->hooks[kept++] = loop->hooks[i];
+    loop->hook_count = kept;
+}
+
 /* ---- the loop ---- */
 cds_rc cds_loop_new(struct cds_loop **ret_loop, struct cds_err *reterr)
 {

@@ -51,3 +51,5 @@ CDS_MUST_USE cds_rc cds_loop_signal(struct cds_loop *loop, int signo, cds_signal
 CDS_MUST_USE cds_rc cds_loop_post(struct cds_loop *loop, cds_post_fn *fn, void *user);
 /** Adds a prepare hook (at most 8), and a hook that runs after each batch. */
 CDS_MUST_USE cds_rc cds_loop_prepare(struct cds_loop *loop, cds_prepare_fn *prepare, cds_post_fn *after, void *user);
+/** Removes the hooks of that user. */
+void cds_loop_unprepare(struct cds_loop *loop, const void *user);
