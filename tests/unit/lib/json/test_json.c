@@ -1,17 +1,9 @@
 /* tests/unit/lib/json/test_json.c: strict reading, writing, building, asking. */
-// clang-format off
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-// clang-format on
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/json/json.h"
+#include "tests/support/test.h"
 
 static cds_json *parse(const char *text)
 {
@@ -273,5 +265,5 @@ int main(void)
         cmocka_unit_test(next_walks_members_in_the_order_of_the_text),
         cmocka_unit_test(pack_builds_and_copy_is_deep),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ALL(tests);
 }

@@ -1,16 +1,7 @@
 /* tests/unit/lib/json/test_pattern.c: the language of pattern.h, what it refuses, and that time stays linear. */
-// clang-format off
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-// clang-format on
-#include <stdlib.h>
-#include <string.h>
-
 #include "lib/base/cleanup.h"
 #include "lib/json/pattern.h"
+#include "tests/support/test.h"
 
 static bool matches(const char *pattern, const char *text)
 {
@@ -170,5 +161,5 @@ int main(void)
         cmocka_unit_test(match_does_not_explode_on_hostile_text),
         cmocka_unit_test(match_never_reads_behind_the_text),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ALL(tests);
 }

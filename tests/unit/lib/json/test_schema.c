@@ -1,17 +1,7 @@
 /* tests/unit/lib/json/test_schema.c: what a refusal says, what compiling refuses, and the limits of one validation. */
-// clang-format off
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-// clang-format on
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "lib/base/cleanup.h"
 #include "lib/json/schema.h"
+#include "tests/support/test.h"
 
 static cds_json *parse(const char *text)
 {
@@ -251,5 +241,5 @@ int main(void)
         cmocka_unit_test(a_pointer_that_does_not_fit_is_left_out),
         cmocka_unit_test(built_values_deeper_than_the_limit_are_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ALL(tests);
 }

@@ -2,21 +2,12 @@
  *
  * Which groups use something unsupported is decided here, apart from the code under test: such a group must be refused when it is
  * compiled, every other one must compile and give the expected verdict on each of its values. */
-// clang-format off
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-// clang-format on
 #include <dirent.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
 #include "lib/json/schema.h"
+#include "tests/support/test.h"
 
 #define SUITE "/usr/share/json-schema-test-suite/tests/draft7"
 
@@ -161,5 +152,5 @@ static void schema_passes_the_draft_7_suite_or_refuses_what_it_does_not_support(
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(schema_passes_the_draft_7_suite_or_refuses_what_it_does_not_support)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ALL(tests);
 }

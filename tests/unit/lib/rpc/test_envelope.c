@@ -1,16 +1,7 @@
 /* tests/unit/lib/rpc/test_envelope.c: answers, problem documents, and the way back to an error value. */
-// clang-format off
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-// clang-format on
-#include <stdlib.h>
-#include <string.h>
-
 #include "lib/base/cleanup.h"
 #include "lib/rpc/rpc.h"
+#include "tests/support/test.h"
 
 #define REQUEST "01999999-89ab-7cde-8f01-23456789abcd"
 
@@ -134,5 +125,5 @@ int main(void)
         cmocka_unit_test(error_parse_makes_sense_of_anything),
         cmocka_unit_test(an_error_text_that_was_cut_or_is_not_utf8_still_goes_out),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ALL(tests);
 }

@@ -1,20 +1,11 @@
 /* tests/unit/lib/rpc/test_frame.c: frames over a socket pair; the test holds the other end as plain bytes. */
-// clang-format off
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-// clang-format on
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/rpc/frame.h"
+#include "tests/support/test.h"
 
 enum { MAX_BYTES = 300000, OUT_MAX = 400000 };
 
@@ -469,5 +460,5 @@ int main(void)
         TEST(sending_to_a_side_that_went_away_is_unavailable_and_then_closes),
         TEST(calls_have_a_ceiling),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ALL(tests);
 }

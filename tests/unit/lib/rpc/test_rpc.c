@@ -1,18 +1,8 @@
 /* tests/unit/lib/rpc/test_rpc.c: the generated table, checks against it, request envelopes, the OpenRPC document. */
-// clang-format off
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-// clang-format on
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "lib/base/cleanup.h"
 #include "lib/base/fd.h"
 #include "lib/rpc/rpc.h"
+#include "tests/support/test.h"
 
 #define PROJECT "01234567-89ab-7cde-8f01-23456789abcd"
 

@@ -1,0 +1,53 @@
+// tests/contract/rpc.mjs: a running studio, as the contract tests see it: one started for them, or the one that CDS_URL names.
+import { randomBytes } from "node:crypto";
+
+/** {url, tokens: {admin, developer, viewer}, project, stop()} */
+export async function openStack() {
+  const env = process.env;
+  if (!env.CDS_URL) return (await import("../support/stack.mjs")).startStack();
+  const tokens = { admin: env.CDS_TOKEN_ADMIN, developer: env.CDS_TOKEN_DEVELOPER, viewer: env.CDS_TOKEN_VIEWER };
+  for (const [role, token] of Object.entries(tokens)) if (!token) throw new Error(`CDS_URL is set, so CDS_TOKEN_${role.toUpperCase()} is needed, too`);
+  if (!env.CDS_PROJECT) throw new Error("CDS_URL is set, so CDS_PROJECT (a project of the developer) is needed, too");
+  return { url: env.CDS_URL.replace(/\/$/, ""), tokens, project: env.CDS_PROJECT, stop: async () => {} };
+}
+
+export class Client {
+  constructor(stack) {
+    this.stack = stack;
+  }
+
+  /** Sends a body as it is. @returns {status, text, json} */
+  async post(body, { as = "developer", path = "/rpc", type = "application/json" } = {}) {
+    const headers = { "Content-Type": type };
+    if (as !== "none") headers.Authorization = `Bearer ${this.stack.tokens[as]}`;
+    const answer = await fetch(this.stack.url + path, { method: "POST", headers, body, signal: AbortSignal.timeout(90_000) });
+    const text = await answer.text();
+    let json;
+    try {
+      json = text ? JSON.parse(text) : undefined;
+    } catch {
+      throw new Error(`HTTP ${answer.status}: not JSON: ${text.slice(0, 300)}`);
+    }
+    return { status: answer.status, headers: answer.headers, text, json };
+  }
+
+  send(message, options) {
+    return this.post(JSON.stringify(message), options);
+  }
+
+  /** A call that must succeed. @returns its result */
+  async call(method, params = {}, as = "developer") {
+    const { json } = await this.send({ jsonrpc: "2.0", id: 1, method, params }, { as });
+    if (json?.error) throw new Error(`${method} as ${as}: ${json.error.message}`);
+    return json.result;
+  }
+
+  /** What the placeholders of the examples stand for. */
+  async values() {
+    const { email } = await this.call("user.self");
+    const { models } = await this.call("llm.list_models");
+    const model = models.find((m) => m.state === "loaded") ?? models[0];
+    if (!model) throw new Error("the studio knows no model; the examples of llm.* need the default model");
+    return { PROJECT: this.stack.project, EMAIL: email, MODEL: model.id, UNIQUE: randomBytes(6).toString("hex") };
+  }
+}
