@@ -167,8 +167,7 @@ function withMethods(stack) {
 /** Registers the admin through the one-time link, adds the others through the command line and signs everybody in. */
 async function makePeople(stack) {
   const { admin, developer, viewer } = users;
-  const token = new URL(stack.setupLink).hash.replace('#token=', '');
-  const made = await postJson(`${stack.authUrl}/auth/setup`, { token, email: admin.email, password: admin.password, display_name: admin.name });
+  const made = await postJson(`${stack.authUrl}/auth/setup`, { token: stack.setupToken, email: admin.email, password: admin.password, display_name: admin.name });
   if (made.status !== 201) throw new Error(`first admin: HTTP ${made.status} ${made.text}`);
   stack.tokens.admin = made.json.access_token;
   for (const [role, user] of Object.entries({ developer, viewer })) {
@@ -200,6 +199,7 @@ async function launch(stack, child, timeoutMs) {
   const found = await Promise.race([ready, ended]);
   stack.url = found[1];
   stack.setupLink = /(https?:\S+\/setup#token=\S+)/.exec(stack.output)?.[1] ?? null;
+  stack.setupToken = stack.setupLink?.split('#token=')[1] ?? null;
 }
 
 /**
@@ -218,15 +218,17 @@ export async function startStack({ llm = true, setup = true, env = {}, options =
   const [ui, api, auth, llmPort] = await freePorts(4);
   const all = {
     'studio.home': home ?? join(folder, 'home'), 'ui.port': ui, 'api.port': api, 'auth.port': auth, 'llm.port': llmPort,
-    'auth.access_s': 3600, 'auth.bcrypt_cost': 10, ...(llm ? {} : { 'llm.model': 'none' }), ...options,
+    ...(llm ? {} : { 'llm.model': 'none' }), ...options,
   };
+  // Defaults of the tests stand in the environment, so that both env and options of a test win over them.
+  const testEnv = { CDS_AUTH_ACCESS_S: '3600', CDS_AUTH_BCRYPT_COST: '10', ...env };
   const host = 'http://127.0.0.1';
   const stack = withMethods({
     home: all['studio.home'], url: null, apiUrl: `${host}:${api}`, authUrl: `${host}:${auth}`, llmUrl: `${host}:${llmPort}`,
-    ports: { ui, api, auth, llm: llmPort }, flags: Object.entries(all).map(([k, v]) => `--${k}=${v}`), env, tokens: {}, project: null,
-    setupLink: null, output: '', shared: false,
+    ports: { ui, api, auth, llm: llmPort }, flags: Object.entries(all).map(([k, v]) => `--${k}=${v}`), env: testEnv, tokens: {}, project: null,
+    setupLink: null, setupToken: null, output: '', shared: false,
   });
-  const child = spawn(program, ['up', ...stack.flags], { env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, ['up', ...stack.flags], { env: cleanEnv(testEnv), stdio: ['ignore', 'pipe', 'pipe'] });
   Object.defineProperty(stack, 'child', { value: child, enumerable: false });
   stack.pid = child.pid;
   const removeAll = () => {
