@@ -1,6 +1,4 @@
 // tests/contract/rpc.mjs: a running studio, as the contract tests see it: one started for them, or the one that CDS_URL names.
-import { randomBytes } from "node:crypto";
-
 /** {url, tokens: {admin, developer, viewer}, project, stop()} */
 export async function openStack() {
   const env = process.env;
@@ -42,12 +40,13 @@ export class Client {
     return json.result;
   }
 
-  /** What the placeholders of the examples stand for. */
+  /** What the placeholders of the examples stand for, but for $UNIQUE. */
   async values() {
+    await this.stack.waitModel?.(); // a studio is ready before its model is
     const { email } = await this.call("user.self");
     const { models } = await this.call("llm.list_models");
     const model = models.find((m) => m.state === "loaded") ?? models[0];
     if (!model) throw new Error("the studio knows no model; the examples of llm.* need the default model");
-    return { PROJECT: this.stack.project, EMAIL: email, MODEL: model.id, UNIQUE: randomBytes(6).toString("hex") };
+    return { PROJECT: this.stack.project, EMAIL: email, MODEL: model.id };
   }
 }

@@ -11,6 +11,7 @@ let stack;
 
 before(async () => {
   stack = await openStack();
+  await stack.waitModel?.();
 });
 after(() => stack?.stop());
 
