@@ -25,7 +25,8 @@ struct cds_http_call_spec {
     void (*on_head)(void *user, int status, const char *content_type);
     /** A header line of the answer, name and value, before on_head. May be NULL. */
     void (*on_header)(void *user, const char *name, const char *value);
-    /** A piece of the body. Return false to pause until cds_http_call_resume (this piece is kept and given again). NULL: collect. */
+    /** A piece of the body. Return false to pause until cds_http_call_resume (this piece is kept and given again). NULL: collect.
+     *  The status alone never makes a call fail: look at it. */
     bool (*on_data)(void *user, const char *data, size_t len);
     /** The end, exactly once: status (0 if none came), collected body (borrowed), err NULL on success. The call is freed after it. */
     void (*on_done)(void *user, int status, const char *body, size_t len, const struct cds_err *err);
@@ -34,5 +35,5 @@ struct cds_http_call_spec {
 CDS_MUST_USE cds_rc cds_http_call_start(struct cds_http_client *client, const struct cds_http_call_spec *spec, struct cds_http_call **ret,
                                         struct cds_err *reterr);
 void cds_http_call_resume(struct cds_http_call *call);
-/** Ends it without on_done. Not from inside on_data of the same call. Sets *call to NULL. */
+/** Ends it without on_done, from any place. Sets *call to NULL; no-op on NULL. */
 void cds_http_call_cancel(struct cds_http_call **call);

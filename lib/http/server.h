@@ -41,6 +41,7 @@ void cds_http_server_free(struct cds_http_server **server);
 /* The request; all texts borrowed for its life. */
 const char *cds_http_method(const struct cds_http_req *req);
 const char *cds_http_path(const struct cds_http_req *req);                      /**< decoded, without query */
+const char *cds_http_target(const struct cds_http_req *req);                    /**< path and query as sent, starts with "/" */
 const char *cds_http_query(const struct cds_http_req *req, const char *name);   /**< decoded argument or NULL */
 const char *cds_http_header(const struct cds_http_req *req, const char *name);  /**< NULL when absent or when it holds a NUL byte */
 const char *cds_http_body(const struct cds_http_req *req, size_t *ret_len);     /**< "" and 0 without body; NUL-terminated */
@@ -49,9 +50,16 @@ const char *cds_http_body(const struct cds_http_req *req, size_t *ret_len);     
 const char *cds_http_request_id(const struct cds_http_req *req);
 void cds_http_trust_request_id(struct cds_http_server *server, bool on);
 const char *cds_http_peer_ip(const struct cds_http_req *req);
+/** The address of the browser: the last entry of X-Forwarded-For when the peer is on this machine (our page server or a TLS proxy), else
+ *  the peer. Returns buf. */
+const char *cds_http_client_ip(const struct cds_http_req *req, char buf[static 46]);
+/** Status of the answer, 0 before it was given; for the log line in on_done and on_gone. */
+int cds_http_status(const struct cds_http_req *req);
 uint64_t cds_http_started_ms(const struct cds_http_req *req);
 /** A place for the handler's own state; on_gone is called on the loop when the client left before the answer was complete (for streams: at
- *  any time until finish). After on_gone the req must not be touched. Not called after a complete answer; on_done is then, if set. */
+ *  any time until finish). Inside on_gone and on_done the req may be read; after either it must not be touched. Exactly one of them is called:
+ *  on_gone while the handler still owes something, on_done once the complete answer went out (or broke on its way). A handler that keeps req
+ *  for later must set on_gone. Neither is called for a request that became a WebSocket. */
 void cds_http_set_user(struct cds_http_req *req, void *user, void (*on_gone)(void *user), void (*on_done)(void *user));
 void *cds_http_get_user(const struct cds_http_req *req);
 
@@ -68,8 +76,8 @@ void cds_http_file(struct cds_http_req *req, int status, const char *content_typ
 
 /** Starts a streamed answer (chunked). Then write and finish. */
 void cds_http_stream_begin(struct cds_http_req *req, int status, const char *content_type, size_t buffer_max);
-/** Queues bytes. @return CDS_OK; CDS_BUSY when buffer_max would be passed (nothing was queued: wait for on_drain); CDS_CANCELLED when the
- *  client left */
+/** Queues bytes. @return CDS_OK; CDS_BUSY when buffer_max would be passed (nothing was queued: wait for on_drain); CDS_TOO_LARGE for a piece
+ *  longer than buffer_max; CDS_CANCELLED when the client left */
 CDS_MUST_USE cds_rc cds_http_stream_write(struct cds_http_req *req, const void *data, size_t len);
 /** Called when the buffer fell below half after a CDS_BUSY. */
 void cds_http_stream_on_drain(struct cds_http_req *req, void (*fn)(void *user), void *user);
