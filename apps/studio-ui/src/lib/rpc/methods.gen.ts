@@ -346,6 +346,8 @@ export type RunExecResult = {
   run_id: string;
   /** Why it ended; ok is exit code 0 */
   end: "ok" | "exit" | "signal" | "cpu_time" | "wall_time" | "memory" | "output" | "tasks" | "disk" | "refused" | "cancelled" | "engine_failed";
+  /** What refused or failed, in a sentence; with refused and engine_failed */
+  reason?: string;
   /** Exit code; null when it did not exit by itself */
   exit_code: number | null;
   /** Signal that ended it; null when none did */
@@ -377,6 +379,8 @@ export type RunExecResult = {
     output_bytes?: number;
     /** Tasks alive at once */
     max_tasks?: number;
+    /** Size of its /tmp, bytes */
+    tmp_bytes?: number;
     /** What held memory and tasks */
     enforced_by: "cgroup" | "rlimit";
   };
