@@ -104,8 +104,6 @@ static uint64_t account_wait_ms(const struct entry *e, uint64_t now_ms)
         return 0;
     uint64_t doublings = n - CDS_THROTTLE_FREE;
     uint64_t wait = doublings < 5 ? 1000ull << doublings : CDS_THROTTLE_WAIT_MAX_MS;
-    if (wait > CDS_THROTTLE_WAIT_MAX_MS)
-        wait = CDS_THROTTLE_WAIT_MAX_MS;
     uint64_t until = e->touched_ms + wait;
     return until > now_ms ? until - now_ms : 0;
 }

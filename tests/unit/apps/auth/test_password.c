@@ -107,6 +107,9 @@ static void verify_refuses_a_password_that_only_begins_like_the_right_one(void *
     assert_true(cds_password_verify(text, 72, hash));
     text[72] = 'x';
     assert_false(cds_password_verify(text, 73, hash));
+    /* Nor does a password that is too long count as the empty one. */
+    assert_int_equal(cds_password_hash("", 0, 4, hash, NULL), CDS_OK);
+    assert_false(cds_password_verify(text, 73, hash));
 }
 
 static void verify_refuses_damaged_hashes(void **state)

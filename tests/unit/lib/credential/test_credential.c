@@ -211,6 +211,7 @@ static void absent_foreign_and_oversized_credentials_are_refused_without_a_fetch
     expects("", CDS_UNAUTHENTICATED, "auth.absent");
     expects("Bearer ", CDS_UNAUTHENTICATED, "auth.absent");
     expects("Basic YTpi", CDS_UNAUTHENTICATED, "auth.scheme");
+    expects("Digest YTpi", CDS_UNAUTHENTICATED, "auth.scheme");
     expects("Bearer", CDS_UNAUTHENTICATED, "jwt.malformed");
     expects("Bearer x y", CDS_UNAUTHENTICATED, "jwt.malformed");
     expects(big, CDS_UNAUTHENTICATED, "jwt.malformed");
@@ -255,6 +256,14 @@ static void a_token_that_resembles_a_remembered_one_is_not_taken_for_it(void **s
     snprintf(text, sizeof(text), "%s", tokens[0]);
     text[strlen(text) - 10] ^= 1;
     expects(text, CDS_UNAUTHENTICATED, "jwt.signature");
+    /* One that falls into the same place of the table. */
+    unsigned char good[32], other[32];
+    cds_sha256(tokens[0], strlen(tokens[0]), good);
+    for (int i = 0; i == 0 || other[0] != good[0]; i++) {
+        snprintf(text, sizeof(text), "%s.%d", tokens[0], i);
+        cds_sha256(text, strlen(text), other);
+    }
+    expects(text, CDS_UNAUTHENTICATED, "jwt.malformed");
 }
 
 static void checks_before_the_first_set_wait_for_it(void **state)

@@ -212,6 +212,7 @@ static void verify_refuses_missing_and_ill_typed_claims(void **state)
         "{" PLACE "," WHO ",\"iat\":-1,\"exp\":1800000500}",
         "{" PLACE "," WHO "," TIMES ",\"nbf\":\"now\"}",
         "{" PLACE ",\"sub\":\"admin\",\"sid\":\"" SID "\",\"email\":\"a@b\",\"role\":\"admin\",\"ver\":1," TIMES "}",
+        "{" PLACE ",\"sub\":\"" SUB "\",\"sid\":\"session\",\"email\":\"a@b\",\"role\":\"admin\",\"ver\":1," TIMES "}",
         "{" PLACE ",\"sub\":\"" SUB "\",\"sid\":\"\",\"email\":\"a@b\",\"role\":\"admin\",\"ver\":1," TIMES "}",
         "{" PLACE ",\"sub\":\"" SUB "\",\"sid\":\"" SID "\",\"email\":\"a@b\",\"role\":\"a-role-name-too-long\",\"ver\":1," TIMES "}",
         "{" PLACE ",\"sub\":\"" SUB "\",\"sid\":\"" SID "\",\"email\":\"a@b\",\"role\":\"admin\"," TIMES "}",
@@ -263,6 +264,16 @@ static void verify_refuses_extra_dots_blanks_and_padding(void **state)
         refuses(f, "..", 2, "jwt.malformed");
     refuses(f, "", 0, "jwt.malformed");
     refuses(f, NULL, 0, "jwt.malformed");
+}
+
+static void verify_refuses_a_signature_of_another_length(void **state)
+{
+    struct fixture *f = *state;
+    char *token = forge(f, good_header(f), GOOD);
+    size_t len = strlen(token);
+    refuses(f, token, len - 2, "jwt.malformed");
+    memcpy(token + len, "AA", 3);
+    refuses(f, token, len + 2, "jwt.malformed");
 }
 
 static void verify_refuses_the_other_spelling_of_the_last_character(void **state)
@@ -401,6 +412,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(verify_refuses_missing_and_ill_typed_claims, setup, teardown),
         cmocka_unit_test_setup_teardown(verify_refuses_every_flipped_bit, setup, teardown),
         cmocka_unit_test_setup_teardown(verify_refuses_extra_dots_blanks_and_padding, setup, teardown),
+        cmocka_unit_test_setup_teardown(verify_refuses_a_signature_of_another_length, setup, teardown),
         cmocka_unit_test_setup_teardown(verify_refuses_the_other_spelling_of_the_last_character, setup, teardown),
         cmocka_unit_test_setup_teardown(verify_refuses_an_oversized_token, setup, teardown),
         cmocka_unit_test(keys_agree_with_rfc_8037_appendix_a),
