@@ -122,7 +122,7 @@ static void on_timer(void *user)
         look_at_postgres(part);
     } else if (part->state == CDS_PART_STARTING) {
         on_not_ready_in_time(part);
-    } else if (part->state == CDS_PART_WAITING && !part->sup->stopping) {
+    } else if (part->state == CDS_PART_WAITING) {
         struct cds_err err = {0};
         part->restarts++;
         if (cds_part_start(part, &err) != CDS_OK) {

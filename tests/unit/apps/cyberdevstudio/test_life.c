@@ -161,7 +161,8 @@ static bool is_gone(pid_t pid)
 static void crash_takes_the_processes_of_the_part_with_it(void **state)
 {
     char path[128];
-    struct cds_part *part = script(CDS_PART_LLMSERVER, "setsid sleep 600 & echo $! >\"$0.pid\"; " SERVE);
+    struct cds_part *part = script(
+        CDS_PART_LLMSERVER, "setsid sh -c 'echo $$ >\"$0.pid\"; exec sleep 600' \"$0\" & until [ -s \"$0.pid\" ]; do sleep 0.01; done; " SERVE);
     start(part);
     turn_until(part, CDS_PART_READY);
     CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(64);
