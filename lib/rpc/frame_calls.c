@@ -60,10 +60,6 @@ static bool add_call(struct cds_peer *peer, const struct open_call *call)
 int64_t cds_peer_call(struct cds_peer *peer, const char *method, cds_json *params, uint64_t deadline_ms, cds_peer_done_fn *done,
                       cds_peer_note_fn *on_note, void *user)
 {
-    if (peer->closed || !params) {
-        cds_json_unref(params);
-        return 0;
-    }
     struct open_call call = {++peer->last_id, deadline_ms, done, on_note, user};
     CDS_JSON_AUTO message = cds_rpc_call(call.id, method, params);
     if (!message || !add_call(peer, &call))
@@ -104,15 +100,17 @@ void cds_peer_expire(void *user)
     struct cds_err err;
     uint64_t now = cds_now_ms();
     cds_fail(&err, CDS_TIMED_OUT, __func__, "The answer did not come before the deadline.");
+    /* done may forget calls, and make new ones, which wait for the next turn of the loop; what a forgotten one makes us step over
+     * is found then, too, because the timer is set to it. */
+    int64_t newest = peer->last_id;
     cds_peer_enter(peer);
-    for (size_t i = 0; i < peer->call_count && !peer->closed;) {
+    for (size_t i = 0; i < peer->call_count && !peer->closed && peer->calls[i].id <= newest;) {
         if (peer->calls[i].deadline_ms > now) {
             i++;
             continue;
         }
         struct open_call call = remove_call(peer, &peer->calls[i]);
         call.done(call.user, NULL, &err);
-        i = 0; /* done may have changed the list */
     }
     if (!peer->closed)
         set_timer(peer);

@@ -15,7 +15,7 @@ struct bench {
     struct cds_peer *peer;
     int far; /* the other end */
     int requests, notes, dones, closes;
-    bool close_on_request, close_on_done, close_on_note, close_on_close, call_on_done;
+    bool close_on_request, close_on_done, close_on_note, close_on_close, call_on_done, retry_on_done;
     char last[400], reason[128];
     cds_rc rc;
 };
@@ -57,6 +57,8 @@ static void on_done(void *user, cds_json *result, const struct cds_err *err)
     snprintf(b->last, sizeof(b->last), "%s", err ? err->message : cds_json_str(result) ? cds_json_str(result) : "");
     if (b->call_on_done && b->peer)
         assert_int_equal(cds_peer_call(b->peer, "again", cds_json_object(), cds_now_ms() + 60000, on_done, NULL, b), 0);
+    if (b->retry_on_done && b->peer)
+        assert_true(cds_peer_call(b->peer, "again", cds_json_object(), cds_now_ms() - 1, on_done, NULL, b) > 0);
     if (b->close_on_done)
         cds_peer_close(&b->peer);
 }
@@ -271,6 +273,36 @@ static void a_call_whose_deadline_has_passed_is_answered_timed_out(void **state)
     assert_string_equal(b->last, "in time");
 }
 
+static void each_call_has_its_own_deadline(void **state)
+{
+    struct bench *b = *state;
+    call(b, 0);
+    call(b, 30);
+    uint64_t end = cds_now_ms() + 10000;
+    while (b->dones < 2 && cds_now_ms() < end)
+        cds_loop_once(b->loop, 100);
+    assert_int_equal(b->dones, 2);
+    assert_int_equal(b->rc, CDS_TIMED_OUT);
+}
+
+static void calls_forgotten_or_made_while_others_expire_do_no_harm(void **state)
+{
+    struct bench *b = *state;
+    b->retry_on_done = true; /* each answer makes a call that is late already: the loop must get its turn in between */
+    assert_true(call(b, 60000) > 0);
+    assert_true(cds_peer_call(b->peer, "slow", cds_json_object(), cds_now_ms() - 1, on_done, NULL, b) > 0);
+    turn(b);
+    assert_in_range(b->dones, 1, 8);
+    b->retry_on_done = false;
+    turn(b);
+    int before = b->dones;
+    turn(b);
+    assert_int_equal(b->dones, before);
+    put_frame(b, "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"in time\"}");
+    turn(b);
+    assert_string_equal(b->last, "in time");
+}
+
 static void open_calls_are_answered_unavailable_when_the_other_side_closes(void **state)
 {
     struct bench *b = *state;
@@ -407,7 +439,8 @@ static void a_message_that_is_too_long_is_refused_and_nothing_is_sent(void **sta
     assert_int_equal(cds_peer_send(b->peer, small), CDS_OK);
     CDS_CLEANUP(cds_free_ptr) char *got = get_frame(b);
     assert_string_equal(got, "1");
-    assert_int_equal(b->dones, 0);
+    cds_peer_close(&b->peer);
+    assert_int_equal(b->dones, 0); /* the call that could not be sent is not open */
 }
 
 static void sending_to_a_side_that_went_away_is_unavailable_and_then_closes(void **state)
@@ -449,6 +482,8 @@ int main(void)
         TEST(notes_of_an_open_call_go_to_it_and_others_to_on_request),
         TEST(a_forgotten_call_is_never_answered),
         TEST(a_call_whose_deadline_has_passed_is_answered_timed_out),
+        TEST(each_call_has_its_own_deadline),
+        TEST(calls_forgotten_or_made_while_others_expire_do_no_harm),
         TEST(open_calls_are_answered_unavailable_when_the_other_side_closes),
         TEST(closing_answers_open_calls_and_does_not_call_on_close),
         TEST(peer_may_be_closed_inside_on_request),
