@@ -2,11 +2,13 @@
  *
  * An answer is prepared at once and handed to libmicrohttpd by the access handler, which is running or is called again after the resume.
  */
-#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib/base/fd.h"
@@ -70,7 +72,8 @@ static void give(struct cds_http_req *req, int status, const char *content_type,
 void cds_http_reply(struct cds_http_req *req, int status, const char *content_type, const void *body, size_t len)
 {
     /* MHD_RESPMEM_MUST_COPY does not write to the memory, whatever its type says. */
-    give(req, status, content_type, MHD_create_response_from_buffer(len, len ? (void *)(uintptr_t)body : (void *)(uintptr_t) "", MHD_RESPMEM_MUST_COPY));
+    give(req, status, content_type,
+         MHD_create_response_from_buffer(len, len ? (void *)(uintptr_t)body : (void *)(uintptr_t) "", MHD_RESPMEM_MUST_COPY));
 }
 
 void http_give_body(struct cds_http_req *req, int status, const char *content_type, char *body, size_t len)
@@ -215,7 +218,8 @@ void http_stream_start(struct cds_http_req *req, int status, const char *content
         cds_http_add_header(req, "Cache-Control", "no-store");
     if (content_type && !strncmp(content_type, "text/event-stream", 17))
         cds_http_add_header(req, "X-Accel-Buffering", "no"); /* a reverse proxy in front must not hold events back */
-    give(req, status, content_type, MHD_create_response_from_callback(size == UINT64_MAX ? MHD_SIZE_UNKNOWN : size, STREAM_BLOCK, read_stream, req, NULL));
+    give(req, status, content_type,
+         MHD_create_response_from_callback(size == UINT64_MAX ? MHD_SIZE_UNKNOWN : size, STREAM_BLOCK, read_stream, req, NULL));
 }
 
 void cds_http_stream_begin(struct cds_http_req *req, int status, const char *content_type, size_t buffer_max)
@@ -280,6 +284,9 @@ static void on_upgraded(void *cls, struct MHD_Connection *con, void *con_cls, co
     req->conn->deadline_ms = UINT64_MAX;
     void *user = req->hook_user;
     req->hook_end = NULL; /* from here the owner of the socket ends itself */
+    int on = 1, off = 0;
+    setsockopt(fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off)); /* libmicrohttpd leaves it as the 101 needed it; no-ops on unix sockets */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     (void)!cds_set_nonblock(fd, true); /* set already by accept4 of libmicrohttpd; upgraded sockets of other builds may block */
     req->on_upgrade(user, fd, handle, extra, extra_len);
 }
@@ -287,7 +294,6 @@ static void on_upgraded(void *cls, struct MHD_Connection *con, void *con_cls, co
 void http_give_upgrade(struct cds_http_req *req, http_upgrade_fn *fn)
 {
     req->on_upgrade = fn;
-    req->on_gone = req->on_done = NULL;
     struct MHD_Response *response = MHD_create_response_for_upgrade(on_upgraded, req);
     http_give(req, 101, response);
 }

@@ -41,7 +41,7 @@ struct cds_http_client {
     struct cds_timer *timer; /* libcurl's */
     struct cds_timer *later; /* ours: wishes that could not be done at once */
     struct cds_http_call *calls;
-    unsigned depth;       /* > 0: inside libcurl */
+    unsigned depth;        /* > 0: inside libcurl */
     bool wishes, settling; /* some call has a wish; they are being granted */
 };
 
@@ -80,7 +80,8 @@ static void fill_error(const struct cds_http_call *call, struct cds_err *err)
     cds_rc code = call->result == CURLE_OPERATION_TIMEDOUT ? CDS_TIMED_OUT : CDS_UNAVAILABLE;
     if (call->result == CURLE_OUT_OF_MEMORY)
         code = CDS_EXHAUSTED;
-    cds_fail(err, code, __func__, "%s", code == CDS_TIMED_OUT ? "The other side did not answer in time." : "The other side could not be reached, or broke off.");
+    cds_fail(err, code, __func__, "%s",
+             code == CDS_TIMED_OUT ? "The other side did not answer in time." : "The other side could not be reached, or broke off.");
     cds_err_detail(err, "%s: %s", curl_easy_strerror(call->result), call->curl_text);
 }
 
@@ -350,8 +351,8 @@ static CURLcode set_options(struct cds_http_call *call, long left_ms)
         return rc;
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(e, CURLOPT_PROXY, "");        /* never by way of an environment variable */
-    curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);   /* the path was checked where it came in; do not rewrite it */
+    curl_easy_setopt(e, CURLOPT_PROXY, "");      /* never by way of an environment variable */
+    curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L); /* the path was checked where it came in; do not rewrite it */
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, left_ms < CONNECT_MS ? left_ms : (long)CONNECT_MS);
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left_ms);

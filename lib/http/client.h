@@ -19,8 +19,8 @@ struct cds_http_call_spec {
     const char *const *headers; /**< "Name: value" lines, NULL-terminated, or NULL */
     const void *body;           /**< copied */
     size_t body_len;
-    uint64_t deadline_ms;       /**< absolute; for the whole call, streams included */
-    size_t body_max_bytes;      /**< ceiling of a collected answer (on_data NULL) */
+    uint64_t deadline_ms;  /**< absolute; for the whole call, streams included */
+    size_t body_max_bytes; /**< ceiling of a collected answer (on_data NULL) */
     /** Status and headers are there (before any data). content_type may be NULL. */
     void (*on_head)(void *user, int status, const char *content_type);
     /** A header line of the answer, name and value, before on_head. May be NULL. */

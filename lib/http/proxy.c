@@ -24,8 +24,8 @@ struct proxy {
 /* ---- there ---- */
 static bool passes_in(const char *name)
 {
-    static const char *const names[] = {"Authorization", "Content-Type", "Accept", "Accept-Language", "Cookie", "Origin", "User-Agent", "Last-Event-ID",
-                                        "If-None-Match", "Idempotency-Key"};
+    static const char *const names[] = {"Authorization", "Content-Type", "Accept",        "Accept-Language", "Cookie",
+                                        "Origin",        "User-Agent",   "Last-Event-ID", "If-None-Match",   "Idempotency-Key"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
         if (!strcasecmp(name, names[i]))
             return true;
@@ -73,8 +73,9 @@ static void collect_lines(const struct cds_http_req *req, struct lines *lines)
 /* ---- and back ---- */
 static bool passes_back(const char *name)
 {
-    static const char *const names[] = {"Set-Cookie", "Cache-Control", "Retry-After", "WWW-Authenticate", "Location", "x-should-retry", "Allow", "ETag",
-                                        "Vary", "X-Content-Type-Options", "Content-Disposition"};
+    static const char *const names[] = {
+        "Set-Cookie", "Cache-Control", "Retry-After", "WWW-Authenticate",       "Location",           "x-should-retry",
+        "Allow",      "ETag",          "Vary",        "X-Content-Type-Options", "Content-Disposition"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
         if (!strcasecmp(name, names[i]))
             return true;

@@ -55,7 +55,8 @@ static cds_rc check_head(const struct cds_http_req *req, const char *version, in
     if (strncmp(version, "HTTP/1.", 7))
         return cds_fail(err, CDS_BAD_REQUEST, __func__, "This server speaks HTTP/1.1.");
     if (!target_is_sane(req->target))
-        return cds_fail(err, CDS_BAD_REQUEST, __func__, "The request target is not a path, is too long, or holds bytes that must be percent-encoded.");
+        return cds_fail(err, CDS_BAD_REQUEST, __func__,
+                        "The request target is not a path, is too long, or holds bytes that must be percent-encoded.");
     if (head.nul)
         return cds_fail(err, CDS_BAD_REQUEST, __func__, "A header holds a NUL byte.");
     if (head.hosts != 1)

@@ -242,8 +242,7 @@ static void on_log(void *cls, const char *fmt, va_list ap)
 
 static void on_panic(void *cls, const char *file, unsigned line, const char *reason)
 {
-    cds_log(CDS_LOG_ERROR, "libmicrohttpd found itself in an impossible state", CDS_LS("file", file), CDS_LI("line", line),
-            CDS_LS("detail", reason));
+    cds_log(CDS_LOG_ERROR, "libmicrohttpd found itself in an impossible state", CDS_LS("file", file), CDS_LI("line", line), CDS_LS("detail", reason));
     abort();
 }
 
@@ -258,12 +257,12 @@ static cds_rc start_mhd(struct cds_http_server *server, int listen_fd, struct cd
     const struct cds_http_limits *limits = &server->limits;
     uint32_t silence_ms = limits->idle_ms > limits->read_ms ? limits->idle_ms : limits->read_ms;
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_UPGRADE | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO;
-    server->mhd = MHD_start_daemon(
-        flags, 0, NULL, NULL, http_on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, server, MHD_OPTION_LISTEN_SOCKET, listen_fd,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_URI_LOG_CALLBACK,
-        on_uri, server, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_HEADER_BLOCK, MHD_OPTION_CONNECTION_LIMIT, limits->connections,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, limits->connections_per_ip, MHD_OPTION_CONNECTION_TIMEOUT, silence_ms / 1000 + 1,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+    server->mhd = MHD_start_daemon(flags, 0, NULL, NULL, http_on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, server, MHD_OPTION_LISTEN_SOCKET,
+                                   listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+                                   MHD_OPTION_URI_LOG_CALLBACK, on_uri, server, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_HEADER_BLOCK,
+                                   MHD_OPTION_CONNECTION_LIMIT, limits->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, limits->connections_per_ip,
+                                   MHD_OPTION_CONNECTION_TIMEOUT, silence_ms / 1000 + 1, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+                                   MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
     if (!server->mhd)
         return cds_fail(reterr, CDS_SYSTEM, __func__, "The HTTP server could not start.");
     int epoll_fd = MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;

@@ -32,19 +32,19 @@ typedef void cds_http_handler_fn(void *user, struct cds_http_req *req);
 typedef cds_rc cds_http_header_fn(void *user, struct cds_http_req *req, struct cds_err *err);
 
 CDS_MUST_USE cds_rc cds_http_server_new(struct cds_loop *loop, int listen_fd /* owned */, const struct cds_http_limits *limits,
-                                        cds_http_header_fn *on_header, cds_http_handler_fn *on_request, void *user,
-                                        struct cds_http_server **ret, struct cds_err *reterr);
+                                        cds_http_header_fn *on_header, cds_http_handler_fn *on_request, void *user, struct cds_http_server **ret,
+                                        struct cds_err *reterr);
 /** Stops accepting; running requests go on. done is called when the last connection closed or drain_ms passed. */
 void cds_http_server_drain(struct cds_http_server *server, uint32_t drain_ms, void (*done)(void *user), void *user);
 void cds_http_server_free(struct cds_http_server **server);
 
 /* The request; all texts borrowed for its life. */
 const char *cds_http_method(const struct cds_http_req *req);
-const char *cds_http_path(const struct cds_http_req *req);                      /**< decoded, without query */
-const char *cds_http_target(const struct cds_http_req *req);                    /**< path and query as sent, starts with "/" */
-const char *cds_http_query(const struct cds_http_req *req, const char *name);   /**< decoded argument or NULL */
-const char *cds_http_header(const struct cds_http_req *req, const char *name);  /**< NULL when absent or when it holds a NUL byte */
-const char *cds_http_body(const struct cds_http_req *req, size_t *ret_len);     /**< "" and 0 without body; NUL-terminated */
+const char *cds_http_path(const struct cds_http_req *req);                     /**< decoded, without query */
+const char *cds_http_target(const struct cds_http_req *req);                   /**< path and query as sent, starts with "/" */
+const char *cds_http_query(const struct cds_http_req *req, const char *name);  /**< decoded argument or NULL */
+const char *cds_http_header(const struct cds_http_req *req, const char *name); /**< NULL when absent or when it holds a NUL byte */
+const char *cds_http_body(const struct cds_http_req *req, size_t *ret_len);    /**< "" and 0 without body; NUL-terminated */
 /** Server-made UUIDv7, sent back as x-request-id on every answer. A sane x-request-id (UUID) from a trusted hop is adopted when the
  *  server was told to (cds_http_trust_request_id). */
 const char *cds_http_request_id(const struct cds_http_req *req);
@@ -59,7 +59,8 @@ uint64_t cds_http_started_ms(const struct cds_http_req *req);
 /** A place for the handler's own state; on_gone is called on the loop when the client left before the answer was complete (for streams: at
  *  any time until finish). Inside on_gone and on_done the req may be read; after either it must not be touched. Exactly one of them is called:
  *  on_gone while the handler still owes something, on_done once the complete answer went out (or broke on its way). A handler that keeps req
- *  for later must set on_gone. Neither is called for a request that became a WebSocket. */
+ *  for later must set on_gone. cds_ws_accept ends
+ *  both: the socket's ops take over. A tunnelled request gets on_done when the tunnel ends. */
 void cds_http_set_user(struct cds_http_req *req, void *user, void (*on_gone)(void *user), void (*on_done)(void *user));
 void *cds_http_get_user(const struct cds_http_req *req);
 
