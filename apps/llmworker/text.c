@@ -128,9 +128,11 @@ bool cds_text_feed(struct cds_text *text, const char *data, size_t len, struct c
 
 void cds_text_end(struct cds_text *text, struct cds_buf *out)
 {
-    (void)cds_buf_add(out, text->held, text->held_len);
-    if (text->part_len)
-        (void)cds_buf_add_str(out, "\xEF\xBF\xBD");
-    text->held_len = 0;
+    size_t part_len = text->part_len;
     text->part_len = 0;
+    /* The replacement is text like any other: it may complete a stop string. */
+    bool stopped = part_len > 0 && match(text, "\xEF\xBF\xBD", 3, out);
+    if (!stopped)
+        (void)cds_buf_add(out, text->held, text->held_len);
+    text->held_len = 0;
 }

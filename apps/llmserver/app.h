@@ -1,0 +1,46 @@
+/* apps/llmserver/app.h: what the parts of the model server share.
+ *
+ * Threads: one loop thread for everything.
+ * Life:    one struct cds_llm per process, made by main.c.
+ */
+#pragma once
+
+#include "apps/llmserver/metering.h"
+#include "apps/llmserver/model.h"
+#include "lib/config/config.h"
+#include "lib/credential/credential.h"
+#include "lib/http/client.h"
+#include "lib/http/server.h"
+
+struct cds_gen;
+struct cds_admin_wait;
+
+enum { CDS_GEN_BUCKETS = 256 };
+
+struct cds_llm {
+    struct cds_loop *loop;
+    struct cds_config *config;
+    struct cds_http_server *server;
+    struct cds_http_client *client;
+    struct cds_credentials *creds;
+    struct cds_meter *meter;
+    struct cds_models models;
+    struct cds_gen *gens[CDS_GEN_BUCKETS]; /**< live requests by job number */
+    struct cds_admin_wait *admin_waits;    /**< load and unload calls that wait for the end */
+    int64_t jobs;                          /**< last job number given */
+    struct cds_timer *drain_timer;
+    uint64_t drain_deadline_ms;
+    bool draining;
+};
+
+/** routes.c: every request comes in here. */
+void cds_routes_on_request(void *user, struct cds_http_req *req);
+/** routes.c: the one log line of a request. user_id may be NULL. */
+void cds_routes_log(const struct cds_http_req *req, const char *user_id, int status);
+/** routes.c: answers with an OpenAI error and logs. */
+void cds_routes_fail(struct cds_http_req *req, const char *user_id, const struct cds_err *err);
+
+/** admin.c: /v1/models, /v1/models/{id}, /admin/...; true when the path was one of them. */
+bool cds_admin_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential);
+/** admin.c: a model changed its state: waiting load and unload calls are answered. */
+void cds_admin_model_changed(struct cds_llm *app, struct cds_model *model);

@@ -1,0 +1,418 @@
+#include "apps/llmserver/flow.h"
+
+#include <stdlib.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/str.h"
+#include "lib/log/log.h"
+#include "lib/metrics/metrics.h"
+
+/* --- leaving ------------------------------------------------------------------------------------------------------------ */
+
+static void release_slot(struct cds_gen *gen)
+{
+    if (!gen->holds_slot)
+        return;
+    gen->holds_slot = false;
+    gen->model->running--;
+    cds_metric_add(CDS_M_LLM_ACTIVE, NULL, -1);
+}
+
+void cds_flow_leave_model(struct cds_gen *gen)
+{
+    struct cds_model *model = gen->model;
+    if (!model)
+        return;
+    if (gen->stage <= CDS_GEN_QUEUED)
+        cds_metric_add(CDS_M_LLM_QUEUE, NULL, -1);
+    if (gen->stage == CDS_GEN_QUEUED)
+        cds_queue_remove(&model->queue, &gen->queued);
+    if (model->up && gen->stage > CDS_GEN_WAITING && gen->stage <= CDS_GEN_STOPPING)
+        cds_proc_send(model->proc, "cancel", cds_json_pack("{s:I}", "job", (long long)gen->job));
+    release_slot(gen);
+    gen->model = NULL;
+    cds_flow_pump(model);
+}
+
+static void gen_free(struct cds_gen *gen)
+{
+    struct cds_gen **link = &gen->app->gens[(uint64_t)gen->job % CDS_GEN_BUCKETS];
+    while (*link != gen)
+        link = &(*link)->next;
+    *link = gen->next;
+    cds_timer_remove(&gen->deadline);
+    cds_timer_remove(&gen->alive);
+    cds_ask_clear(&gen->ask);
+    cds_buf_free(&gen->text);
+    cds_buf_free(&gen->out);
+    free(gen);
+}
+
+static void write_log(const struct cds_gen *gen)
+{
+    cds_log(CDS_LOG_INFO, "request", CDS_LS("request_id", gen->http_id), CDS_LS("user_id", gen->user_id), CDS_LS("method", "POST"),
+            CDS_LS("path", gen->wire.chat ? "/v1/chat/completions" : "/v1/completions"), CDS_LI("status", gen->status),
+            CDS_LI("ms", cds_now_ms() - gen->started_ms), CDS_LS("model", gen->model_id), CDS_LI("prompt_tokens", gen->end.prompt_tokens),
+            CDS_LI("completion_tokens", gen->end.completion_tokens), CDS_LS("ended", gen->end.ended));
+}
+
+void cds_flow_over(struct cds_gen *gen)
+{
+    if (gen->stage != CDS_GEN_OVER) {
+        cds_flow_leave_model(gen);
+        gen->stage = CDS_GEN_OVER;
+        cds_timer_set(gen->deadline, UINT64_MAX);
+        cds_timer_set(gen->alive, UINT64_MAX);
+        write_log(gen);
+    }
+    if (gen->ledger_calls == 0 && !gen->req)
+        gen_free(gen);
+}
+
+void cds_flow_finish(struct cds_gen *gen)
+{
+    cds_metric_add(CDS_M_LLM_REQUESTS, cds_streq(gen->end.ended, "finished") ? gen->end.finish_reason : gen->end.ended, 1);
+    gen->stage = CDS_GEN_LEAVING;
+    cds_timer_set(gen->deadline, UINT64_MAX);
+    cds_timer_set(gen->alive, UINT64_MAX);
+    if (gen->req)
+        cds_gen_write_end(gen);
+    else
+        cds_flow_over(gen);
+}
+
+static struct cds_meter_request ledger_request(const struct cds_gen *gen)
+{
+    return (struct cds_meter_request){.user_id = gen->user_id, .request_id = gen->request_id, .model = gen->model_id};
+}
+
+void cds_flow_fail(struct cds_gen *gen, const struct cds_err *err, const char *outcome)
+{
+    if (gen->stage >= CDS_GEN_SETTLING) {
+        /* It is decided already; only the model goes away. */
+        gen->model = NULL;
+        return;
+    }
+    bool held = gen->stage == CDS_GEN_RUNNING || gen->stage == CDS_GEN_STOPPING;
+    cds_flow_leave_model(gen);
+    if (held) {
+        struct cds_meter_request request = ledger_request(gen);
+        cds_meter_settle(gen->app->meter, &request, 0, 0, NULL, NULL);
+    }
+    cds_metric_add(CDS_M_LLM_REQUESTS, outcome, 1);
+    gen->end = (struct cds_wire_end){.ended = outcome};
+    /* While a reservation is under way the stage tells its answer that nobody wants it any more. */
+    gen->stage = CDS_GEN_LEAVING;
+    cds_timer_set(gen->deadline, UINT64_MAX);
+    cds_timer_set(gen->alive, UINT64_MAX);
+    if (gen->req)
+        cds_gen_write_error(gen, err);
+    else
+        cds_flow_over(gen);
+}
+
+void cds_flow_stop(struct cds_gen *gen, const char *ended)
+{
+    gen->end.ended = ended;
+    gen->stage = CDS_GEN_STOPPING;
+    cds_proc_send(gen->model->proc, "cancel", cds_json_pack("{s:I}", "job", (long long)gen->job));
+}
+
+/* --- settling ----------------------------------------------------------------------------------------------------------- */
+
+static void on_settled(void *user, int64_t cost_micro)
+{
+    struct cds_gen *gen = user;
+    gen->ledger_calls--;
+    if (gen->stage == CDS_GEN_SETTLING) {
+        gen->end.cost_micro = cost_micro;
+        cds_flow_finish(gen);
+    } else if (gen->stage == CDS_GEN_OVER) {
+        cds_flow_over(gen);
+    }
+}
+
+static void settle(struct cds_gen *gen)
+{
+    struct cds_meter_request request = ledger_request(gen);
+    gen->ledger_calls++;
+    cds_timer_set(gen->deadline, UINT64_MAX);
+    cds_timer_set(gen->alive, cds_now_ms() + CDS_GEN_SETTLE_WAIT_MS);
+    cds_meter_settle(gen->app->meter, &request, gen->end.prompt_tokens, gen->end.completion_tokens, on_settled, gen);
+}
+
+void cds_flow_settle_late(struct cds_gen *gen)
+{
+    bool booked = !gen->extending;
+    cds_meter_forget(gen->app->meter, gen);
+    gen->ledger_calls = 0;
+    gen->extending = false;
+    if (!booked) {
+        struct cds_meter_request request = ledger_request(gen);
+        cds_meter_settle(gen->app->meter, &request, gen->end.prompt_tokens, gen->end.completion_tokens, NULL, NULL);
+    }
+    cds_strcpy(gen->notice, sizeof(gen->notice), "The cost is still being booked; usage will show it.");
+    gen->end.notice = gen->notice;
+    cds_flow_finish(gen);
+}
+
+static void on_done(struct cds_gen *gen, const cds_json *params)
+{
+    if (gen->stage != CDS_GEN_RUNNING && gen->stage != CDS_GEN_STOPPING)
+        return;
+    const char *how = cds_json_get_str(params, "end");
+    if (cds_streq(how, "failed")) {
+        struct cds_err err = {0};
+        cds_fail(&err, CDS_INTERNAL, __func__, "The model could not compute this request; nothing was charged");
+        cds_flow_fail(gen, &err, "error");
+        return;
+    }
+    gen->prompt_tokens = (uint32_t)cds_json_get_i64(params, "prompt_tokens", gen->prompt_tokens);
+    gen->cached_tokens = (uint32_t)cds_json_get_i64(params, "cached_tokens", 0);
+    gen->evaluated_tokens = (uint32_t)cds_json_get_i64(params, "evaluated_tokens", gen->prompt_tokens);
+    gen->completion_tokens = (uint32_t)cds_json_get_i64(params, "completion_tokens", gen->completion_tokens);
+    bool cancelled = cds_streq(how, "cancelled");
+    bool dry = gen->slices.refused && cds_streq(how, "length") && gen->completion_tokens >= gen->slices.granted;
+    if (!cancelled)
+        gen->end.ended = dry ? "budget" : "finished";
+    else if (!gen->end.ended)
+        gen->end.ended = "cancelled";
+    bool by_length = cds_streq(how, "length") || cds_streq(gen->end.ended, "deadline");
+    gen->end.finish_reason = by_length ? "length" : "stop";
+    gen->end.notice = (dry || cds_streq(gen->end.ended, "deadline")) && *gen->notice ? gen->notice : NULL;
+    gen->end.prompt_tokens = cancelled ? gen->evaluated_tokens : gen->prompt_tokens;
+    gen->end.cached_tokens = gen->cached_tokens;
+    gen->end.completion_tokens = gen->completion_tokens;
+    gen->stage = CDS_GEN_SETTLING;
+    cds_flow_leave_model(gen);
+    /* A slice that is still being reserved must not arrive behind the settlement. */
+    if (!gen->extending)
+        settle(gen);
+}
+
+/* --- further slices ----------------------------------------------------------------------------------------------------- */
+
+static void send_grant(struct cds_gen *gen, bool last)
+{
+    cds_proc_send(gen->model->proc, "grant",
+                  cds_json_pack("{s:I,s:I,s:b}", "job", (long long)gen->job, "granted", (long long)gen->slices.granted, "last", last));
+}
+
+static void refuse_slice(struct cds_gen *gen, const struct cds_err *err)
+{
+    cds_slices_refused(&gen->slices);
+    cds_strcpy(gen->notice, sizeof(gen->notice), err->message);
+    if (gen->stage == CDS_GEN_RUNNING)
+        send_grant(gen, true);
+}
+
+static uint32_t slice_under_way(const struct cds_gen *gen)
+{
+    uint32_t size = gen->slices.size * 2 < CDS_SLICE_MAX ? gen->slices.size * 2 : CDS_SLICE_MAX;
+    uint32_t rest = gen->slices.max_tokens - gen->slices.granted;
+    return size < rest ? size : rest;
+}
+
+static void on_extended(void *user, const struct cds_err *err)
+{
+    struct cds_gen *gen = user;
+    gen->ledger_calls--;
+    gen->extending = false;
+    if (gen->stage == CDS_GEN_OVER) {
+        cds_flow_over(gen);
+    } else if (gen->stage == CDS_GEN_SETTLING) {
+        settle(gen);
+    } else if (err) {
+        refuse_slice(gen, err);
+    } else {
+        cds_slices_granted(&gen->slices, slice_under_way(gen));
+        if (gen->stage == CDS_GEN_RUNNING)
+            send_grant(gen, gen->slices.granted >= gen->slices.max_tokens);
+    }
+}
+
+static void ask_for_slice(struct cds_gen *gen)
+{
+    uint32_t tokens = cds_slices_due(&gen->slices, gen->completion_tokens);
+    if (tokens == 0)
+        return;
+    struct cds_err err = {0};
+    struct cds_meter_request request = ledger_request(gen);
+    gen->extending = true;
+    gen->ledger_calls++;
+    if (cds_meter_extend(gen->app->meter, &request, gen->prompt_tokens + gen->slices.granted + tokens, on_extended, gen, &err) == CDS_OK)
+        return;
+    gen->extending = false;
+    gen->ledger_calls--;
+    refuse_slice(gen, &err);
+}
+
+/* --- reserving and running ---------------------------------------------------------------------------------------------- */
+
+static void reserve(struct cds_gen *gen);
+
+static void start(struct cds_gen *gen)
+{
+    gen->stage = CDS_GEN_RUNNING;
+    gen->admitted_ms = cds_now_ms();
+    cds_metric_add(CDS_M_LLM_REQUEST_COUNT, gen->model_id, 1);
+    cds_proc_send(gen->model->proc, "start", cds_json_pack("{s:I,s:I}", "job", (long long)gen->job, "granted", (long long)gen->slices.granted));
+    cds_gen_open_stream(gen);
+}
+
+/** The reservation is there, but nobody wants it any more. */
+static void give_back(struct cds_gen *gen)
+{
+    struct cds_meter_request request = ledger_request(gen);
+    cds_meter_settle(gen->app->meter, &request, 0, 0, NULL, NULL);
+}
+
+static void on_reserved(void *user, const struct cds_err *err)
+{
+    struct cds_gen *gen = user;
+    gen->ledger_calls--;
+    if (gen->stage != CDS_GEN_RESERVING) {
+        if (!err)
+            give_back(gen);
+        if (gen->stage == CDS_GEN_OVER)
+            cds_flow_over(gen);
+        return;
+    }
+    if (err && err->code == CDS_CONFLICT) {
+        /* The caller used this id for an earlier request: the ledger gets one of our own. */
+        cds_uuid7(gen->request_id);
+        reserve(gen);
+    } else if (err) {
+        cds_flow_fail(gen, err, "refused");
+    } else if (gen->stop_wanted) {
+        gen->end = (struct cds_wire_end){.finish_reason = "stop", .ended = "cancelled"};
+        cds_flow_leave_model(gen);
+        gen->stage = CDS_GEN_SETTLING;
+        settle(gen);
+    } else {
+        start(gen);
+    }
+}
+
+static void reserve(struct cds_gen *gen)
+{
+    struct cds_err err = {0};
+    struct cds_meter_request request = ledger_request(gen);
+    gen->stage = CDS_GEN_RESERVING;
+    gen->ledger_calls++;
+    if (cds_meter_reserve(gen->app->meter, &request, gen->prompt_tokens + gen->slices.granted, on_reserved, gen, &err) == CDS_OK)
+        return;
+    gen->ledger_calls--;
+    cds_flow_fail(gen, &err, "busy");
+}
+
+void cds_flow_pump(struct cds_model *model)
+{
+    unsigned slots = (unsigned)cds_config_u64(model->app->config, CDS_OPT_LLM_SLOTS);
+    while (model->up && model->running < slots) {
+        struct cds_queued *entry = cds_queue_pop(&model->queue);
+        if (!entry)
+            return;
+        struct cds_gen *gen = (struct cds_gen *)(void *)((char *)entry - offsetof(struct cds_gen, queued));
+        model->running++;
+        gen->holds_slot = true;
+        cds_metric_add(CDS_M_LLM_QUEUE, NULL, -1);
+        cds_metric_add(CDS_M_LLM_ACTIVE, NULL, 1);
+        reserve(gen);
+    }
+}
+
+/* --- frames ------------------------------------------------------------------------------------------------------------- */
+
+/** A number that keeps prompts of one user together and tells nothing about the user. */
+static int64_t scope_of(const char *user_id)
+{
+    uint64_t hash = 1469598103934665603ULL;
+    for (const char *c = user_id; *c; c++)
+        hash = (hash ^ (unsigned char)*c) * 1099511628211ULL;
+    return (int64_t)(hash >> 1);
+}
+
+void cds_flow_prepare(struct cds_gen *gen)
+{
+    gen->stage = CDS_GEN_PREPARING;
+    if (!cds_json_get(gen->ask.prompt, "seed")) {
+        uint32_t seed;
+        cds_random(&seed, sizeof(seed));
+        cds_json_set(gen->ask.prompt, "seed", cds_json_int(seed));
+    }
+    cds_json_set(gen->ask.prompt, "job", cds_json_int(gen->job));
+    cds_json_set(gen->ask.prompt, "max_tokens", cds_json_int(gen->ask.max_tokens));
+    cds_json_set(gen->ask.prompt, "scope", cds_json_int(scope_of(gen->user_id)));
+    cds_proc_send(gen->model->proc, "prepare", cds_json_ref(gen->ask.prompt));
+}
+
+static unsigned running_of(const struct cds_gen *gen)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < CDS_GEN_BUCKETS; i++)
+        for (const struct cds_gen *other = gen->app->gens[i]; other; other = other->next)
+            count += other->holds_slot && other->model == gen->model && cds_streq(other->user_id, gen->user_id);
+    return count;
+}
+
+static void on_prepared(struct cds_gen *gen, const cds_json *params)
+{
+    if (gen->stage != CDS_GEN_PREPARING)
+        return;
+    gen->prompt_tokens = (uint32_t)cds_json_get_i64(params, "prompt_tokens", 0);
+    gen->slices = cds_slices_begin((uint32_t)cds_json_get_i64(params, "max_tokens", 1));
+    gen->stage = CDS_GEN_QUEUED;
+    cds_queue_push(&gen->model->queue, &gen->queued, gen->user_id, running_of(gen));
+    cds_flow_pump(gen->model);
+}
+
+static void on_refused(struct cds_gen *gen, const cds_json *params)
+{
+    struct cds_err err = {0};
+    const char *message = cds_json_get_str(params, "message"), *hint = cds_json_get_str(params, "hint"), *detail = cds_json_get_str(params, "detail");
+    cds_fail(&err, cds_rc_from_openai(cds_json_get_str(params, "code")), __func__, "%s", message ? message : "The model refused the request");
+    cds_err_hint(&err, "%s", hint ? hint : "");
+    cds_err_detail(&err, "%s", detail ? detail : "");
+    if (err.code == CDS_BAD_PARAM || err.code == CDS_CONTEXT_LENGTH)
+        cds_err_pointer(&err, "/%s", gen->wire.chat ? "messages" : "prompt");
+    cds_flow_fail(gen, &err, "refused");
+}
+
+static void on_text(struct cds_gen *gen, const cds_json *event)
+{
+    if (gen->stage != CDS_GEN_RUNNING && gen->stage != CDS_GEN_STOPPING)
+        return;
+    if (gen->completion_tokens == 0)
+        cds_metric_us(CDS_M_LLM_TTFT, NULL, (cds_now_ms() - gen->admitted_ms) * 1000);
+    gen->completion_tokens = (uint32_t)cds_json_i64(cds_json_at(event, 1), gen->completion_tokens);
+    if (gen->stage != CDS_GEN_RUNNING)
+        return;
+    const cds_json *text = cds_json_at(event, 2);
+    ask_for_slice(gen);
+    if (cds_json_str_len(text))
+        cds_gen_write_text(gen, cds_json_str(text), cds_json_str_len(text));
+}
+
+void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params)
+{
+    if (cds_streq(method, "texts")) {
+        const cds_json *texts = cds_json_get(params, "texts");
+        for (size_t i = 0; i < cds_json_size(texts); i++) {
+            const cds_json *event = cds_json_at(texts, i);
+            struct cds_gen *gen = cds_gen_find(model->app, cds_json_i64(cds_json_at(event, 0), 0));
+            if (gen && gen->model == model)
+                on_text(gen, event);
+        }
+        return;
+    }
+    struct cds_gen *gen = cds_gen_find(model->app, cds_json_get_i64(params, "job", 0));
+    if (!gen || gen->model != model)
+        return;
+    if (cds_streq(method, "prepared"))
+        on_prepared(gen, params);
+    else if (cds_streq(method, "refused"))
+        on_refused(gen, params);
+    else if (cds_streq(method, "done"))
+        on_done(gen, params);
+}

@@ -1,0 +1,24 @@
+/* apps/llmserver/flow.h: inside of a generation: the steps from stage to stage. Included by generation.c and flow.c only. */
+#pragma once
+
+#include "apps/llmserver/generation.h"
+
+/** Live request by its job number, NULL if unknown. */
+struct cds_gen *cds_gen_find(const struct cds_llm *app, int64_t job);
+
+/** Sends the prompt to the model process. */
+void cds_flow_prepare(struct cds_gen *gen);
+/** Gives free slots to queued requests. */
+void cds_flow_pump(struct cds_model *model);
+/** Tells the model process to stop; the end comes with its numbers. */
+void cds_flow_stop(struct cds_gen *gen, const char *ended);
+/** The ledger takes too long: the client gets its end now, the booking goes on without it. */
+void cds_flow_settle_late(struct cds_gen *gen);
+/** Ends with an error; what is held in the ledger is settled with zero. */
+void cds_flow_fail(struct cds_gen *gen, const struct cds_err *err, const char *outcome);
+/** Ends regularly: writes the answer with gen->end. */
+void cds_flow_finish(struct cds_gen *gen);
+/** Nothing more for the client: gives back the slot, waits for open ledger calls, frees. */
+void cds_flow_over(struct cds_gen *gen);
+/** Takes the request out of the queue, out of the model process and out of its slot. */
+void cds_flow_leave_model(struct cds_gen *gen);

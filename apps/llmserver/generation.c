@@ -1,0 +1,287 @@
+#include "apps/llmserver/generation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/llmserver/flow.h"
+#include "lib/base/clock.h"
+#include "lib/base/str.h"
+#include "lib/metrics/metrics.h"
+
+/* --- finding ------------------------------------------------------------------------------------------------------------ */
+
+struct cds_gen *cds_gen_find(const struct cds_llm *app, int64_t job)
+{
+    struct cds_gen *gen = app->gens[(uint64_t)job % CDS_GEN_BUCKETS];
+    while (gen && gen->job != job)
+        gen = gen->next;
+    return gen;
+}
+
+/** Job numbers of the live requests of a model (NULL: all): the list changes while they are handled. Caller frees. */
+static int64_t *collect(const struct cds_llm *app, const struct cds_model *model, size_t *ret_count)
+{
+    int64_t *list = calloc((size_t)cds_gen_count(app) + 1, sizeof(*list));
+    *ret_count = 0;
+    for (size_t i = 0; list && i < CDS_GEN_BUCKETS; i++)
+        for (const struct cds_gen *gen = app->gens[i]; gen; gen = gen->next)
+            if (gen->stage != CDS_GEN_OVER && (!model || gen->model == model))
+                list[(*ret_count)++] = gen->job;
+    return list;
+}
+
+unsigned cds_gen_count(const struct cds_llm *app)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < CDS_GEN_BUCKETS; i++)
+        for (const struct cds_gen *gen = app->gens[i]; gen; gen = gen->next)
+            count += gen->stage != CDS_GEN_OVER;
+    return count;
+}
+
+/** Requests of a model that do not hold a slot yet. */
+static unsigned waiting(const struct cds_llm *app, const struct cds_model *model)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < CDS_GEN_BUCKETS; i++)
+        for (const struct cds_gen *gen = app->gens[i]; gen; gen = gen->next)
+            count += gen->model == model && gen->stage <= CDS_GEN_QUEUED;
+    return count;
+}
+
+/* --- time --------------------------------------------------------------------------------------------------------------- */
+
+static void on_deadline(void *user)
+{
+    struct cds_gen *gen = user;
+    struct cds_err err = {0};
+    if (gen->stage == CDS_GEN_RUNNING) {
+        cds_strcpy(gen->notice, sizeof(gen->notice), "The answer was ended because it took longer than one request may.");
+        cds_flow_stop(gen, "deadline");
+    } else if (gen->stage < CDS_GEN_RUNNING) {
+        cds_fail(&err, CDS_TIMED_OUT, __func__, "The request waited too long for the model and was given up; nothing was charged");
+        cds_err_hint(&err, "Try again when the model is less busy.");
+        err.retry_after_ms = 5000;
+        cds_flow_fail(gen, &err, "timeout");
+    }
+}
+
+static void on_alive(void *user)
+{
+    struct cds_gen *gen = user;
+    uint64_t now = cds_now_ms();
+    struct cds_err err = {0};
+    if (gen->stage == CDS_GEN_SETTLING) {
+        cds_flow_settle_late(gen);
+        return;
+    }
+    cds_timer_set(gen->alive, now + CDS_GEN_ALIVE_MS);
+    if (gen->stage == CDS_GEN_WAITING && now - gen->started_ms >= CDS_GEN_MODEL_WAIT_MS) {
+        cds_fail(&err, CDS_BUSY, __func__, "The model %s is being started and did not become ready in time", gen->model_id);
+        cds_err_hint(&err, "Try again in a few seconds.");
+        err.retry_after_ms = 5000;
+        cds_flow_fail(gen, &err, "busy");
+        return;
+    }
+    if (gen->stage < CDS_GEN_SETTLING)
+        cds_gen_write_alive(gen);
+}
+
+/* --- begin -------------------------------------------------------------------------------------------------------------- */
+
+static void on_gone(void *user)
+{
+    struct cds_gen *gen = user;
+    gen->req = NULL;
+    cds_gen_left(gen, true);
+}
+
+static void on_sent(void *user)
+{
+    struct cds_gen *gen = user;
+    gen->req = NULL;
+    cds_gen_left(gen, false);
+}
+
+static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struct cds_model **ret, struct cds_err *err)
+{
+    struct cds_model *model = cds_models_find(app, ask->model);
+    if (!model) {
+        if (*ask->model)
+            cds_fail(err, CDS_NOT_FOUND, __func__, "There is no model \"%s\" here", ask->model);
+        else
+            cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: there is no model on this server");
+        cds_err_pointer(err, "/model");
+        return cds_err_hint(err, "GET /v1/models lists the models.");
+    }
+    if ((model->state != CDS_MODEL_LOADED && model->state != CDS_MODEL_LOADING) || model->unloading) {
+        if (model->state == CDS_MODEL_FAILED)
+            cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s failed to start: %s", model->id, model->failure.message);
+        else
+            cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s", model->id);
+        return cds_err_hint(err, "An administrator can load it.");
+    }
+    unsigned most = (unsigned)cds_config_u64(app->config, CDS_OPT_LLM_QUEUE);
+    if (waiting(app, model) >= most) {
+        cds_fail(err, CDS_BUSY, __func__, "%u requests wait for %s already", most, model->id);
+        cds_err_hint(err, "Try again in a few seconds.");
+        err->retry_after_ms = 2000;
+        return CDS_BUSY;
+    }
+    *ret = model;
+    return CDS_OK;
+}
+
+static struct cds_gen *gen_new(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, struct cds_model *model)
+{
+    struct cds_gen *gen = calloc(1, sizeof(*gen));
+    if (!gen)
+        return NULL;
+    gen->app = app;
+    gen->req = req;
+    gen->model = model;
+    gen->started_ms = gen->wrote_ms = cds_now_ms();
+    gen->text = cds_buf_init(CDS_GEN_OUT_MAX);
+    gen->out = cds_buf_init(CDS_GEN_OUT_MAX);
+    cds_strcpy(gen->user_id, sizeof(gen->user_id), credential->claims.user_id);
+    cds_strcpy(gen->model_id, sizeof(gen->model_id), model->id);
+    cds_strcpy(gen->http_id, sizeof(gen->http_id), cds_http_request_id(req));
+    cds_strcpy(gen->request_id, sizeof(gen->request_id), gen->http_id);
+    uint64_t deadline = gen->started_ms + cds_config_u64(app->config, CDS_OPT_LLM_REQUEST_MS);
+    if (cds_timer_add(app->loop, deadline, on_deadline, gen, &gen->deadline) != CDS_OK ||
+        cds_timer_add(app->loop, gen->started_ms + CDS_GEN_ALIVE_MS, on_alive, gen, &gen->alive) != CDS_OK) {
+        cds_timer_remove(&gen->deadline);
+        free(gen);
+        return NULL;
+    }
+    gen->job = ++app->jobs;
+    struct cds_gen **bucket = &app->gens[(uint64_t)gen->job % CDS_GEN_BUCKETS];
+    gen->next = *bucket;
+    *bucket = gen;
+    return gen;
+}
+
+void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, bool chat)
+{
+    struct cds_err err = {0};
+    struct cds_ask ask = {0};
+    struct cds_model *model = NULL;
+    size_t len;
+    const char *body = cds_http_body(req, &len);
+    cds_rc rc = cds_credential_need(credential, CDS_ROLE_DEVELOPER, "text generation", &err);
+    if (rc == CDS_OK)
+        rc = cds_ask_parse(body, len, chat, &ask, &err);
+    if (rc == CDS_OK && app->draining)
+        rc = cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down");
+    if (rc == CDS_OK)
+        rc = choose_model(app, &ask, &model, &err);
+    struct cds_gen *gen = rc == CDS_OK ? gen_new(app, req, credential, model) : NULL;
+    if (rc == CDS_OK && !gen)
+        rc = cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request");
+    if (rc != CDS_OK) {
+        cds_ask_clear(&ask);
+        cds_metric_add(CDS_M_LLM_REQUESTS, "refused", 1);
+        cds_routes_fail(req, credential->claims.user_id, &err);
+        return;
+    }
+    gen->ask = ask;
+    gen->wire = (struct cds_wire){
+        .chat = chat,
+        .include_usage = ask.include_usage,
+        .request_id = gen->request_id,
+        .model = gen->model_id,
+        .created_s = (int64_t)(cds_wall_ms() / 1000),
+    };
+    if (!gen->ask.max_tokens)
+        gen->ask.max_tokens = (uint32_t)cds_config_u64(app->config, CDS_OPT_LLM_MAX_TOKENS);
+    cds_http_set_user(req, gen, on_gone, on_sent);
+    cds_metric_add(CDS_M_LLM_QUEUE, NULL, 1);
+    if (model->up)
+        cds_flow_prepare(gen);
+}
+
+/* --- cancel and stop ---------------------------------------------------------------------------------------------------- */
+
+cds_rc cds_gen_cancel(struct cds_llm *app, const char *request_id, const struct cds_credential *credential, struct cds_err *reterr)
+{
+    struct cds_gen *found = NULL;
+    for (size_t i = 0; i < CDS_GEN_BUCKETS; i++)
+        for (struct cds_gen *gen = app->gens[i]; gen; gen = gen->next) {
+            bool same = cds_streq(gen->request_id, request_id) || cds_streq(gen->http_id, request_id);
+            bool allowed = credential->role == CDS_ROLE_ADMIN || cds_streq(gen->user_id, credential->claims.user_id);
+            if (same && allowed && gen->stage < CDS_GEN_STOPPING)
+                found = gen;
+        }
+    if (!found)
+        return cds_fail(reterr, CDS_NOT_FOUND, __func__, "No running request of yours has this id");
+    if (found->stage == CDS_GEN_RUNNING) {
+        cds_flow_stop(found, "cancelled");
+    } else if (found->stage == CDS_GEN_RESERVING) {
+        found->stop_wanted = true;
+    } else {
+        cds_flow_leave_model(found);
+        found->end = (struct cds_wire_end){.finish_reason = "stop", .ended = "cancelled"};
+        cds_flow_finish(found);
+    }
+    return CDS_OK;
+}
+
+void cds_gen_stop_all(struct cds_llm *app)
+{
+    size_t count;
+    int64_t *list = collect(app, NULL, &count);
+    struct cds_err err = {0};
+    cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down");
+    for (size_t i = 0; i < count; i++) {
+        struct cds_gen *gen = cds_gen_find(app, list[i]);
+        if (gen && gen->stage == CDS_GEN_RUNNING)
+            cds_flow_stop(gen, "cancelled");
+        else if (gen && gen->stage < CDS_GEN_RUNNING)
+            cds_flow_fail(gen, &err, "error");
+    }
+    free(list);
+}
+
+void cds_gen_model_up(struct cds_model *model)
+{
+    size_t count;
+    int64_t *list = collect(model->app, model, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct cds_gen *gen = cds_gen_find(model->app, list[i]);
+        if (gen && gen->stage == CDS_GEN_WAITING)
+            cds_flow_prepare(gen);
+    }
+    free(list);
+}
+
+void cds_gen_model_down(struct cds_model *model, const struct cds_err *err, bool comes_back)
+{
+    size_t count;
+    int64_t *list = collect(model->app, model, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct cds_gen *gen = cds_gen_find(model->app, list[i]);
+        if (!gen || gen->model != model)
+            continue;
+        if (comes_back && gen->stage == CDS_GEN_QUEUED) {
+            /* Its prompt died with the process; nothing was computed, so it may try again. */
+            cds_queue_remove(&model->queue, &gen->queued);
+            gen->stage = CDS_GEN_WAITING;
+        } else if (gen->stage != CDS_GEN_WAITING || !comes_back) {
+            cds_flow_fail(gen, err, err->code == CDS_MODEL_CRASHED ? "crashed" : "error");
+        }
+    }
+    free(list);
+}
+
+void cds_gen_left(struct cds_gen *gen, bool gone)
+{
+    if (gone) {
+        gen->status = 499;
+        cds_buf_free(&gen->out);
+        cds_buf_free(&gen->text);
+    }
+    if (gen->stage == CDS_GEN_RUNNING)
+        cds_flow_stop(gen, "cancelled");
+    else if (gen->stage == CDS_GEN_LEAVING || gen->stage < CDS_GEN_RUNNING)
+        cds_flow_over(gen);
+}

@@ -1,0 +1,92 @@
+/* apps/llmserver/generation.h: one generation request from its body to its last byte.
+ *
+ * Stages: waits for the model -> prepared by the model process (prompt counted) -> queued for a slot -> reserved in the ledger -> running ->
+ * settled -> its last bytes are read by the client. generation.c moves between them, answer.c writes to the client.
+ * Threads: loop thread only.
+ * Life:    freed when the client has its answer (or is gone) and the ledger owes no call; the slot is free again as soon as the model
+ *          process said done.
+ */
+#pragma once
+
+#include "apps/llmserver/app.h"
+#include "apps/llmserver/request.h"
+#include "apps/llmserver/slices.h"
+#include "apps/llmserver/wire.h"
+#include "lib/base/buf.h"
+#include "lib/base/random.h"
+
+enum cds_gen_stage {
+    CDS_GEN_WAITING,   /**< the model is not up */
+    CDS_GEN_PREPARING, /**< the model process counts its prompt */
+    CDS_GEN_QUEUED,    /**< wants a slot */
+    CDS_GEN_RESERVING, /**< has a slot, wants tokens */
+    CDS_GEN_RUNNING,
+    CDS_GEN_STOPPING, /**< the model process was told to stop; its numbers are on the way */
+    CDS_GEN_SETTLING, /**< the ledger books */
+    CDS_GEN_LEAVING,  /**< everything is decided; the client reads the rest */
+    CDS_GEN_OVER      /**< waits for open ledger calls only */
+};
+enum {
+    CDS_GEN_ALIVE_MS = 10000,      /**< an event stream is never silent for longer */
+    CDS_GEN_MODEL_WAIT_MS = 30000, /**< longest wait for a model that is being started */
+    CDS_GEN_SETTLE_WAIT_MS = 2000, /**< longest time the last bytes wait for the ledger */
+    CDS_GEN_OUT_MAX = 4 << 20      /**< bytes that may wait for a slow reader */
+};
+
+struct cds_gen {
+    struct cds_gen *next;
+    struct cds_llm *app;
+    struct cds_model *model;
+    struct cds_http_req *req; /**< NULL: the client is gone or has its whole answer */
+    struct cds_ask ask;
+    struct cds_wire wire;
+    char user_id[CDS_UUID_LEN + 1];
+    char request_id[CDS_UUID_LEN + 1]; /**< in the ledger */
+    char http_id[CDS_UUID_LEN + 1];    /**< in the log and in x-request-id; the same unless the client used it before */
+    char model_id[CDS_ASK_MODEL_MAX + 1];
+    int64_t job;
+    enum cds_gen_stage stage;
+    struct cds_queued queued;
+    struct cds_slices slices;
+    uint32_t prompt_tokens, cached_tokens, evaluated_tokens, completion_tokens;
+    bool holds_slot;
+    bool extending;        /**< a further slice is being reserved */
+    bool stop_wanted;      /**< the user asked to end it and keep what there is */
+    unsigned ledger_calls; /**< calls whose callback has not come */
+    struct cds_wire_end end;
+    char notice[256];
+    struct cds_timer *deadline, *alive;
+    uint64_t started_ms, admitted_ms, wrote_ms;
+    int status;
+    /* The answer: */
+    struct cds_buf text; /**< whole text, without streaming */
+    struct cds_buf out;  /**< bytes of the stream the client has not taken yet */
+    bool streaming, finished;
+};
+
+/** POST /v1/chat/completions and /v1/completions. */
+void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, bool chat);
+/** POST /v1/requests/{id}/cancel: the stream ends at once with what there is. @return CDS_OK; CDS_NOT_FOUND */
+CDS_MUST_USE cds_rc cds_gen_cancel(struct cds_llm *app, const char *request_id, const struct cds_credential *credential, struct cds_err *reterr);
+/** Live requests, all stages but OVER. */
+unsigned cds_gen_count(const struct cds_llm *app);
+/** Ends every request with an error, for the end of the server. */
+void cds_gen_stop_all(struct cds_llm *app);
+
+/* From model.c: */
+void cds_gen_model_up(struct cds_model *model);
+/** The process is gone (or going). comes_back: requests that had not begun may wait for the next one. */
+void cds_gen_model_down(struct cds_model *model, const struct cds_err *err, bool comes_back);
+void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params);
+
+/* answer.c: */
+/** Begins the event stream with its first chunk, once; no-op without streaming or client. */
+void cds_gen_open_stream(struct cds_gen *gen);
+void cds_gen_write_text(struct cds_gen *gen, const char *text, size_t len);
+void cds_gen_write_alive(struct cds_gen *gen);
+/** The regular end, with gen->end filled. */
+void cds_gen_write_end(struct cds_gen *gen);
+/** The other end. */
+void cds_gen_write_error(struct cds_gen *gen, const struct cds_err *err);
+/** answer.c calls it when the client took the last byte or is gone. */
+void cds_gen_left(struct cds_gen *gen, bool gone);

@@ -1,0 +1,252 @@
+#include "apps/llmserver/ledger.h"
+
+#include <stdlib.h>
+
+#include "lib/base/clock.h"
+#include "lib/log/log.h"
+#include "lib/metrics/metrics.h"
+
+enum { BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 2000 };
+
+static void pump(struct cds_ledger_lane *lane);
+
+/* --- lists -------------------------------------------------------------------------------------------------------------- */
+
+static void append(struct cds_ledger_list *list, struct cds_ledger_op *op)
+{
+    op->next = NULL;
+    if (list->last)
+        list->last->next = op;
+    else
+        list->first = op;
+    list->last = op;
+    list->count++;
+}
+
+static struct cds_ledger_op *take_first(struct cds_ledger_list *list)
+{
+    struct cds_ledger_op *op = list->first;
+    if (!op)
+        return NULL;
+    list->first = op->next;
+    if (!list->first)
+        list->last = NULL;
+    list->count--;
+    op->next = NULL;
+    return op;
+}
+
+/** Puts a whole list back in front of another, in its order. */
+static void put_back(struct cds_ledger_list *list, struct cds_ledger_list *front)
+{
+    if (!front->first)
+        return;
+    front->last->next = list->first;
+    if (!list->last)
+        list->last = front->last;
+    list->first = front->first;
+    list->count += front->count;
+    *front = (struct cds_ledger_list){0};
+}
+
+/* --- answers ------------------------------------------------------------------------------------------------------------ */
+
+static void answer_granted(struct cds_ledger_op *op, const struct cds_err *err)
+{
+    if (op->granted)
+        op->granted(op->user, err);
+    free(op);
+}
+
+static void give_up(struct cds_ledger_op *op, const struct cds_err *why)
+{
+    struct cds_err err = {0};
+    cds_fail(&err, CDS_UNAVAILABLE, __func__, "The token ledger is not reachable, so no tokens can be reserved");
+    cds_err_hint(&err, "Try again in a few seconds.");
+    cds_err_rule(&err, "ledger.unavailable");
+    err.retry_after_ms = 2000;
+    if (why)
+        cds_err_detail(&err, "%s %s", why->message, why->detail);
+    answer_granted(op, &err);
+}
+
+static void settled(struct cds_ledger_op *op, const struct cds_ledger_answer *answer)
+{
+    if (op->settled)
+        op->settled(op->user, answer->cost_micro);
+    free(op);
+}
+
+/** One op of an answered batch; true when it has to go out again alone. */
+static bool take_answer(struct cds_ledger_lane *lane, struct cds_ledger_op *op, const struct cds_rows *rows, int row)
+{
+    struct cds_ledger_answer answer = {0};
+    cds_ledger_read(op, rows, row, &answer);
+    if (answer.is == CDS_LEDGER_ALONE && !op->alone) {
+        op->alone = true;
+        return true;
+    }
+    if (op->kind == CDS_LEDGER_SETTLE) {
+        if (lane->meter->live)
+            lane->meter->live--;
+        cds_metric_add(CDS_M_TOKEN_SPEND, op->model, op->a + op->b);
+        cds_metric_add(CDS_M_LLM_TOKENS_PROMPT, op->model, op->a);
+        cds_metric_add(CDS_M_LLM_TOKENS_COMPLETION, op->model, op->b);
+        settled(op, &answer);
+        return false;
+    }
+    if (answer.is == CDS_LEDGER_DUPLICATE && op->uncertain)
+        answer.is = CDS_LEDGER_DONE; /* our own earlier call, whose answer was lost */
+    if (answer.is == CDS_LEDGER_DONE) {
+        lane->meter->live += op->kind == CDS_LEDGER_RESERVE;
+        answer_granted(op, NULL);
+        return false;
+    }
+    if (answer.is == CDS_LEDGER_DUPLICATE)
+        cds_fail(&answer.err, CDS_CONFLICT, __func__, "The ledger knows this request id already");
+    if (answer.is == CDS_LEDGER_REFUSED)
+        cds_metric_add(CDS_M_LEDGER_REFUSED, NULL, 1);
+    answer_granted(op, &answer.err);
+    return false;
+}
+
+/** The call failed as a whole: settlements and ops with time left go out again. */
+static void take_failure(struct cds_ledger_lane *lane, const struct cds_err *err)
+{
+    struct cds_ledger_list flying = lane->flying, again = {0};
+    lane->flying = (struct cds_ledger_list){0};
+    uint64_t now = cds_now_ms();
+    lane->backoff_ms = lane->backoff_ms ? lane->backoff_ms * 2 : BACKOFF_FIRST_MS;
+    if (lane->backoff_ms > BACKOFF_MAX_MS)
+        lane->backoff_ms = BACKOFF_MAX_MS;
+    cds_log_err(CDS_LOG_WARN, "the ledger did not answer a batch; it is sent again", NULL, err);
+    enum cds_ledger_kind kind = flying.first ? flying.first->kind : CDS_LEDGER_RESERVE;
+    for (struct cds_ledger_op *op; (op = take_first(&flying)) != NULL;) {
+        op->uncertain = true;
+        if (err->code == CDS_BAD_PARAM || err->code == CDS_CONFLICT || err->code == CDS_INTERNAL)
+            op->alone = true; /* one entry the database does not like must not hold up the others */
+        if (op->deadline_ms <= now + lane->backoff_ms)
+            give_up(op, err);
+        else
+            append(&again, op);
+    }
+    put_back(&lane->waiting[kind], &again);
+    lane->retrying = true;
+    cds_timer_set(lane->retry, now + lane->backoff_ms);
+}
+
+static void on_answer(void *user, const struct cds_rows *rows, const struct cds_err *err)
+{
+    struct cds_ledger_lane *lane = user;
+    struct cds_err short_answer = {0};
+    if (!err && cds_rows_count(rows) != (int)lane->flying.count) {
+        cds_fail(&short_answer, CDS_INTERNAL, __func__, "The ledger answered %d of %u entries", cds_rows_count(rows), lane->flying.count);
+        err = &short_answer;
+    }
+    lane->busy = false;
+    if (err && err->code == CDS_CANCELLED)
+        return; /* the connection is being closed; the ops are freed with the lane */
+    if (err) {
+        take_failure(lane, err);
+        return;
+    }
+    lane->backoff_ms = 0;
+    struct cds_ledger_list flying = lane->flying, again = {0};
+    lane->flying = (struct cds_ledger_list){0};
+    enum cds_ledger_kind kind = flying.first->kind;
+    int row = 0;
+    for (struct cds_ledger_op *op; (op = take_first(&flying)) != NULL; row++)
+        if (take_answer(lane, op, rows, row))
+            append(&again, op);
+    put_back(&lane->waiting[kind], &again);
+    pump(lane);
+}
+
+/* --- sending ------------------------------------------------------------------------------------------------------------ */
+
+/** Moves what goes into one call to `flying`: all waiting ops of one kind up to the batch size, or a single one that must go alone. */
+static void gather(struct cds_ledger_lane *lane, struct cds_ledger_list *waiting)
+{
+    while (waiting->first && lane->flying.count < CDS_METER_BATCH) {
+        bool alone = waiting->first->alone;
+        if (alone && lane->flying.count > 0)
+            return;
+        append(&lane->flying, take_first(waiting));
+        if (alone)
+            return;
+    }
+}
+
+static void pump(struct cds_ledger_lane *lane)
+{
+    static const char *const names[] = {"reserve", "extend", "settle"};
+    if (lane->busy || lane->retrying)
+        return;
+    /* Extensions first: an answer is being written for them. */
+    static const enum cds_ledger_kind order[] = {CDS_LEDGER_EXTEND, CDS_LEDGER_RESERVE, CDS_LEDGER_SETTLE};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(order) && lane->flying.count == 0; i++)
+        gather(lane, &lane->waiting[order[i]]);
+    if (lane->flying.count == 0)
+        return;
+    enum cds_ledger_kind kind = lane->flying.first->kind;
+    lane->busy = true;
+    cds_rc rc = cds_ledger_send(lane, on_answer);
+    if (rc == CDS_OK) {
+        cds_metric_add(CDS_M_LEDGER_BATCHES, names[kind], 1);
+        return;
+    }
+    struct cds_err err = {0};
+    cds_fail(&err, rc, __func__, "The call to the ledger could not be sent");
+    lane->busy = false;
+    take_failure(lane, &err);
+}
+
+static void on_retry(void *user)
+{
+    struct cds_ledger_lane *lane = user;
+    lane->retrying = false;
+    pump(lane);
+}
+
+void cds_ledger_put(struct cds_ledger_lane *lane, struct cds_ledger_op *op)
+{
+    append(&lane->waiting[op->kind], op);
+    pump(lane);
+}
+
+void cds_ledger_forget(struct cds_ledger_lane *lane, const void *user)
+{
+    for (int i = 0; i <= CDS_LEDGER_KINDS; i++) {
+        struct cds_ledger_list *list = i < CDS_LEDGER_KINDS ? &lane->waiting[i] : &lane->flying;
+        for (struct cds_ledger_op *op = list->first; op; op = op->next) {
+            if (op->user != user)
+                continue;
+            op->user = NULL;
+            op->granted = NULL;
+            op->settled = NULL;
+        }
+    }
+}
+
+cds_rc cds_ledger_lane_open(struct cds_meter *meter, struct cds_ledger_lane *lane, const char *conninfo, struct cds_err *reterr)
+{
+    lane->meter = meter;
+    cds_rc rc = cds_timer_add(meter->loop, UINT64_MAX, on_retry, lane, &lane->retry);
+    if (rc != CDS_OK)
+        return cds_fail(reterr, rc, __func__, "There is not enough memory for the ledger");
+    return cds_dbq_open(meter->loop, conninfo, 64, &lane->db, reterr);
+}
+
+void cds_ledger_lane_close(struct cds_ledger_lane *lane)
+{
+    if (lane->db)
+        cds_dbq_close(&lane->db);
+    cds_timer_remove(&lane->retry);
+    for (int i = 0; i <= CDS_LEDGER_KINDS; i++) {
+        struct cds_ledger_list *list = i < CDS_LEDGER_KINDS ? &lane->waiting[i] : &lane->flying;
+        for (struct cds_ledger_op *op; (op = take_first(list)) != NULL; free(op))
+            if (op->kind == CDS_LEDGER_SETTLE)
+                cds_log(CDS_LOG_ERROR, "a settlement could not be booked before the end", CDS_LS("request_id", op->request_id),
+                        CDS_LS("user_id", op->user_id), CDS_LI("prompt_tokens", op->a), CDS_LI("completion_tokens", op->b));
+    }
+}

@@ -1,0 +1,70 @@
+/* apps/llmserver/ledger.h: inside of metering: gathering calls into batches and repeating them. Included by metering.c and ledger.c only.
+ *
+ * A lane is one connection. It has one batch in flight; what arrives meanwhile waits in order, per kind.
+ */
+#pragma once
+
+#include "apps/llmserver/metering.h"
+#include "lib/base/random.h"
+#include "lib/db/db.h"
+
+enum cds_ledger_kind { CDS_LEDGER_RESERVE, CDS_LEDGER_EXTEND, CDS_LEDGER_SETTLE, CDS_LEDGER_KINDS };
+
+/** One call for one request. */
+struct cds_ledger_op {
+    struct cds_ledger_op *next;
+    enum cds_ledger_kind kind;
+    char user_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], model[129];
+    int64_t a, b;         /**< tokens; for a settlement: prompt, completion */
+    uint64_t deadline_ms; /**< UINT64_MAX: never given up */
+    bool alone;           /**< goes out in a call of its own */
+    bool uncertain;       /**< an earlier call may have been carried out */
+    cds_meter_granted_fn *granted;
+    cds_meter_settled_fn *settled;
+    void *user; /**< NULL with both callbacks NULL: nobody listens */
+};
+
+struct cds_ledger_list {
+    struct cds_ledger_op *first, *last;
+    unsigned count;
+};
+
+struct cds_ledger_lane {
+    struct cds_meter *meter;
+    struct cds_dbq *db;
+    struct cds_ledger_list waiting[CDS_LEDGER_KINDS];
+    struct cds_ledger_list flying; /**< the batch in flight */
+    struct cds_timer *retry;
+    bool busy;           /**< a batch is in flight */
+    bool retrying;       /**< waits backoff_ms before the next one */
+    uint32_t backoff_ms; /**< 0 after an answer */
+};
+
+struct cds_meter {
+    struct cds_loop *loop;
+    char node[CDS_UUID_LEN + 1];
+    char price_in[24], price_out[24];
+    struct cds_ledger_lane reserve, settle;
+    struct cds_timer *beat; /**< cleans up after a predecessor, then keeps live reservations from expiring */
+    bool recovered;
+    unsigned live; /**< reservations that were granted and are not settled */
+};
+
+/** Adds an op to its lane and sends what can be sent. Steals op. */
+void cds_ledger_put(struct cds_ledger_lane *lane, struct cds_ledger_op *op);
+CDS_MUST_USE cds_rc cds_ledger_lane_open(struct cds_meter *meter, struct cds_ledger_lane *lane, const char *conninfo, struct cds_err *reterr);
+void cds_ledger_lane_close(struct cds_ledger_lane *lane);
+/** Callbacks of this user are dropped, the ops stay. */
+void cds_ledger_forget(struct cds_ledger_lane *lane, const void *user);
+
+/** ledger_sql.c: calls with the node (recover, prolong) and with model, price_in, price_out. */
+extern const char cds_ledger_sql_recover[], cds_ledger_sql_prolong[], cds_ledger_sql_add_model[];
+/** ledger_sql.c: the call for a batch. @return CDS_OK when it was sent: done is called with it */
+CDS_MUST_USE cds_rc cds_ledger_send(struct cds_ledger_lane *lane, cds_dbq_done_fn *done);
+/** What the ledger said about one op of the batch. */
+struct cds_ledger_answer {
+    enum { CDS_LEDGER_DONE, CDS_LEDGER_ALONE, CDS_LEDGER_REFUSED, CDS_LEDGER_DUPLICATE } is;
+    int64_t cost_micro; /**< settlements */
+    struct cds_err err; /**< REFUSED: what the user is told */
+};
+void cds_ledger_read(const struct cds_ledger_op *op, const struct cds_rows *rows, int row, struct cds_ledger_answer *ret);

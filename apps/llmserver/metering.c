@@ -1,0 +1,181 @@
+#include "apps/llmserver/metering.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/llmserver/ledger.h"
+#include "lib/base/clock.h"
+#include "lib/base/str.h"
+#include "lib/log/log.h"
+
+enum { BEAT_MS = 20000, RECOVER_RETRY_MS = 500, BEAT_DEADLINE_MS = 5000 };
+
+/* --- ops ---------------------------------------------------------------------------------------------------------------- */
+
+static struct cds_ledger_op *op_new(enum cds_ledger_kind kind, const struct cds_meter_request *request, int64_t a, int64_t b, void *user)
+{
+    struct cds_ledger_op *op = calloc(1, sizeof(*op));
+    if (!op)
+        return NULL;
+    op->kind = kind;
+    op->a = a;
+    op->b = b;
+    op->user = user;
+    op->deadline_ms = kind == CDS_LEDGER_SETTLE ? UINT64_MAX : cds_now_ms() + CDS_METER_WAIT_MS;
+    cds_strcpy(op->user_id, sizeof(op->user_id), request->user_id);
+    cds_strcpy(op->request_id, sizeof(op->request_id), request->request_id);
+    cds_strcpy(op->model, sizeof(op->model), request->model);
+    return op;
+}
+
+static cds_rc ask(struct cds_meter *meter, enum cds_ledger_kind kind, const struct cds_meter_request *request, int64_t tokens,
+                  cds_meter_granted_fn *done, void *user, struct cds_err *reterr)
+{
+    struct cds_ledger_lane *lane = &meter->reserve;
+    if (lane->waiting[CDS_LEDGER_RESERVE].count + lane->waiting[CDS_LEDGER_EXTEND].count >= CDS_METER_QUEUE) {
+        cds_fail(reterr, CDS_BUSY, __func__, "Too many requests wait for the token ledger");
+        if (reterr)
+            reterr->retry_after_ms = 2000;
+        return CDS_BUSY;
+    }
+    if (!meter->recovered) {
+        cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The token ledger is not reachable yet, so no tokens can be reserved");
+        if (reterr)
+            reterr->retry_after_ms = 2000;
+        return cds_err_hint(reterr, "Try again in a few seconds.");
+    }
+    struct cds_ledger_op *op = op_new(kind, request, tokens, 0, user);
+    if (!op)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory to reserve tokens");
+    op->granted = done;
+    cds_ledger_put(lane, op);
+    return CDS_OK;
+}
+
+cds_rc cds_meter_reserve(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t tokens, cds_meter_granted_fn *done, void *user,
+                         struct cds_err *reterr)
+{
+    return ask(meter, CDS_LEDGER_RESERVE, request, tokens, done, user, reterr);
+}
+
+cds_rc cds_meter_extend(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t held_tokens, cds_meter_granted_fn *done,
+                        void *user, struct cds_err *reterr)
+{
+    return ask(meter, CDS_LEDGER_EXTEND, request, held_tokens, done, user, reterr);
+}
+
+void cds_meter_settle(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t prompt_tokens, uint32_t completion_tokens,
+                      cds_meter_settled_fn *done, void *user)
+{
+    struct cds_ledger_op *op = op_new(CDS_LEDGER_SETTLE, request, prompt_tokens, completion_tokens, user);
+    /* Without these few bytes a request would go unbilled in silence. */
+    if (!op)
+        abort();
+    op->settled = done;
+    cds_ledger_put(&meter->settle, op);
+}
+
+void cds_meter_forget(struct cds_meter *meter, void *user)
+{
+    cds_ledger_forget(&meter->reserve, user);
+    cds_ledger_forget(&meter->settle, user);
+}
+
+/* --- life --------------------------------------------------------------------------------------------------------------- */
+
+static void on_recovered(void *user, const struct cds_rows *rows, const struct cds_err *err)
+{
+    struct cds_meter *meter = user;
+    if (err && err->code == CDS_CANCELLED)
+        return;
+    if (err) {
+        cds_timer_set(meter->beat, cds_now_ms() + RECOVER_RETRY_MS);
+        return;
+    }
+    meter->recovered = true;
+    int64_t released = cds_rows_i64(rows, 0, 0, 0);
+    if (released > 0)
+        cds_log(CDS_LOG_WARN, "reservations of an earlier run were given back", CDS_LI("requests", released));
+    cds_timer_set(meter->beat, cds_now_ms() + BEAT_MS);
+}
+
+static void on_beat_done(void *user, const struct cds_rows *rows, const struct cds_err *err)
+{
+    if (err && err->code != CDS_CANCELLED)
+        cds_log_err(CDS_LOG_WARN, "live reservations could not be prolonged", NULL, err);
+}
+
+static void on_beat(void *user)
+{
+    struct cds_meter *meter = user;
+    uint64_t deadline = cds_now_ms() + BEAT_DEADLINE_MS;
+    const char *params[] = {meter->node};
+    if (!meter->recovered) {
+        if (cds_dbq_exec(meter->settle.db, cds_ledger_sql_recover, 1, params, deadline, on_recovered, meter) != CDS_OK)
+            cds_timer_set(meter->beat, cds_now_ms() + RECOVER_RETRY_MS);
+        return;
+    }
+    if (meter->live > 0 && cds_dbq_exec(meter->settle.db, cds_ledger_sql_prolong, 1, params, deadline, on_beat_done, meter) != CDS_OK)
+        cds_log(CDS_LOG_WARN, "live reservations could not be prolonged: the connection is full");
+    cds_timer_set(meter->beat, cds_now_ms() + BEAT_MS);
+}
+
+cds_rc cds_meter_new(const struct cds_meter_options *options, struct cds_meter **ret, struct cds_err *reterr)
+{
+    struct cds_meter *meter = calloc(1, sizeof(*meter));
+    if (!meter)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the ledger");
+    meter->loop = options->loop;
+    cds_strcpy(meter->node, sizeof(meter->node), options->node);
+    snprintf(meter->price_in, sizeof(meter->price_in), "%" PRId64, options->price_in);
+    snprintf(meter->price_out, sizeof(meter->price_out), "%" PRId64, options->price_out);
+    cds_rc rc = cds_timer_add(meter->loop, cds_now_ms(), on_beat, meter, &meter->beat);
+    if (rc == CDS_OK)
+        rc = cds_ledger_lane_open(meter, &meter->reserve, options->conninfo, reterr);
+    if (rc == CDS_OK)
+        rc = cds_ledger_lane_open(meter, &meter->settle, options->conninfo, reterr);
+    if (rc != CDS_OK) {
+        cds_meter_free(&meter);
+        return rc;
+    }
+    *ret = meter;
+    return CDS_OK;
+}
+
+void cds_meter_free(struct cds_meter **meter)
+{
+    if (!meter || !*meter)
+        return;
+    cds_ledger_lane_close(&(*meter)->reserve);
+    cds_ledger_lane_close(&(*meter)->settle);
+    cds_timer_remove(&(*meter)->beat);
+    free(*meter);
+    *meter = NULL;
+}
+
+static void on_model_added(void *user, const struct cds_rows *rows, const struct cds_err *err)
+{
+    if (err && err->code != CDS_CANCELLED)
+        cds_log_err(CDS_LOG_WARN, "the price row of a model could not be made", NULL, err);
+}
+
+void cds_meter_add_model(struct cds_meter *meter, const char *model)
+{
+    const char *params[] = {model, meter->price_in, meter->price_out};
+    if (cds_dbq_exec(meter->settle.db, cds_ledger_sql_add_model, 3, params, cds_now_ms() + 60000, on_model_added, meter) != CDS_OK)
+        cds_log(CDS_LOG_WARN, "the price row of a model could not be made: the connection is full", CDS_LS("model", model));
+}
+
+cds_rc cds_meter_ready(const struct cds_meter *meter, struct cds_err *reterr)
+{
+    if (meter->recovered && cds_dbq_ready(meter->reserve.db) && cds_dbq_ready(meter->settle.db))
+        return CDS_OK;
+    return cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The token ledger is not reachable");
+}
+
+bool cds_meter_idle(const struct cds_meter *meter)
+{
+    return meter->settle.waiting[CDS_LEDGER_SETTLE].count == 0 && !meter->settle.busy;
+}

@@ -1,0 +1,54 @@
+/* apps/llmserver/metering.h: tokens are reserved before they are computed and settled exactly once.
+ *
+ * Source:  database/README.md (ledger functions); docs in README.md "Money".
+ * Threads: loop thread only.
+ * Two connections: reservations (commit without waiting for the disk: a lost one takes its held tokens with it) and settlements (durable).
+ * While a connection is busy, what arrives is gathered and goes out as one array call, at most CDS_METER_BATCH entries; so the batch size
+ * follows the load and a single request never waits for a timer. A batch that cannot be granted as a whole is sent again one by one.
+ * A lost answer is asked again: ids make every call safe to repeat. A settlement is repeated until it is acknowledged.
+ */
+#pragma once
+
+#include "lib/base/loop.h"
+
+enum { CDS_METER_BATCH = 512, CDS_METER_QUEUE = 8192, CDS_METER_WAIT_MS = 5000 };
+
+struct cds_meter;
+struct cds_meter_options {
+    struct cds_loop *loop;
+    const char *conninfo;        /**< copied */
+    const char *node;            /**< UUID of this server; open reservations of a predecessor with the same id are closed at start; copied */
+    int64_t price_in, price_out; /**< of a model without a row of its own, micro-credits per token */
+};
+CDS_MUST_USE cds_rc cds_meter_new(const struct cds_meter_options *options, struct cds_meter **ret, struct cds_err *reterr);
+/** Callers have waited for cds_meter_idle; what is left is logged. */
+void cds_meter_free(struct cds_meter **meter);
+
+/** One request as the ledger knows it. Texts are copied. */
+struct cds_meter_request {
+    const char *user_id, *request_id, *model;
+};
+/** err NULL: granted. CDS_BUDGET_EXCEEDED with used, limit and reset date; CDS_CONFLICT (id was used before); CDS_UNAVAILABLE (fail closed). */
+typedef void cds_meter_granted_fn(void *user, const struct cds_err *err);
+/** Holds tokens for a request. done is called exactly once, later. @return CDS_OK; CDS_BUSY: too many wait, done is not called */
+CDS_MUST_USE cds_rc cds_meter_reserve(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t tokens, cds_meter_granted_fn *done,
+                                      void *user, struct cds_err *reterr);
+/** Raises what a held request may use in all to held_tokens. Same rules. */
+CDS_MUST_USE cds_rc cds_meter_extend(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t held_tokens,
+                                     cds_meter_granted_fn *done, void *user, struct cds_err *reterr);
+/** cost_micro as the ledger booked it. */
+typedef void cds_meter_settled_fn(void *user, int64_t cost_micro);
+/**
+ * Books what was used and gives the rest of the hold back. Never refused, never dropped, repeated until acknowledged.
+ * @param done  may be NULL
+ */
+void cds_meter_settle(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t prompt_tokens, uint32_t completion_tokens,
+                      cds_meter_settled_fn *done, void *user);
+/** The caller of a settle is gone: done will not be called; the settlement still happens. */
+void cds_meter_forget(struct cds_meter *meter, void *user);
+/** Makes sure that the model has a price row. */
+void cds_meter_add_model(struct cds_meter *meter, const char *model);
+/** CDS_OK when both connections answer and the predecessor's reservations are closed. */
+CDS_MUST_USE cds_rc cds_meter_ready(const struct cds_meter *meter, struct cds_err *reterr);
+/** Nothing waits to be settled. */
+bool cds_meter_idle(const struct cds_meter *meter);

@@ -1,0 +1,229 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "apps/llmserver/app.h"
+#include "apps/llmserver/generation.h"
+#include "lib/base/clock.h"
+#include "lib/base/str.h"
+#include "lib/log/log.h"
+#include "lib/metrics/metrics.h"
+
+enum { CHECK_MS = 10000, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 10000, STOP_GRACE_MS = 2000 };
+
+const char *cds_model_state_name(enum cds_model_state state)
+{
+    static const char *const names[] = {"unloaded", "loading", "loaded", "failed"};
+    return names[state];
+}
+
+static void set_state(struct cds_model *model, enum cds_model_state state)
+{
+    if (model->state == state)
+        return;
+    if (model->state == CDS_MODEL_LOADED)
+        cds_metric_add(CDS_M_LLM_LOADED, NULL, -1);
+    if (state == CDS_MODEL_LOADED)
+        cds_metric_add(CDS_M_LLM_LOADED, NULL, 1);
+    model->state = state;
+    cds_log(state == CDS_MODEL_FAILED ? CDS_LOG_ERROR : CDS_LOG_INFO, "model state", CDS_LS("model", model->id),
+            CDS_LS("state", cds_model_state_name(state)), CDS_LS("reason", state == CDS_MODEL_FAILED ? model->failure.message : NULL),
+            CDS_LS("detail", state == CDS_MODEL_FAILED && *model->failure.detail ? model->failure.detail : NULL));
+    cds_admin_model_changed(model->app, model);
+}
+
+/* --- frames of the process ---------------------------------------------------------------------------------------------- */
+
+static void on_hello(struct cds_model *model, const cds_json *params)
+{
+    model->parameters = cds_json_get_i64(params, "parameters", 0);
+    model->request_tokens = cds_json_get_i64(params, "request_tokens", 0);
+    model->cells = cds_json_get_i64(params, "cells", 0);
+    const char *description = cds_json_get_str(params, "description");
+    cds_strcpy(model->description, sizeof(model->description), description ? description : "");
+    model->up = true;
+    model->was_up = true;
+    model->percent = 100;
+    model->work = (struct cds_model_work){0};
+    cds_meter_add_model(model->app->meter, model->id);
+    set_state(model, CDS_MODEL_LOADED);
+    cds_gen_model_up(model);
+}
+
+static void on_failed(struct cds_model *model, const cds_json *params)
+{
+    const char *message = cds_json_get_str(params, "message"), *detail = cds_json_get_str(params, "detail");
+    cds_rc code = cds_rc_from_openai(cds_json_get_str(params, "code"));
+    cds_fail(&model->failure, code, __func__, "%s", message ? message : "The model process gave no reason");
+    cds_err_detail(&model->failure, "%s", detail ? detail : "");
+    cds_proc_stop(model->proc, STOP_GRACE_MS);
+}
+
+static void read_work(struct cds_model *model, const cds_json *params)
+{
+    model->work = (struct cds_model_work){
+        .steps = cds_json_get_i64(params, "steps", 0),
+        .rows = cds_json_get_i64(params, "rows", 0),
+        .prompt_rows = cds_json_get_i64(params, "prompt_rows", 0),
+        .cached_tokens = cds_json_get_i64(params, "cached_tokens", 0),
+        .most_generating = cds_json_get_i64(params, "most_generating", 0),
+    };
+}
+
+static void on_frame(void *user, const char *method, const cds_json *params)
+{
+    struct cds_model *model = user;
+    if (cds_streq(method, "loading")) {
+        model->percent = (int)cds_json_get_i64(params, "percent", model->percent);
+    } else if (cds_streq(method, "hello")) {
+        if (!model->unloading)
+            on_hello(model, params);
+    } else if (cds_streq(method, "failed")) {
+        on_failed(model, params);
+    } else if (model->up) {
+        if (cds_streq(method, "texts"))
+            read_work(model, params);
+        if (cds_streq(method, "done"))
+            model->starts_failed = 0;
+        cds_gen_frame(model, method, params);
+    }
+}
+
+/* --- the process ends --------------------------------------------------------------------------------------------------- */
+
+static void after_crash(struct cds_model *model, const char *why)
+{
+    model->restarts++;
+    model->starts_failed++;
+    cds_metric_add(CDS_M_LLM_WORKER_RESTARTS, NULL, 1);
+    cds_log(CDS_LOG_ERROR, "model process ended", CDS_LS("model", model->id), CDS_LS("why", why), CDS_LI("failed_starts", model->starts_failed));
+    cds_fail(&model->failure, CDS_MODEL_CRASHED, __func__, "The model process ended while it worked on this request; nothing was charged");
+    cds_err_hint(&model->failure, "Send the request again; the model is being started anew.");
+    bool comes_back = model->starts_failed < CDS_MODEL_STARTS_MAX;
+    set_state(model, comes_back ? CDS_MODEL_LOADING : CDS_MODEL_FAILED);
+    cds_gen_model_down(model, &model->failure, comes_back);
+    uint32_t wait_ms = BACKOFF_FIRST_MS << (model->starts_failed - 1);
+    if (comes_back)
+        cds_timer_set(model->timer, cds_now_ms() + (wait_ms < BACKOFF_MAX_MS ? wait_ms : BACKOFF_MAX_MS));
+}
+
+static void not_loaded(const struct cds_model *model, struct cds_err *err)
+{
+    cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s was unloaded", model->id);
+    cds_err_hint(err, "An administrator can load it again.");
+}
+
+static void on_exit(void *user, const char *why)
+{
+    struct cds_model *model = user;
+    struct cds_err err = {0};
+    model->proc = NULL;
+    model->up = false;
+    cds_timer_set(model->timer, UINT64_MAX);
+    if (model->unloading || model->app->draining) {
+        model->unloading = false;
+        not_loaded(model, &err);
+        cds_gen_model_down(model, &err, false);
+        set_state(model, CDS_MODEL_UNLOADED);
+    } else if (model->was_up) {
+        after_crash(model, why);
+    } else {
+        if (model->failure.code == CDS_OK)
+            cds_fail(&model->failure, CDS_MODEL_CRASHED, __func__, "The model process ended while it loaded %s (%s)", model->id, why);
+        cds_fail(&err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s", model->failure.message);
+        cds_gen_model_down(model, &err, false);
+        set_state(model, CDS_MODEL_FAILED);
+    }
+}
+
+/* --- starting and stopping ---------------------------------------------------------------------------------------------- */
+
+static void launch(struct cds_model *model)
+{
+    static const struct cds_proc_ops ops = {.on_frame = on_frame, .on_exit = on_exit};
+    const struct cds_llm *app = model->app;
+    const struct cds_config *c = app->config;
+    struct cds_proc_options options = {
+        .program = app->models.program,
+        .model_path = model->path,
+        .lib_dir = app->models.lib_dir,
+        .lib_dir_given = app->models.lib_dir_given,
+        .dir = app->models.run_dir,
+        .log_level = cds_config_str(c, CDS_OPT_LOG_LEVEL),
+        .context_tokens = cds_config_u64(c, CDS_OPT_LLM_CONTEXT),
+        .request_tokens = cds_config_u64(c, CDS_OPT_LLM_SEQ_CONTEXT),
+        .slots = cds_config_u64(c, CDS_OPT_LLM_SLOTS),
+        .threads = cds_config_u64(c, CDS_OPT_LLM_THREADS),
+        .jobs = cds_config_u64(c, CDS_OPT_LLM_SLOTS) + cds_config_u64(c, CDS_OPT_LLM_QUEUE) + 64,
+    };
+    struct cds_err err = {0};
+    model->percent = 0;
+    if (cds_proc_start(app->loop, &options, &ops, model, &model->proc, &err) != CDS_OK) {
+        model->failure = err;
+        cds_gen_model_down(model, &err, false);
+        set_state(model, CDS_MODEL_FAILED);
+        return;
+    }
+    cds_timer_set(model->timer, cds_now_ms() + CHECK_MS);
+}
+
+/** Two uses: the next start after a crash, and the look whether a busy process still gives signs of life. */
+static void on_timer(void *user)
+{
+    struct cds_model *model = user;
+    if (!model->proc) {
+        if (model->state == CDS_MODEL_LOADING)
+            launch(model);
+        return;
+    }
+    bool busy = !model->up || model->running > 0;
+    if (busy && cds_now_ms() - cds_proc_heard_ms(model->proc) > CDS_MODEL_SILENT_MS) {
+        cds_log(CDS_LOG_ERROR, "model process is silent and is killed", CDS_LS("model", model->id), CDS_LI("pid", cds_proc_pid(model->proc)));
+        cds_proc_stop(model->proc, 0);
+    }
+    cds_timer_set(model->timer, cds_now_ms() + CHECK_MS);
+}
+
+void cds_model_load(struct cds_model *model)
+{
+    if (model->state == CDS_MODEL_LOADED || model->state == CDS_MODEL_LOADING || model->proc)
+        return;
+    if (!model->timer && cds_timer_add(model->app->loop, UINT64_MAX, on_timer, model, &model->timer) != CDS_OK) {
+        cds_fail(&model->failure, CDS_EXHAUSTED, __func__, "There is not enough memory to load a model");
+        set_state(model, CDS_MODEL_FAILED);
+        return;
+    }
+    model->failure = (struct cds_err){0};
+    model->was_up = false;
+    model->starts_failed = 0;
+    set_state(model, CDS_MODEL_LOADING);
+    launch(model);
+}
+
+void cds_model_unload(struct cds_model *model)
+{
+    if (model->proc) {
+        if (model->unloading)
+            return;
+        model->unloading = true;
+        model->up = false;
+        struct cds_err err = {0};
+        not_loaded(model, &err);
+        cds_gen_model_down(model, &err, false);
+        cds_proc_stop(model->proc, STOP_GRACE_MS);
+        return;
+    }
+    if (model->timer)
+        cds_timer_set(model->timer, UINT64_MAX);
+    struct cds_err err = {0};
+    not_loaded(model, &err);
+    cds_gen_model_down(model, &err, false);
+    set_state(model, CDS_MODEL_UNLOADED);
+}
+
+void cds_models_stop(struct cds_llm *app)
+{
+    for (struct cds_model *model = app->models.first; model; model = model->next)
+        if (model->proc)
+            cds_model_unload(model);
+}

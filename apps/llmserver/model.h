@@ -1,0 +1,76 @@
+/* apps/llmserver/model.h: the GGUF files this server knows, and the process of each loaded one.
+ *
+ * States: unloaded -> loading -> loaded; a process that dies after it was loaded goes back to loading by itself (with back-off) and its
+ * waiting requests stay; a first load that fails, or six starts in a row that fail, end in failed. unload ends every state.
+ * Ids: the file name without ".gguf" in lower case, without its quantization ("SmolLM2-135M-Instruct.Q4_1.gguf" is
+ * "smollm2-135m-instruct"); the name with quantization works too, and is the id when two files would share one.
+ * Threads: loop thread only.
+ */
+#pragma once
+
+#include <limits.h>
+
+#include "apps/llmserver/proc.h"
+#include "apps/llmserver/queue.h"
+#include "lib/config/config.h"
+
+enum cds_model_state { CDS_MODEL_UNLOADED, CDS_MODEL_LOADING, CDS_MODEL_LOADED, CDS_MODEL_FAILED };
+enum { CDS_MODELS_MAX = 256, CDS_MODEL_ID_MAX = 128, CDS_MODEL_STARTS_MAX = 6, CDS_MODEL_SILENT_MS = 120000 };
+
+struct cds_llm;
+
+/** Work the model process did since it started (it counts, we only show). */
+struct cds_model_work {
+    int64_t steps, rows, prompt_rows, cached_tokens, most_generating;
+};
+
+struct cds_model {
+    struct cds_model *next;
+    struct cds_llm *app;
+    char id[CDS_MODEL_ID_MAX + 1], alias[CDS_MODEL_ID_MAX + 1], path[PATH_MAX];
+    uint64_t file_bytes;
+    enum cds_model_state state;
+    struct cds_err failure; /**< why it failed or ended last */
+    int percent;            /**< of the running load */
+    /* From the model process: */
+    int64_t parameters, request_tokens, cells; /**< 0: not known yet */
+    char description[128];
+    struct cds_proc *proc; /**< NULL: no process */
+    bool up;               /**< said hello and was not stopped */
+    bool was_up;           /**< this load reached hello once: a death is followed by a new start */
+    bool unloading;
+    unsigned starts_failed;
+    uint64_t restarts;
+    struct cds_timer *timer; /**< next start, or the check that it is alive */
+    struct cds_queue queue;  /**< prepared requests that wait for a slot */
+    unsigned running;        /**< requests that hold a slot */
+    struct cds_model_work work;
+};
+
+struct cds_models {
+    struct cds_model *first;
+    unsigned count;
+    char dirs[2][PATH_MAX]; /**< folders that are searched: <home>/models, <program>/../share/models */
+    char run_dir[PATH_MAX], lib_dir[PATH_MAX], program[PATH_MAX];
+    bool lib_dir_given;
+};
+
+/** Sets the folders. */
+void cds_models_init(struct cds_llm *app);
+void cds_models_free(struct cds_llm *app);
+/** Looks for new and gone files; a model in use stays. */
+void cds_models_scan(struct cds_llm *app);
+/** By id or alias, lower case; "" is the loaded one, or the one that would be loaded at start. NULL: unknown. */
+struct cds_model *cds_models_find(struct cds_llm *app, const char *id);
+/** A file named in the configuration, wherever it is. @return CDS_OK; CDS_NOT_FOUND; CDS_BAD_PARAM */
+CDS_MUST_USE cds_rc cds_models_add_file(struct cds_llm *app, const char *path, struct cds_model **ret, struct cds_err *reterr);
+/** Id and alias of a file name; exposed for tests. id holds CDS_MODEL_ID_MAX + 1 bytes each. @return false: not a usable name */
+bool cds_model_name(const char *file, char *ret_id, char *ret_alias);
+
+const char *cds_model_state_name(enum cds_model_state state);
+/** Starts loading unless it is loading or loaded. */
+void cds_model_load(struct cds_model *model);
+/** Ends the process; requests on it get an error. The state changes once the process is gone. */
+void cds_model_unload(struct cds_model *model);
+/** Stops every process, for the end of the server. */
+void cds_models_stop(struct cds_llm *app);

@@ -1,0 +1,33 @@
+/* apps/llmserver/proc.h: one model process: start it, talk to it, know when it ended.
+ *
+ * Source:  pidfd_open(2), socketpair(2), close_range(2); apps/llmworker/README.md for the frames.
+ * Threads: loop thread only.
+ * Life:    from start until on_exit, which is called exactly once, after the process was reaped (its memory is back then).
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "lib/base/loop.h"
+#include "lib/json/json.h"
+
+struct cds_proc;
+struct cds_proc_ops {
+    void (*on_frame)(void *user, const char *method, const cds_json *params);
+    /** why: sentence for the log ("signal 9", "exit status 1"). The proc is freed after it returns. */
+    void (*on_exit)(void *user, const char *why);
+};
+struct cds_proc_options {
+    const char *program, *model_path, *lib_dir, *dir, *log_level; /**< absolute paths; borrowed for the call */
+    bool lib_dir_given;                                           /**< the library folder was configured: the loader must look there first */
+    uint64_t context_tokens, request_tokens, slots, threads, jobs;
+};
+CDS_MUST_USE cds_rc cds_proc_start(struct cds_loop *loop, const struct cds_proc_options *options, const struct cds_proc_ops *ops, void *user,
+                                   struct cds_proc **ret, struct cds_err *reterr);
+/** Sends a frame; steals params. A process that does not read is killed, and on_exit tells. */
+void cds_proc_send(struct cds_proc *proc, const char *method, cds_json *params);
+/** Closes the socket, which ends the process; kills it after grace_ms. on_exit still comes. Idempotent. */
+void cds_proc_stop(struct cds_proc *proc, uint32_t grace_ms);
+pid_t cds_proc_pid(const struct cds_proc *proc);
+/** Milliseconds (cds_now_ms clock) of the last frame. */
+uint64_t cds_proc_heard_ms(const struct cds_proc *proc);

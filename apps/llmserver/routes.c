@@ -1,0 +1,131 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/llmserver/app.h"
+#include "apps/llmserver/generation.h"
+#include "lib/base/clock.h"
+#include "lib/base/str.h"
+#include "lib/http/reply.h"
+#include "lib/log/log.h"
+
+/** A request whose credential is being checked. */
+struct caller {
+    struct cds_llm *app;
+    struct cds_http_req *req; /**< NULL: the client left meanwhile */
+    struct cds_credential_wait *wait;
+};
+
+void cds_routes_log(const struct cds_http_req *req, const char *user_id, int status)
+{
+    cds_log(CDS_LOG_INFO, "request", CDS_LS("request_id", cds_http_request_id(req)), CDS_LS("user_id", user_id),
+            CDS_LS("method", cds_http_method(req)), CDS_LS("path", cds_http_path(req)), CDS_LI("status", status),
+            CDS_LI("ms", cds_now_ms() - cds_http_started_ms(req)));
+}
+
+void cds_routes_fail(struct cds_http_req *req, const char *user_id, const struct cds_err *err)
+{
+    cds_routes_log(req, user_id, cds_rc_http(err->code));
+    cds_http_reply_openai_err(req, err);
+}
+
+static cds_rc ready(void *user, struct cds_err *err)
+{
+    struct cds_llm *app = user;
+    if (app->draining)
+        return cds_fail(err, CDS_UNAVAILABLE, __func__, "The model server is shutting down");
+    cds_rc rc = cds_meter_ready(app->meter, err);
+    if (rc == CDS_OK)
+        rc = cds_credentials_ready(app->creds, err);
+    for (const struct cds_model *model = app->models.first; model && rc == CDS_OK; model = model->next) {
+        if (model->state == CDS_MODEL_LOADING)
+            rc = cds_fail(err, CDS_UNAVAILABLE, __func__, "The model %s is being loaded (%d %%)", model->id, model->percent);
+        else if (model->state == CDS_MODEL_FAILED)
+            rc = cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "The model %s did not start: %s", model->id, model->failure.message);
+    }
+    return rc;
+}
+
+static bool is(const struct cds_http_req *req, const char *method, const char *path)
+{
+    return cds_streq(cds_http_method(req), method) && cds_streq(cds_http_path(req), path);
+}
+
+/** POST /v1/requests/{id}/cancel */
+static bool cancel_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential)
+{
+    static const char before[] = "/v1/requests/", after[] = "/cancel";
+    const char *path = cds_http_path(req), *user_id = credential->claims.user_id;
+    size_t len = strlen(path), fixed = sizeof(before) - 1 + sizeof(after) - 1;
+    if (!cds_streq(cds_http_method(req), "POST") || !cds_starts_with(path, before) || len != fixed + CDS_UUID_LEN ||
+        !cds_streq(path + sizeof(before) - 1 + CDS_UUID_LEN, after))
+        return false;
+    char id[CDS_UUID_LEN + 1];
+    memcpy(id, path + sizeof(before) - 1, CDS_UUID_LEN);
+    id[CDS_UUID_LEN] = '\0';
+    struct cds_err err = {0};
+    if (cds_gen_cancel(app, id, credential, &err) != CDS_OK) {
+        cds_routes_fail(req, user_id, &err);
+        return true;
+    }
+    CDS_JSON_AUTO answer = cds_json_pack("{s:b}", "cancelled", 1);
+    cds_routes_log(req, user_id, 202);
+    cds_http_reply_json(req, 202, answer);
+    return true;
+}
+
+static void dispatch(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential)
+{
+    struct cds_err err = {0};
+    if (is(req, "POST", "/v1/chat/completions"))
+        cds_gen_begin(app, req, credential, true);
+    else if (is(req, "POST", "/v1/completions"))
+        cds_gen_begin(app, req, credential, false);
+    else if (!cancel_route(app, req, credential) && !cds_admin_route(app, req, credential)) {
+        cds_fail(&err, CDS_NO_METHOD, __func__, "There is no %s %.200s on this server", cds_http_method(req), cds_http_path(req));
+        cds_routes_fail(req, credential->claims.user_id, &err);
+    }
+}
+
+static void on_gone(void *user)
+{
+    struct caller *caller = user;
+    cds_credential_forget(&caller->wait);
+    free(caller);
+}
+
+static void on_checked(void *user, const struct cds_credential *credential, const struct cds_err *err)
+{
+    struct caller *caller = user;
+    struct cds_llm *app = caller->app;
+    struct cds_http_req *req = caller->req;
+    cds_http_set_user(req, NULL, NULL, NULL);
+    free(caller);
+    if (err)
+        cds_routes_fail(req, NULL, err);
+    else
+        dispatch(app, req, credential);
+}
+
+void cds_routes_on_request(void *user, struct cds_http_req *req)
+{
+    struct cds_llm *app = user;
+    if (cds_http_ops(req, ready, app))
+        return;
+    struct cds_err err = {0};
+    struct caller *caller = calloc(1, sizeof(*caller));
+    if (!caller) {
+        cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request");
+        cds_routes_fail(req, NULL, &err);
+        return;
+    }
+    caller->app = app;
+    caller->req = req;
+    cds_http_set_user(req, caller, on_gone, NULL);
+    struct cds_credential now;
+    /* The usual case is answered without waiting, and without a handle that could outlive the call. */
+    cds_rc rc = cds_credential_check_now(app->creds, cds_http_header(req, "Authorization"), &now, &err);
+    if (rc == CDS_UNAVAILABLE && cds_streq(err.rule, "auth.fetch_needed"))
+        cds_credential_check(app->creds, cds_http_header(req, "Authorization"), on_checked, caller, &caller->wait);
+    else
+        on_checked(caller, rc == CDS_OK ? &now : NULL, rc == CDS_OK ? NULL : &err);
+}

@@ -1,0 +1,98 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "apps/llmserver/wire.h"
+
+static const struct cds_wire chat = {.chat = true, .request_id = "0190", .model = "m", .created_s = 5};
+static const struct cds_wire counted = {.chat = true, .include_usage = true, .request_id = "0190", .model = "m", .created_s = 5};
+static const struct cds_wire plain = {.request_id = "0190", .model = "m", .created_s = 5};
+static const struct cds_wire_end end = {
+    .finish_reason = "stop", .ended = "finished", .prompt_tokens = 3, .cached_tokens = 1, .completion_tokens = 4, .cost_micro = 11};
+
+/** Compares with the JSON text that is expected; steals value. */
+static void same(cds_json *value, const char *expected)
+{
+    cds_json *wanted = NULL;
+    assert_int_equal(cds_json_parse(expected, strlen(expected), &wanted, NULL), CDS_OK);
+    if (!cds_json_equal(value, wanted)) {
+        char *text = cds_json_dumps(value, NULL);
+        print_error("got      %s\nexpected %s\n", text, expected);
+        fail();
+    }
+    cds_json_unref(value);
+    cds_json_unref(wanted);
+}
+#define HEAD "\"id\":\"chatcmpl-0190\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":\"m\""
+#define USAGE "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7,\"prompt_tokens_details\":{\"cached_tokens\":1}}"
+#define CDS "\"cds\":{\"cost_micro\":11,\"request_id\":\"0190\",\"ended\":\"finished\"}"
+
+static void wire_begins_a_chat_with_the_role(void **state)
+{
+    same(cds_wire_role(&chat),
+         "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}]}");
+    assert_null(cds_wire_role(&plain));
+}
+
+static void wire_puts_usage_null_into_every_chunk_when_usage_was_asked(void **state)
+{
+    same(cds_wire_text(&counted, "hi", 2),
+         "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}");
+    same(cds_wire_text(&chat, "hi", 2),
+         "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"logprobs\":null,\"finish_reason\":null}]}");
+}
+
+static void wire_ends_with_an_empty_delta_and_the_reason(void **state)
+{
+    same(cds_wire_finish(&chat, &end), "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}]," CDS "}");
+    same(cds_wire_finish(&counted, &end),
+         "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":null}");
+}
+
+static void wire_gives_usage_in_a_chunk_without_choices(void **state)
+{
+    same(cds_wire_usage(&counted, &end), "{" HEAD ",\"choices\":[]," USAGE "," CDS "}");
+}
+
+static void wire_answers_a_chat_in_one_piece(void **state)
+{
+    same(cds_wire_answer(&chat, "hi", 2, &end),
+         "{\"id\":\"chatcmpl-0190\",\"object\":\"chat.completion\",\"created\":5,\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{\"role\":"
+         "\"assistant\",\"content\":\"hi\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"stop\"}]," USAGE "," CDS "}");
+}
+
+static void wire_answers_a_completion_in_its_own_shape(void **state)
+{
+    same(cds_wire_answer(&plain, "hi", 2, &end),
+         "{\"id\":\"cmpl-0190\",\"object\":\"text_completion\",\"created\":5,\"model\":\"m\",\"choices\":[{\"index\":0,"
+         "\"text\":\"hi\",\"logprobs\":null,\"finish_reason\":\"stop\"}]," USAGE "," CDS "}");
+    same(cds_wire_text(&plain, "hi", 2),
+         "{\"id\":\"cmpl-0190\",\"object\":\"text_completion\",\"created\":5,\"model\":\"m\",\"choices\":[{\"index\":0,"
+         "\"text\":\"hi\",\"logprobs\":null,\"finish_reason\":null}]}");
+}
+
+static void wire_tells_errors_with_a_string_code(void **state)
+{
+    struct cds_err err = {0};
+    cds_fail(&err, CDS_MODEL_CRASHED, "here", "it ended");
+    cds_err_hint(&err, "again");
+    same(cds_wire_error(&err),
+         "{\"error\":{\"message\":\"it ended\",\"type\":\"server_error\",\"param\":null,\"code\":\"model_crashed\",\"hint\":\"again\"}}");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wire_begins_a_chat_with_the_role),
+        cmocka_unit_test(wire_puts_usage_null_into_every_chunk_when_usage_was_asked),
+        cmocka_unit_test(wire_ends_with_an_empty_delta_and_the_reason),
+        cmocka_unit_test(wire_gives_usage_in_a_chunk_without_choices),
+        cmocka_unit_test(wire_answers_a_chat_in_one_piece),
+        cmocka_unit_test(wire_answers_a_completion_in_its_own_shape),
+        cmocka_unit_test(wire_tells_errors_with_a_string_code),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
