@@ -1,0 +1,14 @@
+import { rpc } from "@/lib/studio";
+
+/** The fs methods, bound to one project. */
+export const filesOf = (project: string) => ({
+  list: (path: string) => rpc.call("fs.list", { project, path }),
+  read: (path: string) => rpc.call("fs.read", { project, path }),
+  stat: (path: string) => rpc.call("fs.stat", { project, path }),
+  write: (path: string, content: string, ifVersion?: string) => rpc.call("fs.write", { project, path, content, ...(ifVersion !== undefined && { if_version: ifVersion }) }),
+  create: (path: string, type: "file" | "dir") => rpc.call("fs.create", { project, path, type }),
+  rename: (from: string, to: string) => rpc.call("fs.rename", { project, from, to }),
+  remove: (path: string) => rpc.call("fs.delete", { project, path, recursive: true }),
+});
+
+export type Files = ReturnType<typeof filesOf>;

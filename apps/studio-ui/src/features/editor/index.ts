@@ -1,0 +1,2 @@
+export { CodePage } from "./components/CodePage";
+export { hasUnsaved } from "./model/workbench";

@@ -1,0 +1,35 @@
+/** Paths inside a project: relative, '/' between parts, "" is the project itself. */
+
+export const parentOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("/")));
+export const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
+export const join = (folder: string, name: string): string => (folder ? `${folder}/${name}` : name);
+export const isInside = (path: string, folder: string): boolean => path === folder || path.startsWith(`${folder}/`);
+
+/** Where a path lies after a file or folder was renamed. */
+export const moved = (path: string, from: string, to: string): string => (isInside(path, from) ? to + path.slice(from.length) : path);
+
+/** May hold '/' for a file in a new place; the server has the last word on every name. */
+export function isUsableName(name: string): boolean {
+  return name.length > 0 && name.length <= 1024 && name.split("/").every((part) => part !== "" && part !== "." && part !== "..");
+}
+
+const runnable: Record<string, "python" | "node" | "sh" | "c"> = { py: "python", js: "node", mjs: "node", sh: "sh", c: "c" };
+
+/** The language a file is run with, or null when it cannot be run. */
+export function runLanguageOf(path: string): "python" | "node" | "sh" | "c" | null {
+  const dot = path.lastIndexOf(".");
+  return dot < 0 ? null : (runnable[path.slice(dot + 1).toLowerCase()] ?? null);
+}
+
+/** The file a project is opened with: what a reader would try first. */
+export function firstFileOf(names: string[]): string | null {
+  const favourites = ["main.py", "hello.py"];
+  return (
+    favourites.find((name) => names.includes(name)) ??
+    names.find((name) => name.endsWith(".py")) ??
+    names.find((name) => runLanguageOf(name)) ??
+    names.find((name) => /^readme/i.test(name)) ??
+    names[0] ??
+    null
+  );
+}
