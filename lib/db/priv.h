@@ -1,0 +1,18 @@
+/* lib/db/priv.h: what the files of this folder share. Not for others. */
+#pragma once
+
+#include <libpq-fe.h>
+
+#include "lib/db/db.h"
+
+/** A result wrapped for the callers; owns pg. NULL when out of memory (pg is freed then). */
+struct cds_rows *db_rows_wrap(PGresult *pg);
+/** Translates a failed result or connection. */
+cds_rc db_error(const char *state, const char *message, const char *constraint, struct cds_err *reterr);
+cds_rc db_result_error(const PGresult *result, struct cds_err *reterr);
+/** A failure after which the same statement may succeed: serialisation, deadlock, server restart, lost connection. */
+bool db_is_transient(const char *state);
+/** Settings of every connection, sent once. */
+extern const char db_session_sql[];
+/** CDS_OK when the server is 15 or newer. */
+cds_rc db_check_version(PGconn *pg, struct cds_err *reterr);
