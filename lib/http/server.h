@@ -59,8 +59,7 @@ uint64_t cds_http_started_ms(const struct cds_http_req *req);
 /** A place for the handler's own state; on_gone is called on the loop when the client left before the answer was complete (for streams: at
  *  any time until finish). Inside on_gone and on_done the req may be read; after either it must not be touched. Exactly one of them is called:
  *  on_gone while the handler still owes something, on_done once the complete answer went out (or broke on its way). A handler that keeps req
- *  for later must set on_gone. cds_ws_accept ends
- *  both: the socket's ops take over. A tunnelled request gets on_done when the tunnel ends. */
+ *  for later must set on_gone. cds_ws_accept ends both: the ops of the socket take over. A tunnelled request gets on_done when the tunnel ends. */
 void cds_http_set_user(struct cds_http_req *req, void *user, void (*on_gone)(void *user), void (*on_done)(void *user));
 void *cds_http_get_user(const struct cds_http_req *req);
 
