@@ -97,6 +97,9 @@ export function alive(pid) {
   }
 }
 
+// A test runner that gives up sends SIGTERM: leave through the exit handlers, which end the studios and remove their folders.
+process.once('SIGTERM', () => process.exit(143));
+
 /** What both kinds of stack, own and shared, can do. */
 function withMethods(stack) {
   let nextId = 1;
@@ -268,6 +271,7 @@ async function serve(file) {
   writeFileSync(`${file}.tmp`, JSON.stringify({ home, url, apiUrl, authUrl, llmUrl, ports, flags, env, tokens, project, pid, setupLink: null, output: '' }), { mode: 0o600 });
   renameSync(`${file}.tmp`, file);
   console.log(`studio for tests at ${url}`);
+  process.removeAllListeners('SIGTERM');
   const stop = new Promise((done) => ['SIGTERM', 'SIGINT'].forEach((s) => process.once(s, done)));
   const keepAlive = setInterval(() => {}, 1 << 30);
   await Promise.race([stop, once(stack.child, 'exit')]);

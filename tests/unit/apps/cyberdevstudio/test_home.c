@@ -132,11 +132,16 @@ static void home_folders_refuse_a_link_in_place_of_a_folder(void **state)
     struct cds_home home = make_home("h", CDS_OK);
     struct cds_identity services = {.uid = geteuid(), .gid = getegid()};
     struct cds_err err = {0};
-    char path[512];
+    char path[512], elsewhere[128];
+    struct stat st;
     snprintf(path, sizeof(path), "%s/keys", home.path);
-    assert_int_equal(symlink("/etc", path), 0);
+    snprintf(elsewhere, sizeof(elsewhere), "%s/elsewhere", root);
+    assert_int_equal(mkdir(elsewhere, 0755), 0);
+    assert_int_equal(symlink(elsewhere, path), 0);
     assert_int_not_equal(cds_home_folders(&home, &services, &err), CDS_OK);
     assert_non_null(strstr(err.message, path));
+    assert_int_equal(stat(elsewhere, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0755);
 }
 
 /** A listening socket on a free port of 127.0.0.1. */

@@ -135,14 +135,16 @@ static void log_is_readable_by_nobody_else(void **state)
 
 static void log_refuses_a_link_in_its_place(void **state)
 {
-    char path[128];
+    char path[128], elsewhere[128];
     struct cds_studiolog *log = NULL;
     struct cds_err err = {0};
     snprintf(path, sizeof(path), "%s/studio.jsonl", folder);
-    assert_int_equal(symlink("/tmp/cds-elsewhere", path), 0);
+    snprintf(elsewhere, sizeof(elsewhere), "%s/studio.jsonl.1", folder);
+    assert_int_equal(symlink(elsewhere, path), 0);
     assert_int_not_equal(cds_studiolog_open(folder, (gid_t)-1, 1 << 20, 3, &log, &err), CDS_OK);
     assert_null(log);
     assert_non_null(strstr(err.message, path));
+    assert_int_not_equal(access(elsewhere, F_OK), 0);
 }
 
 /* ---- lines from a pipe ---- */
