@@ -17,20 +17,29 @@ static cds_rc bad(struct cds_err *reterr, const char *pointer, const char *messa
     return CDS_BAD_PARAM;
 }
 
-static bool has_control(const char *text, bool blanks_too)
+static bool has_control(const char *text)
 {
     for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-        if (*p < 0x20 || *p == 0x7f || (blanks_too && *p == ' '))
+        if (*p < 0x20 || *p == 0x7f)
             return true;
     return false;
+}
+
+/* ASCII without blanks. Beyond ASCII, upper and lower case differ from locale to locale, and one person could pass for several. */
+static bool is_plain(const char *text)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        if (*p <= 0x20 || *p >= 0x7f)
+            return false;
+    return true;
 }
 
 cds_rc cds_email_fold(const char *text, char out[static CDS_EMAIL_MAX + 1], struct cds_err *reterr)
 {
     size_t len = strlen(text);
     const char *at = strchr(text, '@');
-    if (len > CDS_EMAIL_MAX || !at || at == text || !at[1] || strchr(at + 1, '@') || has_control(text, true) || !cds_utf8_valid(text, len))
-        return bad(reterr, "/email", "This is not a mail address of at most 254 bytes, such as ada@example.org.");
+    if (len > CDS_EMAIL_MAX || !at || at == text || !at[1] || strchr(at + 1, '@') || !is_plain(text))
+        return bad(reterr, "/email", "This is not a mail address of at most 254 plain ASCII characters, such as ada@example.org.");
     for (size_t i = 0; i <= len; i++)
         out[i] = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] + ('a' - 'A')) : text[i];
     return CDS_OK;
@@ -41,7 +50,7 @@ cds_rc cds_name_check(const char *text, struct cds_err *reterr)
     size_t len = strlen(text), chars = 0;
     for (size_t i = 0; i < len; i++)
         chars += ((unsigned char)text[i] & 0xc0) != 0x80;
-    if (chars > CDS_NAME_MAX || has_control(text, false) || !cds_utf8_valid(text, len))
+    if (chars > CDS_NAME_MAX || has_control(text) || !cds_utf8_valid(text, len))
         return bad(reterr, "/display_name", "The display name has more than 100 characters or holds control characters.");
     return CDS_OK;
 }

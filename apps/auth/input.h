@@ -20,7 +20,7 @@ struct cds_sign_in {
     char display_name[CDS_NAME_MAX * 4 + 1]; /**< setup only; "" when absent */
 };
 
-/** Lower case (ASCII), checked shape: one "@" with text on both sides, no blanks or control characters, at most 254 bytes.
+/** Lower case, checked shape: ASCII, one "@" with text on both sides, no blanks or control characters, at most 254 characters.
  *  @return CDS_OK; CDS_BAD_PARAM, pointer "/email" */
 CDS_MUST_USE cds_rc cds_email_fold(const char *text, char out[static CDS_EMAIL_MAX + 1], struct cds_err *reterr);
 /** At most 100 characters, none of them a control character. @return CDS_OK; CDS_BAD_PARAM, pointer "/display_name" */

@@ -13,7 +13,7 @@
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 
-enum { CONNECT_MS = 5000 };
+enum { CONNECT_MS = 1500 };
 
 struct cds_store {
     char *conninfo;

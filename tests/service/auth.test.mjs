@@ -54,11 +54,28 @@ async function run(program, args, input = '') {
   return { code, ...out };
 }
 
+const database = () => `host=${stack.home}/run/pg user=studio dbname=studio`;
+
 /** A look into the private database, or a change that only time would make: rows as `a|b` lines. */
 async function sql(text) {
-  const got = await run('psql', ['-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', `host=${stack.home}/run/pg user=cyberdevstudio dbname=cyberdevstudio`, '-c', text]);
+  const got = await run('psql', ['-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', database(), '-c', text]);
   assert.equal(got.code, 0, got.stderr);
   return got.stdout.trim();
+}
+
+/** Runs calls while the database stops them at a lock, and opens it only when `waiting` of them stand there: a race that always happens. */
+async function together(lock, waiting, calls) {
+  const holder = spawn('psql', ['-XqAt', '-d', database()], { stdio: ['pipe', 'pipe', 'inherit'] });
+  holder.stdin.write(`BEGIN; ${lock}; SELECT 'held';\n`);
+  await once(holder.stdout, 'data');
+  const answers = Promise.all(calls());
+  try {
+    await waitFor(`${waiting} statements wait`, async () => Number(await sql('SELECT count(*) FROM pg_locks WHERE NOT granted')) >= waiting, 5000);
+  } finally {
+    holder.stdin.end('COMMIT;\n');
+  }
+  await once(holder, 'close');
+  return answers;
 }
 
 const addUser = (email, role, input = `${NEW_PASSWORD}\n`) => stack.command(['user', 'add', '--email', email, '--role', role], { input });
@@ -132,7 +149,7 @@ describe('the first admin', { concurrency: false }, () => {
     const second = randomBytes(32).toString('base64url');
     await sql(`INSERT INTO setup_tokens (token_hash, expires_at) VALUES ('${sha256(second)}', now() + interval '1 hour')`);
     const tokens = [setupToken, setupToken, second, second, setupToken, second];
-    const all = await Promise.all(tokens.map((token, i) =>
+    const all = await together('LOCK TABLE users IN SHARE MODE', 2, () => tokens.map((token, i) =>
       post('/auth/setup', body(token, { email: `other${i}@studio.test` }), { base: bases[i % 2] })));
     twin.kill('SIGTERM');
     const [code] = await once(twin, 'exit');
@@ -140,6 +157,7 @@ describe('the first admin', { concurrency: false }, () => {
     assert.deepEqual(all.map((got) => got.status).sort(), [201, 403, 403, 403, 403, 403]);
     for (const got of all.filter((one) => one.status === 403)) assert.equal(got.json.rule, 'setup.used');
     assert.equal(await sql('SELECT count(*) FROM users'), '1');
+    assert.equal(await sql('SELECT count(*) FROM setup_tokens WHERE used_at IS NOT NULL'), '1');
     const made = all.find((one) => one.status === 201);
     assert.equal(made.json.user.role, 'admin');
     assert.equal(made.json.user.email, await sql('SELECT email FROM users'));
@@ -287,9 +305,10 @@ describe('sessions', { concurrency: false }, () => {
 
   test('a parallel tab within ten seconds gets an access token and no cookie, and both go on', async () => {
     const first = await login();
-    const [a, b] = await Promise.all([1, 2].map(() => post('/auth/refresh', {}, { cookie: first.refresh })));
+    const [a, b] = await together('LOCK TABLE refresh_tokens IN SHARE MODE', 2, () =>
+      [1, 2].map(() => post('/auth/refresh', {}, { cookie: first.refresh })));
     assert.deepEqual([a.status, b.status], [200, 200]);
-    const cookies = [a.refresh, b.refresh].filter(Boolean);
+    const cookies = [a.refresh, b.refresh].filter((value) => value !== null); // an empty one would sign the browser out
     assert.equal(cookies.length, 1);
     assert.equal((await post('/auth/refresh', {}, { cookie: cookies[0] })).status, 200);
   });

@@ -9,8 +9,6 @@ static void email_is_folded_to_lower_case(void **state)
     char out[CDS_EMAIL_MAX + 1];
     assert_int_equal(cds_email_fold("Ada.Lovelace@Example.ORG", out, NULL), CDS_OK);
     assert_string_equal(out, "ada.lovelace@example.org");
-    assert_int_equal(cds_email_fold("j\xc3\xb6rg@example.org", out, NULL), CDS_OK);
-    assert_string_equal(out, "j\xc3\xb6rg@example.org");
 }
 
 static void email_of_254_bytes_is_taken_and_of_255_refused(void **state)
@@ -25,8 +23,8 @@ static void email_of_254_bytes_is_taken_and_of_255_refused(void **state)
 
 static void email_of_another_shape_is_refused(void **state)
 {
-    static const char *const texts[] = {"",        "ada",   "@", "ada@", "@example.org", "a@b@c", "ada @example.org", "ada@example.org\n",
-                                        "a\x01@b", "\xff@b"};
+    static const char *const texts[] = {
+        "", "ada", "@", "ada@", "@example.org", "a@b@c", "ada @example.org", "ada@example.org\n", "a\x01@b", "\xff@b", "j\xc3\xb6rg@example.org"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(texts); i++) {
         char out[CDS_EMAIL_MAX + 1];
         struct cds_err err = {0};
