@@ -47,11 +47,14 @@ async function replay(example, own) {
 for (const example of loadExamples()) {
   test(`${example.name}: ${example.about}`, async () => {
     const own = { ...values, UNIQUE: randomBytes(6).toString("hex") };
+    let failure;
     try {
       for (const s of example.before ?? []) await step({ as: example.as, ...s }, own);
       await replay(example, own);
-    } finally {
-      for (const s of example.after ?? []) await step({ as: example.as, ...s }, own);
+    } catch (e) {
+      failure = e;
     }
+    for (const s of example.after ?? []) await step({ as: example.as, ...s }, own).catch((e) => (failure ??= e));
+    if (failure) throw failure;
   });
 }

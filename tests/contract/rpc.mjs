@@ -1,12 +1,12 @@
 // tests/contract/rpc.mjs: a running studio, as the contract tests see it: one started for them, or the one that CDS_URL names.
-/** {url, tokens: {admin, developer, viewer}, project, stop()} */
+/** {url, tokens: {admin, developer, viewer}, project, stop()}. CDS_ORIGIN: address of the page, when CDS_URL is that of the gateway itself. */
 export async function openStack() {
   const env = process.env;
   if (!env.CDS_URL) return (await import("../support/stack.mjs")).startStack();
   const tokens = { admin: env.CDS_TOKEN_ADMIN, developer: env.CDS_TOKEN_DEVELOPER, viewer: env.CDS_TOKEN_VIEWER };
   for (const [role, token] of Object.entries(tokens)) if (!token) throw new Error(`CDS_URL is set, so CDS_TOKEN_${role.toUpperCase()} is needed, too`);
   if (!env.CDS_PROJECT) throw new Error("CDS_URL is set, so CDS_PROJECT (a project of the developer) is needed, too");
-  return { url: env.CDS_URL.replace(/\/$/, ""), tokens, project: env.CDS_PROJECT, stop: async () => {} };
+  return { url: env.CDS_URL.replace(/\/$/, ""), origin: env.CDS_ORIGIN, tokens, project: env.CDS_PROJECT, stop: async () => {} };
 }
 
 export class Client {

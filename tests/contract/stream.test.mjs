@@ -18,7 +18,7 @@ after(() => stack?.stop());
 /** An open socket: send(message), and next(test) for the first message that passes. */
 async function connect(role = "developer") {
   const url = `${stack.url.replace(/^http/, "ws")}/ws`;
-  const socket = new WebSocket(url, ["cds.rpc.v1", `cds.bearer.${stack.tokens[role]}`], { origin: stack.url });
+  const socket = new WebSocket(url, ["cds.rpc.v1", `cds.bearer.${stack.tokens[role]}`], { origin: stack.origin ?? stack.url });
   const messages = [];
   const waiting = new Set();
   const wake = () => waiting.forEach((w) => w());
@@ -131,7 +131,7 @@ test("malformed text and empty batches get an answer and the socket stays open",
 test("a socket without a credential is refused", async () => {
   const url = `${stack.url.replace(/^http/, "ws")}/ws`;
   for (const list of [["cds.rpc.v1"], ["cds.rpc.v1", "cds.bearer.x"]]) {
-    const socket = new WebSocket(url, list, { origin: stack.url });
+    const socket = new WebSocket(url, list, { origin: stack.origin ?? stack.url });
     const status = await new Promise((resolve) => {
       socket.once("unexpected-response", (_, answer) => resolve(answer.statusCode)).once("open", () => resolve("open")).once("error", () => resolve("error"));
     });
