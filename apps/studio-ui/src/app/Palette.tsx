@@ -65,7 +65,6 @@ export function Palette({ onClose, signOut }: { onClose: () => void; signOut: ()
         aria-label={t("app.commands.find")}
         placeholder={t("app.commands.find")}
         className="field"
-        autoFocus
         value={query}
         onChange={(event) => {
           setQuery(event.target.value);

@@ -57,7 +57,7 @@ function NewProject({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title={t("app.project.new.title")} onClose={onClose}>
       <form className="grid gap-4" onSubmit={(event) => void submit(event)}>
-        <TextField label={t("app.project.name")} autoFocus required maxLength={100} value={name} onChange={(event) => setName(event.target.value)} />
+        <TextField label={t("app.project.name")} required maxLength={100} value={name} onChange={(event) => setName(event.target.value)} />
         <SelectField label={t("app.project.template")} value={template} onChange={(event) => setTemplate(event.target.value as "sample" | "empty")}>
           <option value="empty">{t("app.project.template.empty")}</option>
           <option value="sample">{t("app.project.template.sample")}</option>

@@ -57,7 +57,7 @@ export function Shell({ user }: { user: User }) {
         <Dialog title={t("account.signout")} onClose={() => setLeaving(false)}>
           <p>{t("editor.close.text")}</p>
           <div className="flex justify-end gap-2">
-            <Button autoFocus onClick={() => setLeaving(false)}>
+            <Button data-first onClick={() => setLeaving(false)}>
               {t("editor.conflict.keep")}
             </Button>
             <Button

@@ -4,7 +4,7 @@ import { AccountPage } from "@/features/account";
 import { ChatPage } from "@/features/chat";
 import { CodePage } from "@/features/editor";
 import { LogsPage } from "@/features/logs";
-import { RunPage, runs, useRunPanel } from "@/features/run";
+import { runFile, RunPage, useRunPanel } from "@/features/run";
 import { useText } from "@/lib/i18n/i18n";
 import { route } from "@/lib/router";
 import type { User } from "@/lib/session/session";
@@ -50,6 +50,10 @@ function NoProject() {
   );
 }
 
+const bindCode = (actions: typeof codeActions) => {
+  Object.assign(codeActions, actions);
+};
+
 function Code() {
   const { current } = useStore(projects);
   const { panel, running } = useRunPanel();
@@ -60,8 +64,8 @@ function Code() {
       project={current.id}
       running={running}
       panel={panel}
-      onRun={(path, language) => void runs.start({ project: current.id, path, language })}
-      bind={(actions) => Object.assign(codeActions, actions)}
+      onRun={(path, language) => runFile(current.id, path, language)}
+      bind={bindCode}
     />
   );
 }

@@ -43,6 +43,11 @@ export function clock(time: Date, locale: string): string {
   return time.toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
+/** Short, for tables. */
+export function moment(time: Date, locale: string): string {
+  return time.toLocaleString(locale, { dateStyle: "short", timeStyle: "short", timeZone: "UTC" }) + " UTC";
+}
+
 export function day(time: Date, locale: string): string {
   return time.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" }) + " UTC";
 }

@@ -16,7 +16,16 @@ export function createStore<T>(initial: T): Store<T> {
       const now = typeof next === "function" ? (next as (now: T) => T)(value) : next;
       if (Object.is(now, value)) return;
       value = now;
-      for (const listener of [...listeners]) listener();
+      // One listener's mistake does not keep the others in the dark; it still surfaces.
+      const mistakes: unknown[] = [];
+      for (const listener of [...listeners]) {
+        try {
+          listener();
+        } catch (error) {
+          mistakes.push(error);
+        }
+      }
+      if (mistakes.length > 0) throw mistakes[0];
     },
     subscribe(listener) {
       listeners.add(listener);

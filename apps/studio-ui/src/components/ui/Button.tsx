@@ -14,6 +14,8 @@ export interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   look?: Look;
   icon?: IconName;
   small?: boolean;
+  /** The answer that a dialog gives the focus to. */
+  "data-first"?: boolean;
 }
 
 export function Button({ look = "plain", icon, small = false, className = "", children, type = "button", ...rest }: ButtonProps) {

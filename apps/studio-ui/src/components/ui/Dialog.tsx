@@ -9,7 +9,11 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
   const { t } = useText();
   useEffect(() => {
     const dialog = ref.current;
-    if (dialog && !dialog.open) dialog.showModal();
+    if (dialog && !dialog.open) {
+      dialog.showModal();
+      // The first field, or the answer that does no harm; otherwise the browser would take the close button.
+      dialog.querySelector<HTMLElement>("input, select, textarea, [data-first]")?.focus();
+    }
     return () => dialog?.close();
   }, []);
   return (

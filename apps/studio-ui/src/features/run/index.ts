@@ -1,3 +1,3 @@
-export { runs } from "./model";
+export { runFile } from "./model";
 export { RunPage } from "./components/RunPage";
 export { useRunPanel } from "./components/RunPanel";

@@ -4,7 +4,7 @@ import { Button } from "@/components/ui/Button";
 import { CopyButton } from "@/components/ui/CopyButton";
 import { Problem } from "@/components/ui/Problem";
 import { toFailure, type Failure } from "@/lib/failure";
-import { credits, day, integer } from "@/lib/format";
+import { credits, day, integer, moment } from "@/lib/format";
 import { useText } from "@/lib/i18n/i18n";
 import type { UsageSummaryResult } from "@/lib/rpc/methods.gen";
 import type { User } from "@/lib/session/session";
@@ -214,7 +214,9 @@ function Recent({ summary }: { summary: UsageSummaryResult }) {
           rows={summary.recent.map((row) => ({
             key: row.request_id,
             cells: [
-              day(new Date(row.at), locale),
+              <span key="at" className="whitespace-nowrap">
+                {moment(new Date(row.at), locale)}
+              </span>,
               row.model,
               n(row.prompt_tokens),
               n(row.completion_tokens),

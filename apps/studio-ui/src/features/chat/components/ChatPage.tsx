@@ -131,8 +131,7 @@ function Settings({ empty }: { empty: boolean }) {
           ))}
         </select>
       </label>
-      <span className="hidden grow text-right md:inline">{t("chat.keys")}</span>
-      <Button small look="quiet" icon="plus" disabled={empty} onClick={() => chat.clear()}>
+      <Button small look="quiet" icon="plus" className="ml-auto" disabled={empty} onClick={() => chat.clear()}>
         {t("chat.new")}
       </Button>
     </div>

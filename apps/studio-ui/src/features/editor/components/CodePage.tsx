@@ -42,7 +42,9 @@ export function CodePage({ project, onRun, running, panel, bind }: Props) {
     if (file.unsaved && !(await documents.save(file.path))) return;
     onRun(file.path, language);
   };
-  useEffect(() => bind({ save, run: () => void run() }));
+  useEffect(() => {
+    bind({ save, run: () => void run() });
+  });
 
   useEffect(() => {
     const guard = (event: BeforeUnloadEvent) => {

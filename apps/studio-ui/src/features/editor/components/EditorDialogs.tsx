@@ -23,7 +23,7 @@ export function ConflictDialog({ documents, path, gone }: { documents: Documents
             {!gone && <span className="text-[0.8125rem] text-muted">{choice.hint}</span>}
           </div>
         ))}
-        <Button look="primary" className="mt-2 justify-self-end" autoFocus onClick={() => documents.keepEditing()}>
+        <Button look="primary" className="mt-2 justify-self-end" data-first onClick={() => documents.keepEditing()}>
           {t("editor.conflict.keep")}
         </Button>
       </div>
@@ -49,7 +49,7 @@ export function CloseDialog({ documents, path, onDone }: { documents: Documents;
         <Button look="danger" onClick={drop}>
           {t("editor.close.drop")}
         </Button>
-        <Button look="primary" autoFocus onClick={() => void save()}>
+        <Button look="primary" data-first onClick={() => void save()}>
           {t("editor.close.save")}
         </Button>
       </div>

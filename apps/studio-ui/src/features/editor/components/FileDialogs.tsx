@@ -49,7 +49,6 @@ function NameForm({ label, first, submit, onClose, act }: NameFormProps) {
       <TextField
         label={label}
         value={name}
-        autoFocus
         spellCheck={false}
         autoComplete="off"
         className="font-mono"
@@ -95,7 +94,7 @@ export function DeleteDialog({ row, onClose, remove }: { row: Row; onClose: () =
       <p className="font-mono text-[0.8125rem] break-all text-muted">{row.path}</p>
       {failure && <Problem failure={failure} compact />}
       <div className="flex justify-end gap-2">
-        <Button onClick={onClose} autoFocus>
+        <Button onClick={onClose} data-first>
           {t("common.cancel")}
         </Button>
         <Button look="danger" icon="trash" disabled={working} onClick={() => void work(remove)}>

@@ -57,6 +57,8 @@ let count = 0;
 export function makeBuffer(path: string, text: string, onChange: () => void): MonacoBuffer {
   // The number keeps the addresses of two projects, or of a file that is opened again, apart.
   const model = monaco.editor.createModel(text, languageOf(path), monaco.Uri.from({ scheme: "project", authority: String(++count), path: `/${path}` }));
+  // One colour for all brackets: the themes have their own say.
+  model.updateOptions({ bracketColorizationOptions: { enabled: false, independentColorPoolPerBracketType: false } });
   let savedMark = model.getAlternativeVersionId();
   const listener = model.onDidChangeContent(onChange);
   return {
@@ -103,7 +105,6 @@ export function mountEditor(box: HTMLElement, keys: EditorKeys): EditorHandle {
     cursorSmoothCaretAnimation: quiet ? "off" : "on",
     padding: { top: 12, bottom: 12 },
     renderLineHighlight: "all",
-    bracketPairColorization: { enabled: false },
     guides: { indentation: true },
     stickyScroll: { enabled: true },
     fixedOverflowWidgets: true,

@@ -1,12 +1,14 @@
 import type * as monaco from "monaco-editor/esm/vs/editor/editor.api.js";
 import { themeValue, type Theme } from "@/lib/themes/themes";
 
-const hex = (variable: string): string => themeValue(variable).replace("#", "");
+/** Monaco wants six digits, and the style sheet may have been shortened to three. */
+const colourOf = (variable: string): string => themeValue(variable).replace(/^#(\w)(\w)(\w)$/, "#$1$1$2$2$3$3");
+const hex = (variable: string): string => colourOf(variable).slice(1);
 
 /** Monaco paints by itself, so it gets the values of the present theme file as a theme of the same name. */
 export function defineThemes({ editor }: typeof monaco, name: Theme): void {
   const dark = themeValue("color-scheme") === "dark";
-  const colour = (variable: string, alpha = "") => `${themeValue(variable)}${alpha}`;
+  const colour = (variable: string, alpha = "") => `${colourOf(variable)}${alpha}`;
   const rule = (token: string, variable: string, fontStyle = "") => ({ token, foreground: hex(variable), fontStyle });
   editor.defineTheme(name, {
     base: dark ? "vs-dark" : "vs",

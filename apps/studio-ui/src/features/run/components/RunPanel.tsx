@@ -34,7 +34,7 @@ export function RunView({ run }: { run: Run }) {
   return (
     <section aria-label={t("run.output")} className="flex h-full min-h-0 flex-col bg-panel">
       <header className="flex min-h-10 flex-wrap items-center gap-x-4 gap-y-1 border-b border-line px-4 py-1">
-        <span className="label min-w-0 truncate text-muted">{nameOfRun(run)}</span>
+        <span className="min-w-0 truncate font-mono text-[0.8125rem] font-semibold">{nameOfRun(run)}</span>
         <Verdict run={run} />
         <Facts run={run} />
         <span className="ml-auto flex items-center gap-1">

@@ -38,7 +38,7 @@ export function Facts({ run }: { run: Run }) {
     [t("run.fact.memory"), bytes(result.peak_memory_bytes, locale), bytes(result.limits.memory_bytes, locale)],
   ] as const;
   return (
-    <dl className="flex flex-wrap gap-x-5 gap-y-1 font-mono text-xs" title={t("run.fact.enforced", { by: result.limits.enforced_by })}>
+    <dl className="order-last flex basis-full flex-wrap gap-x-5 gap-y-1 pb-1 font-mono text-xs 2xl:order-none 2xl:basis-auto 2xl:pb-0" title={t("run.fact.enforced", { by: result.limits.enforced_by })}>
       {facts.map(([name, value, limit]) => (
         <div key={name} className="flex gap-1.5">
           <dt className="text-muted">{name}</dt>
