@@ -122,6 +122,24 @@ struct call *ticket_take(struct ticket *ticket)
     return call;
 }
 
+void call_database_full(struct call *call)
+{
+    struct cds_err err;
+    cds_fail(&err, CDS_BUSY, __func__, "The database has more waiting than it can take.");
+    cds_err_hint(&err, "Try again in a moment.");
+    err.retry_after_ms = 1000;
+    call_fail(call, &err);
+}
+
+void call_query(struct call *call, const char *sql, int n, const char *const *params, cds_dbq_done_fn *done)
+{
+    struct ticket *ticket = call_ticket(call);
+    if (cds_dbq_exec(call->api->db, sql, n, params, cds_now_ms() + API_DB_MS, done, ticket)) {
+        ticket_take(ticket);
+        call_database_full(call);
+    }
+}
+
 void call_cancel(struct call *call)
 {
     if (call->cancelled)

@@ -40,7 +40,7 @@ struct call {
 void call_start(struct message *message, const struct cds_rpc_request *request, const char *request_id);
 /** Ends with a result (stolen). The call is freed. */
 void call_succeed(struct call *call, cds_json *result);
-/** Ends with an error. The call is freed. */
+/** Ends with an error (copied). The call is freed. */
 void call_fail(struct call *call, const struct cds_err *err);
 /** Sends a notification of this call to the client, params.id and params.seq filled in; steals params. False: the client cannot get it. */
 bool call_notify(struct call *call, const char *method, cds_json *params);
@@ -58,6 +58,11 @@ void call_drop(struct call *call);
 struct ticket *call_ticket(struct call *call);
 /** Gives the ticket back: its call, or NULL when that is gone. Frees the ticket. */
 struct call *ticket_take(struct ticket *ticket);
+
+/** Runs one statement for the call; done gets the ticket as its user pointer. Fails the call when the queue is full. */
+void call_query(struct call *call, const char *sql, int n, const char *const *params, cds_dbq_done_fn *done);
+/** Fails the call: more statements wait than the queue holds. */
+void call_database_full(struct call *call);
 
 /* Leaves: each takes over the call. */
 void local_start(struct call *call);   /**< local.c: rpc.discover, rpc.cancel, user.self and the calls of projects.c, usage.c */

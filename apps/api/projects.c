@@ -45,12 +45,6 @@ struct check {
     void (*next)(struct call *call);
 };
 
-static void fail_copy(struct call *call, const struct cds_err *err)
-{
-    struct cds_err copy = *err;
-    call_fail(call, &copy);
-}
-
 static void on_owner(void *user, const struct cds_rows *rows, const struct cds_err *err)
 {
     struct check *check = user;
@@ -60,7 +54,7 @@ static void on_owner(void *user, const struct cds_rows *rows, const struct cds_e
     if (!call)
         return;
     if (err) {
-        fail_copy(call, err);
+        call_fail(call, err);
         return;
     }
     if (cds_rows_count(rows) == 0) {
@@ -93,28 +87,13 @@ void project_check(struct call *call, void (*next)(struct call *call))
     const char *params[] = {user, project};
     if (cds_dbq_exec(call->api->db, "SELECT 1 FROM projects WHERE user_id = $1::uuid AND id = $2::uuid", 2, params, cds_now_ms() + API_DB_MS,
                      on_owner, check)) {
-        struct cds_err err;
         ticket_take(check->ticket);
         free(check);
-        cds_fail(&err, CDS_BUSY, __func__, "The database has more waiting than it can take.");
-        err.retry_after_ms = 1000;
-        call_fail(call, &err);
+        call_database_full(call);
     }
 }
 
 /* ---- list and create ---- */
-static void query(struct call *call, const char *sql, int n, const char *const *params, cds_dbq_done_fn *done)
-{
-    struct ticket *ticket = call_ticket(call);
-    if (cds_dbq_exec(call->api->db, sql, n, params, cds_now_ms() + API_DB_MS, done, ticket)) {
-        struct cds_err err;
-        ticket_take(ticket);
-        cds_fail(&err, CDS_BUSY, __func__, "The database has more waiting than it can take.");
-        err.retry_after_ms = 1000;
-        call_fail(call, &err);
-    }
-}
-
 static cds_json *project_json(const struct cds_rows *rows, int row)
 {
     return cds_json_pack("{s:s,s:s,s:s}", "id", cds_rows_str(rows, row, 0), "name", cds_rows_str(rows, row, 1), "created_at",
@@ -129,7 +108,7 @@ static void on_inserted(void *user, const struct cds_rows *rows, const struct cd
     if (!call)
         return;
     if (err) {
-        fail_copy(call, err);
+        call_fail(call, err);
         return;
     }
     if (cds_streq(call->method->name, "project.list")) {
@@ -176,20 +155,20 @@ static void on_prepared(void *user, cds_json *result, const struct cds_err *err)
     call->leaf = NULL;
     call->leaf_drop = NULL;
     if (err) {
-        fail_copy(call, err);
+        call_fail(call, err);
         return;
     }
     const char *params[] = {call_who(call)->claims.user_id, id, name, sample ? "sample" : cds_json_get_str(call->params, "template")};
     /* A sample only while the user has no project at all; a project while there is room and the name is free. */
-    query(call,
-          sample ? "INSERT INTO projects (user_id, id, name, template) SELECT $1::uuid, $2::uuid, $3, $4"
-                   " WHERE NOT EXISTS (SELECT 1 FROM projects WHERE user_id = $1::uuid) ON CONFLICT DO NOTHING"
-                   " RETURNING id, name, " TIME_TEXT
-                 : "INSERT INTO projects (user_id, id, name, template) SELECT $1::uuid, $2::uuid, $3, $4"
-                   " WHERE (SELECT count(*) FROM projects WHERE user_id = $1::uuid) < 200"
-                   " AND NOT EXISTS (SELECT 1 FROM projects WHERE user_id = $1::uuid AND name = $3) ON CONFLICT DO NOTHING"
-                   " RETURNING id, name, " TIME_TEXT,
-          4, params, on_inserted);
+    call_query(call,
+               sample ? "INSERT INTO projects (user_id, id, name, template) SELECT $1::uuid, $2::uuid, $3, $4"
+                        " WHERE NOT EXISTS (SELECT 1 FROM projects WHERE user_id = $1::uuid) ON CONFLICT DO NOTHING"
+                        " RETURNING id, name, " TIME_TEXT
+                      : "INSERT INTO projects (user_id, id, name, template) SELECT $1::uuid, $2::uuid, $3, $4"
+                        " WHERE (SELECT count(*) FROM projects WHERE user_id = $1::uuid) < 200"
+                        " AND NOT EXISTS (SELECT 1 FROM projects WHERE user_id = $1::uuid AND name = $3) ON CONFLICT DO NOTHING"
+                        " RETURNING id, name, " TIME_TEXT,
+               4, params, on_inserted);
 }
 
 static void create_start(struct call *call, const char *name, const char *template_name)
@@ -226,7 +205,7 @@ static void on_list(void *user, const struct cds_rows *rows, const struct cds_er
     if (!call)
         return;
     if (err) {
-        fail_copy(call, err);
+        call_fail(call, err);
         return;
     }
     int n = cds_rows_count(rows);
@@ -243,5 +222,5 @@ static void on_list(void *user, const struct cds_rows *rows, const struct cds_er
 void project_list(struct call *call)
 {
     const char *params[] = {call_who(call)->claims.user_id};
-    query(call, "SELECT id, name, " TIME_TEXT " FROM projects WHERE user_id = $1::uuid ORDER BY created_at, id LIMIT 200", 1, params, on_list);
+    call_query(call, "SELECT id, name, " TIME_TEXT " FROM projects WHERE user_id = $1::uuid ORDER BY created_at, id LIMIT 200", 1, params, on_list);
 }

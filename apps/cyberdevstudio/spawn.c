@@ -102,7 +102,7 @@ static _Noreturn void child_main(const struct cds_spawn *what, int report_fd, pi
     if (what->as && what->as->change && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         child_fails(report, STEP_USER, errno);
     /* After the change of user, which clears it; and a parent that died before this line sends no signal any more. */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+    if (prctl(PR_SET_PDEATHSIG, what->death_signal ? what->death_signal : SIGKILL) != 0)
         child_fails(report, STEP_DEATH_SIGNAL, errno);
     if (getppid() != parent)
         _exit(127);

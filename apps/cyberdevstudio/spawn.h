@@ -21,10 +21,11 @@ struct cds_spawn {
     int log_fd;                    /**< becomes stdout and stderr; -1: inherited */
     int ready_fd;                  /**< becomes CDS_SPAWN_READY_FD; -1: none */
     int input_fd;                  /**< becomes stdin; -1: /dev/null */
+    int death_signal;              /**< sent to it when the supervisor dies; 0: SIGKILL */
 };
 
 /**
- * Forks and executes. The child has its own process group, an empty signal mask, no descriptor but 0 to 3, is killed with SIGKILL when the
+ * Forks and executes. The child has its own process group, an empty signal mask, no descriptor but 0 to 3, gets its death signal when the
  * supervisor dies, and cannot gain rights by a set-uid program unless it stays root.
  * @return CDS_OK; CDS_NOT_FOUND (no such program); CDS_SYSTEM, CDS_EXHAUSTED, with a sentence that names program and step
  */

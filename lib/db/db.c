@@ -205,7 +205,8 @@ static void revive(struct cds_db *db)
     }
 }
 
-cds_rc cds_db_exec(struct cds_db *db, const char *sql, int n, const char *const *params, bool retry, struct cds_rows **ret_rows, struct cds_err *reterr)
+cds_rc cds_db_exec(struct cds_db *db, const char *sql, int n, const char *const *params, bool retry, struct cds_rows **ret_rows,
+                   struct cds_err *reterr)
 {
     for (int round = 0;; round++) {
         if (PQstatus(db->pg) != CONNECTION_OK)

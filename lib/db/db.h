@@ -44,8 +44,8 @@ CDS_MUST_USE cds_rc cds_dbq_open(struct cds_loop *loop, const char *conninfo, si
 /** Answers everything open with CDS_CANCELLED. */
 void cds_dbq_close(struct cds_dbq **dbq);
 /** done is called exactly once unless this returns an error. sql is borrowed (static); params are copied. @return CDS_OK; CDS_BUSY (queue_max) */
-CDS_MUST_USE cds_rc cds_dbq_exec(struct cds_dbq *dbq, const char *sql, int n, const char *const *params, uint64_t deadline_ms,
-                                 cds_dbq_done_fn *done, void *user);
+CDS_MUST_USE cds_rc cds_dbq_exec(struct cds_dbq *dbq, const char *sql, int n, const char *const *params, uint64_t deadline_ms, cds_dbq_done_fn *done,
+                                 void *user);
 /** True when connected and not failed: for /readyz. */
 bool cds_dbq_ready(const struct cds_dbq *dbq);
 /** True when a statement is in flight or queued: the ledger gathers its batch while this is true. */

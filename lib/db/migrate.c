@@ -120,8 +120,9 @@ static cds_rc apply(struct cds_db *db, const struct file *file, const char *text
     if (!rc)
         rc = cds_db_script(db, text, reterr);
     if (!rc)
-        rc = cds_db_exec(db, "INSERT INTO schema_migrations (number, name, sha256) VALUES ($1::int, $2, encode(sha256(convert_to($3, 'UTF8')), 'hex'))", 3,
-                         params, false, NULL, reterr);
+        rc = cds_db_exec(db,
+                         "INSERT INTO schema_migrations (number, name, sha256) VALUES ($1::int, $2, encode(sha256(convert_to($3, 'UTF8')), 'hex'))",
+                         3, params, false, NULL, reterr);
     if (!rc)
         return cds_db_script(db, "COMMIT", reterr);
     cds_rc undone = cds_db_script(db, "ROLLBACK", NULL);

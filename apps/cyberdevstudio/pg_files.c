@@ -1,0 +1,147 @@
+/* apps/cyberdevstudio/pg_files.c: the cluster's settings, who may connect, and what an earlier server left behind. */
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "apps/cyberdevstudio/pg_priv.h"
+#include "lib/base/cleanup.h"
+#include "lib/base/fd.h"
+#include "lib/base/str.h"
+
+enum { FILE_MAX = 16384, LEFTOVER_ROUNDS = 400, LEFTOVER_GRACE = 150, LEFTOVER_PAUSE_MS = 20 };
+
+/* Small and durable: everything that protects data stays on; memory and helpers are cut to what a team's studio needs. */
+static const char settings[] = "# Written by cyberdevstudio before each start.\n"
+                               "listen_addresses = ''\n"
+                               "unix_socket_permissions = 0777\n" /* the folder is the gate, and peer authentication checks each connection */
+                               "max_connections = 40\n"
+                               "shared_buffers = 64MB\n"
+                               "huge_pages = off\n"
+                               "fsync = on\n"
+                               "full_page_writes = on\n"
+                               "synchronous_commit = on\n"
+                               "data_sync_retry = off\n"
+                               "restart_after_crash = on\n"
+                               "wal_level = replica\n"
+                               "max_wal_senders = 2\n"
+                               "max_replication_slots = 0\n"
+                               "wal_compression = on\n"
+                               "min_wal_size = 32MB\n"
+                               "max_wal_size = 256MB\n"
+                               "jit = off\n"
+                               "max_parallel_workers = 0\n"
+                               "max_parallel_workers_per_gather = 0\n"
+                               "max_worker_processes = 4\n"
+                               "max_logical_replication_workers = 0\n"
+                               "autovacuum = on\n"
+                               "autovacuum_max_workers = 2\n"
+                               "client_connection_check_interval = 1s\n"
+                               "idle_in_transaction_session_timeout = 30s\n"
+                               "deadlock_timeout = 200ms\n"
+                               "log_min_messages = warning\n"
+                               "logging_collector = off\n"
+                               "timezone = 'UTC'\n"
+                               "log_timezone = 'UTC'\n";
+
+/* Written as root into the database user's folder: by a new file and a rename, so that no link planted there is followed. */
+static cds_rc put(const struct cds_pg *pg, const char *name, const struct cds_buf *text, struct cds_err *reterr)
+{
+    char path[400];
+    if (text->failed)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    snprintf(path, sizeof(path), "%s/%s", pg->data_dir, name);
+    cds_rc rc = cds_write_file_atomic(path, text->data, text->len, 0600, reterr);
+    if (!rc && pg->owner.change && lchown(path, pg->owner.uid, pg->owner.gid))
+        rc = cds_fail_errno(reterr, errno, __func__, "The file %s cannot be given to the database's user.", path);
+    return rc;
+}
+
+static void map_user(struct cds_buf *text, uid_t uid)
+{
+    const struct passwd *pw = getpwuid(uid);
+    if (pw && !strpbrk(pw->pw_name, " \t\"\n"))
+        cds_buf_addf(text, "cds \"%s\" studio\n", pw->pw_name);
+}
+
+cds_rc cds_pg_write_files(const struct cds_pg *pg, struct cds_err *reterr)
+{
+    CDS_CLEANUP(cds_buf_free) struct cds_buf auto_conf = cds_buf_init(FILE_MAX);
+    CDS_CLEANUP(cds_buf_free) struct cds_buf hba = cds_buf_init(FILE_MAX);
+    CDS_CLEANUP(cds_buf_free) struct cds_buf ident = cds_buf_init(FILE_MAX);
+    cds_buf_addf(&auto_conf, "%sunix_socket_directories = '%s'\n", settings, pg->run_dir);
+    cds_buf_add_str(&hba, "# The kernel tells who connects; nobody needs a password and nobody else gets in.\nlocal all all peer map=cds\n");
+    map_user(&ident, 0);
+    map_user(&ident, geteuid());
+    map_user(&ident, cds_pg_uid(pg));
+    if (pg->services.change)
+        map_user(&ident, pg->services.uid);
+    cds_rc rc = put(pg, "postgresql.auto.conf", &auto_conf, reterr);
+    if (!rc)
+        rc = put(pg, "pg_hba.conf", &hba, reterr);
+    return rc ? rc : put(pg, "pg_ident.conf", &ident, reterr);
+}
+
+/* ---- leftovers ---- */
+static bool link_is(pid_t pid, const char *what, const char *wanted, bool last_part_only)
+{
+    char path[64], target[PATH_MAX];
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, what);
+    ssize_t n = readlink(path, target, sizeof(target) - 1);
+    if (n <= 0)
+        return false;
+    target[n] = '\0';
+    const char *slash = strrchr(target, '/');
+    return cds_streq(last_part_only && slash ? slash + 1 : target, wanted);
+}
+
+/* A server process of this cluster: its program is postgres and it stands in the data folder. */
+static bool is_ours(const struct cds_pg *pg, pid_t pid)
+{
+    return link_is(pid, "cwd", pg->data_dir, false) && (link_is(pid, "exe", "postgres", true) || link_is(pid, "exe", "postgres (deleted)", true));
+}
+
+/* Counts them; kills them when by_force. */
+static int end_leftovers(const struct cds_pg *pg, bool by_force)
+{
+    CDS_CLEANUP(cds_close_dir) DIR *proc = opendir("/proc");
+    int found = 0;
+    for (const struct dirent *e; proc && (e = readdir(proc));) {
+        uint64_t pid;
+        if (cds_parse_u64(e->d_name, 2, INT_MAX, &pid) || !is_ours(pg, (pid_t)pid))
+            continue;
+        if (by_force)
+            kill((pid_t)pid, SIGKILL);
+        found++;
+    }
+    return found;
+}
+
+cds_rc cds_pg_clear_stale(const struct cds_pg *pg, struct cds_err *reterr)
+{
+    char path[400];
+    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(FILE_MAX);
+    /* We hold the lock of the data folder, so whatever still works on the cluster has lost its supervisor. A server got SIGINT from that and
+     * may still be writing its last checkpoint: three seconds, then force. */
+    for (int round = 0; end_leftovers(pg, round >= LEFTOVER_GRACE); round++) {
+        if (round == LEFTOVER_ROUNDS)
+            return cds_fail(reterr, CDS_CONFLICT, __func__, "Processes of an earlier database server on %s do not end.", pg->data_dir);
+        poll(NULL, 0, LEFTOVER_PAUSE_MS);
+    }
+    snprintf(path, sizeof(path), "%s/postmaster.pid", pg->data_dir);
+    cds_rc rc = cds_read_file(path, &text, NULL);
+    if (rc)
+        return CDS_OK; /* none: the usual case */
+    /* None of our processes lives (above), so the file is a leftover. The server itself would refuse to start over an empty one and over one
+     * whose number now belongs to another process of its user. */
+    if (unlink(path) && errno != ENOENT)
+        return cds_fail_errno(reterr, errno, __func__, "The stale file %s cannot be removed.", path);
+    return CDS_OK;
+}

@@ -1,0 +1,22 @@
+/* apps/cyberdevstudio/pg_priv.h: what the files of the private cluster share. Not for others. */
+#pragma once
+
+#include "apps/cyberdevstudio/pg.h"
+
+struct cds_pg {
+    char bin_dir[512], data_dir[300], run_dir[300];
+    int major;
+    struct cds_identity owner; /**< change false: the cluster belongs to the starting user */
+    struct cds_identity services;
+    pid_t pid; /**< postmaster, 0 when down */
+};
+
+/** Settings, host based access and ident map, written anew before each start. */
+CDS_MUST_USE cds_rc cds_pg_write_files(const struct cds_pg *pg, struct cds_err *reterr);
+/** Uid that owns the cluster. */
+uid_t cds_pg_uid(const struct cds_pg *pg);
+/**
+ * Clears the way for a new postmaster: kills processes of an earlier one that still work on the data folder and removes a pid file that
+ * would keep the server from starting although nothing runs (empty, or naming a stranger's process).
+ */
+CDS_MUST_USE cds_rc cds_pg_clear_stale(const struct cds_pg *pg, struct cds_err *reterr);
