@@ -83,7 +83,23 @@ void cds_flow_finish(struct cds_gen *gen)
 
 static struct cds_meter_request ledger_request(const struct cds_gen *gen)
 {
-    return (struct cds_meter_request){.user_id = gen->user_id, .request_id = gen->request_id, .model = gen->model_id};
+    return (struct cds_meter_request){.user_id = gen->user_id, .request_id = gen->request_id, .model = gen->model_id, .period = gen->period};
+}
+
+/** Books nothing and gives the hold back. */
+static void settle_zero(struct cds_gen *gen, const char *outcome)
+{
+    static const struct cds_meter_used nothing = {0};
+    struct cds_meter_request request = ledger_request(gen);
+    cds_meter_settle(gen->app->meter, &request, &nothing, outcome, NULL, NULL);
+}
+
+/** The outcome as the ledger calls it. */
+static const char *ledger_outcome(const struct cds_gen *gen)
+{
+    if (cds_streq(gen->end.ended, "cancelled"))
+        return gen->status == 499 ? "gone" : "cancelled";
+    return cds_streq(gen->end.finish_reason, "length") ? "length" : "stop";
 }
 
 void cds_flow_fail(struct cds_gen *gen, const struct cds_err *err, const char *outcome)
@@ -95,10 +111,8 @@ void cds_flow_fail(struct cds_gen *gen, const struct cds_err *err, const char *o
     }
     bool held = gen->stage == CDS_GEN_RUNNING || gen->stage == CDS_GEN_STOPPING;
     cds_flow_leave_model(gen);
-    if (held) {
-        struct cds_meter_request request = ledger_request(gen);
-        cds_meter_settle(gen->app->meter, &request, 0, 0, NULL, NULL);
-    }
+    if (held)
+        settle_zero(gen, err->code == CDS_MODEL_CRASHED ? "crashed" : "failed");
     cds_metric_add(CDS_M_LLM_REQUESTS, outcome, 1);
     gen->end = (struct cds_wire_end){.ended = outcome};
     /* While a reservation is under way the stage tells its answer that nobody wants it any more. */
@@ -132,13 +146,19 @@ static void on_settled(void *user, int64_t cost_micro)
     }
 }
 
-static void settle(struct cds_gen *gen)
+static void book(struct cds_gen *gen, cds_meter_settled_fn *done)
 {
     struct cds_meter_request request = ledger_request(gen);
+    struct cds_meter_used used = {gen->end.prompt_tokens, gen->end.cached_tokens, gen->end.completion_tokens};
+    cds_meter_settle(gen->app->meter, &request, &used, ledger_outcome(gen), done, done ? gen : NULL);
+}
+
+static void settle(struct cds_gen *gen)
+{
     gen->ledger_calls++;
     cds_timer_set(gen->deadline, UINT64_MAX);
     cds_timer_set(gen->alive, cds_now_ms() + CDS_GEN_SETTLE_WAIT_MS);
-    cds_meter_settle(gen->app->meter, &request, gen->end.prompt_tokens, gen->end.completion_tokens, on_settled, gen);
+    book(gen, on_settled);
 }
 
 void cds_flow_settle_late(struct cds_gen *gen)
@@ -147,10 +167,8 @@ void cds_flow_settle_late(struct cds_gen *gen)
     cds_meter_forget(gen->app->meter, gen);
     gen->ledger_calls = 0;
     gen->extending = false;
-    if (!booked) {
-        struct cds_meter_request request = ledger_request(gen);
-        cds_meter_settle(gen->app->meter, &request, gen->end.prompt_tokens, gen->end.completion_tokens, NULL, NULL);
-    }
+    if (!booked)
+        book(gen, NULL);
     cds_strcpy(gen->notice, sizeof(gen->notice), "The cost is still being booked; usage will show it.");
     gen->end.notice = gen->notice;
     cds_flow_finish(gen);
@@ -240,7 +258,8 @@ static void ask_for_slice(struct cds_gen *gen)
     struct cds_meter_request request = ledger_request(gen);
     gen->extending = true;
     gen->ledger_calls++;
-    if (cds_meter_extend(gen->app->meter, &request, gen->prompt_tokens + gen->slices.granted + tokens, on_extended, gen, &err) == CDS_OK)
+    struct cds_meter_used so_far = {.prompt_tokens = gen->prompt_tokens, .completion_tokens = gen->completion_tokens};
+    if (cds_meter_extend(gen->app->meter, &request, tokens, &so_far, on_extended, gen, &err) == CDS_OK)
         return;
     gen->extending = false;
     gen->ledger_calls--;
@@ -260,20 +279,13 @@ static void start(struct cds_gen *gen)
     cds_gen_open_stream(gen);
 }
 
-/** The reservation is there, but nobody wants it any more. */
-static void give_back(struct cds_gen *gen)
-{
-    struct cds_meter_request request = ledger_request(gen);
-    cds_meter_settle(gen->app->meter, &request, 0, 0, NULL, NULL);
-}
-
 static void on_reserved(void *user, const struct cds_err *err)
 {
     struct cds_gen *gen = user;
     gen->ledger_calls--;
     if (gen->stage != CDS_GEN_RESERVING) {
         if (!err)
-            give_back(gen);
+            settle_zero(gen, "gone");
         if (gen->stage == CDS_GEN_OVER)
             cds_flow_over(gen);
         return;
@@ -297,6 +309,7 @@ static void on_reserved(void *user, const struct cds_err *err)
 static void reserve(struct cds_gen *gen)
 {
     struct cds_err err = {0};
+    cds_meter_period(gen->period);
     struct cds_meter_request request = ledger_request(gen);
     gen->stage = CDS_GEN_RESERVING;
     gen->ledger_calls++;

@@ -44,6 +44,7 @@ struct cds_gen {
     char request_id[CDS_UUID_LEN + 1]; /**< in the ledger */
     char http_id[CDS_UUID_LEN + 1];    /**< in the log and in x-request-id; the same unless the client used it before */
     char model_id[CDS_ASK_MODEL_MAX + 1];
+    char period[CDS_METER_PERIOD_LEN + 1]; /**< budget month of its reservation */
     int64_t job;
     enum cds_gen_stage stage;
     struct cds_queued queued;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/str.h"
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 
@@ -77,7 +78,7 @@ static void settled(struct cds_ledger_op *op, const struct cds_ledger_answer *an
     free(op);
 }
 
-/** One op of an answered batch; true when it has to go out again alone. */
+/** One op of an answered batch; true when it has to go out again. */
 static bool take_answer(struct cds_ledger_lane *lane, struct cds_ledger_op *op, const struct cds_rows *rows, int row)
 {
     struct cds_ledger_answer answer = {0};
@@ -89,11 +90,17 @@ static bool take_answer(struct cds_ledger_lane *lane, struct cds_ledger_op *op, 
     if (op->kind == CDS_LEDGER_SETTLE) {
         if (lane->meter->live)
             lane->meter->live--;
-        cds_metric_add(CDS_M_TOKEN_SPEND, op->model, op->a + op->b);
-        cds_metric_add(CDS_M_LLM_TOKENS_PROMPT, op->model, op->a);
-        cds_metric_add(CDS_M_LLM_TOKENS_COMPLETION, op->model, op->b);
+        cds_metric_add(CDS_M_TOKEN_SPEND, op->model, (int64_t)op->used.prompt_tokens + op->used.completion_tokens);
+        cds_metric_add(CDS_M_LLM_TOKENS_PROMPT, op->model, op->used.prompt_tokens);
+        cds_metric_add(CDS_M_LLM_TOKENS_COMPLETION, op->model, op->used.completion_tokens);
         settled(op, &answer);
         return false;
+    }
+    if (answer.is == CDS_LEDGER_NO_PRICE && cds_now_ms() < op->deadline_ms) {
+        /* The row is made when a model is loaded; this request was quicker, or somebody deleted it. */
+        cds_meter_add_model(lane->meter, op->model);
+        lane->backoff_ms = BACKOFF_FIRST_MS;
+        return true;
     }
     if (answer.is == CDS_LEDGER_DUPLICATE && op->uncertain)
         answer.is = CDS_LEDGER_DONE; /* our own earlier call, whose answer was lost */
@@ -102,6 +109,8 @@ static bool take_answer(struct cds_ledger_lane *lane, struct cds_ledger_op *op, 
         answer_granted(op, NULL);
         return false;
     }
+    if (answer.is == CDS_LEDGER_NO_PRICE)
+        cds_fail(&answer.err, CDS_UNAVAILABLE, __func__, "The model %s has no price yet, so no tokens can be reserved", op->model);
     if (answer.is == CDS_LEDGER_DUPLICATE)
         cds_fail(&answer.err, CDS_CONFLICT, __func__, "The ledger knows this request id already");
     if (answer.is == CDS_LEDGER_REFUSED)
@@ -159,17 +168,22 @@ static void on_answer(void *user, const struct cds_rows *rows, const struct cds_
         if (take_answer(lane, op, rows, row))
             append(&again, op);
     put_back(&lane->waiting[kind], &again);
+    if (lane->backoff_ms) {
+        lane->retrying = true;
+        cds_timer_set(lane->retry, cds_now_ms() + lane->backoff_ms);
+    }
     pump(lane);
 }
 
 /* --- sending ------------------------------------------------------------------------------------------------------------ */
 
-/** Moves what goes into one call to `flying`: all waiting ops of one kind up to the batch size, or a single one that must go alone. */
+/** Moves what goes into one call to `flying`: all waiting ops of one kind (and, for reservations, of one month: it is named once per call) up to
+ *  the batch size, or a single one that must go alone. */
 static void gather(struct cds_ledger_lane *lane, struct cds_ledger_list *waiting)
 {
     while (waiting->first && lane->flying.count < CDS_METER_BATCH) {
         bool alone = waiting->first->alone;
-        if (alone && lane->flying.count > 0)
+        if (lane->flying.count > 0 && (alone || !cds_streq(waiting->first->period, lane->flying.first->period)))
             return;
         append(&lane->flying, take_first(waiting));
         if (alone)
@@ -247,6 +261,7 @@ void cds_ledger_lane_close(struct cds_ledger_lane *lane)
         for (struct cds_ledger_op *op; (op = take_first(list)) != NULL; free(op))
             if (op->kind == CDS_LEDGER_SETTLE)
                 cds_log(CDS_LOG_ERROR, "a settlement could not be booked before the end", CDS_LS("request_id", op->request_id),
-                        CDS_LS("user_id", op->user_id), CDS_LI("prompt_tokens", op->a), CDS_LI("completion_tokens", op->b));
+                        CDS_LS("user_id", op->user_id), CDS_LI("prompt_tokens", op->used.prompt_tokens),
+                        CDS_LI("completion_tokens", op->used.completion_tokens));
     }
 }

@@ -14,8 +14,10 @@ enum cds_ledger_kind { CDS_LEDGER_RESERVE, CDS_LEDGER_EXTEND, CDS_LEDGER_SETTLE,
 struct cds_ledger_op {
     struct cds_ledger_op *next;
     enum cds_ledger_kind kind;
-    char user_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], model[129];
-    int64_t a, b;         /**< tokens; for a settlement: prompt, completion */
+    char user_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], model[129], period[CDS_METER_PERIOD_LEN + 1];
+    uint32_t tokens; /**< to hold: in all, or more */
+    struct cds_meter_used used;
+    const char *outcome;  /**< of a settlement; static */
     uint64_t deadline_ms; /**< UINT64_MAX: never given up */
     bool alone;           /**< goes out in a call of its own */
     bool uncertain;       /**< an earlier call may have been carried out */
@@ -57,13 +59,15 @@ void cds_ledger_lane_close(struct cds_ledger_lane *lane);
 /** Callbacks of this user are dropped, the ops stay. */
 void cds_ledger_forget(struct cds_ledger_lane *lane, const void *user);
 
-/** ledger_sql.c: calls with the node (recover, prolong) and with model, price_in, price_out. */
-extern const char cds_ledger_sql_recover[], cds_ledger_sql_prolong[], cds_ledger_sql_add_model[];
+/** ledger_sql.c: calls with the node (recover), with node and seconds (prolong), without parameters (reap), with model, price_in, price_out. */
+extern const char cds_ledger_sql_recover[], cds_ledger_sql_prolong[], cds_ledger_sql_reap[], cds_ledger_sql_add_model[];
+/** Time after which a reservation that nobody prolongs is given up, for `prolong` and reservations. */
+extern const char cds_ledger_ttl[];
 /** ledger_sql.c: the call for a batch. @return CDS_OK when it was sent: done is called with it */
 CDS_MUST_USE cds_rc cds_ledger_send(struct cds_ledger_lane *lane, cds_dbq_done_fn *done);
 /** What the ledger said about one op of the batch. */
 struct cds_ledger_answer {
-    enum { CDS_LEDGER_DONE, CDS_LEDGER_ALONE, CDS_LEDGER_REFUSED, CDS_LEDGER_DUPLICATE } is;
+    enum { CDS_LEDGER_DONE, CDS_LEDGER_ALONE, CDS_LEDGER_REFUSED, CDS_LEDGER_DUPLICATE, CDS_LEDGER_NO_PRICE } is;
     int64_t cost_micro; /**< settlements */
     struct cds_err err; /**< REFUSED: what the user is told */
 };

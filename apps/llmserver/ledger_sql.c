@@ -8,19 +8,34 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 
-/* The functions are in database/migrations/0004_ledger.sql and described in database/README.md. Every array call answers one row per entry, in
- * the order of the entries. */
-static const char reserve_sql[] =
-    "SELECT outcome, used, held, lim, resets_at FROM ledger_reserve_many($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5)";
-static const char extend_sql[] = "SELECT outcome, used, held, lim, resets_at FROM ledger_extend_many($1::uuid[], $2::uuid[], $3::bigint[])";
-static const char settle_sql[] = "SELECT outcome, cost_micro FROM ledger_settle_many($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[])";
-const char cds_ledger_sql_recover[] = "SELECT ledger_node_start($1)";
-const char cds_ledger_sql_prolong[] = "SELECT ledger_node_prolong($1)";
-const char cds_ledger_sql_add_model[] = "SELECT ledger_model_add($1, $2::bigint, $3::bigint)";
+/* The functions are in database/migrations/0004_ledger.sql. A batch is held as a whole or not at all (code 0: "alone"); a single call says why.
+ * Reservations commit without waiting for the disk: one that a crash loses takes its hold with it, and its settlement is booked all the same. */
+#define QUICK "FROM set_config('synchronous_commit', 'off', true) s, "
+static const char reserve_one[] =
+    "SELECT x.code, x.lim, x.used, x.held " QUICK "reserve($1::uuid, $2::uuid, $3::uuid, $4::text, $5::date, $6::bigint, $7::uuid, $8::interval) x";
+static const char reserve_batch[] =
+    "SELECT x.code " QUICK "unnest(reserve_many($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date, $6::bigint[], $7::uuid, $8::interval))"
+    " WITH ORDINALITY x(code, n) ORDER BY x.n";
+static const char extend_one[] =
+    "SELECT x.code, x.lim, x.used, x.held " QUICK "extend($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint, $6::interval) x";
+static const char extend_batch[] =
+    "SELECT x.code " QUICK "unnest(extend_many($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::interval))"
+    " WITH ORDINALITY x(code, n) ORDER BY x.n";
+static const char settle_batch[] =
+    "SELECT code, cost_micro FROM settle_many($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date[], $6::bigint[], $7::bigint[], $8::bigint[],"
+    " $9::text[], $10::uuid)";
+const char cds_ledger_sql_recover[] = "SELECT release_node($1::uuid)";
+const char cds_ledger_sql_prolong[] = "UPDATE llm_requests SET expires_at = now() + $2::interval WHERE node = $1::uuid AND state = 1";
+const char cds_ledger_sql_reap[] = "SELECT reap(500)";
+const char cds_ledger_sql_add_model[] =
+    "INSERT INTO models (id, price_in, price_cached, price_out) VALUES ($1::text, $2::bigint, $2::bigint, $3::bigint) ON CONFLICT DO NOTHING";
+const char cds_ledger_ttl[] = "120 seconds";
 
-enum { ARRAY_MAX = 256 * 1024, CALL_MS = 4000 };
+/* Stands for "no key: a signed-in session". */
+#define NO_KEY "00000000-0000-0000-0000-000000000000"
+enum { ARRAY_MAX = 256 * 1024, CALL_MS = 4000, COLUMNS_MAX = 10 };
 
-/* --- asking ------------------------------------------------------------------------------------------------------------- */
+/* --- columns ------------------------------------------------------------------------------------------------------------ */
 
 typedef void add_fn(struct cds_buf *buf, const struct cds_ledger_op *op);
 
@@ -28,103 +43,170 @@ static void add_user(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
     (void)cds_buf_add_str(buf, op->user_id);
 }
+static void add_key(struct cds_buf *buf, const struct cds_ledger_op *op)
+{
+    (void)cds_buf_add_str(buf, NO_KEY);
+}
 static void add_request(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
     (void)cds_buf_add_str(buf, op->request_id);
 }
 static void add_model(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
-    /* Model ids are letters, digits, '.', '_' and '-' (registry.c): nothing to escape inside the quotes. */
-    (void)cds_buf_addf(buf, "\"%s\"", op->model);
+    /* Model ids are letters, digits, '.', '_' and '-' (registry.c): nothing to quote. */
+    (void)cds_buf_add_str(buf, op->model);
 }
-static void add_a(struct cds_buf *buf, const struct cds_ledger_op *op)
+static void add_period(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
-    (void)cds_buf_addf(buf, "%" PRId64, op->a);
+    (void)cds_buf_add_str(buf, op->period);
 }
-static void add_b(struct cds_buf *buf, const struct cds_ledger_op *op)
+static void add_tokens(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
-    (void)cds_buf_addf(buf, "%" PRId64, op->b);
+    (void)cds_buf_addf(buf, "%" PRIu32, op->tokens);
+}
+static void add_in(struct cds_buf *buf, const struct cds_ledger_op *op)
+{
+    (void)cds_buf_addf(buf, "%" PRIu32, op->used.prompt_tokens);
+}
+static void add_cached(struct cds_buf *buf, const struct cds_ledger_op *op)
+{
+    (void)cds_buf_addf(buf, "%" PRIu32, op->used.cached_tokens);
+}
+static void add_out(struct cds_buf *buf, const struct cds_ledger_op *op)
+{
+    (void)cds_buf_addf(buf, "%" PRIu32, op->used.completion_tokens);
+}
+static void add_outcome(struct cds_buf *buf, const struct cds_ledger_op *op)
+{
+    (void)cds_buf_add_str(buf, op->outcome);
 }
 
-/** One array parameter: "{x,y,...}" of every op in the batch. */
-static struct cds_buf array(const struct cds_ledger_list *ops, add_fn *add)
+/* --- calls -------------------------------------------------------------------------------------------------------------- */
+
+/** How a column is given: one value per op (an array in a batch), or one for all. */
+enum form { PER_OP, FIRST_OP, NODE, TTL };
+struct column {
+    enum form form;
+    add_fn *add;
+};
+struct call {
+    const char *one, *batch; /**< one NULL: the batch form takes a single op too */
+    struct column columns[COLUMNS_MAX];
+    int count;
+};
+static const struct call calls[CDS_LEDGER_KINDS] = {
+    [CDS_LEDGER_RESERVE] = {reserve_one,
+                            reserve_batch,
+                            {{PER_OP, add_user},
+                             {PER_OP, add_key},
+                             {PER_OP, add_request},
+                             {PER_OP, add_model},
+                             {FIRST_OP, add_period},
+                             {PER_OP, add_tokens},
+                             {NODE, NULL},
+                             {TTL, NULL}},
+                            8},
+    [CDS_LEDGER_EXTEND] = {extend_one,
+                           extend_batch,
+                           {{PER_OP, add_user}, {PER_OP, add_request}, {PER_OP, add_tokens}, {PER_OP, add_in}, {PER_OP, add_out}, {TTL, NULL}},
+                           6},
+    [CDS_LEDGER_SETTLE] = {NULL,
+                           settle_batch,
+                           {{PER_OP, add_user},
+                            {PER_OP, add_key},
+                            {PER_OP, add_request},
+                            {PER_OP, add_model},
+                            {PER_OP, add_period},
+                            {PER_OP, add_in},
+                            {PER_OP, add_cached},
+                            {PER_OP, add_out},
+                            {PER_OP, add_outcome},
+                            {NODE, NULL}},
+                           10},
+};
+
+static struct cds_buf value(const struct cds_ledger_lane *lane, const struct column *column, bool as_array)
 {
     struct cds_buf buf = cds_buf_init(ARRAY_MAX);
-    (void)cds_buf_add_str(&buf, "{");
-    for (const struct cds_ledger_op *op = ops->first; op; op = op->next) {
-        if (op != ops->first)
-            (void)cds_buf_add_str(&buf, ",");
-        add(&buf, op);
+    const struct cds_ledger_op *first = lane->flying.first;
+    if (column->form == NODE || column->form == TTL) {
+        (void)cds_buf_add_str(&buf, column->form == NODE ? lane->meter->node : cds_ledger_ttl);
+    } else if (column->form == FIRST_OP || !as_array) {
+        column->add(&buf, first);
+    } else {
+        for (const struct cds_ledger_op *op = first; op; op = op->next) {
+            (void)cds_buf_add_str(&buf, op == first ? "{" : ",");
+            column->add(&buf, op);
+        }
+        (void)cds_buf_add_str(&buf, "}");
     }
-    (void)cds_buf_add_str(&buf, "}");
     return buf;
 }
 
 cds_rc cds_ledger_send(struct cds_ledger_lane *lane, cds_dbq_done_fn *done)
 {
-    static const struct {
-        const char *sql;
-        add_fn *columns[5];
-        int count;
-        bool node; /**< the node follows the arrays */
-    } calls[CDS_LEDGER_KINDS] = {
-        [CDS_LEDGER_RESERVE] = {reserve_sql, {add_user, add_request, add_model, add_a}, 4, true},
-        [CDS_LEDGER_EXTEND] = {extend_sql, {add_user, add_request, add_a}, 3, false},
-        [CDS_LEDGER_SETTLE] = {settle_sql, {add_user, add_request, add_model, add_a, add_b}, 5, false},
-    };
-    enum cds_ledger_kind kind = lane->flying.first->kind;
-    struct cds_buf columns[5] = {0};
-    const char *params[6];
+    const struct call *call = &calls[lane->flying.first->kind];
+    bool single = call->one && lane->flying.count == 1;
+    struct cds_buf values[COLUMNS_MAX];
+    const char *params[COLUMNS_MAX];
     cds_rc rc = CDS_OK;
-    int n = 0;
-    for (; n < calls[kind].count; n++) {
-        columns[n] = array(&lane->flying, calls[kind].columns[n]);
-        params[n] = columns[n].data;
-        if (columns[n].failed)
+    for (int i = 0; i < call->count; i++) {
+        values[i] = value(lane, &call->columns[i], !single);
+        params[i] = values[i].data;
+        if (values[i].failed)
             rc = CDS_EXHAUSTED;
     }
-    if (calls[kind].node)
-        params[n++] = lane->meter->node;
     if (rc == CDS_OK)
-        rc = cds_dbq_exec(lane->db, calls[kind].sql, n, params, cds_now_ms() + CALL_MS, done, lane);
-    for (int i = 0; i < calls[kind].count; i++)
-        cds_buf_free(&columns[i]);
+        rc = cds_dbq_exec(lane->db, single ? call->one : call->batch, call->count, params, cds_now_ms() + CALL_MS, done, lane);
+    for (int i = 0; i < call->count; i++)
+        cds_buf_free(&values[i]);
     return rc;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------ */
+/* --- answers ------------------------------------------------------------------------------------------------------------ */
+
+/** First day of the month after a period. */
+static void next_period(const char *period, char ret[static CDS_METER_PERIOD_LEN + 8])
+{
+    int year = atoi(period), month = atoi(period + 5);
+    snprintf(ret, CDS_METER_PERIOD_LEN + 8, "%04d-%02d-01", (month == 12 ? year + 1 : year) % 10000, month == 12 ? 1 : (month + 1) % 100);
+}
 
 /** The sentence for a user whose month is used up. */
-static void over_budget(const struct cds_rows *rows, int row, struct cds_err *err)
+static void over_budget(const struct cds_ledger_op *op, const struct cds_rows *rows, int row, bool by_key, struct cds_err *err)
 {
-    int64_t used = cds_rows_i64(rows, row, 1, 0), held = cds_rows_i64(rows, row, 2, 0), limit = cds_rows_i64(rows, row, 3, 0);
-    const char *resets = cds_rows_str(rows, row, 4);
-    char held_text[64] = "";
+    int64_t limit = cds_rows_i64(rows, row, 1, 0), used = cds_rows_i64(rows, row, 2, 0), held = cds_rows_i64(rows, row, 3, 0);
+    char held_text[80] = "", resets[CDS_METER_PERIOD_LEN + 8];
     if (held > 0)
-        snprintf(held_text, sizeof(held_text), " and %" PRId64 " reserved by running requests", held);
-    cds_fail(err, CDS_BUDGET_EXCEEDED, __func__, "The monthly token budget is used up: %" PRId64 " of %" PRId64 " tokens used%s; it resets on %.10s",
-             used, limit, held_text, resets ? resets : "the first of next month");
+        snprintf(held_text, sizeof(held_text), " and %" PRId64 " held by running requests", held);
+    next_period(op->period, resets);
+    cds_fail(err, CDS_BUDGET_EXCEEDED, __func__,
+             "The monthly token budget of this %s does not allow %" PRIu32 " more tokens: %" PRId64 " of %" PRId64 " are used%s; it resets on %s",
+             by_key ? "key" : "user", op->tokens, used, limit, held_text, resets);
     cds_err_hint(err, "Ask for a shorter answer, wait for the reset, or ask an administrator for more.");
-    cds_err_rule(err, "budget.user.month");
+    cds_err_rule(err, by_key ? "budget.key.month" : "budget.user.month");
 }
 
 void cds_ledger_read(const struct cds_ledger_op *op, const struct cds_rows *rows, int row, struct cds_ledger_answer *ret)
 {
-    const char *outcome = cds_rows_str(rows, row, 0);
-    if (op->kind == CDS_LEDGER_SETTLE)
-        ret->cost_micro = cds_rows_i64(rows, row, 1, 0);
-    if (cds_streq(outcome, "ok") || cds_streq(outcome, "already")) {
+    enum { ALONE = 0, DONE = 1, REPLAY = 2, KEY_LIMIT = 3, USER_LIMIT = 4, NO_MODEL = 5 };
+    int64_t code = cds_rows_i64(rows, row, 0, -1);
+    if (op->kind == CDS_LEDGER_SETTLE) {
         ret->is = CDS_LEDGER_DONE;
-    } else if (cds_streq(outcome, "replay")) {
-        ret->is = op->kind == CDS_LEDGER_RESERVE ? CDS_LEDGER_DUPLICATE : CDS_LEDGER_DONE;
-    } else if (cds_streq(outcome, "alone")) {
+        ret->cost_micro = cds_rows_i64(rows, row, 1, 0);
+    } else if (code == DONE) {
+        ret->is = CDS_LEDGER_DONE;
+    } else if (code == ALONE) {
         ret->is = CDS_LEDGER_ALONE;
-    } else if (cds_streq(outcome, "budget")) {
+    } else if (code == REPLAY && op->kind == CDS_LEDGER_RESERVE) {
+        ret->is = CDS_LEDGER_DUPLICATE;
+    } else if (code == KEY_LIMIT || code == USER_LIMIT) {
         ret->is = CDS_LEDGER_REFUSED;
-        over_budget(rows, row, &ret->err);
+        over_budget(op, rows, row, code == KEY_LIMIT, &ret->err);
+    } else if (code == NO_MODEL) {
+        ret->is = CDS_LEDGER_NO_PRICE;
     } else {
         ret->is = CDS_LEDGER_REFUSED;
-        cds_fail(&ret->err, CDS_DENIED, __func__, "The token ledger refused this request (%s)", outcome ? outcome : "no answer");
-        cds_err_hint(&ret->err, "Sign in again; if that does not help, ask an administrator.");
+        cds_fail(&ret->err, CDS_UNAVAILABLE, __func__, "The reservation of this request has expired, so no more tokens can be reserved");
     }
 }

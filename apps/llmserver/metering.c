@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "apps/llmserver/ledger.h"
 #include "lib/base/clock.h"
@@ -14,65 +15,89 @@ enum { BEAT_MS = 20000, RECOVER_RETRY_MS = 500, BEAT_DEADLINE_MS = 5000 };
 
 /* --- ops ---------------------------------------------------------------------------------------------------------------- */
 
-static struct cds_ledger_op *op_new(enum cds_ledger_kind kind, const struct cds_meter_request *request, int64_t a, int64_t b, void *user)
+void cds_meter_period(char ret[static CDS_METER_PERIOD_LEN + 1])
+{
+    time_t now = (time_t)(cds_wall_ms() / 1000);
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    utc.tm_mday = 1;
+    strftime(ret, CDS_METER_PERIOD_LEN + 1, "%Y-%m-%d", &utc);
+}
+
+static struct cds_ledger_op *op_new(enum cds_ledger_kind kind, const struct cds_meter_request *request, void *user)
 {
     struct cds_ledger_op *op = calloc(1, sizeof(*op));
     if (!op)
         return NULL;
     op->kind = kind;
-    op->a = a;
-    op->b = b;
     op->user = user;
     op->deadline_ms = kind == CDS_LEDGER_SETTLE ? UINT64_MAX : cds_now_ms() + CDS_METER_WAIT_MS;
     cds_strcpy(op->user_id, sizeof(op->user_id), request->user_id);
     cds_strcpy(op->request_id, sizeof(op->request_id), request->request_id);
     cds_strcpy(op->model, sizeof(op->model), request->model);
+    cds_strcpy(op->period, sizeof(op->period), request->period);
     return op;
 }
 
-static cds_rc ask(struct cds_meter *meter, enum cds_ledger_kind kind, const struct cds_meter_request *request, int64_t tokens,
-                  cds_meter_granted_fn *done, void *user, struct cds_err *reterr)
+/** Checks that a call may wait, and makes its op. */
+static cds_rc ask(struct cds_meter *meter, enum cds_ledger_kind kind, const struct cds_meter_request *request, uint32_t tokens, void *user,
+                  struct cds_ledger_op **ret, struct cds_err *reterr)
 {
-    struct cds_ledger_lane *lane = &meter->reserve;
-    if (lane->waiting[CDS_LEDGER_RESERVE].count + lane->waiting[CDS_LEDGER_EXTEND].count >= CDS_METER_QUEUE) {
-        cds_fail(reterr, CDS_BUSY, __func__, "Too many requests wait for the token ledger");
+    const struct cds_ledger_lane *lane = &meter->reserve;
+    cds_rc rc = CDS_OK;
+    if (lane->waiting[CDS_LEDGER_RESERVE].count + lane->waiting[CDS_LEDGER_EXTEND].count >= CDS_METER_QUEUE)
+        rc = cds_fail(reterr, CDS_BUSY, __func__, "Too many requests wait for the token ledger");
+    else if (!meter->recovered)
+        rc = cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The token ledger is not reachable yet, so no tokens can be reserved");
+    if (rc != CDS_OK) {
+        cds_err_hint(reterr, "Try again in a few seconds.");
         if (reterr)
             reterr->retry_after_ms = 2000;
-        return CDS_BUSY;
+        return rc;
     }
-    if (!meter->recovered) {
-        cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The token ledger is not reachable yet, so no tokens can be reserved");
-        if (reterr)
-            reterr->retry_after_ms = 2000;
-        return cds_err_hint(reterr, "Try again in a few seconds.");
-    }
-    struct cds_ledger_op *op = op_new(kind, request, tokens, 0, user);
-    if (!op)
+    *ret = op_new(kind, request, user);
+    if (!*ret)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory to reserve tokens");
-    op->granted = done;
-    cds_ledger_put(lane, op);
+    (*ret)->tokens = tokens;
     return CDS_OK;
 }
 
 cds_rc cds_meter_reserve(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t tokens, cds_meter_granted_fn *done, void *user,
                          struct cds_err *reterr)
 {
-    return ask(meter, CDS_LEDGER_RESERVE, request, tokens, done, user, reterr);
+    struct cds_ledger_op *op = NULL;
+    cds_rc rc = ask(meter, CDS_LEDGER_RESERVE, request, tokens, user, &op, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    op->granted = done;
+    cds_ledger_put(&meter->reserve, op);
+    return CDS_OK;
 }
 
-cds_rc cds_meter_extend(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t held_tokens, cds_meter_granted_fn *done,
-                        void *user, struct cds_err *reterr)
+cds_rc cds_meter_extend(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t more_tokens, const struct cds_meter_used *so_far,
+                        cds_meter_granted_fn *done, void *user, struct cds_err *reterr)
 {
-    return ask(meter, CDS_LEDGER_EXTEND, request, held_tokens, done, user, reterr);
+    struct cds_ledger_op *op = NULL;
+    cds_rc rc = ask(meter, CDS_LEDGER_EXTEND, request, more_tokens, user, &op, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    op->used = *so_far;
+    op->granted = done;
+    cds_ledger_put(&meter->reserve, op);
+    return CDS_OK;
 }
 
-void cds_meter_settle(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t prompt_tokens, uint32_t completion_tokens,
+void cds_meter_settle(struct cds_meter *meter, const struct cds_meter_request *request, const struct cds_meter_used *used, const char *outcome,
                       cds_meter_settled_fn *done, void *user)
 {
-    struct cds_ledger_op *op = op_new(CDS_LEDGER_SETTLE, request, prompt_tokens, completion_tokens, user);
+    struct cds_ledger_op *op = op_new(CDS_LEDGER_SETTLE, request, user);
     /* Without these few bytes a request would go unbilled in silence. */
     if (!op)
         abort();
+    op->used = *used;
+    if (op->used.cached_tokens > op->used.prompt_tokens)
+        op->used.cached_tokens = op->used.prompt_tokens;
+    op->outcome = outcome;
     op->settled = done;
     cds_ledger_put(&meter->settle, op);
 }
@@ -104,21 +129,27 @@ static void on_recovered(void *user, const struct cds_rows *rows, const struct c
 static void on_beat_done(void *user, const struct cds_rows *rows, const struct cds_err *err)
 {
     if (err && err->code != CDS_CANCELLED)
-        cds_log_err(CDS_LOG_WARN, "live reservations could not be prolonged", NULL, err);
+        cds_log_err(CDS_LOG_WARN, "open reservations could not be looked after", NULL, err);
 }
 
+/** Keeps ours alive, and gives up what other servers left behind. */
 static void on_beat(void *user)
 {
     struct cds_meter *meter = user;
     uint64_t deadline = cds_now_ms() + BEAT_DEADLINE_MS;
-    const char *params[] = {meter->node};
+    const char *params[] = {meter->node, cds_ledger_ttl};
     if (!meter->recovered) {
         if (cds_dbq_exec(meter->settle.db, cds_ledger_sql_recover, 1, params, deadline, on_recovered, meter) != CDS_OK)
             cds_timer_set(meter->beat, cds_now_ms() + RECOVER_RETRY_MS);
         return;
     }
-    if (meter->live > 0 && cds_dbq_exec(meter->settle.db, cds_ledger_sql_prolong, 1, params, deadline, on_beat_done, meter) != CDS_OK)
-        cds_log(CDS_LOG_WARN, "live reservations could not be prolonged: the connection is full");
+    cds_rc rc = CDS_OK;
+    if (meter->live > 0)
+        rc = cds_dbq_exec(meter->settle.db, cds_ledger_sql_prolong, 2, params, deadline, on_beat_done, meter);
+    if (rc == CDS_OK)
+        rc = cds_dbq_exec(meter->settle.db, cds_ledger_sql_reap, 0, NULL, deadline, on_beat_done, meter);
+    if (rc != CDS_OK)
+        cds_log(CDS_LOG_WARN, "open reservations could not be looked after: the connection is full");
     cds_timer_set(meter->beat, cds_now_ms() + BEAT_MS);
 }
 

@@ -24,25 +24,35 @@ CDS_MUST_USE cds_rc cds_meter_new(const struct cds_meter_options *options, struc
 /** Callers have waited for cds_meter_idle; what is left is logged. */
 void cds_meter_free(struct cds_meter **meter);
 
+enum { CDS_METER_PERIOD_LEN = 10 /**< "2026-11-01" */ };
+/** The budget month of now, UTC. */
+void cds_meter_period(char ret[static CDS_METER_PERIOD_LEN + 1]);
+
 /** One request as the ledger knows it. Texts are copied. */
 struct cds_meter_request {
     const char *user_id, *request_id, *model;
+    const char *period; /**< month of its reservation; all its calls name the same one */
+};
+/** What a request used so far, or in the end. */
+struct cds_meter_used {
+    uint32_t prompt_tokens, cached_tokens, completion_tokens; /**< cached ones are a part of the prompt */
 };
 /** err NULL: granted. CDS_BUDGET_EXCEEDED with used, limit and reset date; CDS_CONFLICT (id was used before); CDS_UNAVAILABLE (fail closed). */
 typedef void cds_meter_granted_fn(void *user, const struct cds_err *err);
 /** Holds tokens for a request. done is called exactly once, later. @return CDS_OK; CDS_BUSY: too many wait, done is not called */
 CDS_MUST_USE cds_rc cds_meter_reserve(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t tokens, cds_meter_granted_fn *done,
                                       void *user, struct cds_err *reterr);
-/** Raises what a held request may use in all to held_tokens. Same rules. */
-CDS_MUST_USE cds_rc cds_meter_extend(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t held_tokens,
-                                     cds_meter_granted_fn *done, void *user, struct cds_err *reterr);
+/** Holds more tokens for a running request, and notes how far it is: a server that dies is billed up to there. Same rules. */
+CDS_MUST_USE cds_rc cds_meter_extend(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t more_tokens,
+                                     const struct cds_meter_used *so_far, cds_meter_granted_fn *done, void *user, struct cds_err *reterr);
 /** cost_micro as the ledger booked it. */
 typedef void cds_meter_settled_fn(void *user, int64_t cost_micro);
 /**
  * Books what was used and gives the rest of the hold back. Never refused, never dropped, repeated until acknowledged.
- * @param done  may be NULL
+ * @param outcome  static text: stop, length, cancelled, gone, crashed, failed
+ * @param done     may be NULL
  */
-void cds_meter_settle(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t prompt_tokens, uint32_t completion_tokens,
+void cds_meter_settle(struct cds_meter *meter, const struct cds_meter_request *request, const struct cds_meter_used *used, const char *outcome,
                       cds_meter_settled_fn *done, void *user);
 /** The caller of a settle is gone: done will not be called; the settlement still happens. */
 void cds_meter_forget(struct cds_meter *meter, void *user);
