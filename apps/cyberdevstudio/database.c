@@ -6,11 +6,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "apps/cyberdevstudio/ledger_verify.h"
 #include "apps/cyberdevstudio/supervisor.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
-#include "lib/base/str.h"
 #include "lib/db/migrate.h"
 
 enum { OPEN_MS = 30000, TRY_MS = 500 };
@@ -88,27 +86,4 @@ enum cds_exit cds_cmd_migrate(const struct cds_command *cmd)
         return cds_complain(stderr, &err);
     printf(steps ? "The schema is up to date after %d steps.\n" : "The schema was up to date already (%d steps).\n", steps);
     return CDS_EXIT_OK;
-}
-
-struct verify {
-    bool json;
-    int64_t violations;
-};
-
-static cds_rc verify(void *user, struct cds_db *db, struct cds_err *reterr)
-{
-    struct verify *v = user;
-    return cds_ledger_verify(db, v->json, stdout, &v->violations, reterr);
-}
-
-enum cds_exit cds_cmd_ledger_verify(const struct cds_command *cmd)
-{
-    struct cds_err err = {0};
-    struct verify v = {0};
-    v.json = cmd->argc == 1 && cds_streq(cmd->argv[0], "--json");
-    if (!v.json && !cds_no_more(cmd))
-        return CDS_EXIT_USAGE;
-    if (cds_with_database(cmd, verify, &v, &err) != CDS_OK)
-        return cds_complain(stderr, &err);
-    return v.violations ? CDS_EXIT_FAILED : CDS_EXIT_OK;
 }

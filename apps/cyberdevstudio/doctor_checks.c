@@ -157,22 +157,40 @@ static bool library_loads(const char *path, char *why, size_t size)
     return status == 0;
 }
 
+/** libllama carries its version in its name: "libllama.so", "libllama.v0.5.0.so"; "libllama-common.so" is another one. */
+static bool is_llama(const char *name)
+{
+    size_t len = strlen(name);
+    return cds_starts_with(name, "libllama.") && len > 3 && cds_streq(name + len - 3, ".so");
+}
+
+/** First file of a folder whose name fits. @return false when there is none */
+static bool find_file(const char *folder, bool (*fits)(const char *name), char *path, size_t size)
+{
+    CDS_CLEANUP(cds_close_dir) DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        if (fits(entry->d_name)) {
+            snprintf(path, size, "%s/%s", folder, entry->d_name);
+            return true;
+        }
+    return false;
+}
+
 static void check_library(const struct cds_config *config, struct cds_findings *all)
 {
-    char folder[PLACE_MAX], path[PLACE_MAX + 32], why[256] = "";
+    char folder[PLACE_MAX], path[PLACE_MAX + 256], why[256] = "";
     const char *given = cds_config_str(config, CDS_OPT_LLM_LIB_DIR);
     if (*given)
         cds_strcpy(folder, sizeof(folder), given);
     else
         beside("/../lib/llama", folder);
-    snprintf(path, sizeof(path), "%s/libllama.so", folder);
-    if (access(path, R_OK) != 0)
-        cds_found(all, "libllama", CDS_MISSING, "Fetch it with \"make deps\", or name its folder with --llm.lib_dir=FOLDER.", "%s is not there",
-                  path);
+    if (!find_file(folder, is_llama, path, sizeof(path)))
+        cds_found(all, "libllama", CDS_MISSING, "Fetch it with tools/setup, or name its folder with --llm.lib_dir=FOLDER.", "no libllama in %s",
+                  folder);
     else if (library_loads(path, why, sizeof(why)))
         cds_found(all, "libllama", CDS_WORKS, "", "%s loads", path);
     else
-        cds_found(all, "libllama", CDS_MISSING, "Fetch it again with \"make deps\".", "%s: %s", path, why);
+        cds_found(all, "libllama", CDS_MISSING, "Fetch it again with tools/setup.", "%s: %s", path, why);
 }
 
 static bool is_gguf(const char *path)
@@ -182,18 +200,10 @@ static bool is_gguf(const char *path)
     return f && fread(magic, 1, 4, f) == 4 && memcmp(magic, "GGUF", 4) == 0;
 }
 
-/** First *.gguf of a folder. @return false when there is none */
-static bool find_model(const char *folder, char *path, size_t size)
+static bool is_model(const char *name)
 {
-    CDS_CLEANUP(cds_close_dir) DIR *dir = opendir(folder);
-    for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        size_t len = strlen(entry->d_name);
-        if (len > 5 && cds_streq(entry->d_name + len - 5, ".gguf")) {
-            snprintf(path, size, "%s/%s", folder, entry->d_name);
-            return true;
-        }
-    }
-    return false;
+    size_t len = strlen(name);
+    return len > 5 && cds_streq(name + len - 5, ".gguf");
 }
 
 void cds_check_model(const struct cds_config *config, struct cds_findings *all)
@@ -211,16 +221,16 @@ void cds_check_model(const struct cds_config *config, struct cds_findings *all)
         cds_strcpy(path, sizeof(path), model);
     else if (*model)
         snprintf(path, sizeof(path), "%s/%s", folder, model);
-    else if (!find_model(folder, path, sizeof(path)) && !find_model(shared, path, sizeof(path)))
+    else if (!find_file(folder, is_model, path, sizeof(path)) && !find_file(shared, is_model, path, sizeof(path)))
         path[0] = '\0';
     if (*model && model[0] != '/' && access(path, R_OK) != 0)
         snprintf(path, sizeof(path), "%s/%s", shared, model);
     if (!*path)
-        cds_found(all, "model", CDS_MISSING, "Fetch the default model with \"make deps\", or put a GGUF file there.", "no GGUF file in %s", folder);
+        cds_found(all, "model", CDS_MISSING, "Fetch the default model with tools/setup, or put a GGUF file there.", "no GGUF file in %s", folder);
     else if (is_gguf(path))
         cds_found(all, "model", CDS_WORKS, "", "%s", path);
     else
-        cds_found(all, "model", CDS_MISSING, "Fetch the default model with \"make deps\", or correct llm.model.", "%s is not a readable GGUF file",
+        cds_found(all, "model", CDS_MISSING, "Fetch the default model with tools/setup, or correct llm.model.", "%s is not a readable GGUF file",
                   path);
 }
 

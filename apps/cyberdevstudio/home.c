@@ -18,6 +18,43 @@
 
 static const char lock_name[] = "supervisor.lock";
 
+/** What may stand in a data folder before the first start: things its owner puts there by hand. */
+static bool may_stand_there(const char *name)
+{
+    static const char *const names[] = {".", "..", "studio.ini", "models", "lost+found"};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
+        if (cds_streq(name, names[i]))
+            return true;
+    return false;
+}
+
+/** Only a folder that is ours, and empty or made by an earlier start: the studio sets owner and rights of what it finds in its data folder. */
+static cds_rc check_is_ours(const char *path, struct cds_err *reterr)
+{
+    char lock[PATH_MAX + 32];
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return cds_fail_errno(reterr, errno, __func__, "The data folder %s cannot be opened.", path);
+    if (st.st_uid != geteuid()) {
+        cds_fail(reterr, CDS_DENIED, __func__, "The data folder %s belongs to another user (uid %u).", path, (unsigned)st.st_uid);
+        cds_err_hint(reterr, "Start the studio as that user, or choose another folder with --studio.home=FOLDER.");
+        return CDS_DENIED;
+    }
+    snprintf(lock, sizeof(lock), "%s/%s", path, lock_name);
+    if (lstat(lock, &st) == 0 && S_ISREG(st.st_mode))
+        return CDS_OK;
+    CDS_CLEANUP(cds_close_dir) DIR *dir = opendir(path);
+    if (!dir)
+        return cds_fail_errno(reterr, errno, __func__, "The data folder %s cannot be read.", path);
+    for (struct dirent *entry; (entry = readdir(dir));)
+        if (!may_stand_there(entry->d_name)) {
+            cds_fail(reterr, CDS_CONFLICT, __func__, "The folder %s holds other things (%.64s) and was not made by the studio.", path, entry->d_name);
+            cds_err_hint(reterr, "Choose an empty or a new data folder with --studio.home=FOLDER.");
+            return CDS_CONFLICT;
+        }
+    return CDS_OK;
+}
+
 cds_rc cds_home_make(const struct cds_config *config, struct cds_home *ret, struct cds_err *reterr)
 {
     const char *wanted = cds_config_home(config);
@@ -36,8 +73,10 @@ cds_rc cds_home_make(const struct cds_config *config, struct cds_home *ret, stru
         cds_err_hint(reterr, "Choose a shorter one with --studio.home=FOLDER.");
         return CDS_BAD_PARAM;
     }
-    cds_strcpy(ret->path, sizeof(ret->path), real);
-    return CDS_OK;
+    rc = check_is_ours(real, reterr);
+    if (rc == CDS_OK)
+        cds_strcpy(ret->path, sizeof(ret->path), real);
+    return rc;
 }
 
 /** The pid the holder wrote into the lock file, 0 when there is none. */
@@ -124,7 +163,7 @@ cds_rc cds_home_folders(const struct cds_home *home, const struct cds_identity *
         mode_t mode;
     } wanted[] = {
         {"", geteuid(), getegid(), root ? 0711 : 0700},
-        {"/run", geteuid(), getegid(), root ? 0711 : 0700},
+        {"/run", geteuid(), gid, root ? 01731 : 0700},
         {"/keys", uid, gid, 0700},
         {"/logs", geteuid(), gid, 0750},
         {"/models", uid, gid, 0750},

@@ -1,7 +1,8 @@
 /* apps/cyberdevstudio/home.h: the data folder: its lock, its folders and who may reach them, room on its disk.
  *
  *   <home>            0711 root, or 0700 of the user who starts the studio
- *   <home>/run        0711 root: sockets inside carry their own rights; pg/ inside belongs to the cluster's user
+ *   <home>/run        1731 root, group services: they may add files but not replace those of others; the sockets inside carry their own rights;
+ *                     pg/ inside belongs to the cluster's user
  *   <home>/keys       0700 services: the signing key
  *   <home>/logs       0750 root, group services: api streams studio.jsonl
  *   <home>/models     0750 services
@@ -22,7 +23,10 @@ struct cds_home {
     int lock_fd;    /**< holds the flock for the life of the supervisor; -1: not held */
 };
 
-/** Makes the data folder itself and resolves it. @return CDS_OK; CDS_BAD_PARAM (path too long); CDS_SYSTEM */
+/**
+ * Makes the data folder itself, or accepts one that is ours and empty or made by an earlier start, and resolves it.
+ * @return CDS_OK; CDS_BAD_PARAM (path too long); CDS_CONFLICT (holds other things); CDS_DENIED (another owner); CDS_SYSTEM
+ */
 CDS_MUST_USE cds_rc cds_home_make(const struct cds_config *config, struct cds_home *ret, struct cds_err *reterr);
 /** Takes the lock that makes this process the only one in charge of the data folder. @return CDS_OK; CDS_CONFLICT with the pid of the holder */
 CDS_MUST_USE cds_rc cds_home_lock(struct cds_home *home, struct cds_err *reterr);

@@ -34,6 +34,15 @@ static const struct {
     {"given_up_holds_nothing", "A request that was given up holds nothing and has no ledger entry.",
      "SELECT count(*), min(q.id::text) FROM llm_requests q WHERE q.state = 3 AND (q.held <> 0 OR EXISTS (SELECT FROM token_ledger l"
      " WHERE l.user_id = q.user_id AND l.request_id = q.id))"},
+    {"entry_priced", "Every cost is tokens times the price pinned at admission.",
+     "SELECT count(*), min(q.id::text) FROM llm_requests q JOIN token_ledger l ON l.user_id = q.user_id AND l.request_id = q.id WHERE l.cost_micro <>"
+     " (l.n_in - l.n_cached) * q.price_in + l.n_cached * q.price_cached + l.n_out * q.price_out"},
+    /* held is 0 when the reservation was lost in a crash or given up: such a request is charged without a hold. */
+    {"within_hold", "No request used more than was held for it.",
+     "SELECT count(*), min(id::text) FROM llm_requests WHERE state = 2 AND held > 0 AND used > held"},
+    {"ended_explained", "Every request that ended says how and when, and none has been open for an hour past its lease.",
+     "SELECT count(*), min(id::text) FROM llm_requests WHERE (state <> 1 AND (outcome IS NULL OR ended_at IS NULL))"
+     " OR (state = 1 AND expires_at < now() - interval '1 hour')"},
 };
 
 static const char totals[] = "SELECT (SELECT count(*) FROM llm_requests), (SELECT count(*) FROM llm_requests WHERE state = 1), count(*),"

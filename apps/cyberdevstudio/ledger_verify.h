@@ -9,7 +9,7 @@
 
 #include "lib/db/db.h"
 
-enum { CDS_LEDGER_CHECKS = 6 };
+enum { CDS_LEDGER_CHECKS = 9 };
 
 /** One rule. */
 struct cds_ledger_check {

@@ -1,0 +1,65 @@
+/* apps/cyberdevstudio/ledger.c: `ledger verify`. */
+#include "apps/cyberdevstudio/database.h"
+#include "apps/cyberdevstudio/ledger_verify.h"
+#include "lib/base/cleanup.h"
+#include "lib/json/json.h"
+
+static cds_rc verify(void *user, struct cds_db *db, struct cds_err *reterr)
+{
+    return cds_ledger_verify(db, user, reterr);
+}
+
+static void print_json(const struct cds_ledger_report *report)
+{
+    cds_json *checks = cds_json_array();
+    for (int i = 0; i < CDS_LEDGER_CHECKS; i++) {
+        const struct cds_ledger_check *check = &report->checks[i];
+        cds_json *object = cds_json_object();
+        cds_json_set(object, "name", cds_json_string(check->name));
+        cds_json_set(object, "rule", cds_json_string(check->rule));
+        cds_json_set(object, "broken", cds_json_int(check->broken));
+        cds_json_set(object, "example", cds_json_string(check->example));
+        cds_json_append(checks, object);
+    }
+    CDS_JSON_AUTO all = cds_json_object();
+    cds_json_set(all, "ok", cds_json_bool(report->broken == 0));
+    cds_json_set(all, "requests", cds_json_int(report->requests));
+    cds_json_set(all, "open_requests", cds_json_int(report->open_requests));
+    cds_json_set(all, "entries", cds_json_int(report->entries));
+    cds_json_set(all, "tokens", cds_json_int(report->tokens));
+    cds_json_set(all, "cost_micro", cds_json_int(report->cost_micro));
+    cds_json_set(all, "checks", checks);
+    CDS_CLEANUP(cds_free_ptr) char *text = cds_json_dumps(all, NULL);
+    puts(text ? text : "{}");
+}
+
+static void print_table(const struct cds_ledger_report *report)
+{
+    for (int i = 0; i < CDS_LEDGER_CHECKS; i++) {
+        const struct cds_ledger_check *check = &report->checks[i];
+        if (check->broken == 0)
+            printf("  fine    %s\n", check->rule);
+        else
+            printf("  BROKEN  %s %lld times, e.g. %s\n", check->rule, (long long)check->broken, check->example);
+    }
+    printf("%lld requests (%lld open), %lld entries, %lld tokens, %lld micro-credits: %s\n", (long long)report->requests,
+           (long long)report->open_requests, (long long)report->entries, (long long)report->tokens, (long long)report->cost_micro,
+           report->broken ? "the ledger does NOT add up." : "the ledger adds up.");
+}
+
+enum cds_exit cds_cmd_ledger_verify(const struct cds_command *cmd)
+{
+    struct cds_command rest = *cmd;
+    struct cds_ledger_report report;
+    struct cds_err err = {0};
+    bool json = cds_take_switch(&rest, "--json");
+    if (!cds_no_more(&rest))
+        return CDS_EXIT_USAGE;
+    if (cds_with_database(cmd, verify, &report, &err) != CDS_OK)
+        return cds_complain(stderr, &err);
+    if (json)
+        print_json(&report);
+    else
+        print_table(&report);
+    return report.broken ? CDS_EXIT_FAILED : CDS_EXIT_OK;
+}
