@@ -95,8 +95,8 @@ describe('a running studio', () => {
     const pids = await stack.pids();
     for (const part of ['auth', 'llmserver', 'api', 'studio-ui', 'postgres']) assert.notEqual(statSync(`/proc/${pids[part]}`).uid, 0, part);
     assert.equal(statSync(`/proc/${pids.sandboxd}`).uid, 0);
-    const mode = (path) => statSync(join(stack.home, path)).mode & 0o777;
-    assert.deepEqual(['keys', 'projects', 'pg', 'logs', 'run'].map(mode), [0o700, 0o700, 0o700, 0o750, 0o711]);
+    const mode = (path) => statSync(join(stack.home, path)).mode & 0o7777;
+    assert.deepEqual(['keys', 'projects', 'pg', 'logs', 'run'].map(mode), [0o700, 0o700, 0o700, 0o750, 0o1731]);
     assert.equal(mode('run/supervisor.sock'), 0o600);
     assert.equal(mode('run/sandboxd.sock') & 0o007, 0, 'nobody else reaches the sandbox');
   });
@@ -155,7 +155,7 @@ describe('a running studio', () => {
       assert.ok(findings.some((f) => f.name === name), name);
     const bad = await cli(['doctor', ...stack.flags, '--llm.lib_dir=/nonexistent', '--llm.model=/nonexistent.gguf']);
     assert.equal(bad.code, 1);
-    assert.match(bad.stdout, /missing +libllama +\/nonexistent\/libllama.so is not there\n +-> \S/);
+    assert.match(bad.stdout, /missing +libllama +no libllama in \/nonexistent\n +-> \S/);
     assert.match(bad.stdout, /missing +model +\/nonexistent.gguf/);
   });
 

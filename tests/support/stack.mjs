@@ -48,9 +48,11 @@ function cleanEnv(extra) {
   return { ...env, ...extra };
 }
 
-/** Runs the command line; never throws for an exit code. */
-export async function cli(args, { input = '', env = {}, timeoutMs = 60_000 } = {}) {
-  const child = spawn(program, args, { env: cleanEnv(env), stdio: ['pipe', 'pipe', 'pipe'] });
+/** Runs the studio's command line; never throws for an exit code. */
+export const cli = (args, how) => runProgram(program, args, how);
+
+async function runProgram(file, args, { input = '', env = {}, timeoutMs = 60_000 } = {}) {
+  const child = spawn(file, args, { env: cleanEnv(env), stdio: ['pipe', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text));
@@ -121,6 +123,13 @@ function withMethods(stack) {
     /** Runs a command against this studio, e.g. command(['ledger', 'verify']). */
     command(args, extra = {}) {
       return cli([...args, ...stack.flags], { env: stack.env, ...extra });
+    },
+    /** Runs SQL on the private cluster; returns the rows as text, columns divided by |. */
+    async sql(text) {
+      const args = ['-X', '-At', '-v', 'ON_ERROR_STOP=1', '-h', join(stack.home, 'run/pg'), '-U', 'studio', '-d', 'studio', '-c', text];
+      const got = await runProgram('psql', args, {});
+      if (got.code !== 0) throw new Error(`sql: ${got.stderr}`);
+      return got.stdout.trimEnd();
     },
     async status() {
       const got = await stack.command(['status', '--json']);

@@ -2,6 +2,7 @@
 #include "tests/support/test.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -63,6 +64,50 @@ static void home_refuses_a_path_too_long_for_the_sockets_below_it(void **state)
     make_home("12345678901234567890123456789012345678901234567890123456789012345678901234567890", CDS_BAD_PARAM);
 }
 
+static void make_inside(const char *tail, bool folder)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", root, tail);
+    if (folder)
+        assert_int_equal(mkdir(path, 0755), 0);
+    else
+        assert_int_equal(close(creat(path, 0644)), 0);
+}
+
+static void home_accepts_what_its_owner_put_there_before_the_first_start(void **state)
+{
+    make_inside("h", true);
+    make_inside("h/studio.ini", false);
+    make_inside("h/models", true);
+    make_home("h", CDS_OK);
+}
+
+static void home_refuses_a_folder_that_holds_other_things_and_leaves_it_alone(void **state)
+{
+    char path[256];
+    struct stat st;
+    make_inside("h", true);
+    make_inside("h/passwd", false);
+    make_home("h", CDS_CONFLICT);
+    snprintf(path, sizeof(path), "%s/h", root);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0755);
+    /* The lock of an earlier start makes it a data folder. */
+    make_inside("h/supervisor.lock", false);
+    make_home("h", CDS_OK);
+}
+
+static void home_refuses_a_folder_of_another_user(void **state)
+{
+    char path[256];
+    if (geteuid() != 0)
+        skip();
+    make_inside("h", true);
+    snprintf(path, sizeof(path), "%s/h", root);
+    assert_int_equal(chown(path, 65534, 65534), 0);
+    make_home("h", CDS_DENIED);
+}
+
 static void home_lock_refuses_a_second_holder_and_names_the_first(void **state)
 {
     struct cds_home one = make_home("h", CDS_OK), two = make_home("h", CDS_OK);
@@ -94,7 +139,7 @@ static void assert_mode(const struct cds_home *home, const char *tail, mode_t mo
     struct stat st;
     snprintf(path, sizeof(path), "%s/%s", home->path, tail);
     assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(st.st_mode & 0777, mode);
+    assert_int_equal(st.st_mode & 07777, mode);
     assert_int_equal(st.st_uid, uid);
 }
 
@@ -107,7 +152,7 @@ static void home_folders_give_each_user_only_what_it_needs(void **state)
     struct cds_err err = {0};
     assert_int_equal(cds_home_folders(&home, &services, &err), CDS_OK);
     assert_mode(&home, "", 0711, 0);
-    assert_mode(&home, "run", 0711, 0);
+    assert_mode(&home, "run", 01731, 0); /* sticky: nobody replaces the sockets of others */
     assert_mode(&home, "keys", 0700, 4711);
     assert_mode(&home, "logs", 0750, 0);
     assert_mode(&home, "models", 0750, 4711);
@@ -217,6 +262,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(home_is_made_with_its_parents_and_resolved, setup, teardown),
         cmocka_unit_test_setup_teardown(home_refuses_a_path_too_long_for_the_sockets_below_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(home_accepts_what_its_owner_put_there_before_the_first_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(home_refuses_a_folder_that_holds_other_things_and_leaves_it_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(home_refuses_a_folder_of_another_user, setup, teardown),
         cmocka_unit_test_setup_teardown(home_lock_refuses_a_second_holder_and_names_the_first, setup, teardown),
         cmocka_unit_test_setup_teardown(home_without_a_lock_file_is_not_locked, setup, teardown),
         cmocka_unit_test_setup_teardown(home_folders_give_each_user_only_what_it_needs, setup, teardown),
