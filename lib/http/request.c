@@ -98,9 +98,12 @@ static enum MHD_Result on_head(struct cds_http_req *req, const char *url, const 
     req->head_seen = true;
     req->path = url;
     req->method = method;
+    req->http11 = cds_streq(version, "HTTP/1.1");
     const char *id = req->server->trust_request_id ? cds_http_header(req, "x-request-id") : NULL;
     if (id && cds_uuid_valid(id))
         cds_strcpy(req->id, sizeof(req->id), id);
+    else
+        cds_uuid7(req->id);
     if (check_head(req, version, &status, &err)) {
         http_reply_err_as(req, status, &err);
         return queue(req);

@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
-#include "lib/base/random.h"
 #include "lib/base/str.h"
 #include "lib/http/server_priv.h"
 #include "lib/log/log.h"
@@ -110,7 +109,6 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *con)
     req->body = cds_buf_init(req->server->limits.body_max_bytes);
     req->started_ms = cds_now_ms();
     req->started_ns = cds_now_ns();
-    cds_uuid7(req->id);
     conn->busy = true;
     conn->deadline_ms = req->started_ms + req->server->limits.read_ms;
     if ((req->next = req->server->reqs))
@@ -299,14 +297,14 @@ cds_rc cds_http_server_new(struct cds_loop *loop, int listen_fd, const struct cd
 /* libmicrohttpd aborts the process when it is stopped with a suspended connection: everything is woken, cut and waited for first. */
 static void end_connections(struct cds_http_server *server)
 {
-    while (server->upgraded)
-        server->upgraded->cut(server->upgraded);
     for (struct cds_http_req *req = server->reqs; req; req = req->next) {
         if (!req->upgraded && !http_is_complete(req))
             http_tell_gone(req);
         http_wake(req);
     }
     for (int round = 0; round < 200 && server->conns; round++) {
+        while (server->upgraded) /* also those whose 101 goes out only now */
+            server->upgraded->cut(server->upgraded);
         for (struct http_conn *conn = server->conns; conn; conn = conn->next)
             shutdown(conn->fd, SHUT_RDWR);
         run_mhd(server);

@@ -66,7 +66,7 @@ struct cds_http_req {
     unsigned extra_count;
     struct MHD_Response *response;
     int status;
-    bool head_seen, dispatched, suspended, answered, queued, gone, upgraded;
+    bool http11, head_seen, dispatched, suspended, answered, queued, gone, upgraded;
     struct http_stream stream;
     void *user;
     void (*on_gone)(void *user), (*on_done)(void *user);

@@ -11,7 +11,8 @@ enum { KEY_LEN = 24, KEY_BYTES = 16 };
 
 bool cds_http_wants_ws(const struct cds_http_req *req)
 {
-    return http_has_token(cds_http_header(req, "Upgrade"), "websocket") && http_has_token(cds_http_header(req, "Connection"), "upgrade");
+    return req->http11 && http_has_token(cds_http_header(req, "Upgrade"), "websocket") &&
+           http_has_token(cds_http_header(req, "Connection"), "upgrade");
 }
 
 static bool key_is_sound(const char *key)

@@ -190,10 +190,12 @@ static void a_passed_deadline_and_a_broken_address_are_refused_at_once(void **st
     assert_int_equal(cds_http_call_start(o.client, &spec, &o.call, &err), CDS_TIMED_OUT);
     assert_null(o.call);
     spec.deadline_ms = cds_now_ms() + 5000;
-    spec.url = "file:///etc/passwd";
+    spec.url = "file:///proc/self/stat";
+    spec.body_max_bytes = 4096;
     assert_int_equal(cds_http_call_start(o.client, &spec, &o.call, &err), CDS_OK);
     RIG_UNTIL(&rig, o.done);
-    assert_true(o.failed);
+    assert_int_equal(o.err.code, CDS_UNAVAILABLE);
+    assert_int_equal(o.body.len, 0);
     close_outcome(&o);
     rig_close(&rig);
 }

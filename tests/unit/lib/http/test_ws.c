@@ -93,6 +93,9 @@ static void a_foreign_origin_is_refused_with_403(void **state)
 static void a_request_without_upgrade_is_refused_with_426(void **state)
 {
     refused("GET /ws HTTP/1.1\r\nHost: t\r\n\r\n", "HTTP/1.1 426 ");
+    refused("GET /ws HTTP/1.0\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            " 426 ");
 }
 
 static void another_version_is_refused_with_426(void **state)
@@ -393,6 +396,21 @@ static void a_socket_may_be_accepted_later_and_written_before_it_is_open(void **
     rig_close(&w.rig);
 }
 
+static void freeing_the_server_ends_sockets_that_are_about_to_open(void **state)
+{
+    wsrig_open(&w);
+    cds_http_server_free(&w.rig.server);
+    int listener = rig_listen(&w.rig.port);
+    assert_int_equal(cds_http_server_new(w.rig.loop, listener, &rig_limits, NULL, keep_for_later, &w, &w.rig.server, NULL), CDS_OK);
+    int fd = rig_connect(&w.rig);
+    rig_say(&w.rig, fd, WS_HELLO(""));
+    RIG_UNTIL(&w.rig, w.rig.req);
+    wsrig_accept(&w, w.rig.req);
+    rig_close(&w.rig);
+    assert_int_equal(w.closed, 1);
+    close(fd);
+}
+
 static void a_client_that_leaves_before_its_late_upgrade_ends_the_socket(void **state)
 {
     wsrig_open(&w);
@@ -440,6 +458,7 @@ int main(void)
         cmocka_unit_test(close_all_says_1001_and_the_drain_ends),
         cmocka_unit_test(freeing_the_server_ends_open_sockets),
         cmocka_unit_test(a_socket_may_be_accepted_later_and_written_before_it_is_open),
+        cmocka_unit_test(freeing_the_server_ends_sockets_that_are_about_to_open),
         cmocka_unit_test(a_client_that_leaves_before_its_late_upgrade_ends_the_socket),
     };
     return RUN_ALL(tests);
