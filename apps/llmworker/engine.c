@@ -4,10 +4,13 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <llama.h>
 
+#include "apps/llmworker/governor.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
 #include "lib/log/log.h"
 
 /* The library this program was compiled for: structs go by value through its calls, so another build must not run. */
@@ -22,6 +25,7 @@ struct cds_engine {
     const struct llama_vocab *vocab;
     struct llama_batch batch;
     uint32_t batch_max, threads, piece_max;
+    struct cds_governor governor;
     char description[128], bos[256], eos[256];
     const char **controls; /**< NULL-terminated; texts belong to the vocabulary */
     bool backend_up;
@@ -96,6 +100,7 @@ static cds_rc load_model(struct cds_engine *engine, const struct cds_engine_opti
 static cds_rc make_context(struct cds_engine *engine, const struct cds_engine_options *options, struct cds_err *reterr)
 {
     engine->threads = options->threads ? options->threads : usable_cores();
+    engine->governor = cds_governor_begin(engine->threads);
     engine->batch_max = options->batch;
     struct llama_context_params params = llama_context_default_params();
     params.n_ctx = options->cells;
@@ -230,6 +235,14 @@ cds_rc cds_engine_tokenize(const struct cds_engine *engine, const char *text, si
     return CDS_OK;
 }
 
+/** CPU time of all threads of this process. */
+static uint64_t process_cpu_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 static int decode(void *user, const struct cds_row *rows, int count)
 {
     struct cds_engine *engine = user;
@@ -245,7 +258,17 @@ static int decode(void *user, const struct cds_row *rows, int count)
         batch->seq_id[i][0] = rows[i].sequence;
         batch->logits[i] = rows[i].sample;
     }
-    return llama_decode(engine->context, *batch);
+    uint64_t cpu_us = process_cpu_us(), begin_ns = cds_now_ns();
+    int rc = llama_decode(engine->context, *batch);
+    if (engine->threads > 1) {
+        /* Reading the logits would wait for the end of the step; it has to be over before its time is taken. */
+        llama_synchronize(engine->context);
+        uint32_t before = engine->governor.now;
+        uint32_t now = cds_governor_step(&engine->governor, (cds_now_ns() - begin_ns) / 1000, process_cpu_us() - cpu_us, cds_now_ms());
+        if (now != before)
+            llama_set_n_threads(engine->context, (int32_t)now, (int32_t)now);
+    }
+    return rc;
 }
 
 static bool add(struct llama_sampler *chain, struct llama_sampler *part)
