@@ -5,10 +5,10 @@
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "apps/cyberdevstudio/commands.h"
-#include "apps/cyberdevstudio/home.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
@@ -78,6 +78,19 @@ cds_rc cds_ask_supervisor(const struct cds_config *config, const char *line, uin
     return rc;
 }
 
+/** The supervisor answered, so the number is its own still: a descriptor of it becomes readable when it has ended. */
+static bool wait_for_end(pid_t pid, uint64_t deadline_ms)
+{
+    CDS_CLEANUP(cds_close_fd) int fd = pidfd_open(pid, 0);
+    if (fd < 0)
+        return errno == ESRCH;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    while (cds_ms_left(deadline_ms) > 0)
+        if (poll(&p, 1, cds_ms_left(deadline_ms)) > 0)
+            return true;
+    return false;
+}
+
 enum cds_exit cds_cmd_down(const struct cds_command *cmd)
 {
     struct cds_err err = {0};
@@ -91,24 +104,12 @@ enum cds_exit cds_cmd_down(const struct cds_command *cmd)
         enum cds_exit code = cds_complain(stderr, &err);
         return rc == CDS_NOT_FOUND ? CDS_EXIT_NOT_RUNNING : code;
     }
+    pid_t pid = (pid_t)cds_json_get_i64(answer, "stopping", 0);
     uint64_t deadline_ms = begin_ms + cds_config_u64(cmd->config, CDS_OPT_HTTP_DRAIN_MS) + DOWN_EXTRA_MS;
-    char byte;
-    for (;;) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        if (cds_ms_left(deadline_ms) == 0) {
-            fprintf(stderr, "cyberdevstudio: process %lld is still stopping; its log tells why.\n",
-                    (long long)cds_json_get_i64(answer, "stopping", 0));
-            return CDS_EXIT_FAILED;
-        }
-        if (poll(&p, 1, cds_ms_left(deadline_ms)) <= 0)
-            continue;
-        ssize_t n = read(fd, &byte, 1);
-        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-            break;
+    if (!wait_for_end(pid, deadline_ms)) {
+        fprintf(stderr, "cyberdevstudio: process %d is still stopping; its log tells why.\n", (int)pid);
+        return CDS_EXIT_FAILED;
     }
-    /* The connection closes a moment before the lock is free. */
-    while (cds_home_locked(cds_config_home(cmd->config), NULL) && cds_ms_left(deadline_ms) > 0)
-        poll(NULL, 0, 5);
     printf("stopped after %llu ms\n", (unsigned long long)(cds_now_ms() - begin_ms));
     return CDS_EXIT_OK;
 }

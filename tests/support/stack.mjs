@@ -203,12 +203,12 @@ function sharedStack() {
 async function launch(stack, child, timeoutMs) {
   child.stdout.setEncoding('utf8').on('data', (text) => (stack.output += text));
   child.stderr.setEncoding('utf8').on('data', (text) => (stack.output += text));
-  const ended = once(child, 'close').then(([code, signal]) => {
-    throw Object.assign(new Error(`up ended (exit ${code}, signal ${signal}):\n${stack.output}`), { exitCode: code, output: stack.output });
-  });
-  ended.catch(() => {});
-  const ready = waitFor('the studio is ready', () => /ready after .*: (http\S+)\n[^]*Stop: Ctrl\+C/.exec(stack.output), timeoutMs);
-  const found = await Promise.race([ready, ended]);
+  let ended = null;
+  child.once('close', (code, signal) => (ended = { code, signal }));
+  const found = await waitFor('the studio is ready', () => {
+    if (ended) throw Object.assign(new Error(`up ended (exit ${ended.code}, signal ${ended.signal}):\n${stack.output}`), { exitCode: ended.code });
+    return /ready after .*: (http\S+)\n[^]*Stop: Ctrl\+C/.exec(stack.output);
+  }, timeoutMs);
   stack.url = found[1];
   stack.setupLink = /(https?:\S+\/setup#token=\S+)/.exec(stack.output)?.[1] ?? null;
   stack.setupToken = stack.setupLink?.split('#token=')[1] ?? null;
