@@ -186,7 +186,7 @@ static cds_rc read_request(struct cds_auth_job *job, struct cds_http_req *req)
     struct cds_auth *auth = job->auth;
     size_t len = 0;
     const char *body = cds_http_body(req, &len);
-    cds_client_ip(cds_http_peer_ip(req), cds_http_header(req, "X-Forwarded-For"), job->ip, sizeof(job->ip));
+    cds_http_client_ip(req, job->ip);
     if (job->kind == CDS_AUTH_STATE)
         return CDS_OK;
     cds_rc rc = check_post(auth, req, &job->err);

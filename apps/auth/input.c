@@ -1,7 +1,6 @@
 /* apps/auth/input.c: see input.h. */
 #include "apps/auth/input.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -155,28 +154,4 @@ bool cds_is_json_type(const char *content_type)
         return false;
     const char *rest = content_type + len + strspn(content_type + len, " \t");
     return *rest == '\0' || *rest == ';';
-}
-
-static bool is_ip(const char *text)
-{
-    unsigned char raw[16];
-    return inet_pton(AF_INET, text, raw) == 1 || inet_pton(AF_INET6, text, raw) == 1;
-}
-
-char *cds_client_ip(const char *peer, const char *forwarded, char *out, size_t size)
-{
-    bool local = cds_starts_with(peer, "127.") || cds_streq(peer, "::1") || cds_starts_with(peer, "::ffff:127.");
-    cds_strcpy(out, size, peer);
-    if (!local || !forwarded)
-        return out;
-    /* Earlier entries were sent by the client itself and may be invented. */
-    const char *last = strrchr(forwarded, ',');
-    last = last ? last + 1 : forwarded;
-    last += strspn(last, " \t");
-    char text[64];
-    cds_strcpy(text, sizeof(text), last);
-    text[strcspn(text, " \t")] = '\0';
-    if (is_ip(text))
-        cds_strcpy(out, size, text);
-    return out;
 }

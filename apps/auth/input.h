@@ -1,4 +1,4 @@
-/* apps/auth/input.h: what clients send: mail addresses, bodies, cookies, forwarded addresses.
+/* apps/auth/input.h: what clients send: mail addresses, bodies, cookies.
  *
  * Threads: pure functions.
  */
@@ -38,6 +38,3 @@ char *cds_cookie_make(const char *token, long long max_age_s, bool secure, char 
 
 /** True for "application/json" with or without parameters. */
 bool cds_is_json_type(const char *content_type);
-/** Client address for the throttle: the last entry of X-Forwarded-For when the peer is loopback (our own proxy adds it), else the peer.
- *  out holds at least size bytes. Returns out. */
-char *cds_client_ip(const char *peer, const char *forwarded, char *out, size_t size);

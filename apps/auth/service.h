@@ -58,7 +58,7 @@ struct cds_auth_job {
     struct cds_auth *auth;
     struct cds_http_req *req; /**< NULL once the client left; loop thread only */
     enum cds_auth_kind kind;
-    char ip[64];
+    char ip[46]; /**< as the throttle counts it */
     /* in */
     struct cds_sign_in in;
     char old_refresh[CDS_TOKEN_TEXT + 1];
