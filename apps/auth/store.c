@@ -13,7 +13,7 @@
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 
-enum { CONNECT_MS = 1500 };
+enum { CONNECT_MS = 500 }; /* a sign-in should hear soon that the database is away */
 
 struct cds_store {
     char *conninfo;

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash, createPrivateKey, generateKeyPairSync, createPublicKey, randomBytes, sign, verify } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { build, freePorts, startStack, users, waitFor } from '../support/stack.mjs';
@@ -505,5 +506,35 @@ describe('the process', { concurrency: false }, () => {
     assert.equal(got.status, 200);
     assert.match(got.setCookie, /HttpOnly/);
     assert.equal((await post('/auth/refresh', {}, { base: stack.url, cookie: got.refresh })).status, 200);
+  });
+
+  test('says what is missing: the database, or its key file', async () => {
+    const home = mkdtempSync(join(tmpdir(), 'cds-auth-'));
+    mkdirSync(join(home, 'keys'));
+    const [port] = await freePorts(1);
+    const base = `http://127.0.0.1:${port}`;
+    const start = (url) => spawn(join(build, 'bin/cds-auth'), [`--studio.home=${home}`, `--auth.port=${port}`, `--database.url=${url}`], { stdio: 'ignore' });
+    const ready = () => fetch(`${base}/readyz`).catch(() => null);
+    const end = async (child) => {
+      child.kill('SIGTERM');
+      assert.equal((await once(child, 'exit'))[0], 0);
+    };
+    let child = start(`host=${home} user=studio dbname=studio`);
+    try {
+      const away = await waitFor('it answers', ready);
+      assert.equal(away.status, 503);
+      assert.match(await away.text(), /database/i);
+      for (let i = 0; i < 6; i++) assert.equal((await login(users.admin, { base, ip: '203.0.113.1' })).status, 503); // and nobody is throttled for it
+      await end(child);
+      child = start(database());
+      await waitFor('it is ready', async () => (await ready())?.ok);
+      renameSync(join(home, 'keys/jwt.pem'), join(home, 'keys/away.pem'));
+      const keyless = await ready();
+      assert.equal(keyless.status, 503);
+      assert.match(await keyless.text(), /jwt\.pem/);
+    } finally {
+      await end(child);
+      rmSync(home, { recursive: true });
+    }
   });
 });
