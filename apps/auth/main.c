@@ -25,7 +25,7 @@ static int run_command(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct cds_service service = {NULL};
+    struct cds_service service = {0};
     struct cds_auth *auth = NULL;
     struct cds_err err = {0};
     for (int i = 1; i < argc; i++)
