@@ -93,7 +93,7 @@ static void answer_wait(struct cds_admin_wait *wait)
     if (wait->load && model->state != CDS_MODEL_LOADED) {
         struct cds_err err = model->failure;
         if (err.code == CDS_OK)
-            cds_fail(&err, CDS_CONFLICT, __func__, "The model %s was unloaded while it was being loaded", model->id);
+            cds_fail(&err, CDS_CONFLICT, __func__, "The model %s was unloaded while it was being loaded.", model->id);
         cds_routes_fail(req, wait->user_id, &err);
     } else {
         reply(req, wait->user_id, cds_json_pack("{s:s,s:s}", "model", model->id, "state", cds_model_state_name(model->state)));
@@ -126,7 +126,7 @@ static void wait_for(struct cds_llm *app, struct cds_http_req *req, const struct
     struct cds_err err = {0};
     struct cds_admin_wait *wait = calloc(1, sizeof(*wait));
     if (!wait) {
-        cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request");
+        cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
         cds_routes_fail(req, credential->claims.user_id, &err);
         return;
     }
@@ -159,7 +159,7 @@ static cds_rc named_model(struct cds_llm *app, const struct cds_http_req *req, s
     const char *name = cds_json_get_str(json, "model");
     char id[CDS_MODEL_ID_MAX + 1] = "";
     if (!name || !*name || strlen(name) > CDS_MODEL_ID_MAX) {
-        cds_fail(err, CDS_BAD_PARAM, __func__, "\"model\" must be the id of a model, at most %d bytes", CDS_MODEL_ID_MAX);
+        cds_fail(err, CDS_BAD_PARAM, __func__, "\"model\" must be the id of a model, at most %d bytes.", CDS_MODEL_ID_MAX);
         cds_err_pointer(err, "/model");
         return CDS_BAD_PARAM;
     }
@@ -168,7 +168,7 @@ static cds_rc named_model(struct cds_llm *app, const struct cds_http_req *req, s
     *ret = cds_models_find(app, id);
     if (*ret)
         return CDS_OK;
-    cds_fail(err, CDS_NOT_FOUND, __func__, "There is no model \"%s\" here", id);
+    cds_fail(err, CDS_NOT_FOUND, __func__, "There is no model \"%s\" here.", id);
     cds_err_pointer(err, "/model");
     return cds_err_hint(err, "Put its GGUF file into the folder models of the data folder; GET /v1/models lists what is there.");
 }
@@ -179,9 +179,9 @@ static void load_or_unload(struct cds_llm *app, struct cds_http_req *req, const 
     struct cds_model *model = NULL;
     cds_rc rc = named_model(app, req, &model, &err);
     if (rc == CDS_OK && load && model->unloading)
-        rc = cds_fail(&err, CDS_CONFLICT, __func__, "The model %s is being unloaded; load it again in a moment", model->id);
+        rc = cds_fail(&err, CDS_CONFLICT, __func__, "The model %s is being unloaded; load it again in a moment.", model->id);
     if (rc == CDS_OK && app->draining)
-        rc = cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down");
+        rc = cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down.");
     if (rc != CDS_OK) {
         cds_routes_fail(req, credential->claims.user_id, &err);
         return;
@@ -207,7 +207,7 @@ static void show_one(struct cds_llm *app, struct cds_http_req *req, const struct
         reply(req, credential->claims.user_id, public_model(model));
         return;
     }
-    cds_fail(&err, CDS_NOT_FOUND, __func__, "There is no model \"%.128s\" here", id);
+    cds_fail(&err, CDS_NOT_FOUND, __func__, "There is no model \"%.128s\" here.", id);
     cds_routes_fail(req, credential->claims.user_id, &err);
 }
 

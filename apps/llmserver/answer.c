@@ -136,7 +136,7 @@ void cds_gen_write_end(struct cds_gen *gen)
         return;
     }
     struct cds_err err = {0};
-    cds_fail(&err, CDS_EXHAUSTED, __func__, "The answer is too long to be sent in one piece");
+    cds_fail(&err, CDS_EXHAUSTED, __func__, "The answer is too long to be sent in one piece.");
     cds_err_hint(&err, "Ask with \"stream\": true.");
     gen->status = cds_rc_http(err.code);
     cds_http_reply_openai_err(gen->req, &err);

@@ -181,7 +181,7 @@ static void on_done(struct cds_gen *gen, const cds_json *params)
     const char *how = cds_json_get_str(params, "end");
     if (cds_streq(how, "failed")) {
         struct cds_err err = {0};
-        cds_fail(&err, CDS_INTERNAL, __func__, "The model could not compute this request; nothing was charged");
+        cds_fail(&err, CDS_INTERNAL, __func__, "The model could not compute this request; nothing was charged.");
         cds_flow_fail(gen, &err, "error");
         return;
     }
@@ -384,7 +384,7 @@ static void on_refused(struct cds_gen *gen, const cds_json *params)
 {
     struct cds_err err = {0};
     const char *message = cds_json_get_str(params, "message"), *hint = cds_json_get_str(params, "hint"), *detail = cds_json_get_str(params, "detail");
-    cds_fail(&err, cds_rc_from_openai(cds_json_get_str(params, "code")), __func__, "%s", message ? message : "The model refused the request");
+    cds_fail(&err, cds_rc_from_openai(cds_json_get_str(params, "code")), __func__, "%s", message ? message : "The model refused the request.");
     cds_err_hint(&err, "%s", hint ? hint : "");
     cds_err_detail(&err, "%s", detail ? detail : "");
     if (err.code == CDS_BAD_PARAM || err.code == CDS_CONTEXT_LENGTH)

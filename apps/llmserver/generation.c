@@ -59,7 +59,7 @@ static void on_deadline(void *user)
         cds_strcpy(gen->notice, sizeof(gen->notice), "The answer was ended because it took longer than one request may.");
         cds_flow_stop(gen, "deadline");
     } else if (gen->stage < CDS_GEN_RUNNING) {
-        cds_fail(&err, CDS_TIMED_OUT, __func__, "The request waited too long for the model and was given up; nothing was charged");
+        cds_fail(&err, CDS_TIMED_OUT, __func__, "The request waited too long for the model and was given up; nothing was charged.");
         cds_err_hint(&err, "Try again when the model is less busy.");
         err.retry_after_ms = 5000;
         cds_flow_fail(gen, &err, "timeout");
@@ -77,7 +77,7 @@ static void on_alive(void *user)
     }
     cds_timer_set(gen->alive, now + CDS_GEN_ALIVE_MS);
     if (gen->stage == CDS_GEN_WAITING && now - gen->started_ms >= CDS_GEN_MODEL_WAIT_MS) {
-        cds_fail(&err, CDS_BUSY, __func__, "The model %s is being started and did not become ready in time", gen->model_id);
+        cds_fail(&err, CDS_BUSY, __func__, "The model %s is being started and did not become ready in time.", gen->model_id);
         cds_err_hint(&err, "Try again in a few seconds.");
         err.retry_after_ms = 5000;
         cds_flow_fail(gen, &err, "busy");
@@ -108,9 +108,9 @@ static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struc
     struct cds_model *model = cds_models_find(app, ask->model);
     if (!model) {
         if (*ask->model)
-            cds_fail(err, CDS_NOT_FOUND, __func__, "There is no model \"%s\" here", ask->model);
+            cds_fail(err, CDS_NOT_FOUND, __func__, "There is no model \"%s\" here.", ask->model);
         else
-            cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: there is no model on this server");
+            cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: there is no model on this server.");
         cds_err_pointer(err, "/model");
         return cds_err_hint(err, "GET /v1/models lists the models.");
     }
@@ -118,12 +118,12 @@ static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struc
         if (model->state == CDS_MODEL_FAILED)
             cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s failed to start: %s", model->id, model->failure.message);
         else
-            cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s", model->id);
+            cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s.", model->id);
         return cds_err_hint(err, "An administrator can load it.");
     }
     unsigned most = (unsigned)cds_config_u64(app->config, CDS_OPT_LLM_QUEUE);
     if (waiting(app, model) >= most) {
-        cds_fail(err, CDS_BUSY, __func__, "%u requests wait for %s already", most, model->id);
+        cds_fail(err, CDS_BUSY, __func__, "%u requests wait for %s already.", most, model->id);
         cds_err_hint(err, "Try again in a few seconds.");
         err->retry_after_ms = 2000;
         return CDS_BUSY;
@@ -172,12 +172,12 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     if (rc == CDS_OK)
         rc = cds_ask_parse(body, len, chat, &ask, &err);
     if (rc == CDS_OK && app->draining)
-        rc = cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down");
+        rc = cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down.");
     if (rc == CDS_OK)
         rc = choose_model(app, &ask, &model, &err);
     struct cds_gen *gen = rc == CDS_OK ? gen_new(app, req, credential, model) : NULL;
     if (rc == CDS_OK && !gen)
-        rc = cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request");
+        rc = cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     if (rc != CDS_OK) {
         cds_ask_clear(&ask);
         cds_metric_add(CDS_M_LLM_REQUESTS, "refused", 1);
@@ -213,7 +213,7 @@ cds_rc cds_gen_cancel(struct cds_llm *app, const char *request_id, const struct 
                 found = gen;
         }
     if (!found)
-        return cds_fail(reterr, CDS_NOT_FOUND, __func__, "No running request of yours has this id");
+        return cds_fail(reterr, CDS_NOT_FOUND, __func__, "No running request of yours has this id.");
     if (found->stage == CDS_GEN_RUNNING) {
         cds_flow_stop(found, "cancelled");
     } else if (found->stage == CDS_GEN_RESERVING) {
@@ -231,7 +231,7 @@ void cds_gen_stop_all(struct cds_llm *app)
     size_t count;
     int64_t *list = collect(app, NULL, &count);
     struct cds_err err = {0};
-    cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down");
+    cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down.");
     for (size_t i = 0; i < count; i++) {
         struct cds_gen *gen = cds_gen_find(app, list[i]);
         if (gen && gen->stage == CDS_GEN_RUNNING)
@@ -262,8 +262,10 @@ void cds_gen_model_down(struct cds_model *model, const struct cds_err *err, bool
         struct cds_gen *gen = cds_gen_find(model->app, list[i]);
         if (!gen || gen->model != model)
             continue;
-        if (comes_back && gen->stage == CDS_GEN_QUEUED) {
-            /* Its prompt died with the process; nothing was computed, so it may try again. */
+        if (comes_back && (gen->stage == CDS_GEN_QUEUED || (gen->stage == CDS_GEN_PREPARING && !gen->prepared_in_vain))) {
+            /* Its prompt died with the process; nothing was computed, so it may try again. But one that dies twice while its prompt is
+             * prepared may be what kills the process: it is not tried a third time. */
+            gen->prepared_in_vain = gen->stage == CDS_GEN_PREPARING;
             cds_queue_remove(&model->queue, &gen->queued);
             gen->stage = CDS_GEN_WAITING;
         } else if (gen->stage != CDS_GEN_WAITING || !comes_back) {

@@ -52,6 +52,7 @@ struct cds_gen {
     uint32_t prompt_tokens, cached_tokens, evaluated_tokens, completion_tokens;
     bool holds_slot;
     bool extending;        /**< a further slice is being reserved */
+    bool prepared_in_vain; /**< the process died once while it prepared this prompt */
     bool stop_wanted;      /**< the user asked to end it and keep what there is */
     unsigned ledger_calls; /**< calls whose callback has not come */
     struct cds_wire_end end;

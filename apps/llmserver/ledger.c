@@ -62,7 +62,7 @@ static void answer_granted(struct cds_ledger_op *op, const struct cds_err *err)
 static void give_up(struct cds_ledger_op *op, const struct cds_err *why)
 {
     struct cds_err err = {0};
-    cds_fail(&err, CDS_UNAVAILABLE, __func__, "The token ledger is not reachable, so no tokens can be reserved");
+    cds_fail(&err, CDS_UNAVAILABLE, __func__, "The token ledger is not reachable, so no tokens can be reserved.");
     cds_err_hint(&err, "Try again in a few seconds.");
     cds_err_rule(&err, "ledger.unavailable");
     err.retry_after_ms = 2000;
@@ -110,9 +110,9 @@ static bool take_answer(struct cds_ledger_lane *lane, struct cds_ledger_op *op, 
         return false;
     }
     if (answer.is == CDS_LEDGER_NO_PRICE)
-        cds_fail(&answer.err, CDS_UNAVAILABLE, __func__, "The model %s has no price yet, so no tokens can be reserved", op->model);
+        cds_fail(&answer.err, CDS_UNAVAILABLE, __func__, "The model %s has no price yet, so no tokens can be reserved.", op->model);
     if (answer.is == CDS_LEDGER_DUPLICATE)
-        cds_fail(&answer.err, CDS_CONFLICT, __func__, "The ledger knows this request id already");
+        cds_fail(&answer.err, CDS_CONFLICT, __func__, "The ledger knows this request id already.");
     if (answer.is == CDS_LEDGER_REFUSED)
         cds_metric_add(CDS_M_LEDGER_REFUSED, NULL, 1);
     answer_granted(op, &answer.err);
@@ -149,7 +149,7 @@ static void on_answer(void *user, const struct cds_rows *rows, const struct cds_
     struct cds_ledger_lane *lane = user;
     struct cds_err short_answer = {0};
     if (!err && cds_rows_count(rows) != (int)lane->flying.count) {
-        cds_fail(&short_answer, CDS_INTERNAL, __func__, "The ledger answered %d of %u entries", cds_rows_count(rows), lane->flying.count);
+        cds_fail(&short_answer, CDS_INTERNAL, __func__, "The ledger answered %d of %u entries.", cds_rows_count(rows), lane->flying.count);
         err = &short_answer;
     }
     lane->busy = false;
@@ -210,7 +210,7 @@ static void pump(struct cds_ledger_lane *lane)
         return;
     }
     struct cds_err err = {0};
-    cds_fail(&err, rc, __func__, "The call to the ledger could not be sent");
+    cds_fail(&err, rc, __func__, "The call to the ledger could not be sent.");
     lane->busy = false;
     take_failure(lane, &err);
 }
@@ -247,7 +247,7 @@ cds_rc cds_ledger_lane_open(struct cds_meter *meter, struct cds_ledger_lane *lan
     lane->meter = meter;
     cds_rc rc = cds_timer_add(meter->loop, UINT64_MAX, on_retry, lane, &lane->retry);
     if (rc != CDS_OK)
-        return cds_fail(reterr, rc, __func__, "There is not enough memory for the ledger");
+        return cds_fail(reterr, rc, __func__, "There is not enough memory for the ledger.");
     return cds_dbq_open(meter->loop, conninfo, 64, &lane->db, reterr);
 }
 

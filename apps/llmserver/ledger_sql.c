@@ -33,7 +33,8 @@ const char cds_ledger_ttl[] = "120 seconds";
 
 /* Stands for "no key: a signed-in session". */
 #define NO_KEY "00000000-0000-0000-0000-000000000000"
-enum { ARRAY_MAX = 256 * 1024, CALL_MS = 4000, COLUMNS_MAX = 10 };
+/* A client waits for a hold, nobody for a settlement. */
+enum { ARRAY_MAX = 256 * 1024, CALL_MS = 4000, HOLD_MS = 1500, COLUMNS_MAX = 10 };
 
 /* --- columns ------------------------------------------------------------------------------------------------------------ */
 
@@ -157,7 +158,8 @@ cds_rc cds_ledger_send(struct cds_ledger_lane *lane, cds_dbq_done_fn *done)
             rc = CDS_EXHAUSTED;
     }
     if (rc == CDS_OK)
-        rc = cds_dbq_exec(lane->db, single ? call->one : call->batch, call->count, params, cds_now_ms() + CALL_MS, done, lane);
+        rc = cds_dbq_exec(lane->db, single ? call->one : call->batch, call->count, params,
+                          cds_now_ms() + (lane->flying.first->kind == CDS_LEDGER_SETTLE ? CALL_MS : HOLD_MS), done, lane);
     for (int i = 0; i < call->count; i++)
         cds_buf_free(&values[i]);
     return rc;
@@ -181,7 +183,7 @@ static void over_budget(const struct cds_ledger_op *op, const struct cds_rows *r
         snprintf(held_text, sizeof(held_text), " and %" PRId64 " held by running requests", held);
     next_period(op->period, resets);
     cds_fail(err, CDS_BUDGET_EXCEEDED, __func__,
-             "The monthly token budget of this %s does not allow %" PRIu32 " more tokens: %" PRId64 " of %" PRId64 " are used%s; it resets on %s",
+             "The monthly token budget of this %s does not allow %" PRIu32 " more tokens: %" PRId64 " of %" PRId64 " are used%s; it resets on %s.",
              by_key ? "key" : "user", op->tokens, used, limit, held_text, resets);
     cds_err_hint(err, "Ask for a shorter answer, wait for the reset, or ask an administrator for more.");
     cds_err_rule(err, by_key ? "budget.key.month" : "budget.user.month");
@@ -207,6 +209,6 @@ void cds_ledger_read(const struct cds_ledger_op *op, const struct cds_rows *rows
         ret->is = CDS_LEDGER_NO_PRICE;
     } else {
         ret->is = CDS_LEDGER_REFUSED;
-        cds_fail(&ret->err, CDS_UNAVAILABLE, __func__, "The reservation of this request has expired, so no more tokens can be reserved");
+        cds_fail(&ret->err, CDS_UNAVAILABLE, __func__, "The reservation of this request has expired, so no more tokens can be reserved.");
     }
 }

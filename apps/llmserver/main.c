@@ -120,8 +120,8 @@ static void finish(struct cds_llm *app)
 
 int main(int argc, char **argv)
 {
-    struct cds_service service = {NULL};
-    struct cds_llm app = {NULL};
+    struct cds_service service = {0};
+    struct cds_llm app = {0};
     struct cds_err err = {0};
     if (cds_service_start(&service, "cds-llmserver", "the OpenAI API of CyberDevStudio over local models", &argc, argv))
         return 1;

@@ -46,9 +46,9 @@ static cds_rc ask(struct cds_meter *meter, enum cds_ledger_kind kind, const stru
     const struct cds_ledger_lane *lane = &meter->reserve;
     cds_rc rc = CDS_OK;
     if (lane->waiting[CDS_LEDGER_RESERVE].count + lane->waiting[CDS_LEDGER_EXTEND].count >= CDS_METER_QUEUE)
-        rc = cds_fail(reterr, CDS_BUSY, __func__, "Too many requests wait for the token ledger");
+        rc = cds_fail(reterr, CDS_BUSY, __func__, "Too many requests wait for the token ledger.");
     else if (!meter->recovered)
-        rc = cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The token ledger is not reachable yet, so no tokens can be reserved");
+        rc = cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The token ledger is not reachable yet, so no tokens can be reserved.");
     if (rc != CDS_OK) {
         cds_err_hint(reterr, "Try again in a few seconds.");
         if (reterr)
@@ -57,7 +57,7 @@ static cds_rc ask(struct cds_meter *meter, enum cds_ledger_kind kind, const stru
     }
     *ret = op_new(kind, request, user);
     if (!*ret)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory to reserve tokens");
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory to reserve tokens.");
     (*ret)->tokens = tokens;
     return CDS_OK;
 }
@@ -157,7 +157,7 @@ cds_rc cds_meter_new(const struct cds_meter_options *options, struct cds_meter *
 {
     struct cds_meter *meter = calloc(1, sizeof(*meter));
     if (!meter)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the ledger");
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the ledger.");
     meter->loop = options->loop;
     cds_strcpy(meter->node, sizeof(meter->node), options->node);
     snprintf(meter->price_in, sizeof(meter->price_in), "%" PRId64, options->price_in);
@@ -203,7 +203,7 @@ cds_rc cds_meter_ready(const struct cds_meter *meter, struct cds_err *reterr)
 {
     if (meter->recovered && cds_dbq_ready(meter->reserve.db) && cds_dbq_ready(meter->settle.db))
         return CDS_OK;
-    return cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The token ledger is not reachable");
+    return cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The token ledger is not reachable.");
 }
 
 bool cds_meter_idle(const struct cds_meter *meter)

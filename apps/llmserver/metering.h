@@ -11,7 +11,7 @@
 
 #include "lib/base/loop.h"
 
-enum { CDS_METER_BATCH = 512, CDS_METER_QUEUE = 8192, CDS_METER_WAIT_MS = 5000 };
+enum { CDS_METER_BATCH = 512, CDS_METER_QUEUE = 8192, CDS_METER_WAIT_MS = 3000 };
 
 struct cds_meter;
 struct cds_meter_options {

@@ -54,7 +54,7 @@ static void on_failed(struct cds_model *model, const cds_json *params)
 {
     const char *message = cds_json_get_str(params, "message"), *detail = cds_json_get_str(params, "detail");
     cds_rc code = cds_rc_from_openai(cds_json_get_str(params, "code"));
-    cds_fail(&model->failure, code, __func__, "%s", message ? message : "The model process gave no reason");
+    cds_fail(&model->failure, code, __func__, "%s", message ? message : "The model process gave no reason.");
     cds_err_detail(&model->failure, "%s", detail ? detail : "");
     cds_proc_stop(model->proc, STOP_GRACE_MS);
 }
@@ -97,7 +97,7 @@ static void after_crash(struct cds_model *model, const char *why)
     model->starts_failed++;
     cds_metric_add(CDS_M_LLM_WORKER_RESTARTS, NULL, 1);
     cds_log(CDS_LOG_ERROR, "model process ended", CDS_LS("model", model->id), CDS_LS("why", why), CDS_LI("failed_starts", model->starts_failed));
-    cds_fail(&model->failure, CDS_MODEL_CRASHED, __func__, "The model process ended while it worked on this request; nothing was charged");
+    cds_fail(&model->failure, CDS_MODEL_CRASHED, __func__, "The model process ended while it worked on this request; nothing was charged.");
     cds_err_hint(&model->failure, "Send the request again; the model is being started anew.");
     bool comes_back = model->starts_failed < CDS_MODEL_STARTS_MAX;
     set_state(model, comes_back ? CDS_MODEL_LOADING : CDS_MODEL_FAILED);
@@ -109,7 +109,7 @@ static void after_crash(struct cds_model *model, const char *why)
 
 static void not_loaded(const struct cds_model *model, struct cds_err *err)
 {
-    cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s was unloaded", model->id);
+    cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s was unloaded.", model->id);
     cds_err_hint(err, "An administrator can load it again.");
 }
 
@@ -129,7 +129,7 @@ static void on_exit(void *user, const char *why)
         after_crash(model, why);
     } else {
         if (model->failure.code == CDS_OK)
-            cds_fail(&model->failure, CDS_MODEL_CRASHED, __func__, "The model process ended while it loaded %s (%s)", model->id, why);
+            cds_fail(&model->failure, CDS_MODEL_CRASHED, __func__, "The model process ended while it loaded %s (%s).", model->id, why);
         cds_fail(&err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s", model->failure.message);
         cds_gen_model_down(model, &err, false);
         set_state(model, CDS_MODEL_FAILED);
@@ -189,7 +189,7 @@ void cds_model_load(struct cds_model *model)
     if (model->state == CDS_MODEL_LOADED || model->state == CDS_MODEL_LOADING || model->proc)
         return;
     if (!model->timer && cds_timer_add(model->app->loop, UINT64_MAX, on_timer, model, &model->timer) != CDS_OK) {
-        cds_fail(&model->failure, CDS_EXHAUSTED, __func__, "There is not enough memory to load a model");
+        cds_fail(&model->failure, CDS_EXHAUSTED, __func__, "There is not enough memory to load a model.");
         set_state(model, CDS_MODEL_FAILED);
         return;
     }

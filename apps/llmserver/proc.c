@@ -146,7 +146,7 @@ static cds_rc watch(struct cds_proc *proc, int *fd, struct cds_err *reterr)
     static const struct cds_peer_ops ops = {.on_request = on_request, .on_close = on_peer_close};
     proc->pidfd = (int)syscall(SYS_pidfd_open, proc->pid, 0);
     if (proc->pidfd < 0)
-        return cds_fail_errno(reterr, errno, __func__, "The model process cannot be watched");
+        return cds_fail_errno(reterr, errno, __func__, "The model process cannot be watched.");
     cds_rc rc = cds_watch_add(proc->loop, proc->pidfd, EPOLLIN, on_pidfd, proc, &proc->watch, reterr);
     if (rc == CDS_OK)
         rc = cds_timer_add(proc->loop, UINT64_MAX, on_kill, proc, &proc->kill_timer);
@@ -176,17 +176,17 @@ cds_rc cds_proc_start(struct cds_loop *loop, const struct cds_proc_options *opti
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
-        return cds_fail_errno(reterr, errno, __func__, "No socket for the model process could be made");
+        return cds_fail_errno(reterr, errno, __func__, "No socket for the model process could be made.");
     CDS_CLEANUP(cds_close_fd) int ours = pair[0];
     CDS_CLEANUP(cds_close_fd) int theirs = pair[1];
     struct cds_proc *proc = calloc(1, sizeof(*proc));
     if (!proc)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory");
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory.");
     *proc = (struct cds_proc){.loop = loop, .ops = ops, .user = user, .pidfd = -1, .heard_ms = cds_now_ms()};
     cds_rc rc = cds_set_nonblock(ours, true);
     proc->pid = launch(options, theirs);
     if (proc->pid < 0)
-        rc = cds_fail_errno(reterr, errno, __func__, "The model process could not be started");
+        rc = cds_fail_errno(reterr, errno, __func__, "The model process could not be started.");
     else if (rc == CDS_OK)
         rc = watch(proc, &ours, reterr);
     if (rc != CDS_OK) {

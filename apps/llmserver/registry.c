@@ -88,7 +88,7 @@ cds_rc cds_models_add_file(struct cds_llm *app, const char *path, struct cds_mod
     char real[PATH_MAX];
     struct stat st;
     if (!realpath(path, real) || stat(real, &st) != 0 || !S_ISREG(st.st_mode)) {
-        cds_fail(reterr, CDS_NOT_FOUND, __func__, "The model file %s is not there", path);
+        cds_fail(reterr, CDS_NOT_FOUND, __func__, "The model file %s is not there.", path);
         return cds_err_hint(reterr, "Set llm.model to a GGUF file, or to \"none\".");
     }
     struct cds_model *model = by_path(app, real);
@@ -100,13 +100,13 @@ cds_rc cds_models_add_file(struct cds_llm *app, const char *path, struct cds_mod
     const char *file = strrchr(path, '/');
     char id[CDS_MODEL_ID_MAX + 1], alias[CDS_MODEL_ID_MAX + 1];
     if (!cds_model_name(file ? file + 1 : path, id, alias))
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The model file %s does not have a name that ends in .gguf and is at most 128 bytes long",
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The model file %s does not have a name that ends in .gguf and is at most 128 bytes long.",
                         path);
     if (id_taken(app, alias) || app->models.count >= CDS_MODELS_MAX)
-        return cds_fail(reterr, CDS_CONFLICT, __func__, "The model file %s has the name of another one, or there are too many", path);
+        return cds_fail(reterr, CDS_CONFLICT, __func__, "The model file %s has the name of another one, or there are too many.", path);
     model = calloc(1, sizeof(*model));
     if (!model)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory");
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory.");
     model->app = app;
     cds_strcpy(model->alias, sizeof(model->alias), alias);
     cds_strcpy(model->id, sizeof(model->id), id_taken(app, id) ? alias : id);

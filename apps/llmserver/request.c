@@ -7,7 +7,7 @@
 
 static cds_rc wrong(struct cds_err *reterr, const char *name, const char *expected)
 {
-    cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"%s\" must be %s", name, expected);
+    cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"%s\" must be %s.", name, expected);
     cds_err_pointer(reterr, "/%s", name);
     return CDS_BAD_PARAM;
 }
@@ -73,7 +73,7 @@ static cds_rc refuse_unoffered(const cds_json *body, struct cds_err *reterr)
 
 static cds_rc wrong_message(struct cds_err *reterr, size_t index, const char *name, const char *expected)
 {
-    cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"messages[%zu].%s\" must be %s", index, name, expected);
+    cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"messages[%zu].%s\" must be %s.", index, name, expected);
     cds_err_pointer(reterr, "/messages/%zu/%s", index, name);
     return CDS_BAD_PARAM;
 }
@@ -101,7 +101,7 @@ static cds_rc read_content(const cds_json *message, size_t index, cds_json **ret
         if (!cds_streq(cds_json_get_str(part, "type"), "text") || !cds_json_str(piece))
             return wrong_message(reterr, index, "content", expected);
         if (cds_buf_add(&text, cds_json_str(piece), cds_json_str_len(piece)) != CDS_OK)
-            return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the messages");
+            return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the messages.");
     }
     *ret = cds_json_stringn(text.data ? text.data : "", text.len);
     return CDS_OK;
@@ -233,7 +233,7 @@ static cds_rc read_stream(const cds_json *body, struct cds_ask *ask, struct cds_
         return wrong(reterr, "stream_options", "an object");
     const cds_json *usage = member(options, "include_usage");
     if (usage && !is_bool(usage)) {
-        cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"stream_options.include_usage\" must be true or false");
+        cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"stream_options.include_usage\" must be true or false.");
         cds_err_pointer(reterr, "/stream_options/include_usage");
         return CDS_BAD_PARAM;
     }
@@ -259,7 +259,7 @@ cds_rc cds_ask_parse(const char *body, size_t len, bool chat, struct cds_ask *re
     if (rc != CDS_OK)
         return rc;
     if (!cds_json_is(json, CDS_JSON_OBJECT))
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The request body must be a JSON object");
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The request body must be a JSON object.");
     struct cds_ask ask = {.chat = chat};
     CDS_JSON_AUTO prompt = cds_json_object();
     rc = read_model(json, &ask, reterr);

@@ -32,13 +32,13 @@ static cds_rc ready(void *user, struct cds_err *err)
 {
     struct cds_llm *app = user;
     if (app->draining)
-        return cds_fail(err, CDS_UNAVAILABLE, __func__, "The model server is shutting down");
+        return cds_fail(err, CDS_UNAVAILABLE, __func__, "The model server is shutting down.");
     cds_rc rc = cds_meter_ready(app->meter, err);
     if (rc == CDS_OK)
         rc = cds_credentials_ready(app->creds, err);
     for (const struct cds_model *model = app->models.first; model && rc == CDS_OK; model = model->next) {
         if (model->state == CDS_MODEL_LOADING)
-            rc = cds_fail(err, CDS_UNAVAILABLE, __func__, "The model %s is being loaded (%d %%)", model->id, model->percent);
+            rc = cds_fail(err, CDS_UNAVAILABLE, __func__, "The model %s is being loaded (%d %%).", model->id, model->percent);
         else if (model->state == CDS_MODEL_FAILED)
             rc = cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "The model %s did not start: %s", model->id, model->failure.message);
     }
@@ -81,7 +81,7 @@ static void dispatch(struct cds_llm *app, struct cds_http_req *req, const struct
     else if (is(req, "POST", "/v1/completions"))
         cds_gen_begin(app, req, credential, false);
     else if (!cancel_route(app, req, credential) && !cds_admin_route(app, req, credential)) {
-        cds_fail(&err, CDS_NO_METHOD, __func__, "There is no %s %.200s on this server", cds_http_method(req), cds_http_path(req));
+        cds_fail(&err, CDS_NO_METHOD, __func__, "There is no %s %.200s on this server.", cds_http_method(req), cds_http_path(req));
         cds_routes_fail(req, credential->claims.user_id, &err);
     }
 }
@@ -114,7 +114,7 @@ void cds_routes_on_request(void *user, struct cds_http_req *req)
     struct cds_err err = {0};
     struct caller *caller = calloc(1, sizeof(*caller));
     if (!caller) {
-        cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request");
+        cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
         cds_routes_fail(req, NULL, &err);
         return;
     }

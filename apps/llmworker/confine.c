@@ -114,7 +114,7 @@ static cds_rc set_limit(int resource, rlim_t value, struct cds_err *reterr)
 {
     struct rlimit limit = {.rlim_cur = value, .rlim_max = value};
     if (setrlimit((__rlimit_resource_t)resource, &limit) != 0)
-        return cds_fail_errno(reterr, errno, __func__, "A resource limit of the model process could not be set");
+        return cds_fail_errno(reterr, errno, __func__, "A resource limit of the model process could not be set.");
     return CDS_OK;
 }
 
@@ -124,19 +124,19 @@ cds_rc cds_worker_confine(pid_t parent, struct cds_err *reterr)
     if (unshare(CLONE_NEWNET) != 0)
         (void)!unshare(CLONE_NEWUSER | CLONE_NEWNET);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
-        return cds_fail_errno(reterr, errno, __func__, "The model process could not be tied to its server");
+        return cds_fail_errno(reterr, errno, __func__, "The model process could not be tied to its server.");
     if (getppid() != parent)
-        return cds_fail(reterr, CDS_CANCELLED, __func__, "The server that started this model process is gone");
+        return cds_fail(reterr, CDS_CANCELLED, __func__, "The server that started this model process is gone.");
     cds_rc rc = set_limit(RLIMIT_CORE, 0, reterr);
     if (rc == CDS_OK)
         rc = set_limit(RLIMIT_NOFILE, 256, reterr);
     if (rc != CDS_OK)
         return rc;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        return cds_fail_errno(reterr, errno, __func__, "The model process could not give up privileges");
+        return cds_fail_errno(reterr, errno, __func__, "The model process could not give up privileges.");
     struct sock_fprog program = {.len = CDS_ARRAY_LEN(filter), .filter = (struct sock_filter *)(uintptr_t)filter};
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0) {
-        cds_fail_errno(reterr, errno, __func__, "The kernel refused the system call filter of the model process");
+        cds_fail_errno(reterr, errno, __func__, "The kernel refused the system call filter of the model process.");
         return cds_err_hint(reterr, "Run on a kernel with seccomp (CONFIG_SECCOMP_FILTER).");
     }
     return CDS_OK;

@@ -39,13 +39,13 @@ const char *cds_engine_version(void)
 cds_rc cds_engine_check(struct cds_err *reterr)
 {
     if (strcmp(llama_version(), LLAMA_VERSION_EXPECTED) != 0)
-        return cds_fail(reterr, CDS_CONFLICT, __func__, "This program was built for libllama %s, but the library found says %s",
+        return cds_fail(reterr, CDS_CONFLICT, __func__, "This program was built for libllama %s, but the library found says %s.",
                         LLAMA_VERSION_EXPECTED, llama_version());
     struct llama_model_params model = llama_model_default_params();
     struct llama_context_params context = llama_context_default_params();
     if (model.load_mode != LLAMA_LOAD_MODE_AUTO || model.n_gpu_layers != -1 || context.n_ctx != 512 || context.n_batch != 2048 ||
         context.n_seq_max != 1)
-        return cds_fail(reterr, CDS_CONFLICT, __func__, "libllama %s was found, but its structures differ from the ones this program was built with",
+        return cds_fail(reterr, CDS_CONFLICT, __func__, "libllama %s was found, but its structures differ from the ones this program was built with.",
                         llama_version());
     return CDS_OK;
 }
@@ -82,7 +82,7 @@ static cds_rc load_model(struct cds_engine *engine, const struct cds_engine_opti
 {
     ggml_backend_load_all_from_path(options->lib_dir);
     if (!ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU))
-        return cds_fail(reterr, CDS_SYSTEM, __func__, "No compute library for this CPU was found in %s", options->lib_dir);
+        return cds_fail(reterr, CDS_SYSTEM, __func__, "No compute library for this CPU was found in %s.", options->lib_dir);
     llama_backend_init();
     engine->backend_up = true;
     struct llama_model_params params = llama_model_default_params();
@@ -91,9 +91,9 @@ static cds_rc load_model(struct cds_engine *engine, const struct cds_engine_opti
     engine->model = llama_model_load_from_file(options->model_path, params);
     if (!engine->model)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__,
-                        "The model file could not be loaded: it is damaged, not a GGUF model, or does not fit in memory");
+                        "The model file could not be loaded: it is damaged, not a GGUF model, or does not fit in memory.");
     if (!llama_model_has_decoder(engine->model) || llama_model_has_encoder(engine->model))
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The file holds a model that does not generate text");
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The file holds a model that does not generate text.");
     return CDS_OK;
 }
 
@@ -115,10 +115,10 @@ static cds_rc make_context(struct cds_engine *engine, const struct cds_engine_op
     params.no_perf = true;
     engine->context = llama_init_from_model(engine->model, params);
     if (!engine->context)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for %u context tokens of this model", options->cells);
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for %u context tokens of this model.", options->cells);
     engine->batch = llama_batch_init((int32_t)options->batch, 0, 1);
     if (!engine->batch.token)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for one batch");
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for one batch.");
     return CDS_OK;
 }
 
@@ -134,10 +134,10 @@ static cds_rc read_vocabulary(struct cds_engine *engine, struct cds_err *reterr)
     engine->vocab = llama_model_get_vocab(engine->model);
     int32_t count = llama_vocab_n_tokens(engine->vocab);
     if (count <= 0)
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The model file has no vocabulary");
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The model file has no vocabulary.");
     engine->controls = calloc((size_t)count + 1, sizeof(*engine->controls));
     if (!engine->controls)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the vocabulary");
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the vocabulary.");
     size_t controls = 0;
     engine->piece_max = 1;
     for (llama_token token = 0; token < count; token++) {
@@ -176,7 +176,7 @@ cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engi
 {
     CDS_CLEANUP(cds_engine_close) struct cds_engine *engine = calloc(1, sizeof(*engine));
     if (!engine)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory");
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory.");
     llama_log_set(on_llama_log, NULL);
     cds_rc rc = cds_engine_check(reterr);
     if (rc == CDS_OK)
@@ -221,14 +221,14 @@ cds_rc cds_engine_tokenize(const struct cds_engine *engine, const char *text, si
                            size_t *ret_count, struct cds_err *reterr)
 {
     if (len > INT32_MAX / 2)
-        return cds_fail(reterr, CDS_TOO_LARGE, __func__, "The text is longer than a model can read");
+        return cds_fail(reterr, CDS_TOO_LARGE, __func__, "The text is longer than a model can read.");
     size_t room = len + 8; /* no token is shorter than a byte, and at most a few are added */
     CDS_CLEANUP(cds_free_ptr) llama_token *tokens = malloc(room * sizeof(*tokens));
     if (!tokens)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the prompt");
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the prompt.");
     int32_t count = llama_tokenize(engine->vocab, text, (int32_t)len, tokens, (int32_t)room, add_special, parse_special);
     if (count < 0)
-        return cds_fail(reterr, CDS_INTERNAL, __func__, "The prompt could not be turned into tokens");
+        return cds_fail(reterr, CDS_INTERNAL, __func__, "The prompt could not be turned into tokens.");
     *ret_tokens = tokens;
     *ret_count = (size_t)count;
     tokens = NULL;

@@ -52,21 +52,21 @@ void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end 
 cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, struct cds_err *reterr)
 {
     if (spec->token_count == 0 || spec->max_tokens == 0)
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The prompt is empty");
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The prompt is empty.");
     if (spec->token_count >= sched->limits.cells || spec->max_tokens > sched->limits.cells - spec->token_count)
-        return cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The prompt has %zu tokens and asks for %u more, but the model holds %u in all",
+        return cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The prompt has %zu tokens and asks for %u more, but the model holds %u in all.",
                         spec->token_count, spec->max_tokens, sched->limits.cells);
     if (find(sched, spec->id))
-        return cds_fail(reterr, CDS_CONFLICT, __func__, "The request number is taken");
+        return cds_fail(reterr, CDS_CONFLICT, __func__, "The request number is taken.");
     if (sched->job_count >= sched->limits.jobs)
-        return cds_fail(reterr, CDS_BUSY, __func__, "The model process knows %u requests already", sched->job_count);
+        return cds_fail(reterr, CDS_BUSY, __func__, "The model process knows %u requests already.", sched->job_count);
     struct cds_job *job = calloc(1, sizeof(*job));
     if (!job)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the request");
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     job->sampler = sched->ops->sampler_new(sched->engine, &spec->sampling);
     if (!job->sampler) {
         free(job);
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the request");
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     }
     job->id = spec->id;
     job->order = ++sched->clock;

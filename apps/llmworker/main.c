@@ -156,7 +156,7 @@ int main(int argc, char **argv)
     setenv("GGML_NO_BACKTRACE", "1", 1);
     cds_rc rc = CDS_OK;
     if (chdir(args.dir) != 0)
-        rc = cds_fail(&err, CDS_SYSTEM, __func__, "The working folder of the model process cannot be entered");
+        rc = cds_fail(&err, CDS_SYSTEM, __func__, "The working folder of the model process cannot be entered.");
     if (rc == CDS_OK)
         rc = cds_worker_confine(args.parent, &err);
     if (rc == CDS_OK)

@@ -4,7 +4,7 @@
 
 static cds_rc wrong(struct cds_err *reterr, const char *name)
 {
-    cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"%s\" is missing or out of range", name);
+    cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"%s\" is missing or out of range.", name);
     cds_err_pointer(reterr, "/%s", name);
     return CDS_BAD_PARAM;
 }

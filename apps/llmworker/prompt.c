@@ -12,7 +12,7 @@ static cds_rc check_least(const struct cds_prompter *prompter, size_t bytes, str
     size_t least = bytes / prompter->piece_max;
     if (least < prompter->request_tokens)
         return CDS_OK;
-    cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The prompt has at least %zu tokens, but a request of this model may have %u in all", least,
+    cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The prompt has at least %zu tokens, but a request of this model may have %u in all.", least,
              prompter->request_tokens);
     return cds_err_hint(reterr, "Shorten the messages or drop older ones.");
 }
@@ -20,10 +20,10 @@ static cds_rc check_least(const struct cds_prompter *prompter, size_t bytes, str
 static cds_rc check_fit(const struct cds_prompter *prompter, size_t tokens, struct cds_err *reterr)
 {
     if (tokens == 0)
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The prompt is empty");
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The prompt is empty.");
     if (tokens < prompter->request_tokens)
         return CDS_OK;
-    cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The prompt has %zu tokens, but a request of this model may have %u in all, answer included",
+    cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The prompt has %zu tokens, but a request of this model may have %u in all, answer included.",
              tokens, prompter->request_tokens);
     return cds_err_hint(reterr, "Shorten the messages or drop older ones.");
 }
@@ -61,13 +61,13 @@ static cds_rc guarded_messages(const struct cds_prompter *prompter, const cds_js
         cds_json *copy = cds_json_object();
         if (rc != CDS_OK || cds_json_set(copy, "role", cds_json_ref(cds_json_get(message, "role"))) != 0 ||
             cds_json_set(copy, "content", cds_json_stringn(broken.data ? broken.data : "", broken.len)) != 0 || cds_json_append(list, copy) != 0)
-            return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the messages");
+            return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the messages.");
     }
     cds_rc rc = check_least(prompter, bytes, reterr);
     if (rc != CDS_OK)
         return rc;
     rc = cds_json_dump(list, out);
-    return rc == CDS_OK ? rc : cds_fail(reterr, rc, __func__, "The messages are too long");
+    return rc == CDS_OK ? rc : cds_fail(reterr, rc, __func__, "The messages are too long.");
 }
 
 /** Tokenizes the parts between marks and joins them. */
@@ -87,7 +87,7 @@ static cds_rc tokenize_parts(const struct cds_prompter *prompter, const char *te
         first = false;
         int32_t *longer = realloc(all, (count + n + 1) * sizeof(*all));
         if (!longer)
-            return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the prompt");
+            return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the prompt.");
         all = longer;
         memcpy(all + count, tokens, n * sizeof(*all));
         count += n;
@@ -105,12 +105,12 @@ static cds_rc chat(const struct cds_prompter *prompter, const struct cds_prepare
                    struct cds_err *reterr)
 {
     if (!prompter->shim) {
-        cds_fail(reterr, CDS_BAD_PARAM, __func__, "The model file has no chat template that works, so it cannot chat");
+        cds_fail(reterr, CDS_BAD_PARAM, __func__, "The model file has no chat template that works, so it cannot chat.");
         return cds_err_hint(reterr, "Use /v1/completions with this model.");
     }
     char mark[CDS_MARK_LEN + 1];
     if (!choose_mark(prepare->messages, mark))
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The messages hold every one of the noncharacters U+FDD0 to U+FDEF; remove one of them");
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The messages hold every one of the noncharacters U+FDD0 to U+FDEF; remove one of them.");
     CDS_CLEANUP(cds_buf_free) struct cds_buf json = cds_buf_init((size_t)CDS_PROMPT_BYTES_MAX * 8);
     cds_rc rc = guarded_messages(prompter, prepare->messages, mark, &json, reterr);
     if (rc != CDS_OK)
@@ -118,7 +118,7 @@ static cds_rc chat(const struct cds_prompter *prompter, const struct cds_prepare
     char why[256] = "";
     CDS_CLEANUP(cds_free_ptr) char *text = cds_shim_render(prompter->shim, json.data, prompter->add_bos, prompter->add_eos, why, sizeof(why));
     if (!text) {
-        cds_fail(reterr, CDS_BAD_PARAM, __func__, "The chat template of the model does not accept these messages");
+        cds_fail(reterr, CDS_BAD_PARAM, __func__, "The chat template of the model does not accept these messages.");
         cds_err_detail(reterr, "%s", why);
         cds_err_pointer(reterr, "/messages");
         return CDS_BAD_PARAM;

@@ -10,10 +10,10 @@ cds_rc cds_sched_new(const struct cds_sched_limits *limits, const struct cds_eng
 {
     if (limits->slots < 1 || limits->slots > CDS_SLOTS_MAX || limits->jobs < 1 || limits->jobs > CDS_JOBS_MAX || limits->prefill_busy < 1 ||
         limits->prefill_idle < limits->prefill_busy || limits->cells < 1)
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The limits of the scheduler are out of range");
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The limits of the scheduler are out of range.");
     CDS_CLEANUP(cds_sched_free) struct cds_sched *sched = calloc(1, sizeof(*sched));
     if (!sched)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory");
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory.");
     sched->limits = *limits;
     sched->ops = ops;
     sched->engine = engine;
@@ -27,7 +27,7 @@ cds_rc cds_sched_new(const struct cds_sched_limits *limits, const struct cds_eng
     for (unsigned i = 0; i < limits->slots; i++)
         ok = ok && sched->slots[i].tokens;
     if (!ok)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for %u sequences", limits->slots);
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for %u sequences.", limits->slots);
     *ret = sched;
     sched = NULL;
     return CDS_OK;
