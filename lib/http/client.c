@@ -20,7 +20,7 @@
 enum { CONNECT_MS = 5000, CONNECTIONS_MAX = 1024, IDLE_CONNECTIONS = 64, HEADERS_MAX = 64 * 1024, TYPE_MAX = 128 };
 
 struct cds_http_call {
-    struct cds_http_call *next, **prev;
+    struct cds_http_call *next, *prev;
     struct cds_http_client *client;
     struct cds_http_call_spec spec;
     CURL *easy;
@@ -40,28 +40,38 @@ struct cds_http_client {
     CURLM *multi;
     struct cds_timer *timer; /* libcurl's */
     struct cds_timer *later; /* ours: wishes that could not be done at once */
-    struct cds_http_call *calls;
+    struct cds_http_call *calls, *dead;
     unsigned depth;        /* > 0: inside libcurl */
     bool wishes, settling; /* some call has a wish; they are being granted */
 };
 
 /* ---- wishes ---- */
-static void unlink_call(struct cds_http_call *call)
+/* Takes the call out of everything; the record itself lives until bury, so that a walk over the list never meets freed memory. */
+static void retire(struct cds_http_client *client, struct cds_http_call *call)
 {
-    if ((*call->prev = call->next))
-        call->next->prev = call->prev;
-}
-
-static void free_call(struct cds_http_call *call)
-{
-    unlink_call(call);
     if (call->added)
-        curl_multi_remove_handle(call->client->multi, call->easy);
+        curl_multi_remove_handle(client->multi, call->easy);
     if (call->easy)
         curl_easy_cleanup(call->easy);
     curl_slist_free_all(call->headers);
     cds_buf_free(&call->body);
-    free(call);
+    if (call->next)
+        call->next->prev = call->prev;
+    if (call->prev)
+        call->prev->next = call->next;
+    else
+        client->calls = call->next;
+    call->next = client->dead;
+    client->dead = call;
+}
+
+static void bury(struct cds_http_client *client)
+{
+    while (client->dead) {
+        struct cds_http_call *call = client->dead;
+        client->dead = call->next;
+        free(call);
+    }
 }
 
 static void wish(struct cds_http_client *client)
@@ -85,7 +95,7 @@ static void fill_error(const struct cds_http_call *call, struct cds_err *err)
     cds_err_detail(err, "%s: %s", curl_easy_strerror(call->result), call->curl_text);
 }
 
-static void end_call(struct cds_http_call *call)
+static void end_call(struct cds_http_client *client, struct cds_http_call *call)
 {
     struct cds_err err;
     bool failed = call->result != CURLE_OK || call->err.code;
@@ -95,7 +105,7 @@ static void end_call(struct cds_http_call *call)
     call->cancelled = true; /* a cancel from inside on_done must not free it twice */
     if (done)
         done(call->spec.user, call->status, call->body.data ? call->body.data : "", call->body.len, failed ? &err : NULL);
-    free_call(call);
+    retire(client, call);
 }
 
 static void fail_later(struct cds_http_call *call, CURLcode result)
@@ -116,11 +126,10 @@ static void add_now(struct cds_http_call *call)
 }
 
 /* One wish of one call; true when the list may have changed. */
-static bool grant(struct cds_http_call *call)
+static bool grant(struct cds_http_client *client, struct cds_http_call *call)
 {
-    struct cds_http_client *client = call->client;
     if (call->cancelled) {
-        free_call(call);
+        retire(client, call);
         return true;
     }
     if (call->to_add) {
@@ -135,7 +144,7 @@ static bool grant(struct cds_http_call *call)
         return true;
     }
     if (call->finished) {
-        end_call(call);
+        end_call(client, call);
         return true;
     }
     return false;
@@ -165,10 +174,11 @@ static void settle(struct cds_http_client *client)
     while (client->wishes) {
         client->wishes = false;
         for (struct cds_http_call *call = client->calls; call;)
-            call = grant(call) ? client->calls : call->next;
+            call = grant(client, call) ? client->calls : call->next;
         collect_finished(client);
     }
     client->settling = false;
+    bury(client);
 }
 
 static void on_later(void *user)
@@ -378,11 +388,10 @@ cds_rc cds_http_call_start(struct cds_http_client *client, const struct cds_http
     call->body = cds_buf_init(spec->body_max_bytes ? spec->body_max_bytes : 1);
     call->easy = curl_easy_init();
     if ((call->next = client->calls))
-        call->next->prev = &call->next;
-    call->prev = &client->calls;
+        call->next->prev = call;
     client->calls = call;
     if (!call->easy || !set_headers(call) || set_options(call, left_ms) != CURLE_OK) {
-        free_call(call);
+        retire(client, call);
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The call could not be prepared; its address may be malformed.");
     }
     call->spec.headers = NULL; /* borrowed by the caller's frame only */
@@ -412,11 +421,14 @@ void cds_http_call_cancel(struct cds_http_call **call_place)
     *call_place = NULL;
     if (call->cancelled)
         return;
+    struct cds_http_client *client = call->client;
     call->cancelled = true;
-    if (call->client->depth)
-        wish(call->client);
+    if (client->depth)
+        wish(client);
     else
-        free_call(call);
+        retire(client, call);
+    if (!client->depth && !client->settling)
+        bury(client);
 }
 
 /* ---- life ---- */
@@ -455,8 +467,11 @@ void cds_http_client_free(struct cds_http_client **client_place)
     if (!client)
         return;
     *client_place = NULL;
-    while (client->calls)
-        free_call(client->calls);
+    for (struct cds_http_call *call = client->calls, *next; call; call = next) {
+        next = call->next;
+        retire(client, call);
+    }
+    bury(client);
     if (client->multi)
         curl_multi_cleanup(client->multi); /* closes idle connections: curl_socket removes their watches */
     cds_timer_remove(&client->timer);

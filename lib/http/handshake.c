@@ -12,7 +12,7 @@ enum { LINE_MAX_BYTES = 4096 };
 static int parse_status(const char *line, size_t len)
 {
     int status = 0;
-    if (len < 12 || strncmp(line, "HTTP/1.", 7) || (line[7] != '0' && line[7] != '1') || line[8] != ' ')
+    if (len < 12 || !cds_starts_with(line, "HTTP/1.") || (line[7] != '0' && line[7] != '1') || line[8] != ' ')
         return -1;
     for (int i = 9; i < 12; i++) {
         if (line[i] < '0' || line[i] > '9')

@@ -52,7 +52,7 @@ static cds_rc check_head(const struct cds_http_req *req, const char *version, in
     uint64_t length = 0;
     MHD_get_connection_values_n(req->con, MHD_HEADER_KIND, look_at, &head);
     *ret_status = 400;
-    if (strncmp(version, "HTTP/1.", 7))
+    if (!cds_starts_with(version, "HTTP/1."))
         return cds_fail(err, CDS_BAD_REQUEST, __func__, "This server speaks HTTP/1.1.");
     if (!target_is_sane(req->target))
         return cds_fail(err, CDS_BAD_REQUEST, __func__,

@@ -22,7 +22,7 @@ static void round_of(uint32_t state[5], uint32_t mixed, uint32_t constant, uint3
 static void block(uint32_t hash[5], const uint8_t *in)
 {
     uint32_t w[80], s[5];
-    for (unsigned i = 0; i < 16; i++)
+    for (size_t i = 0; i < 16; i++)
         w[i] = (uint32_t)in[4 * i] << 24 | (uint32_t)in[4 * i + 1] << 16 | (uint32_t)in[4 * i + 2] << 8 | in[4 * i + 3];
     for (unsigned i = 16; i < 80; i++)
         w[i] = roll(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
