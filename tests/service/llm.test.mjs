@@ -384,3 +384,34 @@ describe('ends', () => {
     assert.match(text, /^cds_ledger_batches_total\{kind="settle"\} [1-9]/m);
   });
 });
+
+describe('a full queue', () => {
+  let shared;
+  before(async () => {
+    shared = stack;
+    stack = await startStack({ options: { 'llm.slots': '1', 'llm.queue': '1' } });
+    await stack.waitModel();
+  });
+  after(async () => {
+    const own = stack;
+    stack = shared;
+    await own?.stop();
+  });
+
+  test('one_runs_one_waits_and_the_third_is_503_with_retry_after', async () => {
+    const body = { messages: ask('Write a very long story about a tree.'), max_tokens: 300 };
+    const first = await stream(body);
+    await waitFor('the first one runs', () => first.events.length > 2);
+    const second = fetch(`${stack.llmUrl}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}` },
+      body: JSON.stringify({ ...body, max_tokens: 2 }),
+    });
+    await waitFor('the second one waits', async () => (await modelStatus()).queued === 1);
+    const third = await chat(body);
+    assertError(third, 503, 'overloaded', /wait/);
+    assert.ok(Number(third.headers.get('retry-after')) >= 1);
+    first.leave();
+    assert.equal((await second).status, 200);
+  });
+});
