@@ -29,7 +29,7 @@ export function AccountPage({ user, signOut, failure }: Props) {
   useEffect(load, [load]);
   return (
     <div className="h-full overflow-auto">
-      <div className="mx-auto grid max-w-5xl gap-5 px-4 py-6">
+      <div className="mx-auto grid max-w-5xl grid-cols-[minmax(0,1fr)] gap-5 px-4 py-6">
         <div className="flex items-center justify-between gap-4">
           <h1 className="heading text-2xl">{t("account.title")}</h1>
           <Button small icon="refresh" onClick={load}>
@@ -37,8 +37,8 @@ export function AccountPage({ user, signOut, failure }: Props) {
           </Button>
         </div>
         {wrong && <Problem failure={wrong} onRetry={load} />}
-        <div className="grid gap-5 lg:grid-cols-[1fr_20rem]">
-          <div className="grid content-start gap-5">
+        <div className="grid grid-cols-[minmax(0,1fr)] gap-5 lg:grid-cols-[minmax(0,1fr)_20rem]">
+          <div className="grid min-w-0 grid-cols-[minmax(0,1fr)] content-start gap-5">
             {summary ? (
               <>
                 <Month summary={summary} />
@@ -49,7 +49,7 @@ export function AccountPage({ user, signOut, failure }: Props) {
               !wrong && <p className="text-muted">{t("common.loading")}</p>
             )}
           </div>
-          <div className="grid content-start gap-5">
+          <div className="grid min-w-0 grid-cols-[minmax(0,1fr)] content-start gap-5">
             <Profile user={user} />
             <Card title={t("account.look")}>
               <div className="grid justify-items-start gap-3">

@@ -68,7 +68,7 @@ function One({ block }: { block: Block }) {
 /** Answer text. Only text nodes and elements chosen here: see model/markdown.ts. */
 export const Markdown = memo(function Markdown({ text }: { text: string }) {
   return (
-    <div className="grid gap-3">
+    <div className="grid grid-cols-[minmax(0,1fr)] gap-3">
       {parseMarkdown(text).map((block, at) => (
         <One key={at} block={block} />
       ))}

@@ -45,11 +45,11 @@ const One = memo(function One({ message }: { message: Message }) {
     );
   const { state, failure } = message;
   return (
-    <article aria-label={message.model ?? t("chat.model")} aria-busy={state === "streaming"} className="grid grid-cols-[2rem_1fr] gap-3">
+    <article aria-label={message.model ?? t("chat.model")} aria-busy={state === "streaming"} className="grid grid-cols-[2rem_minmax(0,1fr)] gap-3">
       <span className={state === "streaming" || state === "waiting" ? "breathe" : ""}>
         <Mark size={30} />
       </span>
-      <div className="grid min-w-0 gap-2.5 pt-1">
+      <div className="grid min-w-0 grid-cols-[minmax(0,1fr)] gap-2.5 pt-1">
         {message.content && <Markdown text={message.content} />}
         {state === "waiting" && <p className="breathe text-muted">{t("chat.thinking")}</p>}
         {state === "stopping" && <p className="text-muted">{t("run.stopping")}</p>}
@@ -73,7 +73,7 @@ const One = memo(function One({ message }: { message: Message }) {
 
 export function Messages({ thread }: { thread: Thread }) {
   return (
-    <div className="mx-auto grid max-w-3xl gap-6 px-4 py-6">
+    <div className="mx-auto grid max-w-3xl grid-cols-[minmax(0,1fr)] gap-6 px-4 py-6">
       {thread.map((message) => (
         <One key={`${message.role}${message.id}`} message={message} />
       ))}

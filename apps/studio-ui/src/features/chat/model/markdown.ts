@@ -11,8 +11,8 @@ export type Block =
   | { kind: "list"; ordered: boolean; start: number; items: Span[][] }
   | { kind: "code"; language: string; text: string };
 
-const fence = /^ {0,3}(`{3,}|~{3,})\s*([^`\s]*)[^`]*$/;
-const heading = /^ {0,3}(#{1,6})\s+(.*?)\s*#*$/;
+const fence = /^ {0,3}(`{3,}|~{3,})([^`]*)$/;
+const heading = /^ {0,3}(#{1,6})\s(.*)$/;
 const bullet = /^\s*[-*+]\s+(.*)$/;
 const numbered = /^\s*(\d{1,9})[.)]\s+(.*)$/;
 
@@ -30,7 +30,8 @@ export function parseMarkdown(source: string): Block[] {
     const opened = fence.exec(line);
     if (opened) {
       flush();
-      const [, marks = "", language = ""] = opened;
+      const [, marks = "", info = ""] = opened;
+      const language = info.trim().split(/\s/)[0] ?? "";
       const end = endOfFence(lines, at + 1, marks);
       blocks.push({ kind: "code", language, text: lines.slice(at + 1, end).join("\n") });
       at = end;
@@ -39,7 +40,7 @@ export function parseMarkdown(source: string): Block[] {
     const title = heading.exec(line);
     if (title) {
       flush();
-      blocks.push({ kind: "heading", level: title[1]?.length ?? 1, spans: parseSpans(title[2] ?? "") });
+      blocks.push({ kind: "heading", level: title[1]?.length ?? 1, spans: parseSpans((title[2] ?? "").trim().replace(/\s#+$/, "").trimEnd()) });
     } else if (bullet.test(line) || numbered.test(line)) {
       flush();
       addItem(blocks, line);
@@ -71,18 +72,83 @@ function addItem(blocks: Block[], line: string): void {
   else blocks.push({ kind: "list", ordered, start: number ? Number(number[1]) : 1, items: [spans] });
 }
 
+const isSpace = (char: string | undefined): boolean => char === undefined || /\s/.test(char);
+const isWord = (char: string | undefined): boolean => char !== undefined && /[\w*]/.test(char);
+
+/** Reads spans from left to right. What could not be closed once is not searched for again, so that the work stays linear. */
+class SpanReader {
+  private readonly text: string;
+  private readonly unclosedRuns = new Set<number>();
+  private strongEnds = true;
+  private emphasisFrom = 0;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+
+  /** The span that begins at a mark, and where it ends; null when the mark stands for itself. */
+  at(from: number): { span: Span; end: number } | null {
+    if (this.text[from] === "`") return this.code(from);
+    if (this.text.startsWith("**", from)) return this.strong(from);
+    return this.emphasis(from);
+  }
+
+  runLength(from: number): number {
+    let end = from;
+    while (this.text[end] === "`") end++;
+    return end - from;
+  }
+
+  private code(from: number): { span: Span; end: number } | null {
+    const length = this.runLength(from);
+    if (this.unclosedRuns.has(length)) return null;
+    const begin = from + length;
+    for (let at = this.text.indexOf("`", begin); at >= 0; ) {
+      const run = this.runLength(at);
+      if (run === length) return { span: { kind: "code", text: this.text.slice(begin, at) }, end: at + run };
+      at = this.text.indexOf("`", at + run);
+    }
+    this.unclosedRuns.add(length);
+    return null;
+  }
+
+  private strong(from: number): { span: Span; end: number } | null {
+    if (!this.strongEnds || isSpace(this.text[from + 2])) return null;
+    for (let at = this.text.indexOf("**", from + 3); at >= 0; at = this.text.indexOf("**", at + 2))
+      if (!isSpace(this.text[at - 1])) return { span: { kind: "strong", text: this.text.slice(from + 2, at) }, end: at + 2 };
+    this.strongEnds = false;
+    return null;
+  }
+
+  private emphasis(from: number): { span: Span; end: number } | null {
+    if (from < this.emphasisFrom || isWord(this.text[from - 1]) || isSpace(this.text[from + 1]) || this.text[from + 1] === "*") return null;
+    for (let at = from + 1; at < this.text.length && this.text[at] !== "\n"; at++)
+      if (this.text[at] === "*" && !isSpace(this.text[at - 1]) && !isWord(this.text[at + 1])) return { span: { kind: "em", text: this.text.slice(from + 1, at) }, end: at + 1 };
+    const line = this.text.indexOf("\n", from);
+    this.emphasisFrom = line < 0 ? this.text.length : line;
+    return null;
+  }
+}
+
 /** Inline code, strong and emphasis, without nesting. */
 export function parseSpans(text: string): Span[] {
   const spans: Span[] = [];
-  const pattern = /(`+)([\s\S]*?[^`])\1(?!`)|\*\*(?=\S)([\s\S]*?\S)\*\*|(?<![\w*])\*(?=[^\s*])([^*\n]*?[^\s*])\*(?![\w*])/g;
-  let from = 0;
-  for (const match of text.matchAll(pattern)) {
-    if (match.index > from) spans.push({ kind: "text", text: text.slice(from, match.index) });
-    if (match[2] !== undefined) spans.push({ kind: "code", text: match[2] });
-    else if (match[3] !== undefined) spans.push({ kind: "strong", text: match[3] });
-    else spans.push({ kind: "em", text: match[4] ?? "" });
-    from = match.index + match[0].length;
+  const reader = new SpanReader(text);
+  let plain = 0;
+  for (let at = 0; at < text.length; ) {
+    if (text[at] !== "`" && text[at] !== "*") {
+      at++;
+      continue;
+    }
+    const found = reader.at(at);
+    if (!found) {
+      at += text[at] === "`" ? reader.runLength(at) : text.startsWith("**", at) ? 2 : 1;
+      continue;
+    }
+    if (at > plain) spans.push({ kind: "text", text: text.slice(plain, at) });
+    spans.push(found.span);
+    plain = at = found.end;
   }
-  if (from < text.length) spans.push({ kind: "text", text: text.slice(from) });
+  if (plain < text.length) spans.push({ kind: "text", text: text.slice(plain) });
   return spans;
 }

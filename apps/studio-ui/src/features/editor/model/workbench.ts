@@ -20,6 +20,8 @@ export function workbenchOf(project: string): Workbench {
   const files = filesOf(project);
   const made = { tree: new Tree(files), documents: new Documents(files, makeBuffer) };
   workbenches.set(project, made);
+  // The editor is fetched while the files are listed.
+  void import("../monaco/monaco");
   void openFirst(made);
   return made;
 }
