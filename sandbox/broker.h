@@ -1,0 +1,63 @@
+/* sandbox/broker.h: cds-sandboxd: takes frames from the gateway, works below one project at a time, holds no secret.
+ *
+ * Source:  lib/rpc/frame.h, schemas/rpc/{fs.*,run.*,sandbox.probe}.json; internal methods project.prepare, sandboxd.metrics, run.cancel.
+ * Threads: the loop thread, and pool threads for file work (one for changes, so that they are ordered, and two for reading).
+ */
+#pragma once
+
+#include "lib/base/pool.h"
+#include "lib/config/config.h"
+#include "lib/rpc/frame.h"
+#include "sandbox/fs.h"
+#include "sandbox/run.h"
+
+enum {
+    BROKER_FRAME_MAX = 4 * 1024 * 1024,  /**< bytes of one frame */
+    BROKER_OUT_MAX = 64 * 1024 * 1024,   /**< bytes waiting for the gateway */
+    BROKER_HOLD_BYTES = 4 * 1024 * 1024, /**< a run's output waits while more than this waits to be sent */
+    BROKER_CLIENTS = 16,
+    BROKER_FS_QUEUE = 256 /**< file calls waiting for a thread */
+};
+
+struct broker {
+    struct cds_loop *loop;
+    const struct cds_config *config;
+    struct cds_engine *engine;
+    struct cds_pool *readers, *writer;
+    struct client *clients;
+    unsigned client_count;
+    int projects_fd;
+    uid_t services_uid;
+    char templates_dir[600];
+};
+
+/** One connection; counted, because file work may outlive it. */
+struct client {
+    struct broker *broker;
+    struct client *next, **prev;
+    struct cds_peer *peer; /**< NULL once closed */
+    unsigned refs;
+    struct run_call *runs; /**< its runs; they end with it */
+};
+
+void client_ref(struct client *client);
+void client_unref(struct client *client);
+/** Answers a call; steals result. No-op when the client is gone or id is NULL. */
+void client_result(struct client *client, cds_json *id, cds_json *result);
+void client_error(struct client *client, cds_json *id, const struct cds_err *err);
+
+/** Directory of a project by its id (a UUID), O_PATH; owned. @return CDS_OK; CDS_NOT_FOUND; CDS_BAD_PARAM */
+CDS_MUST_USE cds_rc broker_project_open(const struct broker *broker, const char *id, int *ret_fd, struct cds_err *reterr);
+/** Makes the folder of a project and fills it from a template when it is new. Any thread. */
+CDS_MUST_USE cds_rc broker_project_prepare(const struct broker *broker, const char *id, const char *template_name, struct cds_err *reterr);
+
+/** call_fs.c: takes over one fs.* or project.prepare call. */
+void fs_call(struct client *client, const struct cds_rpc_request *request);
+bool fs_call_knows(const char *method);
+/** call_run.c */
+void run_call(struct client *client, const struct cds_rpc_request *request);
+/** Cancels the client's run of that call id. */
+void run_call_cancel(struct client *client, int64_t call);
+/** The client is gone: its runs are killed and never answered. */
+void run_call_drop_all(struct client *client);
+void probe_call(struct client *client, const struct cds_rpc_request *request);

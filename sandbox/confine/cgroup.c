@@ -1,0 +1,294 @@
+/* sandbox/confine/cgroup.c: see cgroup.h. In hybrid mode groups are used again: making and filling v1 groups is the slow part of a start. */
+#include "sandbox/confine/cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/str.h"
+#include "sandbox/confine/cgroup_dir.h"
+
+enum { NAME_MAX_LEN = 48, REMOVE_TRIES = 40, REMOVE_PAUSE_US = 500 };
+
+/** The hierarchies a group has a folder in. */
+enum tree { TREE_V2, TREE_MEMORY, TREE_PIDS, TREE_CPUACCT, TREE_COUNT };
+
+struct cds_cgroup {
+    enum cds_cgroup_kind kind;
+    char name[NAME_MAX_LEN];
+    int fd[TREE_COUNT];             /* -1: not used */
+    struct cds_cgroup_usage before; /* counters at acquire: they never go back */
+    struct cds_cgroup *next;        /* in the list of free ones */
+};
+
+struct cds_cgroups {
+    enum cds_cgroup_kind kind;
+    char prefix[32], reason[160];
+    char place[TREE_COUNT][PATH_MAX]; /* "": not used */
+    unsigned made;
+    struct cds_cgroup *free_ones;
+};
+
+static void close_group(struct cds_cgroup **group)
+{
+    if (!*group)
+        return;
+    for (int i = 0; i < TREE_COUNT; i++)
+        cds_close_fd(&(*group)->fd[i]);
+    free(*group);
+    *group = NULL;
+}
+
+static void remove_group(const struct cds_cgroups *groups, struct cds_cgroup **group)
+{
+    for (int i = 0; i < TREE_COUNT; i++) {
+        char path[PATH_MAX + NAME_MAX_LEN];
+        if ((*group)->fd[i] < 0)
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", groups->place[i], (*group)->name);
+        /* The last task may be on its way out; what stays is found by the next start. */
+        for (int k = 0; k < REMOVE_TRIES && rmdir(path) != 0 && errno == EBUSY; k++)
+            usleep(REMOVE_PAUSE_US);
+    }
+    close_group(group);
+}
+
+static cds_rc make_group(struct cds_cgroups *groups, struct cds_cgroup **ret, struct cds_err *reterr)
+{
+    struct cds_cgroup *group = calloc(1, sizeof(*group));
+    if (!group)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    *group = (struct cds_cgroup){.kind = groups->kind, .fd = {-1, -1, -1, -1}};
+    snprintf(group->name, sizeof(group->name), "%s%u", groups->prefix, ++groups->made);
+    for (int i = 0; i < TREE_COUNT && groups->kind != CDS_CGROUP_NONE; i++) {
+        char path[PATH_MAX + NAME_MAX_LEN];
+        if (!groups->place[i][0])
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", groups->place[i], group->name);
+        if (mkdir(path, 0755) != 0 || (group->fd[i] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
+            cds_rc rc = cds_fail_errno(reterr, errno, __func__, "The sandbox cannot make a control group for the run.");
+            remove_group(groups, &group);
+            return rc;
+        }
+    }
+    *ret = group;
+    return CDS_OK;
+}
+
+static int set_limits(const struct cds_cgroup *group, const struct cds_run_limits *limits)
+{
+    char memory[32], tasks[32];
+    snprintf(memory, sizeof(memory), "%llu", (unsigned long long)limits->memory_bytes);
+    /* One more for the job's own init. */
+    snprintf(tasks, sizeof(tasks), "%u", limits->max_tasks + 1);
+    int fd = group->fd[TREE_V2], error;
+    if (group->kind == CDS_CGROUP_V2) {
+        error = cds_cgroup_write(fd, "memory.max", memory);
+        error = error ? error : cds_cgroup_write(fd, "pids.max", tasks);
+        cds_cgroup_write(fd, "memory.swap.max", "0"); /* absent without swap accounting */
+        cds_cgroup_write(fd, "memory.oom.group", "0");
+        return error;
+    }
+    fd = group->fd[TREE_MEMORY];
+    /* memsw must stay the larger one at every moment. */
+    cds_cgroup_write(fd, "memory.memsw.limit_in_bytes", "-1");
+    error = cds_cgroup_write(fd, "memory.limit_in_bytes", memory);
+    cds_cgroup_write(fd, "memory.memsw.limit_in_bytes", memory);
+    cds_cgroup_write(fd, "memory.max_usage_in_bytes", "0");
+    return error ? error : cds_cgroup_write(group->fd[TREE_PIDS], "pids.max", tasks);
+}
+
+static void read_counters(const struct cds_cgroup *group, struct cds_cgroup_usage *ret)
+{
+    int v2 = group->fd[TREE_V2], memory = group->fd[TREE_MEMORY];
+    *ret = (struct cds_cgroup_usage){.cpu_us = UINT64_MAX};
+    if (v2 >= 0)
+        ret->cpu_us = cds_cgroup_read(v2, "cpu.stat", "usage_usec", UINT64_MAX);
+    if (ret->cpu_us == UINT64_MAX && group->fd[TREE_CPUACCT] >= 0) {
+        uint64_t ns = cds_cgroup_read(group->fd[TREE_CPUACCT], "cpuacct.usage", NULL, UINT64_MAX);
+        ret->cpu_us = ns == UINT64_MAX ? ns : ns / 1000;
+    }
+    if (group->kind == CDS_CGROUP_V2) {
+        ret->peak_bytes = cds_cgroup_read(v2, "memory.peak", NULL, 0);
+        ret->oom_kills = cds_cgroup_read(v2, "memory.events", "oom_kill", 0);
+        ret->tasks_refused = cds_cgroup_read(v2, "pids.events", "max", 0);
+    } else if (group->kind == CDS_CGROUP_HYBRID) {
+        ret->peak_bytes = cds_cgroup_read(memory, "memory.max_usage_in_bytes", NULL, 0);
+        ret->oom_kills = cds_cgroup_read(memory, "memory.oom_control", "oom_kill", 0);
+        ret->tasks_refused = cds_cgroup_read(group->fd[TREE_PIDS], "pids.events", "max", 0);
+    }
+}
+
+/** Limits can be set and a group be made: the real thing once, so that nothing surprises later. */
+static bool try_group(struct cds_cgroups *groups, struct cds_err *reterr)
+{
+    struct cds_cgroup *group = NULL;
+    const struct cds_run_limits limits = {.memory_bytes = 64 << 20, .max_tasks = 8};
+    if (make_group(groups, &group, reterr))
+        return false;
+    int error = set_limits(group, &limits);
+    if (error)
+        cds_fail_errno(reterr, error, __func__, "The limits of a control group cannot be set.");
+    remove_group(groups, &group);
+    return error == 0;
+}
+
+/** Lets the children of place have the controllers. The kernel refuses that for a group with tasks in it, except at the top. */
+static bool delegate(const char *place)
+{
+    CDS_CLEANUP(cds_close_fd) int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || !cds_cgroup_has_word(fd, "cgroup.controllers", "memory") || !cds_cgroup_has_word(fd, "cgroup.controllers", "pids"))
+        return false;
+    if (cds_cgroup_has_word(fd, "cgroup.subtree_control", "memory") && cds_cgroup_has_word(fd, "cgroup.subtree_control", "pids"))
+        return true;
+    return cds_cgroup_write(fd, "cgroup.subtree_control", "+memory +pids") == 0;
+}
+
+static void choose(struct cds_cgroups *groups)
+{
+    struct cds_cgroup_places places;
+    struct cds_err err = {0};
+    cds_cgroup_places_find("/proc/self/mountinfo", "/proc/self/cgroup", &places);
+    const char *found[TREE_COUNT] = {places.v2, places.memory, places.pids, places.cpuacct};
+    if (places.memory[0] && places.pids[0]) {
+        groups->kind = CDS_CGROUP_HYBRID;
+        for (int i = 0; i < TREE_COUNT; i++)
+            cds_strcpy(groups->place[i], PATH_MAX, found[i]);
+        if (try_group(groups, &err))
+            return;
+    } else if (places.v2[0]) {
+        /* Below the own group where that is delegated to us, else beside the others at the top. */
+        const char *const tries[] = {places.v2, places.v2_top};
+        groups->kind = CDS_CGROUP_V2;
+        for (size_t i = 0; i < CDS_ARRAY_LEN(tries); i++) {
+            cds_strcpy(groups->place[TREE_V2], PATH_MAX, tries[i]);
+            if (delegate(tries[i]) && try_group(groups, &err))
+                return;
+        }
+        if (!err.message[0])
+            cds_fail(&err, CDS_DENIED, __func__, "The memory and pids controllers are not delegated to %.80s.", places.v2);
+    } else {
+        cds_fail(&err, CDS_NOT_FOUND, __func__, "No control group hierarchy with memory and pids is mounted.");
+    }
+    groups->kind = CDS_CGROUP_NONE;
+    memset(groups->place, 0, sizeof(groups->place));
+    cds_strcpy(groups->reason, sizeof(groups->reason), err.message);
+}
+
+cds_rc cds_cgroups_open(const char *key, bool none, struct cds_cgroups **ret, struct cds_err *reterr)
+{
+    struct cds_cgroups *groups = calloc(1, sizeof(*groups));
+    if (!groups)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    snprintf(groups->prefix, sizeof(groups->prefix), "cds-%.16s.", key);
+    if (none) {
+        cds_strcpy(groups->reason, sizeof(groups->reason), "Control groups are switched off.");
+    } else {
+        struct cds_cgroup_places places;
+        cds_cgroup_places_find("/proc/self/mountinfo", "/proc/self/cgroup", &places);
+        const char *const old[] = {places.v2, places.v2_top, places.memory, places.pids, places.cpuacct};
+        for (size_t i = 0; i < CDS_ARRAY_LEN(old); i++)
+            cds_cgroup_sweep(old[i], groups->prefix);
+        choose(groups);
+    }
+    *ret = groups;
+    return CDS_OK;
+}
+
+void cds_cgroups_free(struct cds_cgroups **groups)
+{
+    if (!*groups)
+        return;
+    for (struct cds_cgroup *group; (group = (*groups)->free_ones);) {
+        (*groups)->free_ones = group->next;
+        remove_group(*groups, &group);
+    }
+    free(*groups);
+    *groups = NULL;
+}
+
+enum cds_cgroup_kind cds_cgroups_kind(const struct cds_cgroups *groups)
+{
+    return groups->kind;
+}
+
+const char *cds_cgroups_reason(const struct cds_cgroups *groups)
+{
+    return groups->reason;
+}
+
+cds_rc cds_cgroup_acquire(struct cds_cgroups *groups, const struct cds_run_limits *limits, struct cds_cgroup **ret, struct cds_err *reterr)
+{
+    struct cds_cgroup *group = groups->free_ones;
+    if (group) {
+        groups->free_ones = group->next;
+    } else {
+        cds_rc rc = make_group(groups, &group, reterr);
+        if (rc)
+            return rc;
+    }
+    int error = group->kind == CDS_CGROUP_NONE ? 0 : set_limits(group, limits);
+    if (error) {
+        remove_group(groups, &group);
+        return cds_fail_errno(reterr, error, __func__, "The limits of the run cannot be set in its control group.");
+    }
+    read_counters(group, &group->before);
+    *ret = group;
+    return CDS_OK;
+}
+
+int cds_cgroup_clone_fd(const struct cds_cgroup *group)
+{
+    return group->fd[TREE_V2];
+}
+
+cds_rc cds_cgroup_attach(struct cds_cgroup *group, pid_t pid, struct cds_err *reterr)
+{
+    char text[16];
+    snprintf(text, sizeof(text), "%d", (int)pid);
+    for (int i = TREE_MEMORY; i < TREE_COUNT; i++) {
+        /* The v2 tree counts CPU time already; a third attach would only cost time. */
+        if (group->fd[i] < 0 || (i == TREE_CPUACCT && group->fd[TREE_V2] >= 0))
+            continue;
+        int error = cds_cgroup_write(group->fd[i], "cgroup.procs", text);
+        if (error)
+            return cds_fail_errno(reterr, error, __func__, "The run cannot be moved into its control group.");
+    }
+    return CDS_OK;
+}
+
+void cds_cgroup_kill(struct cds_cgroup *group)
+{
+    if (group->fd[TREE_V2] >= 0)
+        cds_cgroup_write(group->fd[TREE_V2], "cgroup.kill", "1");
+}
+
+void cds_cgroup_usage(const struct cds_cgroup *group, struct cds_cgroup_usage *ret)
+{
+    struct cds_cgroup_usage now;
+    read_counters(group, &now);
+    *ret = now;
+    if (now.cpu_us != UINT64_MAX && group->before.cpu_us != UINT64_MAX)
+        ret->cpu_us = now.cpu_us - group->before.cpu_us;
+    ret->oom_kills = now.oom_kills - group->before.oom_kills;
+    ret->tasks_refused = now.tasks_refused - group->before.tasks_refused;
+}
+
+void cds_cgroup_release(struct cds_cgroups *groups, struct cds_cgroup **group)
+{
+    if (!*group)
+        return;
+    /* v2 has a peak that only a new group resets, and needs no attach: there a new one is the better deal. */
+    if ((*group)->kind != CDS_CGROUP_HYBRID) {
+        remove_group(groups, group);
+        return;
+    }
+    (*group)->next = groups->free_ones;
+    groups->free_ones = *group;
+    *group = NULL;
+}

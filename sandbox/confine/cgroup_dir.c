@@ -1,0 +1,164 @@
+/* sandbox/confine/cgroup_dir.c: see cgroup_dir.h. */
+#include "sandbox/confine/cgroup_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/str.h"
+
+enum { SWEEP_TRIES = 100, SWEEP_PAUSE_MS = 5, SWEEP_PIDS = 1024 };
+
+/** True when the comma-separated list holds word. */
+static bool list_has(const char *list, const char *word)
+{
+    size_t len = strlen(word);
+    for (const char *p = list; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+        if (!strncmp(p, word, len) && (p[len] == ',' || p[len] == '\0' || p[len] == '\n'))
+            return true;
+    return false;
+}
+
+/** Mount point and root of the hierarchy in mountinfo; controller NULL: v2. @return false when it is not mounted */
+static bool find_mount(const char *mountinfo, const char *controller, char *root, char *point, size_t size)
+{
+    CDS_CLEANUP(cds_close_file) FILE *f = fopen(mountinfo, "re");
+    CDS_CLEANUP(cds_free_ptr) char *line = NULL;
+    size_t cap = 0;
+    while (f && getline(&line, &cap, f) > 0) {
+        char r[1024], p[1024], type[64], super[512];
+        const char *dash = strstr(line, " - ");
+        if (!dash || sscanf(line, "%*s %*s %*s %1023s %1023s", r, p) != 2 || sscanf(dash + 3, "%63s %*s %511s", type, super) != 2)
+            continue;
+        if (controller ? !cds_streq(type, "cgroup") || !list_has(super, controller) : !cds_streq(type, "cgroup2"))
+            continue;
+        cds_strcpy(root, size, r);
+        cds_strcpy(point, size, p);
+        return true;
+    }
+    return false;
+}
+
+/** Own path in the hierarchy: "/a/b"; "" when the file does not name it. */
+static void own_path(const char *cgroup, const char *controller, char *path, size_t size)
+{
+    CDS_CLEANUP(cds_close_file) FILE *f = fopen(cgroup, "re");
+    CDS_CLEANUP(cds_free_ptr) char *line = NULL;
+    size_t cap = 0;
+    path[0] = '\0';
+    while (f && getline(&line, &cap, f) > 0) {
+        char *names = strchr(line, ':'), *place = names ? strchr(names + 1, ':') : NULL;
+        if (!place)
+            continue;
+        *place++ = '\0';
+        place[strcspn(place, "\n")] = '\0';
+        if (controller ? list_has(names + 1, controller) : names[1] == '\0')
+            cds_strcpy(path, size, place);
+    }
+}
+
+static void find_place(const char *mountinfo, const char *cgroup, const char *controller, char *place, char *top)
+{
+    char root[PATH_MAX / 4], point[PATH_MAX / 4], own[PATH_MAX / 4], full[PATH_MAX];
+    struct stat st;
+    place[0] = '\0';
+    if (top)
+        top[0] = '\0';
+    if (!find_mount(mountinfo, controller, root, point, sizeof(point)))
+        return;
+    own_path(cgroup, controller, own, sizeof(own));
+    /* In a container the mount shows a part of the tree only: take the root of the mount off the own path. */
+    size_t skip = cds_streq(root, "/") ? 0 : strlen(root);
+    bool below = !strncmp(own, root, skip) && (own[skip] == '/' || own[skip] == '\0');
+    snprintf(full, sizeof(full), "%s%s", point, below && !cds_streq(own + skip, "/") ? own + skip : "");
+    cds_strcpy(place, PATH_MAX, stat(full, &st) == 0 ? full : point);
+    if (top)
+        cds_strcpy(top, PATH_MAX, point);
+}
+
+void cds_cgroup_places_find(const char *mountinfo, const char *cgroup, struct cds_cgroup_places *ret)
+{
+    find_place(mountinfo, cgroup, NULL, ret->v2, ret->v2_top);
+    find_place(mountinfo, cgroup, "memory", ret->memory, NULL);
+    find_place(mountinfo, cgroup, "pids", ret->pids, NULL);
+    find_place(mountinfo, cgroup, "cpuacct", ret->cpuacct, NULL);
+}
+
+int cds_cgroup_write(int dir_fd, const char *file, const char *text)
+{
+    CDS_CLEANUP(cds_close_fd) int fd = openat(dir_fd, file, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    return write(fd, text, strlen(text)) < 0 ? errno : 0;
+}
+
+static ssize_t read_small(int dir_fd, const char *file, char *buf, size_t size)
+{
+    CDS_CLEANUP(cds_close_fd) int fd = openat(dir_fd, file, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, buf, size - 1);
+    buf[n > 0 ? n : 0] = '\0';
+    return n;
+}
+
+uint64_t cds_cgroup_read(int dir_fd, const char *file, const char *key, uint64_t otherwise)
+{
+    char text[2048];
+    if (read_small(dir_fd, file, text, sizeof(text)) <= 0)
+        return otherwise;
+    const char *at = text;
+    size_t len = key ? strlen(key) : 0;
+    while (key && at && (strncmp(at, key, len) || at[len] != ' '))
+        at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL;
+    if (!at)
+        return otherwise;
+    char *end;
+    errno = 0;
+    uint64_t value = strtoull(at + (key ? len + 1 : 0), &end, 10);
+    return errno || end == at ? otherwise : value;
+}
+
+bool cds_cgroup_has_word(int dir_fd, const char *file, const char *word)
+{
+    char text[2048];
+    if (read_small(dir_fd, file, text, sizeof(text)) <= 0)
+        return false;
+    for (char *p = text; *p; p++)
+        if (*p == ' ')
+            *p = ',';
+    return list_has(text, word);
+}
+
+/** Ends every process of the group, with the kernel's own switch where it has one. */
+static void kill_all(int dir_fd)
+{
+    if (cds_cgroup_write(dir_fd, "cgroup.kill", "1") == 0)
+        return;
+    int fd = openat(dir_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+    CDS_CLEANUP(cds_close_file) FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+    int pid, left = SWEEP_PIDS;
+    while (f && left-- > 0 && fscanf(f, "%d", &pid) == 1)
+        if (pid > 1 && pid != getpid())
+            kill(pid, SIGKILL);
+}
+
+void cds_cgroup_sweep(const char *place, const char *prefix)
+{
+    CDS_CLEANUP(cds_close_dir) DIR *dir = *place ? opendir(place) : NULL;
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        if (!cds_starts_with(entry->d_name, prefix))
+            continue;
+        CDS_CLEANUP(cds_close_fd) int fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        for (int i = 0; fd >= 0 && i < SWEEP_TRIES && unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR) != 0 && errno == EBUSY; i++) {
+            kill_all(fd);
+            nanosleep(&(struct timespec){.tv_nsec = SWEEP_PAUSE_MS * 1000000L}, NULL);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+/* sandbox/confine/jail.c: see jail.h. The parent's half and the order of steps; what the job sees is in jail_root.c. */
+#include "sandbox/confine/jail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "sandbox/confine/jail_priv.h"
+#include "sandbox/confine/seccomp.h"
+
+enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, GO_MARK = 'g' };
+
+static const char *const names[CDS_STEP_COUNT] = {
+    "wait for the broker", "parent-death signal", "private mounts", "new root", "system folders", "proc", "devices", "tmp", "project",
+    "pivot_root", "host name", "limits", "ids and capabilities", "no_new_privs", "init", "landlock", "seccomp", "exec",
+};
+
+const char *cds_jail_step_name(enum cds_jail_step step)
+{
+    return (unsigned)step < CDS_STEP_COUNT ? names[step] : "?";
+}
+
+/* ---- child ---- */
+static _Noreturn void fail(int report_fd, enum cds_jail_step step)
+{
+    struct cds_jail_report report = {.kind = CDS_REPORT_FAILED, .step = (int)step, .sys_errno = errno};
+    ssize_t n = write(report_fd, &report, sizeof(report));
+    _exit(n == (ssize_t)sizeof(report) ? 125 : 124);
+}
+
+static int limit(int what, uint64_t value)
+{
+    const struct rlimit r = {value, value};
+    return setrlimit((__rlimit_resource_t)what, &r);
+}
+
+static int set_limits(const struct cds_jail_plan *plan)
+{
+    const struct cds_run_limits *l = plan->limits;
+    int bad = limit(RLIMIT_CORE, 0) | limit(RLIMIT_NOFILE, OPEN_FILES) | limit(RLIMIT_FSIZE, l->tmp_bytes) | limit(RLIMIT_MEMLOCK, 0) |
+              limit(RLIMIT_MSGQUEUE, 0) | limit(RLIMIT_CPU, l->cpu_ms / 1000 + 2);
+    if (!plan->cgroup) {
+        /* Counted per user, not per job: coarse, and said so in the result. */
+        bad |= limit(RLIMIT_NPROC, l->max_tasks);
+        if (!plan->big_address_space)
+            bad |= limit(RLIMIT_DATA, l->memory_bytes);
+    }
+    return bad;
+}
+
+static int drop_rights(const struct cds_jail_plan *plan)
+{
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
+    for (int cap = 0; cap <= LAST_CAP_TRIED; cap++)
+        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) && errno != EINVAL)
+            return -1;
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (plan->who->change) {
+        /* The system calls, not the wrappers: those would try to change threads that do not exist in this process. */
+        if (syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, plan->who->gid, plan->who->gid, plan->who->gid) ||
+            syscall(SYS_setresuid, plan->who->uid, plan->who->uid, plan->who->uid))
+            return -1;
+    }
+    return (int)syscall(SYS_capset, &head, none);
+}
+
+static void default_signals(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    for (int signo = 1; signo < 65; signo++)
+        signal(signo, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
+{
+    static char *const env[] = {(char *)"PATH=/usr/local/bin:/usr/bin:/bin", (char *)"HOME=/work",        (char *)"TMPDIR=/tmp",
+                                (char *)"LANG=C.UTF-8",                      (char *)"PYTHONUTF8=1",      (char *)"PYTHONDONTWRITEBYTECODE=1",
+                                (char *)"USER=job",                          (char *)"TERM=dumb",         NULL};
+    const struct sock_fprog *filter = cds_seccomp_program();
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    setsid();
+    default_signals();
+    if (jail_landlock())
+        fail(report_fd, CDS_STEP_LANDLOCK);
+    if (syscall(SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, 0, filter))
+        fail(report_fd, CDS_STEP_SECCOMP);
+    execve(plan->argv[0], (char *const *)plan->argv, env);
+    fail(report_fd, CDS_STEP_EXEC);
+}
+
+/* Pid 1 of the job: reaps everything, and when the payload ends, so does the job: the kernel then kills what is left in the namespace. */
+static _Noreturn void init(pid_t main_pid, int report_fd)
+{
+    for (int fd = 0; fd < 3; fd++)
+        close(fd); /* a writer that never ends would keep the broker waiting for the end of output */
+    for (;;) {
+        int status;
+        pid_t pid = waitpid(-1, &status, 0);
+        if (pid < 0 && errno == EINTR)
+            continue;
+        if (pid != main_pid && pid >= 0)
+            continue;
+        struct cds_jail_report report = {.kind = CDS_REPORT_ENDED, .status = pid < 0 ? 0 : status};
+        ssize_t n = write(report_fd, &report, sizeof(report));
+        _exit(n == (ssize_t)sizeof(report) ? 0 : 124);
+    }
+}
+
+static int take_descriptors(const struct cds_jail_plan *plan, int report_fd)
+{
+    const int from[] = {plan->stdin_fd, plan->stdout_fd, plan->stderr_fd};
+    for (int fd = 0; fd < 3; fd++)
+        if (dup2(from[fd], fd) < 0) /* all of them are above 2 */
+            return -1;
+    if (dup3(report_fd, 3, O_CLOEXEC) < 0)
+        return -1;
+    return close_range(4, ~0U, 0);
+}
+
+static _Noreturn void child(const struct cds_jail_plan *plan, int go_fd, int report_fd)
+{
+    char mark = 0;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+        fail(report_fd, CDS_STEP_DEATH_SIGNAL);
+    if (read(go_fd, &mark, 1) != 1 || mark != GO_MARK)
+        _exit(123); /* the broker is gone or changed its mind */
+    setsid();
+    enum cds_jail_step failed = CDS_STEP_MOUNTS;
+    if (jail_root(plan, &failed))
+        fail(report_fd, failed);
+    if (sethostname("sandbox", 7))
+        fail(report_fd, CDS_STEP_HOST_NAME);
+    if (set_limits(plan))
+        fail(report_fd, CDS_STEP_LIMITS);
+    if (take_descriptors(plan, report_fd))
+        fail(report_fd, CDS_STEP_SYNC);
+    report_fd = 3;
+    if (drop_rights(plan))
+        fail(report_fd, CDS_STEP_IDS);
+    /* Changing ids cleared it. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        fail(report_fd, CDS_STEP_PRIVILEGES);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL); /* fork without the C library's handlers */
+    if (pid < 0)
+        fail(report_fd, CDS_STEP_INIT);
+    if (pid == 0)
+        payload(plan, report_fd);
+    init(pid, report_fd);
+}
+
+/* ---- parent ---- */
+cds_rc cds_jail_start(const struct cds_jail_plan *plan, pid_t *ret_pid, int *ret_pidfd, int *ret_report, int *ret_go, struct cds_err *reterr)
+{
+    int report[2] = {-1, -1}, go[2] = {-1, -1}, pidfd = -1;
+    if (pipe2(report, O_CLOEXEC))
+        return cds_fail_errno(reterr, errno, __func__, "No pipe for a run.");
+    CDS_CLEANUP(cds_close_fd) int report_in = report[0];
+    CDS_CLEANUP(cds_close_fd) int report_out = report[1];
+    if (pipe2(go, O_CLOEXEC))
+        return cds_fail_errno(reterr, errno, __func__, "No pipe for a run.");
+    CDS_CLEANUP(cds_close_fd) int go_in = go[0];
+    CDS_CLEANUP(cds_close_fd) int go_out = go[1];
+    struct clone_args args = {.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_PIDFD,
+                              .pidfd = (uint64_t)(uintptr_t)&pidfd,
+                              .exit_signal = SIGCHLD};
+    if (plan->who->userns)
+        args.flags |= CLONE_NEWUSER;
+    if (plan->clone_cgroup_fd >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)plan->clone_cgroup_fd;
+    }
+    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+    if (pid == 0) {
+        close(go_out);
+        child(plan, go_in, report_out);
+    }
+    if (pid < 0) {
+        cds_fail_errno(reterr, errno, __func__, "The namespaces for a run were refused.");
+        return cds_err_hint(reterr, "Check that user namespaces are allowed on this machine (sysctl, AppArmor, container settings).");
+    }
+    *ret_pid = pid;
+    *ret_pidfd = pidfd;
+    *ret_report = cds_steal_fd(&report_in);
+    *ret_go = cds_steal_fd(&go_out);
+    return CDS_OK;
+}
+
+static int put_map(pid_t pid, const char *file, const char *text)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+    CDS_CLEANUP(cds_close_fd) int fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+cds_rc cds_jail_go(const struct cds_job_identity *who, pid_t pid, int *go, struct cds_err *reterr)
+{
+    char map[64];
+    const char mark = GO_MARK;
+    cds_rc rc = CDS_OK;
+    if (who->userns) {
+        snprintf(map, sizeof(map), "%u %u 1", (unsigned)who->inside_uid, (unsigned)geteuid());
+        if (put_map(pid, "uid_map", map) || put_map(pid, "setgroups", "deny"))
+            rc = cds_fail_errno(reterr, errno, __func__, "The user of a run cannot be mapped.");
+        snprintf(map, sizeof(map), "%u %u 1", (unsigned)who->inside_gid, (unsigned)getegid());
+        if (!rc && put_map(pid, "gid_map", map))
+            rc = cds_fail_errno(reterr, errno, __func__, "The group of a run cannot be mapped.");
+    }
+    if (!rc && write(*go, &mark, 1) != 1)
+        rc = cds_fail_errno(reterr, errno, __func__, "A run ended before it began.");
+    close(*go);
+    *go = -1;
+    return rc;
+}

@@ -1,0 +1,78 @@
+/* sandbox/confine/jail.h: from a fresh process to a confined program, one named step after the other. A step that is refused ends the attempt:
+ * the program does not start.
+ *
+ * Order:   parent-death signal → session → private mounts → tmpfs root → read-only system → proc → devices → tmp → project → pivot_root →
+ *          host name → rlimits → descriptors → capabilities and ids → no_new_privs → init forks the payload → landlock → seccomp → exec.
+ * Source:  clone(2), mount(2), pivot_root(2), capabilities(7), landlock(7), seccomp(2).
+ * Threads: cds_jail_start from the loop thread. The child makes system calls only: it comes from a process with threads, so no lock and no
+ *          allocator of the C library may be touched.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "sandbox/confine/cgroup.h"
+#include "sandbox/confine/identity.h"
+
+enum cds_jail_step {
+    CDS_STEP_SYNC,
+    CDS_STEP_DEATH_SIGNAL,
+    CDS_STEP_MOUNTS,
+    CDS_STEP_ROOT,
+    CDS_STEP_SYSTEM,
+    CDS_STEP_PROC,
+    CDS_STEP_DEVICES,
+    CDS_STEP_TMP,
+    CDS_STEP_PROJECT,
+    CDS_STEP_PIVOT,
+    CDS_STEP_HOST_NAME,
+    CDS_STEP_LIMITS,
+    CDS_STEP_IDS,
+    CDS_STEP_PRIVILEGES,
+    CDS_STEP_INIT,
+    CDS_STEP_LANDLOCK,
+    CDS_STEP_SECCOMP,
+    CDS_STEP_EXEC,
+    CDS_STEP_COUNT
+};
+/** "mounts", "seccomp", ...; static. */
+const char *cds_jail_step_name(enum cds_jail_step step);
+
+/** What the jail tells over its report pipe: a step that failed, or how the payload ended. */
+struct cds_jail_report {
+    enum { CDS_REPORT_FAILED = 1, CDS_REPORT_ENDED = 2 } kind;
+    int step;      /**< FAILED */
+    int sys_errno; /**< FAILED */
+    int status;    /**< ENDED: as waitpid gives it */
+};
+
+/** All of it is borrowed until cds_jail_start returns. */
+struct cds_jail_plan {
+    const struct cds_job_identity *who;
+    const struct cds_run_limits *limits;
+    bool cgroup;           /**< memory and tasks are held by a cgroup; else by rlimits */
+    bool big_address_space; /**< the program reserves more addresses than it uses (node): no RLIMIT_DATA below its reserve */
+    const char *base;      /**< empty folder the new root is mounted on */
+    int project_fd;        /**< becomes /work */
+    const char *project_path; /**< where project_fd is: a mount is only taken from the child's own namespace, so it opens the path and compares */
+    int code_fd;           /**< its content becomes /tmp/<code_name>; -1: none */
+    const char *code_name;
+    const char *const *argv;
+    int stdin_fd, stdout_fd, stderr_fd;
+    int clone_cgroup_fd; /**< for CLONE_INTO_CGROUP; -1 */
+};
+
+/** Looks once at what of the system a job sees. */
+CDS_MUST_USE cds_rc cds_jail_open(struct cds_err *reterr);
+
+/**
+ * Starts the jail's init. It waits for cds_jail_go, so that the caller can put it into its cgroups first.
+ * @param ret_pid     init of the job; its end ends the job
+ * @param ret_pidfd   readable when it has ended; owned by the caller
+ * @param ret_report  pipe with one struct cds_jail_report, or end of file; owned
+ * @param ret_go      owned; one byte lets the child go, closing it ends it
+ */
+CDS_MUST_USE cds_rc cds_jail_start(const struct cds_jail_plan *plan, pid_t *ret_pid, int *ret_pidfd, int *ret_report, int *ret_go,
+                                   struct cds_err *reterr);
+/** Maps the ids of a job in its own user namespace and lets it go. Closes *go. */
+CDS_MUST_USE cds_rc cds_jail_go(const struct cds_job_identity *who, pid_t pid, int *go, struct cds_err *reterr);

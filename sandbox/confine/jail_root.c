@@ -1,0 +1,278 @@
+/* sandbox/confine/jail_root.c: what a job sees: a small tmpfs root, the system read-only, its own proc, five devices, /tmp, the project at /work.
+ *
+ * The child's half makes system calls only (see jail.h); what it needs to know of the host is looked up once in cds_jail_open. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "sandbox/confine/jail_priv.h"
+
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1
+#endif
+#ifndef AT_RECURSIVE
+#define AT_RECURSIVE 0x8000
+#endif
+
+enum { TARGET_MAX = 256, TMP_INODES = 16384, ROOT_MODE = 0755 };
+
+/* Parts of the system a job sees, read-only. */
+static struct {
+    const char *path; /* below /, without the slash */
+    enum { ABSENT, FOLDER, LINK, PLAIN } kind;
+    char target[TARGET_MAX];
+} parts[] = {{.path = "usr"},   {.path = "bin"},  {.path = "sbin"}, {.path = "lib"}, {.path = "lib32"},
+             {.path = "lib64"}, {.path = "libx32"}, {.path = "etc/ld.so.cache"}, {.path = "etc/alternatives"}};
+
+static const char *const devices[] = {"null", "zero", "full", "random", "urandom"};
+
+cds_rc cds_jail_open(struct cds_err *reterr)
+{
+    for (size_t i = 0; i < CDS_ARRAY_LEN(parts); i++) {
+        char path[64];
+        struct stat st;
+        snprintf(path, sizeof(path), "/%s", parts[i].path);
+        if (lstat(path, &st))
+            continue;
+        parts[i].kind = S_ISDIR(st.st_mode) ? FOLDER : S_ISREG(st.st_mode) ? PLAIN : ABSENT;
+        if (S_ISLNK(st.st_mode)) {
+            ssize_t n = readlink(path, parts[i].target, sizeof(parts[i].target) - 1);
+            parts[i].kind = n > 0 && n < TARGET_MAX - 1 ? LINK : ABSENT;
+        }
+    }
+    return parts[0].kind == FOLDER ? CDS_OK : cds_fail(reterr, CDS_NOT_FOUND, __func__, "There is no /usr to run programs from.");
+}
+
+/* A copy of a mount tree at a place below the current folder; attributes are set before it becomes visible. */
+static int bind(int from_fd, const char *from, const char *to, uint64_t attributes)
+{
+    struct mount_attr attr = {.attr_set = attributes};
+    unsigned empty = *from ? 0 : AT_EMPTY_PATH;
+    int tree = (int)syscall(SYS_open_tree, from_fd, from, OPEN_TREE_CLONE | (unsigned)O_CLOEXEC | AT_RECURSIVE | empty);
+    if (tree < 0)
+        return -1;
+    int bad = (int)syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr));
+    if (!bad)
+        bad = (int)syscall(SYS_move_mount, tree, "", AT_FDCWD, to, 4 /* MOVE_MOUNT_F_EMPTY_PATH */);
+    int why = errno;
+    close(tree);
+    errno = why;
+    return bad;
+}
+
+static int touch(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    return fd < 0 ? -1 : close(fd);
+}
+
+static int put_text(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -1;
+    size_t len = strlen(text);
+    int bad = write(fd, text, len) == (ssize_t)len ? 0 : -1;
+    close(fd);
+    return bad;
+}
+
+static int make_root(const struct cds_jail_plan *plan)
+{
+    static const char *const folders[] = {"proc", "dev", "tmp", "work", "etc"};
+    if (mount("sandbox", plan->base, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,nr_inodes=512,mode=755") || chdir(plan->base))
+        return -1;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(folders); i++)
+        if (mkdir(folders[i], ROOT_MODE))
+            return -1;
+    return put_text("etc/passwd", "root:x:0:0:root:/:/usr/sbin/nologin\njob:x:1000:1000:job:/work:/bin/sh\n") |
+           put_text("etc/group", "root:x:0:\njob:x:1000:\n") | put_text("etc/hosts", "127.0.0.1 localhost\n") |
+           put_text("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n");
+}
+
+static int bind_system(void)
+{
+    const uint64_t read_only = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(parts); i++) {
+        const char *name = parts[i].path;
+        char from[64] = "/";
+        strcat(from, name);
+        int bad = 0;
+        if (parts[i].kind == LINK)
+            bad = symlink(parts[i].target, name);
+        else if (parts[i].kind == FOLDER)
+            bad = mkdir(name, ROOT_MODE) ? -1 : bind(AT_FDCWD, from, name, read_only);
+        else if (parts[i].kind == PLAIN)
+            bad = touch(name) ? -1 : bind(AT_FDCWD, from, name, read_only);
+        if (bad)
+            return -1;
+    }
+    return 0;
+}
+
+static int make_devices(void)
+{
+    for (size_t i = 0; i < CDS_ARRAY_LEN(devices); i++) {
+        char from[32] = "/dev/", to[32] = "dev/";
+        strcat(from, devices[i]);
+        strcat(to, devices[i]);
+        if (touch(to) || bind(AT_FDCWD, from, to, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC))
+            return -1;
+    }
+    if (symlink("/proc/self/fd", "dev/fd") || symlink("/proc/self/fd/0", "dev/stdin") || symlink("/proc/self/fd/1", "dev/stdout") ||
+        symlink("/proc/self/fd/2", "dev/stderr") || mkdir("dev/shm", ROOT_MODE))
+        return -1;
+    return mount("shm", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=16m,nr_inodes=1024,mode=1777");
+}
+
+/* Decimal digits without the C library's formatting. */
+static char *put_number(char *at, uint64_t value)
+{
+    char digits[24];
+    size_t n = 0;
+    do
+        digits[n++] = (char)('0' + value % 10);
+    while (value /= 10);
+    while (n)
+        *at++ = digits[--n];
+    *at = '\0';
+    return at;
+}
+
+static int copy_code(const struct cds_jail_plan *plan)
+{
+    char path[80] = "tmp/", chunk[4096];
+    if (plan->code_fd < 0)
+        return 0;
+    strncat(path, plan->code_name, 64);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    off_t at = 0;
+    ssize_t n;
+    while (fd >= 0 && (n = pread(plan->code_fd, chunk, sizeof(chunk), at)) > 0) {
+        if (write(fd, chunk, (size_t)n) != n)
+            return -1;
+        at += n;
+    }
+    return fd < 0 ? -1 : close(fd);
+}
+
+static int make_tmp(const struct cds_jail_plan *plan)
+{
+    char options[96] = "mode=1777,nr_inodes=";
+    char *at = put_number(options + strlen(options), TMP_INODES);
+    strcpy(at, ",size=");
+    put_number(at + strlen(at), plan->limits->tmp_bytes);
+    if (mount("tmp", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, options))
+        return -1;
+    return copy_code(plan);
+}
+
+/* The descriptor belongs to the broker's mounts, which cannot be bound here. The path is opened in our own namespace and must be the same
+ * folder; anything else that was swapped in is refused. */
+static int bind_project(const struct cds_jail_plan *plan)
+{
+    struct stat wanted, found;
+    int fd = open(plan->project_path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(plan->project_fd, &wanted) || fstat(fd, &found))
+        return -1;
+    int bad = 0;
+    if (wanted.st_dev != found.st_dev || wanted.st_ino != found.st_ino) {
+        errno = ESTALE;
+        bad = -1;
+    } else {
+        bad = bind(fd, "", "work", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    }
+    int why = errno;
+    close(fd);
+    errno = why;
+    return bad;
+}
+
+static int enter_root(void)
+{
+    if (syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH))
+        return -1;
+    if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL))
+        return -1;
+    return chdir("/work");
+}
+
+int jail_root(const struct cds_jail_plan *plan, enum cds_jail_step *ret_step)
+{
+    umask(022);
+    *ret_step = CDS_STEP_MOUNTS;
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+        return -1;
+    *ret_step = CDS_STEP_ROOT;
+    if (make_root(plan))
+        return -1;
+    *ret_step = CDS_STEP_SYSTEM;
+    if (bind_system())
+        return -1;
+    *ret_step = CDS_STEP_PROC;
+    if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible,subset=pid"))
+        return -1;
+    *ret_step = CDS_STEP_DEVICES;
+    if (make_devices())
+        return -1;
+    *ret_step = CDS_STEP_TMP;
+    if (make_tmp(plan))
+        return -1;
+    *ret_step = CDS_STEP_PROJECT;
+    if (bind_project(plan))
+        return -1;
+    *ret_step = CDS_STEP_PIVOT;
+    return enter_root();
+}
+
+/* ---- landlock ---- */
+enum {
+    LL_EXECUTE = 1,
+    LL_READ = 4 | 8,           /* files and folders */
+    LL_WRITE_FILE = 2,
+    LL_ALL = 0x1fff,           /* what ABI 1 knows */
+    LL_REFER = 0x2000,         /* ABI 2: renames between folders, which would always be refused otherwise */
+    LL_TRUNCATE = 0x4000,      /* ABI 3 */
+    LL_SCOPES = 3              /* abstract sockets and signals, ABI 6 */
+};
+
+static int allow(int rules, const char *path, uint64_t access)
+{
+    struct {
+        uint64_t access;
+        int fd;
+    } __attribute__((packed)) rule = {access, open(path, O_PATH | O_CLOEXEC)};
+    if (rule.fd < 0)
+        return -1;
+    int bad = (int)syscall(445, rules, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &rule, 0);
+    close(rule.fd);
+    return bad;
+}
+
+int jail_landlock(void)
+{
+    struct {
+        uint64_t fs, net, scoped;
+    } wanted = {LL_ALL, 0, LL_SCOPES};
+    long abi = syscall(444, NULL, 0, 1 /* LANDLOCK_CREATE_RULESET_VERSION */);
+    if (abi < 1)
+        return 0; /* the mount namespace holds without it */
+    wanted.fs |= (abi >= 2 ? LL_REFER : 0) | (abi >= 3 ? LL_TRUNCATE : 0);
+    if (abi < 6)
+        wanted.scoped = 0;
+    int rules = (int)syscall(444, &wanted, abi >= 6 ? sizeof(wanted) : 8, 0);
+    if (rules < 0)
+        return -1;
+    int bad = allow(rules, "/", LL_EXECUTE | LL_READ) || allow(rules, "/work", wanted.fs) || allow(rules, "/tmp", wanted.fs) ||
+              allow(rules, "/dev", LL_READ | LL_WRITE_FILE) || allow(rules, "/dev/shm", wanted.fs);
+    bad = bad || syscall(446, rules, 0);
+    close(rules);
+    return bad ? -1 : 0;
+}

@@ -1,0 +1,221 @@
+/* sandbox/main.c: cds-sandboxd: start, probe, accept, end. See README.md for the map of this folder. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/fd.h"
+#include "lib/base/ready.h"
+#include "lib/base/str.h"
+#include "lib/log/log.h"
+#include "sandbox/listen.h"
+
+struct server {
+    struct broker broker;
+    struct cds_config *config;
+    struct cds_watch *accept;
+    int listen_fd;
+    char socket_path[600], jail_dir[600];
+};
+
+/* Root, ourselves, and the user the services run as. */
+static bool may_connect(const struct broker *broker, int fd)
+{
+    struct ucred who;
+    socklen_t len = sizeof(who);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len))
+        return false;
+    return who.uid == 0 || who.uid == geteuid() || who.uid == broker->services_uid;
+}
+
+static void on_accept(void *user, int fd, uint32_t events)
+{
+    struct server *server = user;
+    struct cds_err err;
+    int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (client < 0)
+        return;
+    if (!may_connect(&server->broker, client) || server->broker.client_count >= BROKER_CLIENTS) {
+        cds_log(CDS_LOG_WARN, "a connection was refused");
+        close(client);
+    } else if (broker_add_client(&server->broker, client, &err)) {
+        cds_log_err(CDS_LOG_ERROR, "a connection could not be served", NULL, &err);
+        close(client);
+    }
+}
+
+static void on_signal(void *user, int signo)
+{
+    cds_loop_stop(((struct server *)user)->broker.loop);
+}
+
+/* Letters and digits that belong to this data folder, so that two studios do not sweep each other's cgroups. */
+static void folder_key(const char *home, char out[static 17])
+{
+    uint64_t hash = 14695981039346656037u;
+    for (const char *p = home; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
+    snprintf(out, 17, "%016llx", (unsigned long long)hash);
+}
+
+static cds_rc open_engine(struct server *server, const char *jail_dir, struct cds_err *err)
+{
+    char key[17];
+    folder_key(cds_config_home(server->config), key);
+    const struct cds_run_settings settings = {
+        .base_dir = jail_dir, .cgroup_key = key, .slots = (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_SLOTS)};
+    return cds_run_engine_new(server->broker.loop, &settings, &server->broker.engine, err);
+}
+
+static cds_rc open_folders(struct server *server, struct cds_err *err)
+{
+    struct broker *broker = &server->broker;
+    char path[600], program[512];
+    cds_config_path(server->config, "projects", path, sizeof(path));
+    cds_rc rc = cds_mkdir_p(path, 0700, err);
+    if (rc)
+        return rc;
+    broker->projects_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (broker->projects_fd < 0)
+        return cds_fail_errno(err, errno, __func__, "The folder of projects %s cannot be opened.", path);
+    /* Enter, not list: the job's user walks through it, but knows no other project's id. */
+    if (geteuid() == 0 && fchmod(broker->projects_fd, 0711))
+        return cds_fail_errno(err, errno, __func__, "The rights of %s cannot be set.", path);
+    snprintf(broker->templates_dir, sizeof(broker->templates_dir), "%s/../share/templates", cds_program_dir(program, sizeof(program)));
+    const struct passwd *pw = getpwnam(cds_config_str(server->config, CDS_OPT_RUN_USER));
+    broker->services_uid = pw ? pw->pw_uid : geteuid();
+    cds_config_path(server->config, "run", path, sizeof(path));
+    if ((rc = cds_mkdir_p(path, 0711, err)))
+        return rc;
+    cds_config_path(server->config, "run/jail", server->jail_dir, sizeof(server->jail_dir));
+    cds_config_path(server->config, "run/sandboxd.sock", server->socket_path, sizeof(server->socket_path));
+    return CDS_OK;
+}
+
+static cds_rc start(struct server *server, struct cds_err *err)
+{
+    struct broker *broker = &server->broker;
+    cds_rc rc;
+    if ((rc = cds_loop_new(&broker->loop, err)) || (rc = cds_loop_signal(broker->loop, SIGTERM, on_signal, server, err)) ||
+        (rc = cds_loop_signal(broker->loop, SIGINT, on_signal, server, err)) || (rc = open_folders(server, err)) ||
+        (rc = open_engine(server, server->jail_dir, err)) || (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
+        (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) ||
+        (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
+        return rc;
+    return cds_watch_add(broker->loop, server->listen_fd, EPOLLIN, on_accept, server, &server->accept, err);
+}
+
+static void stop(struct server *server)
+{
+    struct broker *broker = &server->broker;
+    cds_watch_remove(&server->accept);
+    if (server->listen_fd >= 0) {
+        unlink(server->socket_path);
+        close(server->listen_fd);
+    }
+    cds_pool_free(&broker->readers);
+    cds_pool_free(&broker->writer);
+    while (broker->clients) {
+        struct client *client = broker->clients;
+        cds_peer_close(&client->peer);
+        broker_client_closed(client);
+    }
+    if (broker->engine)
+        broker->engine->ops->release(broker->engine);
+    cds_close_fd(&broker->projects_fd);
+    cds_loop_free(&broker->loop);
+    cds_config_free(&server->config);
+}
+
+/* ---- --probe: for `cyberdevstudio doctor` ---- */
+struct found {
+    struct cds_loop *loop;
+    bool works;
+};
+
+static void on_probed(void *user, const struct cds_engine_report *r)
+{
+    static const char *const programs[] = {"/usr/bin/python3", "/usr/bin/node", "/bin/sh", "/usr/bin/gcc"};
+    struct found *found = user;
+    cds_json *interpreters = cds_json_object();
+    for (size_t i = 0; i < CDS_ARRAY_LEN(programs); i++)
+        cds_json_set(interpreters, programs[i], cds_json_bool(access(programs[i], X_OK) == 0));
+    CDS_JSON_AUTO report = cds_json_pack("{s:[{s:s,s:b,s:s,s:s,s:s,s:i}],s:o}", "engines", "name", r->name, "works", r->works, "boundary", r->boundary,
+                                         "limits", r->limits, "reason", r->reason, "took_ms", (int)r->took_ms, "interpreters", interpreters);
+    char *text = report ? cds_json_dumps(report, NULL) : NULL;
+    puts(text ? text : "{}");
+    free(text);
+    found->works = r->works;
+    cds_loop_stop(found->loop);
+}
+
+static void remove_probe_folder(const char *dir)
+{
+    static const char *const below[] = {"/root", "/empty", ""};
+    char path[64];
+    for (size_t i = 0; i < CDS_ARRAY_LEN(below); i++) {
+        snprintf(path, sizeof(path), "%s%s", dir, below[i]);
+        rmdir(path);
+    }
+}
+
+static int probe(struct server *server)
+{
+    char dir[] = "/tmp/cds-probe-XXXXXX";
+    struct cds_err err;
+    struct found found = {.works = false};
+    if (!mkdtemp(dir)) {
+        fprintf(stderr, "cds-sandboxd: no temporary folder for the probe.\n");
+        return 1;
+    }
+    cds_rc rc = cds_loop_new(&server->broker.loop, &err);
+    found.loop = server->broker.loop;
+    if (!rc && chmod(dir, 0755) == 0)
+        rc = open_engine(server, dir, &err);
+    if (!rc)
+        rc = server->broker.engine->ops->probe(server->broker.engine, on_probed, &found, &err);
+    if (!rc)
+        cds_loop_run(server->broker.loop);
+    else
+        fprintf(stderr, "cds-sandboxd: %s %s\n", err.message, err.hint);
+    stop(server);
+    remove_probe_folder(dir);
+    return found.works ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct server server = {.listen_fd = -1, .broker = {.projects_fd = -1}};
+    struct cds_err err;
+    enum cds_log_level level = CDS_LOG_INFO;
+    signal(SIGPIPE, SIG_IGN);
+    cds_log_init("cds-sandboxd", CDS_LOG_INFO);
+    cds_rc rc = cds_config_load(&argc, argv, "runs programs and keeps the files of projects; --probe tests the sandbox and exits", &server.config, &err);
+    if (!rc && cds_log_level_parse(cds_config_str(server.config, CDS_OPT_LOG_LEVEL), &level))
+        rc = cds_fail(&err, CDS_BAD_PARAM, __func__, "studio.log_level must be debug, info, warn or error.");
+    cds_log_init("cds-sandboxd", level);
+    server.broker.config = server.config;
+    if (!rc && argc > 1 && cds_streq(argv[1], "--probe"))
+        return probe(&server);
+    if (!rc)
+        rc = start(&server, &err);
+    if (rc) {
+        cds_log_err(CDS_LOG_ERROR, "cds-sandboxd could not start", NULL, &err);
+        cds_notify_failed(err.message);
+        stop(&server);
+        return 1;
+    }
+    cds_log(CDS_LOG_INFO, "listening", CDS_LS("path", server.socket_path));
+    cds_notify_ready();
+    cds_loop_run(server.broker.loop);
+    stop(&server);
+    return 0;
+}

@@ -1,0 +1,65 @@
+/* sandbox/run_command.c: from a language to an argument list. No shell sees a name or an argument of the user's. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/str.h"
+#include "sandbox/run_priv.h"
+
+struct language {
+    const char *name, *code_name;
+    const char *programs[3]; /* first that exists; the same inside the jail */
+    const char *before[6];   /* arguments before the file */
+    bool big_address_space;
+};
+
+/* C is compiled inside the jail, too: a compiler that reads hostile text is hostile itself. The names come as arguments of the script. */
+#define COMPILE_AND_RUN "src=$1; shift; gcc -std=gnu17 -O1 -g -Wall -o /tmp/a.out -x c \"$src\" -x none -lm || exit 1; exec /tmp/a.out \"$@\""
+
+static const struct language languages[] = {
+    {"python", "main.py", {"/usr/bin/python3", "/usr/local/bin/python3"}, {"-I", "-u"}, false},
+    {"node", "main.mjs", {"/usr/bin/node", "/usr/local/bin/node"}, {"--max-old-space-size=256"}, true},
+    {"sh", "main.sh", {"/bin/sh"}, {NULL}, false},
+    {"c", "main.c", {"/bin/sh"}, {"-c", COMPILE_AND_RUN, "sh"}, false},
+};
+
+static cds_rc find_program(const struct language *language, const char **ret, struct cds_err *reterr)
+{
+    for (size_t i = 0; i < CDS_ARRAY_LEN(language->programs) && language->programs[i]; i++)
+        if (access(language->programs[i], X_OK) == 0) {
+            *ret = language->programs[i];
+            return CDS_OK;
+        }
+    cds_fail(reterr, CDS_NOT_FOUND, __func__, "%s is not installed on this machine.", language->programs[0]);
+    return cds_err_hint(reterr, "An admin can install it; `cyberdevstudio doctor` names what is missing.");
+}
+
+cds_rc run_command(const struct cds_job_spec *spec, struct run_command *ret, struct cds_err *reterr)
+{
+    const struct language *language = NULL;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(languages); i++)
+        if (cds_streq(languages[i].name, spec->language))
+            language = &languages[i];
+    if (!language)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "There is no language %.32s; choose python, node, sh or c.", spec->language);
+    if (spec->arg_count > RUN_ARGS_MAX)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A program gets at most %d arguments.", RUN_ARGS_MAX);
+    if (cds_streq(language->name, "c") && access("/usr/bin/gcc", X_OK)) {
+        cds_fail(reterr, CDS_NOT_FOUND, __func__, "/usr/bin/gcc is not installed on this machine.");
+        return cds_err_hint(reterr, "An admin can install it, e.g. with: apt-get install gcc libc6-dev");
+    }
+    size_t n = 0;
+    cds_rc rc = find_program(language, &ret->argv[n++], reterr);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(language->before) && language->before[i]; i++)
+        ret->argv[n++] = language->before[i];
+    snprintf(ret->path, sizeof(ret->path), "%s/%s", spec->path ? "/work" : "/tmp", spec->path ? spec->path : language->code_name);
+    ret->argv[n++] = ret->path;
+    for (size_t i = 0; i < spec->arg_count; i++)
+        ret->argv[n++] = spec->args[i];
+    ret->argv[n] = NULL;
+    ret->code_name = language->code_name;
+    ret->big_address_space = language->big_address_space;
+    return CDS_OK;
+}
