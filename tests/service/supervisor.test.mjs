@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, chmodSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, chmodSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -143,6 +143,30 @@ describe('a running studio', () => {
     assert.match(migrate.stdout, /up to date/);
     const verify = await stack.command(['ledger', 'verify']);
     assert.equal(verify.code, 0, verify.stdout + verify.stderr);
+  });
+
+  test('ledger verify finds a row that was changed by hand, and names the rule', async () => {
+    await stack.sql("INSERT INTO budget_user (user_id, period, used) VALUES ('00000000-0000-7000-8000-000000000000', '2026-01-01', 5)");
+    const broken = await stack.command(['ledger', 'verify']);
+    assert.equal(broken.code, 1);
+    assert.match(broken.stdout, /BROKEN  What a user has used .* 1 times, e\.g\. 00000000-.*budget 5, ledger 0/);
+    const json = JSON.parse((await stack.command(['ledger', 'verify', '--json'])).stdout);
+    assert.equal(json.ok, false);
+    assert.equal(json.checks.find((c) => c.name === 'user_used').broken, 1);
+    await stack.sql("DELETE FROM budget_user WHERE user_id = '00000000-0000-7000-8000-000000000000'");
+    assert.equal((await stack.command(['ledger', 'verify'])).code, 0);
+  });
+
+  test('a folder with other things is refused as data folder and left as it is', async () => {
+    const folder = tempFolder();
+    writeFileSync(join(folder, 'thesis.txt'), 'words');
+    const before = statSync(folder).mode;
+    const got = await cli(['up', `--studio.home=${folder}`]);
+    const after = statSync(folder).mode;
+    rmSync(folder, { recursive: true });
+    assert.equal(got.code, 1);
+    assert.match(got.stderr, /^cyberdevstudio: The folder \S+ holds other things \(thesis\.txt\).*\n$/);
+    assert.equal(after, before);
   });
 
   test('doctor finds nothing missing here, and names what is missing elsewhere', async () => {
