@@ -24,6 +24,7 @@ struct cds_cgroup {
     int fd[TREE_COUNT];             /* -1: not used */
     struct cds_cgroup_usage before; /* counters at acquire: they never go back */
     struct cds_cgroup *next;        /* in the list of free ones */
+    bool was_killed; /* cgroup.kill was used */
 };
 
 struct cds_cgroups {
@@ -264,8 +265,10 @@ cds_rc cds_cgroup_attach(struct cds_cgroup *group, pid_t pid, struct cds_err *re
 
 void cds_cgroup_kill(struct cds_cgroup *group)
 {
-    if (group->fd[TREE_V2] >= 0)
-        cds_cgroup_write(group->fd[TREE_V2], "cgroup.kill", "1");
+    if (group->fd[TREE_V2] < 0)
+        return;
+    cds_cgroup_write(group->fd[TREE_V2], "cgroup.kill", "1");
+    group->was_killed = true;
 }
 
 void cds_cgroup_usage(const struct cds_cgroup *group, struct cds_cgroup_usage *ret)
@@ -284,7 +287,9 @@ void cds_cgroup_release(struct cds_cgroups *groups, struct cds_cgroup **group)
     if (!*group)
         return;
     /* v2 has a peak that only a new group resets, and needs no attach: there a new one is the better deal. */
-    if ((*group)->kind != CDS_CGROUP_HYBRID) {
+    /* And a group that was killed once kills whatever is later cloned into it: since Linux 6.15 a fork compares the kill count of the group
+     * it comes from with that of the group it goes to. */
+    if ((*group)->kind != CDS_CGROUP_HYBRID || (*group)->was_killed) {
         remove_group(groups, group);
         return;
     }
