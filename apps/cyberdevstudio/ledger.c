@@ -6,7 +6,10 @@
 
 static cds_rc verify(void *user, struct cds_db *db, struct cds_err *reterr)
 {
-    return cds_ledger_verify(db, user, reterr);
+    cds_rc rc = cds_ledger_verify(db, user, reterr);
+    if (rc == CDS_INTERNAL)
+        cds_err_hint(reterr, "Bring the schema up to date with \"cyberdevstudio migrate\", then try again.");
+    return rc;
 }
 
 static void print_json(const struct cds_ledger_report *report)
