@@ -253,6 +253,8 @@ cds_rc cds_worker_serve(const struct cds_worker_options *options, struct cds_err
         rc = cds_peer_new(worker.loop, options->fd, FRAME_MAX, OUT_MAX, &ops, &worker, &worker.peer, &err);
     if (rc == CDS_OK)
         rc = open_model(&worker, &err);
+    if (rc != CDS_OK && worker.over)
+        rc = cds_fail(&err, CDS_CANCELLED, __func__, "The server gave up this load."); /* not the model's fault */
     if (rc == CDS_OK) {
         fitted.request_tokens = least(options->request_tokens, least(worker.facts.cells, worker.facts.train_context));
         say_hello(&worker, fitted.request_tokens);

@@ -314,7 +314,7 @@ describe('ends', () => {
     const seen = s.events.length - 1;
     s.leave();
     await idle();
-    const row = await waitFor('it is settled', async () => (await usage()).recent.find((r) => r.request_id === id && r.state === 'settled'));
+    const row = await waitFor('it is settled', async () => (await usage()).recent.find((r) => r.request_id === id && r.state === 'gone'));
     assert.ok(row.completion_tokens >= seen && row.completion_tokens < 400, `${row.completion_tokens} tokens, ${seen} seen`);
     const later = await usage();
     assert.equal(later.used_tokens - before.used_tokens, row.prompt_tokens + row.completion_tokens);
