@@ -5,6 +5,12 @@ export const nameOf = (path: string): string => path.slice(path.lastIndexOf("/")
 export const join = (folder: string, name: string): string => (folder ? `${folder}/${name}` : name);
 export const isInside = (path: string, folder: string): boolean => path === folder || path.startsWith(`${folder}/`);
 
+/** The folders around a path, from the outermost in; the project itself is not among them. */
+export function ancestorsOf(path: string): string[] {
+  const parts = parentOf(path).split("/").filter(Boolean);
+  return parts.map((_, at) => parts.slice(0, at + 1).join("/"));
+}
+
 /** Where a path lies after a file or folder was renamed. */
 export const moved = (path: string, from: string, to: string): string => (isInside(path, from) ? to + path.slice(from.length) : path);
 

@@ -13,7 +13,7 @@ function scripted(folders: Record<string, Entry[]>) {
       if (!entries) throw new Failure("NOT_FOUND");
       return { path, entries };
     }),
-    create: vi.fn(async () => ({})),
+    create: vi.fn(async (_path: string, _type: string) => ({})),
     rename: vi.fn(async () => ({})),
     remove: vi.fn(async () => ({})),
   };
@@ -54,15 +54,33 @@ describe("the file tree", () => {
     expect(tree.target()).toBe("src");
   });
 
-  it("opens the folders on the way to a new file", async () => {
-    const { tree, folders, lines } = scripted({ "": [] });
+  it("makes and opens the folders on the way to a new file", async () => {
+    const { tree, files, folders, lines } = scripted({ "": [] });
     await tree.load("");
     folders[""] = [entry("x", "dir")];
     folders["x"] = [entry("y", "dir")];
     folders["x/y"] = [entry("n.py")];
+    files.create.mockImplementationOnce(async () => {
+      throw new Failure("CONFLICT");
+    });
     await tree.create("x/y/n.py", "file");
+    expect(files.create.mock.calls).toEqual([
+      ["x", "dir"],
+      ["x/y", "dir"],
+      ["x/y/n.py", "file"],
+    ]);
     expect(lines()).toEqual(["x", "  y", "    n.py"]);
     expect(tree.state.get().selected).toBe("x/y/n.py");
+  });
+
+  it("makes nothing in a folder that the server refuses", async () => {
+    const { tree, files } = scripted({ "": [] });
+    await tree.load("");
+    files.create.mockImplementationOnce(async () => {
+      throw new Failure("DENIED");
+    });
+    await expect(tree.create("x/n.py", "file")).rejects.toMatchObject({ name: "DENIED" });
+    expect(files.create).toHaveBeenCalledTimes(1);
   });
 
   it("forgets a deleted folder and what was in it", async () => {

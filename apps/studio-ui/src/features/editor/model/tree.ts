@@ -2,7 +2,7 @@ import { toFailure, type Failure } from "@/lib/failure";
 import type { FsListResult } from "@/lib/rpc/methods.gen";
 import { createStore, type Store } from "@/lib/store";
 import type { Files } from "../api/files";
-import { isInside, join, moved, parentOf } from "./paths";
+import { ancestorsOf, isInside, join, moved, parentOf } from "./paths";
 
 export type Entry = FsListResult["entries"][number];
 
@@ -72,7 +72,14 @@ export class Tree {
     return folders[selected]?.open ? selected : parentOf(selected);
   }
 
+  /** Makes a file or folder, and the folders on the way to it that are not there yet. */
   async create(path: string, type: "file" | "dir"): Promise<void> {
+    for (const folder of ancestorsOf(path)) {
+      if (this.state.get().folders[folder]?.entries) continue;
+      await this.files.create(folder, "dir").catch((error: unknown) => {
+        if (toFailure(error).name !== "CONFLICT") throw error;
+      });
+    }
     await this.files.create(path, type);
     await this.reveal(path);
   }
@@ -98,9 +105,8 @@ export class Tree {
 
   /** Opens the folders on the way to a path and selects it. */
   private async reveal(path: string): Promise<void> {
-    const parts = parentOf(path).split("/").filter(Boolean);
     await this.load("");
-    for (let n = 1; n <= parts.length; n++) await this.load(parts.slice(0, n).join("/"));
+    for (const folder of ancestorsOf(path)) await this.load(folder);
     this.select(path);
   }
 

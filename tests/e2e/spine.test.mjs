@@ -1,0 +1,330 @@
+// The way of a new user through a whole studio, in a real browser: first-admin link, edit, save, run, chat, account, sign out.
+// Screenshots of every screen in both themes go to build/screenshots.
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { chromium } from 'playwright-core';
+import { build, startStack, users } from '../support/stack.mjs';
+
+const themes = ['NeonCyberNight', 'SerialSteel'];
+const shots = join(build, 'screenshots');
+const editedLine = 'print("edited in the browser")';
+const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
+const { email, password, name } = users.admin;
+
+describe('the spine in a browser', { timeout: 240_000 }, () => {
+  let stack, browser, context, page;
+  const trouble = [];
+
+  before(async () => {
+    mkdirSync(shots, { recursive: true });
+    assert.ok(executable, 'Chromium is missing: tools/setup test installs it');
+    stack = await startStack({ setup: false });
+    browser = await chromium.launch({
+      executablePath: executable,
+      args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+    });
+    context = await browser.newContext({ viewport: { width: 1360, height: 820 }, colorScheme: 'dark', locale: 'en-GB' });
+    context.setDefaultTimeout(15_000);
+    page = await context.newPage();
+    watch(page);
+  });
+  after(async () => {
+    await browser?.close();
+    await stack?.stop();
+  });
+
+  /** Everything that must not happen on any screen. */
+  function watch(target) {
+    target.on('console', (message) => message.type() === 'error' && trouble.push(`console: ${message.text()}`));
+    target.on('pageerror', (error) => trouble.push(`page error: ${error.message}`));
+    target.on('request', (request) => {
+      const url = request.url();
+      if (new URL(url).origin !== new URL(stack.url).origin && !url.startsWith('data:')) trouble.push(`request to another origin: ${url}`);
+    });
+    target.on('websocket', (socket) => {
+      if (new URL(socket.url()).host !== new URL(stack.url).host) trouble.push(`socket to another origin: ${socket.url()}`);
+      if (/bearer|token/.test(socket.url())) trouble.push(`a token in an address: ${socket.url()}`);
+    });
+    target.exposeFunction('cdsViolation', (what) => trouble.push(`content security policy: ${what}`));
+    target.addInitScript(() => document.addEventListener('securitypolicyviolation', (e) => window.cdsViolation(`${e.violatedDirective} ${e.blockedURI}`)));
+  }
+
+  const themeNow = () => page.evaluate(() => document.documentElement.dataset.theme);
+  async function useTheme(theme) {
+    if ((await themeNow()) === theme) return;
+    const radio = page.getByRole('radio', { name: theme });
+    if (await radio.count()) await radio.click();
+    else await page.getByRole('button', { name: `Switch to ${theme}` }).click();
+    assert.equal(await themeNow(), theme);
+  }
+  async function shoot(screen) {
+    for (const theme of themes) {
+      await useTheme(theme);
+      await page.mouse.move(700, 400);
+      await page.waitForTimeout(300); // colours fade for a moment
+      await page.screenshot({ path: join(shots, `${screen}-${theme}.png`) });
+    }
+    await useTheme(themes[0]);
+  }
+  /** The Code page stays mounted while others are shown, so the visible one counts. */
+  const seen = (id) => page.locator(`[data-testid=${id}]:visible`).first();
+  const open = (area) => page.getByRole('navigation').getByRole('link', { name: area }).click();
+
+  it('follows the system preference for the first theme', async () => {
+    await page.goto(`${stack.url}/login`);
+    await page.getByText('No account exists yet').waitFor();
+    assert.equal(await themeNow(), 'NeonCyberNight');
+    const light = await browser.newContext({ colorScheme: 'light' });
+    const other = await light.newPage();
+    await other.goto(`${stack.url}/login`);
+    assert.equal(await other.evaluate(() => document.documentElement.dataset.theme), 'SerialSteel');
+    await light.close();
+  });
+
+  it('refuses a setup link that is not complete', async () => {
+    await page.goto(`${stack.url}/setup#token=short`);
+    await page.getByRole('heading', { name: 'This link is not complete' }).waitFor();
+  });
+
+  it('makes the first admin through the link, and takes the token out of the address', async () => {
+    await page.goto('about:blank');
+    await page.goto(stack.setupLink);
+    await page.getByRole('heading', { name: 'Make the first admin' }).waitFor();
+    assert.equal(new URL(page.url()).hash, '');
+    await page.getByLabel('Mail address').fill(email);
+    await page.getByLabel('Your name').fill(name);
+    const field = page.getByLabel('Password', { exact: true });
+    await field.fill('short');
+    assert.ok(await page.getByRole('button', { name: /Create admin/ }).isDisabled());
+    await field.fill(password);
+    assert.equal(await field.getAttribute('type'), 'password');
+    await page.getByRole('button', { name: 'Show password' }).click();
+    assert.equal(await field.getAttribute('type'), 'text');
+    await page.getByRole('button', { name: 'Hide password' }).click();
+    await shoot('setup');
+    await page.getByRole('button', { name: /Create admin/ }).click();
+    await page.waitForURL('**/code');
+  });
+
+  it('opens the sample project with the editor ready', async () => {
+    await page.locator('.monaco-editor .view-lines').waitFor();
+    await page.getByRole('treeitem', { name: 'main.py' }).waitFor();
+    await page.getByRole('treeitem', { name: 'hello.c' }).waitFor();
+    await page.getByRole('treeitem', { name: 'hello.js' }).waitFor();
+    await page.getByTestId('connection').getByText('Connected').waitFor();
+    await page.getByTestId('tokens-left').getByText(/tokens left this month|No token limit/).waitFor();
+  });
+
+  it('keeps no token where a script of another day could find it', async () => {
+    const stored = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }));
+    assert.doesNotMatch(stored, /eyJ/);
+    assert.equal(await page.evaluate(() => document.cookie), '');
+  });
+
+  it('edits and saves a file', async () => {
+    await page.locator('.monaco-editor .view-lines').click();
+    await page.keyboard.press('Control+End');
+    await page.keyboard.type(`\n${editedLine}\nimport sys; sys.stderr.write("to stderr\\n")\n`);
+    await page.getByRole('tab', { name: /main\.py.*unsaved/ }).waitFor();
+    await page.keyboard.press('Control+S');
+    await page.getByRole('tab', { name: /^main\.py$/ }).waitFor();
+    assert.ok(await page.getByRole('button', { name: 'Save' }).isDisabled());
+  });
+
+  it('runs it and shows stdout, stderr and the exit code', async () => {
+    await page.getByRole('button', { name: 'Run', exact: true }).click();
+    await seen('verdict').waitFor();
+    assert.match(await seen('verdict').innerText(), /Finished\s*exit code 0/);
+    const output = await seen('output').innerText();
+    assert.match(output, /edited in the browser/);
+    assert.match(output, /stderr:\s*to stderr/);
+    await shoot('code');
+  });
+
+  it('asks before it overwrites a file that changed on the server', async () => {
+    await page.evaluate(() => window.scrollTo(0, 0));
+    const { access_token: token } = await login();
+    const call = (method, params) => rpc(token, method, params);
+    const { projects } = await call('project.list', {});
+    await call('fs.write', { project: projects[0].id, path: 'main.py', content: 'print("from elsewhere")\n' });
+    await page.locator('.monaco-editor .view-lines').click();
+    await page.keyboard.type('# mine');
+    await page.keyboard.press('Control+S');
+    await page.getByRole('heading', { name: 'main.py changed on the server' }).waitFor();
+    await page.getByRole('button', { name: "Load the server's text" }).click();
+    await page.locator('.view-lines').getByText('from elsewhere').waitFor();
+    assert.equal((await call('fs.read', { project: projects[0].id, path: 'main.py' })).content, 'print("from elsewhere")\n');
+  });
+
+  it('makes, renames and deletes a file in the tree', async () => {
+    const dialog = page.getByRole('dialog');
+    const item = page.getByRole('treeitem', { name: 'first.md' });
+    await page.getByRole('button', { name: 'New file', exact: true }).click();
+    await dialog.getByLabel('Name').fill('notes/first.md');
+    await dialog.getByRole('button', { name: 'Create' }).click();
+    await item.waitFor();
+    await item.press('F2');
+    await dialog.getByLabel('New path in the project').fill('notes/second.md');
+    await dialog.getByRole('button', { name: 'Rename' }).click();
+    const renamed = page.getByRole('treeitem', { name: 'second.md' });
+    await renamed.waitFor();
+    await page.getByRole('tab', { name: 'second.md' }).waitFor();
+    await renamed.press('Delete');
+    await dialog.getByRole('button', { name: 'Delete for good' }).click();
+    await renamed.waitFor({ state: 'detached' });
+    await page.getByRole('tab', { name: 'second.md' }).waitFor({ state: 'detached' });
+  });
+
+  it('runs typed code with arguments and input, and shows a failing exit code', async () => {
+    await open('Run');
+    await page.getByLabel('What to run').selectOption('code');
+    await page.getByLabel('Code', { exact: true }).fill('import sys\nprint(sys.argv[1], sys.stdin.read())\nsys.exit(3)');
+    await page.getByLabel('Arguments, one per line').fill('two words');
+    await page.getByLabel('Standard input').fill('typed in');
+    await page.getByRole('form', { name: 'Run' }).getByRole('button', { name: 'Run' }).click();
+    await seen('verdict').getByText('exit code 3').waitFor();
+    assert.match(await seen('output').innerText(), /two words typed in/);
+    await shoot('run');
+  });
+
+  it('stops a run', async () => {
+    await page.getByLabel('Code', { exact: true }).fill('import time\nprint("started", flush=True)\ntime.sleep(60)');
+    await page.getByRole('form', { name: 'Run' }).getByRole('button', { name: 'Run' }).click();
+    await seen('output').getByText('started').waitFor();
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await seen('verdict').getByText('Stopped by you').waitFor();
+  });
+
+  it('streams an answer of the model and shows its tokens and cost', async () => {
+    await open('Chat');
+    await page.getByTestId('model-state').getByText(/ready/).waitFor({ timeout: 90_000 });
+    await page.getByLabel('Longest answer').selectOption('64');
+    await page.getByLabel('Your message').fill('Count from one to ten.');
+    const lengths = page.evaluate(
+      () =>
+        new Promise((done) => {
+          const seen = new Set();
+          const log = document.querySelector('[role=log]');
+          const observer = new MutationObserver(() => {
+            seen.add(log.querySelector('article:last-of-type')?.textContent.length ?? 0);
+            if (!log.querySelector('[data-testid=usage]')) return;
+            observer.disconnect();
+            done(seen.size);
+          });
+          observer.observe(log, { childList: true, subtree: true, characterData: true });
+        }),
+    );
+    await page.keyboard.press('Enter');
+    await page.getByTestId('usage').waitFor({ timeout: 60_000 });
+    assert.ok((await lengths) > 3, `the answer grew in ${await lengths} steps only`);
+    const usage = /^([\d,]+) read \+ ([\d,]+) written = ([\d,]+) tokens$/.exec(await page.getByTestId('usage').innerText());
+    assert.ok(usage, 'tokens are shown');
+    const [read, written, total] = usage.slice(1).map((n) => Number(n.replaceAll(',', '')));
+    assert.equal(read + written, total);
+    assert.ok(written > 0 && written <= 64);
+    assert.match(await page.getByTestId('cost').innerText(), /^[\d,]+\.\d{2,6} credits$/);
+    await shoot('chat');
+  });
+
+  it('stops an answer and keeps what was written', async () => {
+    await page.getByLabel('Longest answer').selectOption('2048');
+    await page.getByLabel('Your message').fill('Tell me a very long story about a lighthouse.');
+    await page.keyboard.press('Enter');
+    await page.locator('[role=log] article[aria-busy=true]').waitFor();
+    await page.waitForTimeout(500);
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByRole('log').getByText('Stopped', { exact: true }).waitFor();
+  });
+
+  it('shows log lines live and filters them', async () => {
+    await open('Logs');
+    const lines = page.getByRole('log', { name: 'Log lines' });
+    await lines.getByRole('button').first().waitFor();
+    await page.getByText('Live', { exact: true }).waitFor();
+    await shoot('logs');
+    await page.getByLabel('Find in lines (text, request id, process)').fill('no such words anywhere');
+    await page.getByText(/matches this filter/).waitFor();
+    await page.getByLabel('Find in lines (text, request id, process)').fill('');
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await page.getByRole('button', { name: 'Resume' }).click();
+  });
+
+  it('shows the usage on the account page', async () => {
+    await page.keyboard.press('Alt+5');
+    await page.waitForURL('**/account');
+    await page.getByRole('heading', { name: 'My account' }).waitFor();
+    const month = await page.getByTestId('month').innerText();
+    assert.match(month, /Requests\s+[1-9]/);
+    await page.getByRole('cell', { name: /settled|cancelled|ended/i }).first().waitFor();
+    await shoot('account');
+  });
+
+  it('speaks German, and says so to the browser', async () => {
+    await page.getByRole('radio', { name: 'Deutsch' }).click();
+    await page.getByRole('heading', { name: 'Mein Konto' }).waitFor();
+    assert.equal(await page.evaluate(() => document.documentElement.lang), 'de');
+    await page.getByRole('radio', { name: 'English' }).click();
+    await page.getByRole('heading', { name: 'My account' }).waitFor();
+  });
+
+  it('finds commands with F1 and moves with Alt and digits', async () => {
+    await page.keyboard.press('F1');
+    await page.getByRole('combobox', { name: 'Type to find a command' }).fill('chat');
+    await page.keyboard.press('Enter');
+    await page.waitForURL('**/chat');
+    for (const [digit, area] of [['1', 'code'], ['2', 'run'], ['4', 'logs'], ['3', 'chat']]) {
+      await page.keyboard.press(`Alt+${digit}`);
+      await page.waitForURL(`**/${area}`);
+    }
+  });
+
+  it('stays signed in over a reload', async () => {
+    await page.goto(`${stack.url}/account`);
+    await page.getByRole('heading', { name: 'My account' }).waitFor();
+  });
+
+  it('signs out, and a protected address then shows the sign-in form', async () => {
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByRole('heading', { name: 'Welcome back' }).waitFor();
+    await page.goto(`${stack.url}/code`);
+    await page.getByRole('heading', { name: 'Welcome back' }).waitFor();
+    assert.equal(await page.locator('.monaco-editor').count(), 0);
+    await shoot('login');
+  });
+
+  it('saw no console error, no foreign request and no violated policy on the way', () => {
+    assert.deepEqual(trouble, []);
+  });
+
+  it('tells a used setup link from a wrong password', async () => {
+    await page.goto('about:blank');
+    await page.goto(stack.setupLink);
+    await page.getByRole('heading', { name: 'This link has been used' }).waitFor();
+    await page.getByRole('button', { name: 'Go to sign in' }).click();
+    await page.getByLabel('Mail address').fill(email);
+    await page.getByLabel('Password', { exact: true }).fill('not the password');
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByRole('alert').getByText('Mail address or password is wrong.').waitFor();
+    await page.getByLabel('Password', { exact: true }).fill(password);
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.locator('.monaco-editor .view-lines').waitFor();
+  });
+
+  async function login() {
+    const answer = await fetch(`${stack.url}/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ email, password }) });
+    assert.equal(answer.status, 200);
+    return answer.json();
+  }
+  async function rpc(token, method, params) {
+    const answer = await fetch(`${stack.url}/rpc`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
+    });
+    const { result, error } = await answer.json();
+    assert.equal(error, undefined);
+    return result;
+  }
+});
