@@ -96,7 +96,8 @@ describe('a running studio', () => {
     for (const part of ['auth', 'llmserver', 'api', 'studio-ui', 'postgres']) assert.notEqual(statSync(`/proc/${pids[part]}`).uid, 0, part);
     assert.equal(statSync(`/proc/${pids.sandboxd}`).uid, 0);
     const mode = (path) => statSync(join(stack.home, path)).mode & 0o7777;
-    assert.deepEqual(['keys', 'projects', 'pg', 'logs', 'run'].map(mode), [0o700, 0o700, 0o700, 0o750, 0o1731]);
+    assert.deepEqual(['keys', 'pg', 'logs', 'run'].map(mode), [0o700, 0o700, 0o750, 0o1731]);
+    assert.equal(mode('projects') & 0o066, 0, 'nobody else lists the projects');
     assert.equal(mode('run/supervisor.sock'), 0o600);
     assert.equal(mode('run/sandboxd.sock') & 0o007, 0, 'nobody else reaches the sandbox');
   });
