@@ -6,7 +6,7 @@
  *   <home>/keys       0700 services: the signing key
  *   <home>/logs       0750 root, group services: api streams studio.jsonl
  *   <home>/models     0750 services
- *   <home>/projects   0700 root: sandboxd alone
+ *   <home>/projects   root: sandboxd alone, which may let its jobs pass through
  * A job (user nobody) can reach none of them.
  */
 #pragma once
