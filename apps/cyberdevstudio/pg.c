@@ -114,17 +114,31 @@ static cds_rc make_folder(const char *path, uid_t uid, gid_t gid, mode_t mode, s
     return CDS_OK;
 }
 
-static cds_rc make_folders(const struct cds_pg *pg, struct cds_err *reterr)
+static cds_rc make_data_folder(const struct cds_pg *pg, const char *path, struct cds_err *reterr)
 {
-    uid_t uid = cds_pg_uid(pg);
-    gid_t own = pg->owner.change ? pg->owner.gid : getegid();
-    /* Who may enter the socket's folder may try to connect: the services' group, and root. */
-    gid_t group = pg->services.change ? pg->services.gid : own;
-    cds_rc rc = make_folder(pg->data_dir, uid, own, 0700, reterr);
-    return rc ? rc : make_folder(pg->run_dir, uid, group, 0750, reterr);
+    return make_folder(path, cds_pg_uid(pg), pg->owner.change ? pg->owner.gid : getegid(), 0700, reterr);
 }
 
-/* Runs one program of the server's to its end; what it said goes into the error's detail. */
+static cds_rc make_folders(const struct cds_pg *pg, struct cds_err *reterr)
+{
+    /* Who may enter the socket's folder may try to connect: the services' group, and root. */
+    gid_t group = pg->services.change ? pg->services.gid : pg->owner.change ? pg->owner.gid : getegid();
+    cds_rc rc = make_data_folder(pg, pg->data_dir, reterr);
+    return rc ? rc : make_folder(pg->run_dir, cds_pg_uid(pg), group, 0750, reterr);
+}
+
+/* What a program said last: there it tells why it gave up. One line. */
+static void last_words(int log, char *said, size_t size)
+{
+    off_t end = lseek(log, 0, SEEK_END), begin = end > (off_t)size - 1 ? end - (off_t)size + 1 : 0;
+    ssize_t n = end > 0 ? pread(log, said, size - 1, begin) : 0;
+    said[n > 0 ? n : 0] = '\0';
+    for (char *c = said; *c; c++)
+        if ((unsigned char)*c < ' ')
+            *c = ' ';
+}
+
+/* Runs one program of the server's to its end; what it said last goes into the error. */
 static cds_rc run_step(const struct cds_pg *pg, const char *const *argv, int input_fd, const char *step, bool (*tick)(void *user, const char *step),
                        void *user, struct cds_err *reterr)
 {
@@ -140,7 +154,7 @@ static cds_rc run_step(const struct cds_pg *pg, const char *const *argv, int inp
     for (int waited = 0; waitpid(pid, &status, WNOHANG) == 0; waited += TICK_MS) {
         bool stop = tick && !tick(user, step);
         if (stop || waited >= STEP_MAX_MS) {
-            kill(pid, SIGKILL);
+            kill(-pid, SIGKILL); /* with its helpers: each child leads its own group */
             waitpid(pid, NULL, 0);
             return cds_fail(reterr, stop ? CDS_CANCELLED : CDS_TIMED_OUT, __func__, stop ? "Interrupted while %s." : "It took over two minutes: %s.",
                             step);
@@ -149,31 +163,20 @@ static cds_rc run_step(const struct cds_pg *pg, const char *const *argv, int inp
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return CDS_OK;
-    char said[300] = "";
-    ssize_t n = pread(log, said, sizeof(said) - 1, 0);
-    said[n > 0 ? n : 0] = '\0';
-    cds_fail(reterr, CDS_SYSTEM, __func__, "The database could not be made: %s ended with %d. %.180s", argv[0],
-             WIFEXITED(status) ? WEXITSTATUS(status) : -1, said);
-    return CDS_SYSTEM;
+    char said[180];
+    last_words(log, said, sizeof(said));
+    return cds_fail(reterr, CDS_SYSTEM, __func__, "The database could not be made: %s ended with %d. %s", argv[0],
+                    WIFEXITED(status) ? WEXITSTATUS(status) : -1, said);
 }
 
-static cds_rc make_cluster(const struct cds_pg *pg, bool (*tick)(void *user, const char *step), void *user, struct cds_err *reterr)
+static cds_rc make_cluster(const struct cds_pg *pg, const char *folder, bool (*tick)(void *user, const char *step), void *user,
+                           struct cds_err *reterr)
 {
     char program[600];
     snprintf(program, sizeof(program), "%s/initdb", pg->bin_dir);
-    const char *initdb[] = {program,
-                            "-D",
-                            pg->data_dir,
-                            "-U",
-                            "studio",
-                            "--locale=C.UTF-8",
-                            "-E",
-                            "UTF8",
-                            "-k",
-                            "--auth-local=peer",
-                            "--auth-host=reject",
-                            "--no-instructions",
-                            NULL};
+    const char *initdb[] = {
+        program, "-D", folder, "-U", "studio", "--locale=C.UTF-8", "-E", "UTF8", "-k", "--auth-local=peer", "--auth-host=reject", "--no-instructions",
+        NULL};
     cds_rc rc = run_step(pg, initdb, -1, "the database is being made", tick, user, reterr);
     if (rc)
         return rc;
@@ -182,19 +185,16 @@ static cds_rc make_cluster(const struct cds_pg *pg, bool (*tick)(void *user, con
     if (input < 0 || write(input, sql, sizeof(sql) - 1) != (ssize_t)sizeof(sql) - 1 || lseek(input, 0, SEEK_SET))
         return cds_fail_errno(reterr, errno, __func__, "Out of memory.");
     snprintf(program, sizeof(program), "%s/postgres", pg->bin_dir);
-    const char *single[] = {program, "--single", "-D", pg->data_dir, "postgres", NULL};
+    const char *single[] = {program, "--single", "-D", folder, "postgres", NULL};
     return run_step(pg, single, input, "the database is being made", tick, user, reterr);
 }
 
-/* A cluster that initdb or the first start did not finish is made again: it never held anything. */
-static cds_rc drop_unfinished(const struct cds_pg *pg, struct cds_err *reterr)
+/* What an interrupted first start left; it never held anything. */
+static cds_rc drop_unfinished(const char *folder, struct cds_err *reterr)
 {
-    char program[] = "/bin/rm";
-    char path[400];
-    snprintf(path, sizeof(path), "%s", pg->data_dir);
-    const char *argv[] = {program, "-rf", "--one-file-system", path, NULL};
-    const struct cds_pg as_root = {.owner = {.change = false}};
-    return run_step(&as_root, argv, -1, "an unfinished database is being removed", NULL, NULL, reterr);
+    const char *argv[] = {"/bin/rm", "-rf", "--one-file-system", folder, NULL};
+    const struct cds_pg as_ourselves = {.owner = {.change = false}};
+    return access(folder, F_OK) ? CDS_OK : run_step(&as_ourselves, argv, -1, "an unfinished database is being removed", NULL, NULL, reterr);
 }
 
 /* The data folder says which major version made it; another one must not touch it. */
@@ -217,28 +217,49 @@ static cds_rc check_version(const struct cds_pg *pg, bool *ret_exists, struct cd
     return cds_err_hint(reterr, "Name the folder of version %d with database.bin_dir.", made_by);
 }
 
-static cds_rc ensure_cluster(const struct cds_pg *pg, bool (*tick)(void *user, const char *step), void *user, struct cds_err *reterr)
+/* The rename is on the disk before anything is written into the cluster. */
+static cds_rc sync_folder(const char *path, struct cds_err *reterr)
 {
-    char done[400];
+    CDS_CLEANUP(cds_close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 && fsync(fd) == 0 ? CDS_OK : cds_fail_errno(reterr, errno, __func__, "The folder %s cannot be written to the disk.", path);
+}
+
+/* Made beside its place and moved there when it is complete, so that what stands in the data folder is never half a cluster, and nothing there
+ * is ever removed. */
+static cds_rc ensure_cluster(const struct cds_pg *pg, const char *home, bool (*tick)(void *user, const char *step), void *user,
+                             struct cds_err *reterr)
+{
+    char unfinished[400];
     bool exists;
-    snprintf(done, sizeof(done), "%s/cds_complete", pg->data_dir);
     cds_rc rc = check_version(pg, &exists, reterr);
-    if (rc)
+    if (rc || exists)
         return rc;
-    if (exists && access(done, F_OK) == 0)
+    snprintf(unfinished, sizeof(unfinished), "%s.new", pg->data_dir);
+    if ((rc = drop_unfinished(unfinished, reterr)) || (rc = make_data_folder(pg, unfinished, reterr)) ||
+        (rc = make_cluster(pg, unfinished, tick, user, reterr)))
+        return rc;
+    if (rename(unfinished, pg->data_dir) == 0)
+        return sync_folder(home, reterr);
+    if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR)
+        return cds_fail_errno(reterr, errno, __func__, "The database cannot be put into %s.", pg->data_dir);
+    cds_fail(reterr, CDS_CONFLICT, __func__, "%s holds something that is not a database.", pg->data_dir);
+    return cds_err_hint(reterr, "Move it away, or choose another data folder with --studio.home=FOLDER.");
+}
+
+/* libpq takes a comma in the socket's folder for a list of hosts, and the others would end a quoted setting. */
+static cds_rc check_path(const char *home, struct cds_err *reterr)
+{
+    if (!strpbrk(home, ",'\"\\\n"))
         return CDS_OK;
-    if (access(pg->data_dir, F_OK) == 0 && (rc = drop_unfinished(pg, reterr)))
-        return rc;
-    if ((rc = make_folders(pg, reterr)) || (rc = make_cluster(pg, tick, user, reterr)))
-        return rc;
-    return cds_write_file_atomic(done, "", 0, 0600, reterr);
+    cds_fail(reterr, CDS_BAD_PARAM, __func__, "The database cannot live below %s: a comma, quote, backslash or line break is in the way.", home);
+    return cds_err_hint(reterr, "Choose another data folder with --studio.home=FOLDER.");
 }
 
 static cds_rc prepare(struct cds_pg *pg, const struct cds_config *config, const struct cds_home *home, bool (*tick)(void *user, const char *step),
                       void *user, struct cds_err *reterr)
 {
     cds_rc rc = cds_pg_find(config, pg->bin_dir, sizeof(pg->bin_dir), &pg->major, reterr);
-    if (rc || (rc = cds_home_disk_check(home->path, reterr)))
+    if (rc || (rc = check_path(home->path, reterr)) || (rc = cds_home_disk_check(home->path, reterr)))
         return rc;
     snprintf(pg->data_dir, sizeof(pg->data_dir), "%s/pg", home->path);
     snprintf(pg->run_dir, sizeof(pg->run_dir), "%s/run/pg", home->path);
@@ -248,7 +269,7 @@ static cds_rc prepare(struct cds_pg *pg, const struct cds_config *config, const 
             return rc;
         pg->owner.change = true;
     }
-    if ((rc = ensure_cluster(pg, tick, user, reterr)) || (rc = make_folders(pg, reterr)))
+    if ((rc = ensure_cluster(pg, home->path, tick, user, reterr)) || (rc = make_folders(pg, reterr)))
         return rc;
     return cds_pg_write_files(pg, reterr);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "apps/cyberdevstudio/pg_priv.h"
@@ -16,7 +17,7 @@
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
 
-enum { FILE_MAX = 16384, LEFTOVER_ROUNDS = 400, LEFTOVER_GRACE = 150, LEFTOVER_PAUSE_MS = 20 };
+enum { FILE_MAX = 16384, LEFTOVER_ROUNDS = 400, LEFTOVER_GRACE = 150, LEFTOVER_PAUSE_MS = 20, LEFTOVER_UNKNOWN = 255 };
 
 /* Small and durable: everything that protects data stays on; memory and helpers are cut to what a team's studio needs. */
 static const char settings[] = "# Written by cyberdevstudio before each start.\n"
@@ -124,24 +125,44 @@ static int end_leftovers(const struct cds_pg *pg, bool by_force)
     return found;
 }
 
-cds_rc cds_pg_clear_stale(const struct cds_pg *pg, struct cds_err *reterr)
+/* The same as the cluster's user: root without CAP_SYS_PTRACE (a container's) may not look into that user's processes, and would take a living
+ * server for none. @return how many, -1 when nobody could look */
+static int end_leftovers_as_owner(const struct cds_pg *pg, bool by_force)
+{
+    int status = 0;
+    if (!pg->owner.change)
+        return end_leftovers(pg, by_force);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int found = cds_identity_become(&pg->owner) ? LEFTOVER_UNKNOWN : end_leftovers(pg, by_force);
+        _exit(found < LEFTOVER_UNKNOWN ? found : LEFTOVER_UNKNOWN);
+    }
+    while (pid > 0 && waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -1;
+    return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) < LEFTOVER_UNKNOWN ? WEXITSTATUS(status) : -1;
+}
+
+static cds_rc remove_stale(const char *folder, const char *name, struct cds_err *reterr)
 {
     char path[400];
-    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(FILE_MAX);
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    if (unlink(path) == 0 || errno == ENOENT)
+        return CDS_OK;
+    return cds_fail_errno(reterr, errno, __func__, "The stale file %s cannot be removed.", path);
+}
+
+cds_rc cds_pg_clear_stale(const struct cds_pg *pg, struct cds_err *reterr)
+{
     /* We hold the lock of the data folder, so whatever still works on the cluster has lost its supervisor. A server got SIGINT from that and
      * may still be writing its last checkpoint: three seconds, then force. */
-    for (int round = 0; end_leftovers(pg, round >= LEFTOVER_GRACE); round++) {
-        if (round == LEFTOVER_ROUNDS)
+    for (int round = 0, left; (left = end_leftovers_as_owner(pg, round >= LEFTOVER_GRACE)) != 0; round++) {
+        if (left < 0 || round == LEFTOVER_ROUNDS)
             return cds_fail(reterr, CDS_CONFLICT, __func__, "Processes of an earlier database server on %s do not end.", pg->data_dir);
         poll(NULL, 0, LEFTOVER_PAUSE_MS);
     }
-    snprintf(path, sizeof(path), "%s/postmaster.pid", pg->data_dir);
-    cds_rc rc = cds_read_file(path, &text, NULL);
-    if (rc)
-        return CDS_OK; /* none: the usual case */
-    /* None of our processes lives (above), so the file is a leftover. The server itself would refuse to start over an empty one and over one
-     * whose number now belongs to another process of its user. */
-    if (unlink(path) && errno != ENOENT)
-        return cds_fail_errno(reterr, errno, __func__, "The stale file %s cannot be removed.", path);
-    return CDS_OK;
+    /* None of our processes lives, so what names one is a leftover. The server itself would refuse to start over an empty file and over one whose
+     * number now belongs to another process of its user. */
+    cds_rc rc = remove_stale(pg->data_dir, "postmaster.pid", reterr);
+    return rc ? rc : remove_stale(pg->run_dir, ".s.PGSQL.5432.lock", reterr);
 }

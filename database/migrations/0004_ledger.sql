@@ -1,7 +1,8 @@
 -- The token ledger: hold, hold more, book once.
 --
 -- Budgets count tokens (prompt + completion) per user, and per key where a key has a limit, in the calendar month (UTC) of the admission.
--- Lock order everywhere: key rows sorted, then user rows sorted. Each table is written once per statement, nothing hangs on triggers or
+-- Lock order everywhere: requests, then key rows sorted, then user rows sorted. (A request that is only being made is locked last: nobody else can
+-- know it.) Each table is written once per statement, nothing hangs on triggers or
 -- session state, and user_id leads every key, so that the same code runs behind a pooler and on a sharded database.
 
 CREATE TABLE budget_user (
@@ -39,7 +40,7 @@ CREATE TABLE llm_requests (
     done_out     bigint NOT NULL DEFAULT 0,
     used         bigint CHECK (used >= 0),
     cost_micro   bigint CHECK (cost_micro >= 0),
-    outcome      text,                                   -- stop, length, cancelled, gone, crashed, failed, node_lost
+    outcome      text,                                   -- stop, length, cancelled, gone, crashed, failed, node_lost, expired
     admitted_at  timestamptz NOT NULL DEFAULT now(),
     ended_at     timestamptz,
     expires_at   timestamptz NOT NULL,
@@ -66,7 +67,7 @@ CREATE TABLE token_ledger (
 );
 CREATE INDEX token_ledger_month ON token_ledger (user_id, period);
 
--- Budget rows of a month are made on first use.
+-- Budget rows of a month are made on first use. Somebody who is not in users gets a limit of 0: nothing is reserved, and what ran is still booked.
 CREATE FUNCTION ledger_open_month(us uuid[], ks uuid[], pp date[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO budget_key (user_id, key_id, period, lim)
@@ -75,7 +76,8 @@ BEGIN
         WHERE NOT EXISTS (SELECT 1 FROM budget_key b WHERE b.user_id = t.u AND b.key_id = t.k AND b.period = t.p)
         ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING;
     INSERT INTO budget_user (user_id, period, lim)
-        SELECT DISTINCT t.u, t.p, (SELECT month_tokens_limit FROM users WHERE users.id = t.u) FROM unnest(us, pp) t(u, p)
+        SELECT DISTINCT t.u, t.p, CASE WHEN o.id IS NULL THEN 0 ELSE o.month_tokens_limit END
+            FROM unnest(us, pp) t(u, p) LEFT JOIN users o ON o.id = t.u
         WHERE NOT EXISTS (SELECT 1 FROM budget_user b WHERE b.user_id = t.u AND b.period = t.p)
         ORDER BY 1, 2 ON CONFLICT DO NOTHING;
 END $$;
@@ -86,22 +88,30 @@ CREATE FUNCTION reserve(u uuid, k uuid, r uuid, m text, p date, am bigint, nd uu
                         OUT code smallint, OUT lim bigint, OUT used bigint, OUT held bigint) LANGUAGE plpgsql AS $$
 DECLARE
     pr models;
+    k_lim bigint;
+    k_used bigint;
+    k_held bigint;
 BEGIN
     PERFORM ledger_open_month(ARRAY[u], ARRAY[k], ARRAY[p]);
     SELECT * INTO pr FROM models WHERE id = m;
     IF NOT FOUND THEN code := 5; RETURN; END IF;
-    SELECT b.lim, b.used, b.held INTO lim, used, held FROM budget_key b
+    SELECT b.lim, b.used, b.held INTO k_lim, k_used, k_held FROM budget_key b
         WHERE b.user_id = u AND b.key_id = k AND b.period = p FOR NO KEY UPDATE;
-    IF FOUND AND used + held + am > lim THEN code := 3; RETURN; END IF;
     SELECT b.lim, b.used, b.held INTO lim, used, held FROM budget_user b WHERE b.user_id = u AND b.period = p FOR NO KEY UPDATE;
+    -- Before the limits: what an earlier call holds for this request counts in them already.
+    PERFORM 1 FROM llm_requests WHERE user_id = u AND id = r;
+    IF FOUND THEN code := 2; RETURN; END IF;
+    IF k_used + k_held + am > k_lim THEN
+        code := 3;
+        lim := k_lim;
+        used := k_used;
+        held := k_held;
+        RETURN;
+    END IF;
+    IF used + held + am > lim THEN code := 4; RETURN; END IF;
     INSERT INTO llm_requests (user_id, id, key_id, period, model, node, state, held, price_in, price_cached, price_out, expires_at)
         VALUES (u, r, k, p, m, nd, 1, am, pr.price_in, pr.price_cached, pr.price_out, now() + ttl) ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN code := 2; RETURN; END IF;
-    IF lim IS NOT NULL AND used + held + am > lim THEN
-        DELETE FROM llm_requests WHERE user_id = u AND id = r;
-        code := 4;
-        RETURN;
-    END IF;
     UPDATE budget_key b SET held = b.held + am WHERE b.user_id = u AND b.key_id = k AND b.period = p;
     UPDATE budget_user b SET held = b.held + am WHERE b.user_id = u AND b.period = p;
     code := 1;
@@ -147,16 +157,15 @@ CREATE FUNCTION extend(u uuid, r uuid, am bigint, n_in bigint, n_out bigint, ttl
 DECLARE
     q llm_requests;
 BEGIN
-    SELECT * INTO q FROM llm_requests WHERE user_id = u AND id = r;
+    SELECT * INTO q FROM llm_requests WHERE user_id = u AND id = r AND state = 1 FOR NO KEY UPDATE;
     IF NOT FOUND THEN code := 2; RETURN; END IF;
     SELECT b.lim, b.used, b.held INTO lim, used, held FROM budget_key b
         WHERE b.user_id = u AND b.key_id = q.key_id AND b.period = q.period FOR NO KEY UPDATE;
-    IF FOUND AND used + held + am > lim THEN code := 3; RETURN; END IF;
+    IF used + held + am > lim THEN code := 3; RETURN; END IF;
     SELECT b.lim, b.used, b.held INTO lim, used, held FROM budget_user b WHERE b.user_id = u AND b.period = q.period FOR NO KEY UPDATE;
-    IF lim IS NOT NULL AND used + held + am > lim THEN code := 4; RETURN; END IF;
+    IF used + held + am > lim THEN code := 4; RETURN; END IF;
     UPDATE llm_requests SET held = llm_requests.held + am, done_in = n_in, done_out = n_out, expires_at = now() + ttl
-        WHERE user_id = u AND id = r AND state = 1;
-    IF NOT FOUND THEN code := 2; RETURN; END IF;
+        WHERE user_id = u AND id = r;
     UPDATE budget_key b SET held = b.held + am WHERE b.user_id = u AND b.key_id = q.key_id AND b.period = q.period;
     UPDATE budget_user b SET held = b.held + am WHERE b.user_id = u AND b.period = q.period;
     code := 1;
@@ -170,6 +179,10 @@ DECLARE
     want int;
 BEGIN
     BEGIN
+        UPDATE llm_requests q SET held = q.held + t.a, done_in = t.i, done_out = t.o, expires_at = now() + ttl
+            FROM unnest(us, rs, am, n_in, n_out) t(u, r, a, i, o) WHERE q.user_id = t.u AND q.id = t.r AND q.state = 1;
+        GET DIAGNOSTICS got = ROW_COUNT;
+        IF got <> n THEN RAISE EXCEPTION 'alone' USING ERRCODE = 'CDS01'; END IF;
         SELECT count(*) INTO want FROM (SELECT DISTINCT q.user_id, q.key_id, q.period FROM unnest(us, rs) t(u, r)
             JOIN llm_requests q ON q.user_id = t.u AND q.id = t.r
             JOIN budget_key b ON b.user_id = q.user_id AND b.key_id = q.key_id AND b.period = q.period) x;
@@ -179,10 +192,6 @@ BEGIN
             WHERE b.user_id = s.u AND b.key_id = s.k AND b.period = s.p AND b.used + b.held + s.a <= b.lim;
         GET DIAGNOSTICS got = ROW_COUNT;
         IF got <> want THEN RAISE EXCEPTION 'alone' USING ERRCODE = 'CDS01'; END IF;
-        UPDATE llm_requests q SET held = q.held + t.a, done_in = t.i, done_out = t.o, expires_at = now() + ttl
-            FROM unnest(us, rs, am, n_in, n_out) t(u, r, a, i, o) WHERE q.user_id = t.u AND q.id = t.r AND q.state = 1;
-        GET DIAGNOSTICS got = ROW_COUNT;
-        IF got <> n THEN RAISE EXCEPTION 'alone' USING ERRCODE = 'CDS01'; END IF;
         SELECT count(*) INTO want FROM (SELECT DISTINCT q.user_id, q.period FROM unnest(us, rs) t(u, r)
             JOIN llm_requests q ON q.user_id = t.u AND q.id = t.r) x;
         WITH s AS (SELECT q.user_id u, q.period p, sum(t.a)::bigint a FROM unnest(us, rs, am) t(u, r, a)
@@ -240,10 +249,11 @@ DECLARE
     n int;
 BEGIN
     WITH late AS (
-        SELECT user_id, id FROM llm_requests WHERE state = 1 AND expires_at < now() ORDER BY user_id, id LIMIT most FOR UPDATE SKIP LOCKED
+        SELECT user_id, id, held FROM llm_requests WHERE state = 1 AND expires_at < now() ORDER BY user_id, id LIMIT most FOR UPDATE SKIP LOCKED
     ), closed AS (
-        UPDATE llm_requests q SET state = 3, outcome = 'expired', ended_at = now() FROM late
-        WHERE q.user_id = late.user_id AND q.id = late.id RETURNING q.user_id, q.id, q.key_id, q.period, q.held
+        -- What was held is released here; a late settle must not release it again.
+        UPDATE llm_requests q SET state = 3, held = 0, outcome = 'expired', ended_at = now() FROM late
+        WHERE q.user_id = late.user_id AND q.id = late.id RETURNING q.user_id, q.id, q.key_id, q.period, late.held
     ), keys AS (
         UPDATE budget_key b SET held = b.held - s.h
         FROM (SELECT user_id, key_id, period, sum(held)::bigint h FROM closed GROUP BY 1, 2, 3 ORDER BY 1, 2, 3) s
@@ -254,8 +264,6 @@ BEGIN
         WHERE (SELECT count(*) FROM keys) >= 0 AND b.user_id = s.user_id AND b.period = s.period RETURNING 1
     )
     SELECT count(*) INTO n FROM closed WHERE (SELECT count(*) FROM people) >= 0;
-    -- What was held is released; a late settle must not release it again.
-    UPDATE llm_requests SET held = 0 WHERE state = 3 AND held > 0;
     RETURN n;
 END $$;
 

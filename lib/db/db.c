@@ -4,12 +4,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/buf.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/config/config.h"
 #include "lib/db/priv.h"
 
 enum { RETRIES = 5, PAUSE_US = 50000, OLDEST = 150000, RECONNECT_MS = 5000 };
+
+/* One try to connect, in seconds; a connection string may say otherwise. */
+#define CONNECT_S "5"
 
 struct cds_db {
     PGconn *pg;
@@ -19,8 +23,20 @@ struct cds_rows {
 };
 
 /* A forgotten transaction must not keep rows locked; a lock that is not had in time is an error, not a wait without end. */
-const char db_session_sql[] = "SET client_min_messages = warning; SET lock_timeout = '2s'; SET statement_timeout = '10s'; "
-                              "SET idle_in_transaction_session_timeout = '30s'; SET TimeZone = 'UTC'";
+const char db_session_sql[] =
+    "SET client_encoding = 'UTF8'; SET client_min_messages = warning; SET lock_timeout = '2s'; SET statement_timeout = '10s'; "
+    "SET idle_in_transaction_session_timeout = '30s'; SET TimeZone = 'UTC'";
+
+/* In quotes, as libpq's connection strings have them: a home folder may hold blanks. */
+static void private_conninfo(const char *home, char *buf, size_t size)
+{
+    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(size);
+    cds_buf_add_str(&text, "host='");
+    for (const char *c = home; *c; c++)
+        cds_buf_addf(&text, *c == '\'' || *c == '\\' ? "\\%c" : "%c", *c);
+    cds_buf_add_str(&text, "/run/pg' user=studio dbname=studio");
+    cds_strcpy(buf, size, text.failed ? "" : text.data);
+}
 
 char *cds_db_conninfo(const struct cds_config *config, char *buf, size_t size)
 {
@@ -28,7 +44,7 @@ char *cds_db_conninfo(const struct cds_config *config, char *buf, size_t size)
     if (*url)
         snprintf(buf, size, "%s", url);
     else
-        snprintf(buf, size, "host=%s/run/pg user=studio dbname=studio", cds_config_home(config));
+        private_conninfo(cds_config_home(config), buf, size);
     return buf;
 }
 
@@ -84,7 +100,8 @@ cds_rc db_check_version(PGconn *pg, struct cds_err *reterr)
     int version = PQserverVersion(pg);
     if (version >= OLDEST)
         return CDS_OK;
-    cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The database is PostgreSQL %d and 15 is the oldest that works.", version / 10000);
+    /* Not CDS_UNAVAILABLE: waiting does not help. */
+    cds_fail(reterr, CDS_CONFLICT, __func__, "The database is PostgreSQL %d and 15 is the oldest that works.", version / 10000);
     return cds_err_hint(reterr, "Upgrade it, or leave database.url empty to use the private cluster.");
 }
 
@@ -150,10 +167,18 @@ static void ignore_notice(void *user, const PGresult *result)
     (void)user, (void)result; /* notices would break the one-JSON-line rule of stderr */
 }
 
+PGconn *db_connect(const char *conninfo, bool wait)
+{
+    /* What the connection string says comes later and wins. */
+    static const char *const names[] = {"connect_timeout", "application_name", "dbname", NULL};
+    const char *const values[] = {CONNECT_S, "cyberdevstudio", conninfo, NULL};
+    return wait ? PQconnectdbParams(names, values, 1) : PQconnectStartParams(names, values, 1);
+}
+
 static cds_rc connect_until(struct cds_db *db, const char *conninfo, uint64_t deadline_ms, struct cds_err *reterr)
 {
     for (;;) {
-        db->pg = PQconnectdb(conninfo);
+        db->pg = db_connect(conninfo, true);
         if (PQstatus(db->pg) == CONNECTION_OK) {
             PQsetNoticeReceiver(db->pg, ignore_notice, NULL);
             return prepare_session(db->pg, reterr);

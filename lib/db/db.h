@@ -18,7 +18,8 @@ struct cds_rows; /**< one result; rows and columns count from 0 */
 struct cds_config;
 char *cds_db_conninfo(const struct cds_config *config, char *buf, size_t size);
 
-/** Connects, waiting until deadline_ms while the server is still starting (57P03, no socket yet). Refuses servers older than 15. */
+/** Connects, waiting until deadline_ms while the server is still starting (57P03, no socket yet); one try takes at most five seconds.
+ *  @return CDS_OK; CDS_UNAVAILABLE; CDS_CONFLICT (the server is older than 15) */
 CDS_MUST_USE cds_rc cds_db_open(const char *conninfo, uint64_t deadline_ms, struct cds_db **ret, struct cds_err *reterr);
 void cds_db_close(struct cds_db **db);
 /** Runs one statement; reconnects and retries on 40001, 40P01, 57P01-57P03 and 08* when retry is true (the statement must be safe to repeat).
@@ -41,7 +42,7 @@ struct cds_dbq;
 /** rows NULL when err is set; borrowed for the call. */
 typedef void cds_dbq_done_fn(void *user, const struct cds_rows *rows, const struct cds_err *err);
 CDS_MUST_USE cds_rc cds_dbq_open(struct cds_loop *loop, const char *conninfo, size_t queue_max, struct cds_dbq **ret, struct cds_err *reterr);
-/** Answers everything open with CDS_CANCELLED. */
+/** Answers everything open with CDS_CANCELLED. Not from inside a done callback. */
 void cds_dbq_close(struct cds_dbq **dbq);
 /** done is called exactly once unless this returns an error. sql is borrowed (static); params are copied. @return CDS_OK; CDS_BUSY (queue_max) */
 CDS_MUST_USE cds_rc cds_dbq_exec(struct cds_dbq *dbq, const char *sql, int n, const char *const *params, uint64_t deadline_ms, cds_dbq_done_fn *done,

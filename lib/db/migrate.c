@@ -1,4 +1,7 @@
-/* lib/db/migrate.c: see migrate.h. */
+/* lib/db/migrate.c: see migrate.h.
+ *
+ * The lease row decides who migrates. It is short, so that a migrator that was killed stops nobody for long; and whoever applies a file
+ * prolongs it inside of the file's transaction, so that nobody can take it over in the middle of a long one: the row is locked until then. */
 #include "lib/db/migrate.h"
 
 #include <dirent.h>
@@ -15,6 +18,8 @@
 #include "lib/base/str.h"
 
 enum { FILES_MAX = 1000, FILE_MAX_BYTES = 1024 * 1024, LEASE_WAIT_MS = 60000, LEASE_POLL_US = 50000, CREATE_TRIES = 20 };
+
+#define LEASE "interval '10 seconds'"
 
 struct file {
     int number;
@@ -44,6 +49,8 @@ static cds_rc list_files(const char *dir, struct file *files, size_t *ret_count,
     for (size_t i = 0; i < n; i++)
         if (files[i].number != (int)i + 1)
             return cds_fail(reterr, CDS_INTERNAL, __func__, "The migrations in %s are not numbered 0001 to %04zu without gap or double.", dir, n);
+    if (n == 0)
+        return cds_fail(reterr, CDS_NOT_FOUND, __func__, "There are no migrations in %s.", dir);
     *ret_count = n;
     return CDS_OK;
 }
@@ -65,6 +72,7 @@ static cds_rc ensure_tables(struct cds_db *db, struct cds_err *reterr)
     return rc;
 }
 
+/* Our own lease counts as free: the answer to an earlier try may have been lost. */
 static cds_rc take_lease(struct cds_db *db, const char *holder, struct cds_err *reterr)
 {
     uint64_t until = cds_now_ms() + LEASE_WAIT_MS;
@@ -72,13 +80,14 @@ static cds_rc take_lease(struct cds_db *db, const char *holder, struct cds_err *
     for (;;) {
         struct cds_rows *rows = NULL;
         cds_rc rc = cds_db_exec(db,
-                                "INSERT INTO schema_migrations_lock AS l VALUES (1, $1, now() + interval '5 minutes')"
+                                "INSERT INTO schema_migrations_lock AS l VALUES (1, $1, now() + " LEASE ")"
                                 " ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE l.until < now()"
+                                " OR l.holder = excluded.holder"
                                 " RETURNING 1",
                                 1, params, true, &rows, reterr);
         int got = cds_rows_count(rows);
         cds_rows_free(&rows);
-        if (rc || got)
+        if (got || (rc && rc != CDS_TIMED_OUT)) /* timed out: the row is locked by one who applies a file right now */
             return rc;
         if (cds_ms_left(until) == 0)
             return cds_fail(reterr, CDS_BUSY, __func__, "Another process has been migrating the database for over a minute.");
@@ -111,23 +120,42 @@ static cds_rc check_applied(struct cds_db *db, const struct file *file, const ch
     return rc;
 }
 
-static cds_rc apply(struct cds_db *db, const struct file *file, const char *text, struct cds_err *reterr)
+/* Locks the lease row until the end of the transaction. */
+static cds_rc hold_lease(struct cds_db *db, const char *holder, bool *ret_lost, struct cds_err *reterr)
+{
+    const char *params[] = {holder};
+    struct cds_rows *rows = NULL;
+    cds_rc rc = cds_db_exec(db, "UPDATE schema_migrations_lock SET until = now() + " LEASE " WHERE id = 1 AND holder = $1 RETURNING 1", 1, params,
+                            false, &rows, reterr);
+    *ret_lost = !rc && cds_rows_count(rows) == 0;
+    cds_rows_free(&rows);
+    return rc;
+}
+
+static cds_rc record(struct cds_db *db, const struct file *file, const char *text, struct cds_err *reterr)
 {
     char number[16];
     snprintf(number, sizeof(number), "%d", file->number);
     const char *params[] = {number, file->name, text};
+    return cds_db_exec(db, "INSERT INTO schema_migrations (number, name, sha256) VALUES ($1::int, $2, encode(sha256(convert_to($3, 'UTF8')), 'hex'))",
+                       3, params, false, NULL, reterr);
+}
+
+/* *ret_lost: another process has the lease; nothing was done. */
+static cds_rc apply(struct cds_db *db, const struct file *file, const char *text, const char *holder, bool *ret_lost, struct cds_err *reterr)
+{
     cds_rc rc = cds_db_script(db, "BEGIN; SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '30s'", reterr);
     if (!rc)
+        rc = hold_lease(db, holder, ret_lost, reterr);
+    if (!rc && !*ret_lost)
         rc = cds_db_script(db, text, reterr);
-    if (!rc)
-        rc = cds_db_exec(db,
-                         "INSERT INTO schema_migrations (number, name, sha256) VALUES ($1::int, $2, encode(sha256(convert_to($3, 'UTF8')), 'hex'))",
-                         3, params, false, NULL, reterr);
-    if (!rc)
+    if (!rc && !*ret_lost)
+        rc = record(db, file, text, reterr);
+    if (!rc && !*ret_lost)
         return cds_db_script(db, "COMMIT", reterr);
     cds_rc undone = cds_db_script(db, "ROLLBACK", NULL);
     (void)undone; /* the first failure is the one to tell */
-    if (reterr) {
+    if (rc && reterr) {
         char detail[sizeof(reterr->detail)];
         cds_strcpy(detail, sizeof(detail), reterr->detail);
         cds_fail(reterr, rc, __func__, "Migration %s failed; nothing of it was kept.", file->name);
@@ -149,27 +177,37 @@ static cds_rc check_not_newer(struct cds_db *db, size_t count, struct cds_err *r
     return rc;
 }
 
-static cds_rc apply_all(struct cds_db *db, const char *dir, const struct file *files, size_t count, void (*on_step)(void *user, const char *name),
-                        void *user, struct cds_err *reterr)
+struct run {
+    struct cds_db *db;
+    const char *dir, *holder;
+    void (*on_step)(void *user, const char *name);
+    void *user;
+};
+
+static cds_rc apply_file(const struct run *run, const struct file *file, struct cds_err *reterr)
 {
-    for (size_t i = 0; i < count; i++) {
-        char path[4096];
-        bool done = false;
-        CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(FILE_MAX_BYTES);
-        snprintf(path, sizeof(path), "%s/%s", dir, files[i].name);
-        cds_rc rc = cds_read_file(path, &text, reterr);
+    char path[4096];
+    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(FILE_MAX_BYTES);
+    snprintf(path, sizeof(path), "%s/%s", run->dir, file->name);
+    cds_rc rc = cds_read_file(path, &text, reterr);
+    if (!rc && text.len == 0)
+        rc = cds_fail(reterr, CDS_INTERNAL, __func__, "Migration %s is empty.", file->name);
+    bool told = false;
+    while (!rc) {
+        bool done = false, lost = false;
+        rc = check_applied(run->db, file, text.data, &done, reterr);
+        if (rc || done)
+            break;
+        if (run->on_step && !told)
+            run->on_step(run->user, file->name);
+        told = true;
+        rc = apply(run->db, file, text.data, run->holder, &lost, reterr);
+        if (!rc && !lost)
+            break;
         if (!rc)
-            rc = check_applied(db, &files[i], text.data, &done, reterr);
-        if (rc)
-            return rc;
-        if (done)
-            continue;
-        if (on_step)
-            on_step(user, files[i].name);
-        if ((rc = apply(db, &files[i], text.data, reterr)))
-            return rc;
+            rc = take_lease(run->db, run->holder, reterr);
     }
-    return CDS_OK;
+    return rc;
 }
 
 cds_rc cds_migrate(struct cds_db *db, const char *dir, void (*on_step)(void *user, const char *name), void *user, struct cds_err *reterr)
@@ -184,8 +222,9 @@ cds_rc cds_migrate(struct cds_db *db, const char *dir, void (*on_step)(void *use
     if (rc || (rc = ensure_tables(db, reterr)) || (rc = take_lease(db, holder, reterr)))
         return rc;
     rc = check_not_newer(db, count, reterr);
-    if (!rc)
-        rc = apply_all(db, dir, files, count, on_step, user, reterr);
+    const struct run run = {db, dir, holder, on_step, user};
+    for (size_t i = 0; i < count && !rc; i++)
+        rc = apply_file(&run, &files[i], reterr);
     give_lease(db, holder);
     return rc;
 }

@@ -12,7 +12,9 @@ cds_rc db_error(const char *state, const char *message, const char *constraint, 
 cds_rc db_result_error(const PGresult *result, struct cds_err *reterr);
 /** A failure after which the same statement may succeed: serialisation, deadlock, server restart, lost connection. */
 bool db_is_transient(const char *state);
+/** Opens a connection with the studio's defaults; wait false: PQconnectStart. NULL when out of memory. */
+PGconn *db_connect(const char *conninfo, bool wait);
 /** Settings of every connection, sent once. */
 extern const char db_session_sql[];
-/** CDS_OK when the server is 15 or newer. */
+/** @return CDS_OK when the server is 15 or newer; CDS_CONFLICT */
 cds_rc db_check_version(PGconn *pg, struct cds_err *reterr);

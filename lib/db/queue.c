@@ -32,19 +32,25 @@ struct cds_dbq {
     uint32_t backoff_ms;
     uint64_t connect_deadline_ms, retry_at_ms;
     struct job *first, *last, *flying;
+    PGresult *result; /* of the statement in flight, until the server says that it is ready for the next */
     size_t waiting, queue_max;
     bool closing, setup_failed;
 };
 
 static void step(struct cds_dbq *q);
 
-static void job_end(struct job *job, const struct cds_rows *rows, const struct cds_err *err)
+static void job_free(struct job *job)
 {
-    job->done(job->user, rows, err);
-    for (int i = 0; i < job->n; i++)
+    for (int i = 0; job->params && i < job->n; i++)
         free(job->params[i]);
     free(job->params);
     free(job);
+}
+
+static void job_end(struct job *job, const struct cds_rows *rows, const struct cds_err *err)
+{
+    job->done(job->user, rows, err);
+    job_free(job);
 }
 
 static void fail_flying(struct cds_dbq *q)
@@ -60,9 +66,16 @@ static void fail_flying(struct cds_dbq *q)
     job_end(job, NULL, &err);
 }
 
+static void forget_result(struct cds_dbq *q)
+{
+    PQclear(q->result);
+    q->result = NULL;
+}
+
 static void drop_connection(struct cds_dbq *q)
 {
     cds_watch_remove(&q->watch);
+    forget_result(q);
     if (q->pg)
         PQfinish(q->pg);
     q->pg = NULL;
@@ -94,7 +107,7 @@ static void ignore_notice(void *user, const PGresult *result)
 
 static void connect_start(struct cds_dbq *q)
 {
-    q->pg = PQconnectStart(q->conninfo);
+    q->pg = db_connect(q->conninfo, false);
     if (!q->pg || PQstatus(q->pg) == CONNECTION_BAD) {
         drop_connection(q);
         return;
@@ -168,32 +181,30 @@ static void finish_flying(struct cds_dbq *q, PGresult *result)
     job_end(job, NULL, &err);
 }
 
-/* Takes all results that are there; true when the statement has ended. */
+/* Takes what has arrived; true when the statement has ended. The result and the end may come in two reads, so the result is kept. */
 static bool read_results(struct cds_dbq *q)
 {
-    PGresult *last = NULL;
     while (!PQisBusy(q->pg)) {
         PGresult *result = PQgetResult(q->pg);
-        if (!result) {
-            if (q->state == SETTING_UP) {
-                PQclear(last);
-                if (!q->setup_failed)
-                    q->state = IDLE;
-                return !q->setup_failed;
-            }
-            q->state = IDLE;
-            if (last && q->flying)
-                finish_flying(q, last);
-            else
-                PQclear(last);
-            return true;
+        if (result) {
+            if (PQresultStatus(result) != PGRES_COMMAND_OK)
+                q->setup_failed = true; /* looked at for the session's settings only */
+            PQclear(q->result);
+            q->result = result;
+            continue;
         }
-        PQclear(last);
-        last = result;
-        if (q->state == SETTING_UP && PQresultStatus(result) != PGRES_COMMAND_OK)
-            q->setup_failed = true;
+        result = q->result;
+        q->result = NULL;
+        if (q->state == SETTING_UP) {
+            PQclear(result);
+            if (!q->setup_failed)
+                q->state = IDLE;
+            return !q->setup_failed;
+        }
+        q->state = IDLE;
+        finish_flying(q, result);
+        return true;
     }
-    PQclear(last); /* several statements in one text: the last result is still on its way */
     return false;
 }
 
@@ -216,7 +227,7 @@ static void step(struct cds_dbq *q)
     }
     bool setting_up = q->state == SETTING_UP;
     if (!read_results(q)) {
-        if (setting_up && !PQisBusy(q->pg)) {
+        if (setting_up && !PQisBusy(q->pg)) { /* the server refused a setting */
             drop_connection(q);
             return;
         }
@@ -229,9 +240,10 @@ static void step(struct cds_dbq *q)
         q->backoff_ms = BACKOFF_FIRST_MS;
         cds_timer_set(q->timer, cds_now_ms() + SWEEP_MS);
     }
+    if (q->state != IDLE)
+        return; /* it waits for what it needs, maybe for room to write */
     wait_for(q, EPOLLIN, false);
-    if (q->state == IDLE)
-        send_next(q);
+    send_next(q);
 }
 
 /* Jobs that waited past their deadline are answered; a statement in flight that does, costs the connection. */
@@ -273,7 +285,8 @@ static void on_timer(void *user)
         drop_connection(q);
     else if (q->state == CLOSED && q->retry_at_ms <= now)
         connect_start(q);
-    cds_timer_set(q->timer, cds_now_ms() + (q->state == CLOSED && q->retry_at_ms > now ? q->retry_at_ms - now : SWEEP_MS));
+    now = cds_now_ms();
+    cds_timer_set(q->timer, q->state == CLOSED && q->retry_at_ms < now + SWEEP_MS ? q->retry_at_ms : now + SWEEP_MS);
 }
 
 cds_rc cds_dbq_open(struct cds_loop *loop, const char *conninfo, size_t queue_max, struct cds_dbq **ret, struct cds_err *reterr)
@@ -306,6 +319,7 @@ void cds_dbq_close(struct cds_dbq **place)
     struct job *flying = q->flying;
     q->flying = NULL;
     cds_watch_remove(&q->watch);
+    forget_result(q);
     if (q->pg)
         PQfinish(q->pg);
     cds_timer_remove(&q->timer);
@@ -328,9 +342,14 @@ static struct job *job_new(const char *sql, int n, const char *const *params)
     job->sql = sql;
     job->n = n;
     job->params = calloc((size_t)(n ? n : 1), sizeof(*job->params));
-    for (int i = 0; job->params && i < n; i++)
-        if (params[i] && !(job->params[i] = strdup(params[i])))
-            abort(); /* half a statement must never be sent */
+    bool complete = job->params != NULL;
+    for (int i = 0; complete && i < n; i++)
+        if (params[i])
+            complete = (job->params[i] = strdup(params[i])) != NULL;
+    if (!complete) {
+        job_free(job);
+        return NULL;
+    }
     return job;
 }
 
@@ -339,10 +358,8 @@ cds_rc cds_dbq_exec(struct cds_dbq *q, const char *sql, int n, const char *const
     if (q->closing || q->waiting >= q->queue_max)
         return CDS_BUSY;
     struct job *job = job_new(sql, n, params);
-    if (!job || !job->params) {
-        free(job);
+    if (!job)
         return CDS_EXHAUSTED;
-    }
     job->deadline_ms = deadline_ms;
     job->done = done;
     job->user = user;

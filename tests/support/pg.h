@@ -1,0 +1,37 @@
+/* tests/support/pg.h: a real, throw-away PostgreSQL cluster for tests, made and run by the product's own code (apps/cyberdevstudio/pg.h).
+ *
+ * Every function asserts: a test that cannot have its database has failed. As root the server runs as cds-db, as in the product.
+ */
+#pragma once
+
+#include "apps/cyberdevstudio/pg.h"
+#include "lib/db/db.h"
+
+struct test_pg {
+    struct cds_config *config;
+    struct cds_home home;
+    struct cds_pg *pg;
+    pid_t pid; /**< postmaster, 0 when down */
+    int log_fd;
+    char conninfo[600];
+};
+
+/** Makes the cluster in a new folder of /tmp; it is not started. */
+void test_pg_make(struct test_pg *t);
+/** Starts it and waits until it is ready. */
+void test_pg_start(struct test_pg *t);
+/** Sends a signal to the postmaster (SIGINT: fast shutdown) and waits for its end. @return its wait status */
+int test_pg_stop(struct test_pg *t, int signo);
+/** SIGKILL for the postmaster and all its processes at once, as a power cut of the process family. */
+void test_pg_kill_all(struct test_pg *t);
+/** Stops it when it runs, and removes the folder. */
+void test_pg_free(struct test_pg *t);
+/** A connection; the caller closes it. */
+struct cds_db *test_pg_open(const struct test_pg *t);
+/** Applies database/migrations. */
+void test_pg_migrate(const struct test_pg *t);
+
+/** One value of the first row as text, "" for none or NULL. @return ret */
+char *test_sql(struct cds_db *db, const char *sql, char *ret, size_t size);
+/** The same as a number, -1 for none. */
+int64_t test_sql_i64(struct cds_db *db, const char *sql);
