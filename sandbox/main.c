@@ -86,9 +86,6 @@ static cds_rc open_folders(struct server *server, struct cds_err *err)
     broker->projects_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (broker->projects_fd < 0)
         return cds_fail_errno(err, errno, __func__, "The folder of projects %s cannot be opened.", path);
-    /* Enter, not list: the job's user walks through it, but knows no other project's id. */
-    if (geteuid() == 0 && fchmod(broker->projects_fd, 0711))
-        return cds_fail_errno(err, errno, __func__, "The rights of %s cannot be set.", path);
     snprintf(broker->templates_dir, sizeof(broker->templates_dir), "%s/../share/templates", cds_program_dir(program, sizeof(program)));
     const struct passwd *pw = getpwnam(cds_config_str(server->config, CDS_OPT_RUN_USER));
     broker->services_uid = pw ? pw->pw_uid : geteuid();
