@@ -1,6 +1,7 @@
 // link: cds_http
 /* tests/fuzz/fuzz_http_request.c: bytes of a hostile client to a real server over a socket. The first byte chooses how they are cut. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,8 +71,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct linger reset = {1, 0}; /* no pile of sockets in TIME_WAIT */
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)))
-        abort();
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address))) {
+        perror("connect");
+        if (errno != EINTR) /* the alarm of libFuzzer */
+            abort();
+        close(fd);
+        return 0;
+    }
     size_t step = data[0] % 64 ? data[0] % 64u * 8 : size;
     for (size_t at = 1; at < size; at += step) {
         size_t n = size - at < step ? size - at : step;
