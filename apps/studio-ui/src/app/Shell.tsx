@@ -104,7 +104,7 @@ function TopBar({ user, openPalette }: { user: User; openPalette: () => void }) 
       <IconButton name={t("app.theme.switch", { name: next })} icon="theme" className="size-8" onClick={() => setTheme(next)} />
       <button
         type="button"
-        aria-label={t("app.command.language")}
+        aria-label={`${now === "en" ? "DE" : "EN"}: ${t("app.command.language")}`}
         title={t("app.command.language")}
         onClick={() => setLanguage(now === "en" ? "de" : "en")}
         className="grid size-8 place-items-center rounded-small font-mono text-xs font-semibold text-muted hover:bg-hover hover:text-text"

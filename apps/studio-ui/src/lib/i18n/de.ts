@@ -325,7 +325,7 @@ export const de: Record<keyof typeof en, string> = {
   "account.limit.none": "keine Grenze",
   "account.remaining": "Übrig",
   "account.cost": "Kosten",
-  "account.credits": "{credits} Credits",
+  "account.credits": "Credits",
   "account.requests": "Anfragen",
   "account.models": "Nach Modell",
   "account.model": "Modell",

@@ -323,7 +323,7 @@ export const en = {
   "account.limit.none": "no limit",
   "account.remaining": "Left",
   "account.cost": "Cost",
-  "account.credits": "{credits} credits",
+  "account.credits": "credits",
   "account.requests": "Requests",
   "account.models": "By model",
   "account.model": "Model",

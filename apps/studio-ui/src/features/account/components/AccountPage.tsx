@@ -29,7 +29,7 @@ export function AccountPage({ user, signOut, failure }: Props) {
   useEffect(load, [load]);
   return (
     <div className="h-full overflow-auto">
-      <div className="mx-auto grid max-w-5xl grid-cols-[minmax(0,1fr)] gap-5 px-4 py-6">
+      <div className="mx-auto grid max-w-6xl grid-cols-[minmax(0,1fr)] gap-5 px-4 py-6">
         <div className="flex items-center justify-between gap-4">
           <h1 className="heading text-2xl">{t("account.title")}</h1>
           <Button small icon="refresh" onClick={load}>
@@ -37,7 +37,7 @@ export function AccountPage({ user, signOut, failure }: Props) {
           </Button>
         </div>
         {wrong && <Problem failure={wrong} onRetry={load} />}
-        <div className="grid grid-cols-[minmax(0,1fr)] gap-5 lg:grid-cols-[minmax(0,1fr)_20rem]">
+        <div className="grid grid-cols-[minmax(0,1fr)] gap-5 xl:grid-cols-[minmax(0,1fr)_18rem]">
           <div className="grid min-w-0 grid-cols-[minmax(0,1fr)] content-start gap-5">
             {summary ? (
               <>
@@ -100,11 +100,14 @@ function Profile({ user }: { user: User }) {
   );
 }
 
-function Fact({ name, value, strong = false }: { name: string; value: string; strong?: boolean }) {
+function Fact({ name, value, unit, strong = false }: { name: string; value: string; unit?: string; strong?: boolean }) {
   return (
     <div>
       <dt className="text-[0.8125rem] text-muted">{name}</dt>
-      <dd className={strong ? "heading text-2xl" : "text-base font-semibold tabular-nums"}>{value}</dd>
+      <dd className={strong ? "heading text-2xl" : "text-base font-semibold tabular-nums"}>
+        {value}
+        {unit && <span className="text-sm text-muted"> {unit}</span>}
+      </dd>
     </div>
   );
 }
@@ -118,7 +121,7 @@ function Month({ summary }: { summary: UsageSummaryResult }) {
       <dl className="grid grid-cols-2 gap-x-6 gap-y-4 sm:grid-cols-3" data-testid="month">
         <Fact strong name={t("account.used")} value={integer(used, locale)} />
         <Fact strong name={t("account.remaining")} value={left === null ? t("account.limit.none") : integer(left, locale)} />
-        <Fact strong name={t("account.cost")} value={t("account.credits", { credits: credits(summary.cost_micro, locale) })} />
+        <Fact strong name={t("account.cost")} value={credits(summary.cost_micro, locale)} unit={t("account.credits")} />
         <Fact name={t("account.limit")} value={limit === null ? t("account.limit.none") : integer(limit, locale)} />
         <Fact name={t("account.held")} value={integer(held, locale)} />
         <Fact name={t("account.requests")} value={integer(summary.requests, locale)} />
@@ -217,7 +220,9 @@ function Recent({ summary }: { summary: UsageSummaryResult }) {
               <span key="at" className="whitespace-nowrap">
                 {moment(new Date(row.at), locale)}
               </span>,
-              row.model,
+              <span key="model" className="whitespace-nowrap">
+                {row.model}
+              </span>,
               n(row.prompt_tokens),
               n(row.completion_tokens),
               credits(row.cost_micro, locale),

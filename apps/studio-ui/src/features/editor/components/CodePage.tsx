@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState, type CSSProperties, type ReactNode } from "react";
+import { useEffect, useRef, useState, type CSSProperties, type KeyboardEvent, type ReactNode } from "react";
 import { Button, IconButton } from "@/components/ui/Button";
 import { Problem } from "@/components/ui/Problem";
 import { Splitter, usePaneSize } from "@/components/ui/Splitter";
@@ -113,24 +113,42 @@ export function CodePage({ project, onRun, running, panel, bind }: Props) {
   );
 }
 
+/** Tabs as WAI-ARIA describes them: one tab stop, arrows move, Delete closes; the cross is for the mouse. */
 function Tabs({ documents, onClose }: { documents: Documents; onClose: (path: string) => void }) {
   const { t } = useText();
   const { files, active } = useStore(documents.state);
+  const list = useRef<HTMLDivElement>(null);
+
+  const onKeyDown = (event: KeyboardEvent, path: string, at: number) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const next = step === undefined ? undefined : files[(at + step + files.length) % files.length];
+    if (next) {
+      documents.activate(next.path);
+      list.current?.querySelectorAll<HTMLElement>('[role="tab"]')[files.indexOf(next)]?.focus();
+    } else if (event.key === "Delete") onClose(path);
+    else return;
+    event.preventDefault();
+  };
+
   return (
-    <div role="tablist" aria-label={t("editor.tabs")} className="flex min-w-0 grow overflow-x-auto">
-      {files.map((file) => (
+    <div ref={list} role="tablist" aria-label={t("editor.tabs")} className="flex min-w-0 grow overflow-x-auto">
+      {files.map((file, at) => (
         <div
           key={file.path}
+          role="presentation"
           className={`group flex items-center gap-1 border-r border-line pr-1 ${file.path === active ? "bg-panel shadow-[inset_0_2px_0_var(--cds-accent)]" : "text-muted"}`}
           onAuxClick={(event) => event.button === 1 && onClose(file.path)}
         >
           <button
             type="button"
             role="tab"
+            tabIndex={file.path === active ? 0 : -1}
             aria-selected={file.path === active}
             aria-controls="editor-panel"
+            aria-keyshortcuts="Delete"
             title={file.path}
             onClick={() => documents.activate(file.path)}
+            onKeyDown={(event) => onKeyDown(event, file.path, at)}
             className="flex h-full items-center gap-2 pl-3 -outline-offset-2"
           >
             {nameOf(file.path)}
@@ -140,7 +158,7 @@ function Tabs({ documents, onClose }: { documents: Documents; onClose: (path: st
               </span>
             )}
           </button>
-          <IconButton name={t("editor.close", { name: nameOf(file.path) })} icon="close" className="size-6" onClick={() => onClose(file.path)} />
+          <IconButton name={t("editor.close", { name: nameOf(file.path) })} icon="close" className="size-6" tabIndex={-1} aria-hidden="true" onClick={() => onClose(file.path)} />
         </div>
       ))}
     </div>

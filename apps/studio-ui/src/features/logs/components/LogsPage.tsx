@@ -65,11 +65,11 @@ export function LogsPage({ admin }: { admin: boolean }) {
           <Empty icon="logs" title={t("logs.title")} text={state.lines.length > 0 ? t("logs.noMatch", { total }) : t("logs.empty")} />
         )}
       </div>
-      <footer role="status" className="flex flex-wrap gap-x-4 border-t border-line bg-panel px-4 py-1 font-mono text-xs text-muted">
+      <div role="status" className="flex flex-wrap gap-x-4 border-t border-line bg-panel px-4 py-1 font-mono text-xs text-muted">
         <span className={connection === "open" ? "text-ok" : "text-warn"}>{t(`logs.state.${connection}`)}</span>
         <span>{t("logs.count", { shown: integer(shown.length, locale), total })}</span>
         {state.paused && <span className="text-warn">{t("logs.paused", { count: integer(state.held.length, locale) })}</span>}
-      </footer>
+      </div>
     </div>
   );
 }

@@ -32,8 +32,8 @@ function Announcer({ run }: { run: Run }) {
 export function RunView({ run }: { run: Run }) {
   const { t } = useText();
   return (
-    <section aria-label={t("run.output")} className="flex h-full min-h-0 flex-col bg-panel">
-      <header className="flex min-h-10 flex-wrap items-center gap-x-4 gap-y-1 border-b border-line px-4 py-1">
+    <div className="flex h-full min-h-0 flex-col bg-panel">
+      <div className="flex min-h-10 flex-wrap items-center gap-x-4 gap-y-1 border-b border-line px-4 py-1">
         <span className="min-w-0 truncate font-mono text-[0.8125rem] font-semibold">{nameOfRun(run)}</span>
         <Verdict run={run} />
         <Facts run={run} />
@@ -49,12 +49,12 @@ export function RunView({ run }: { run: Run }) {
           )}
           <CopyButton name={t("run.output.copy")} text={run.output.segments.map((segment) => segment.text).join("")} />
         </span>
-      </header>
+      </div>
       <div className="min-h-0 grow">
         <Output key={run.id} run={run} />
       </div>
       <Announcer run={run} />
-    </section>
+    </div>
   );
 }
 
