@@ -13,7 +13,7 @@ function scripted(folders: Record<string, Entry[]>) {
       if (!entries) throw new Failure("NOT_FOUND");
       return { path, entries };
     }),
-    create: vi.fn(async (_path: string, _type: string) => ({})),
+    create: vi.fn<(path: string, type: string) => Promise<unknown>>(async () => ({})),
     rename: vi.fn(async () => ({})),
     remove: vi.fn(async () => ({})),
   };

@@ -35,6 +35,7 @@ export function defineThemes({ editor }: typeof monaco, name: Theme): void {
       "editor.background": colour("--cds-panel"),
       "editor.foreground": colour("--cds-text"),
       "editorLineNumber.foreground": colour("--cds-muted"),
+      "editorLineNumber.dimmedForeground": colour("--cds-muted"),
       "editorLineNumber.activeForeground": colour("--cds-accent"),
       "editorCursor.foreground": colour("--cds-accent-2"),
       "editor.selectionBackground": colour("--cds-button", dark ? "66" : "40"),
