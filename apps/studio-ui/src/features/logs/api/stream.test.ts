@@ -59,4 +59,14 @@ describe("the log stream", () => {
     expect(ScriptedSocket.made).toHaveLength(1);
     expect(socket.closedWith).toBe(1000);
   });
+
+  it("opens nothing when it was closed while the token was fetched", async () => {
+    let give: (token: string) => void = () => undefined;
+    const token = () => new Promise<string>((resolve) => (give = resolve));
+    const stream = openLogStream({ url: "ws://studio.test/stream/logs", token, onFrame: () => undefined, onState: () => undefined, openSocket: ScriptedSocket.open });
+    stream.close();
+    give("t");
+    await vi.advanceTimersByTimeAsync(0);
+    expect(ScriptedSocket.made).toHaveLength(0);
+  });
 });

@@ -1,0 +1,80 @@
+// A page that stays open: tokens are renewed by themselves, a gateway that dies comes back, a sign-out reaches the other tabs.
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import { chromium } from 'playwright-core';
+import { startStack, users } from '../support/stack.mjs';
+
+const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
+const { email, password } = users.developer;
+
+describe('a page that stays open', { timeout: 180_000 }, () => {
+  let stack, browser, context, page;
+  const trouble = [];
+
+  before(async () => {
+    assert.ok(executable, 'Chromium is missing: tools/setup test installs it');
+    stack = await startStack({ llm: false, env: { CDS_AUTH_ACCESS_S: '10' } });
+    browser = await chromium.launch({ executablePath: executable, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'] });
+    context = await browser.newContext({ locale: 'en-GB' });
+    context.setDefaultTimeout(20_000);
+    page = await context.newPage();
+    page.on('console', (message) => message.type() === 'error' && trouble.push(message.text()));
+    page.on('pageerror', (error) => trouble.push(error.message));
+    await page.goto(`${stack.url}/run`);
+    await page.getByLabel('Mail address').fill(email);
+    await page.getByLabel('Password', { exact: true }).fill(password);
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByTestId('connection').getByText('Connected').waitFor();
+  });
+  after(async () => {
+    await browser?.close();
+    await stack?.stop();
+  });
+
+  async function run(code) {
+    await page.getByLabel('What to run').selectOption('code');
+    await page.getByLabel('Language', { exact: true }).selectOption('sh');
+    await page.getByLabel('Code', { exact: true }).fill(code);
+    await page.getByRole('form', { name: 'Run' }).getByRole('button', { name: 'Run' }).click();
+  }
+  const output = (text) => page.locator('[data-testid=output]:visible').getByText(text).waitFor();
+
+  it('goes to the address that was asked for after signing in', () => {
+    assert.equal(new URL(page.url()).pathname, '/run');
+  });
+
+  it('renews its token before it ends, without a break or a console error', async () => {
+    for (let n = 0; n < 3; n++) {
+      const answer = await page.waitForResponse((response) => response.url().endsWith('/auth/refresh'));
+      assert.equal(answer.status(), 200);
+    }
+    await run('echo after-renewal');
+    await output('after-renewal');
+    assert.deepEqual(trouble, []);
+  });
+
+  it('keeps a run alive that is longer than its token', async () => {
+    await run('echo begin-long; sleep 14; echo end-long');
+    await output('end-long');
+    assert.deepEqual(trouble, []);
+  });
+
+  it('shows that the gateway is away, and is back by itself', async () => {
+    const { api } = await stack.pids();
+    process.kill(api, 'SIGKILL');
+    await page.getByTestId('connection').getByText(/Connection away|Connecting/).waitFor();
+    await stack.waitPart('api', api);
+    await page.getByTestId('connection').getByText('Connected').waitFor();
+    await run('echo after-the-gateway-came-back');
+    await output('after-the-gateway-came-back');
+  });
+
+  it('signs out in every tab', async () => {
+    const other = await context.newPage();
+    await other.goto(`${stack.url}/account`);
+    await other.getByRole('button', { name: 'Sign out' }).click();
+    await other.getByRole('heading', { name: 'Welcome back' }).waitFor();
+    await page.getByRole('heading', { name: 'Welcome back' }).waitFor();
+  });
+});
