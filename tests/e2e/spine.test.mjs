@@ -201,7 +201,7 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
     await open('Chat');
     await page.getByTestId('model-state').getByText(/ready/).waitFor({ timeout: 90_000 });
     await page.getByLabel('Longest answer').selectOption('64');
-    await page.getByLabel('Your message').fill('What is the capital of France? Answer in one sentence.');
+    await page.getByLabel('Your message').fill('Write three sentences about the city of Paris.');
     const lengths = page.evaluate(
       () =>
         new Promise((done) => {
