@@ -220,6 +220,9 @@ BEGIN
         FROM unnest(us, ks, rs, ms, pp) t(u, k, r, m, p) LEFT JOIN models m ON m.id = t.m
         WHERE NOT EXISTS (SELECT 1 FROM llm_requests q WHERE q.user_id = t.u AND q.id = t.r)
         ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+    -- In a statement of its own, so that the next one sees what an extension it had to wait for has added to the budgets: PostgreSQL checks
+    -- constraints on the values of the statement's snapshot, and held would seem to fall below zero.
+    PERFORM 1 FROM unnest(us, rs) t(u, r) JOIN llm_requests q ON q.user_id = t.u AND q.id = t.r ORDER BY q.user_id, q.id FOR NO KEY UPDATE OF q;
     WITH booked AS (
         UPDATE llm_requests q SET state = 2, used = t.i + t.o, done_in = t.i, done_out = t.o, outcome = t.e, ended_at = now(),
             cost_micro = (t.i - t.c) * q.price_in + t.c * q.price_cached + t.o * q.price_out

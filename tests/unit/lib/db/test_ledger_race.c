@@ -1,0 +1,381 @@
+/* Tests of database/migrations/0004_ledger.sql with many connections at once, and with servers that are killed in the middle of it. */
+#include "tests/support/test.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "apps/cyberdevstudio/ledger_verify.h"
+#include "lib/base/clock.h"
+#include "lib/base/random.h"
+#include "lib/base/str.h"
+#include "tests/support/pg.h"
+
+#define USER "00000000-0000-7000-8000-0000000000a1"
+#define KEY "00000000-0000-7000-8000-0000000000b1"
+#define NO_KEY "00000000-0000-0000-0000-000000000000"
+#define NODE "00000000-0000-7000-8000-0000000000c1"
+#define MONTH "2026-11-01"
+
+enum { THREADS = 20, EACH = 10, BATCHERS = 4, BATCH = 5, ROUNDS = 60, HOT = 6, KILLS = 5, LOADERS = 6, OPEN_MS = 20000 };
+
+static struct test_pg pg;
+
+static int make(void **state)
+{
+    test_pg_make(&pg);
+    test_pg_start(&pg);
+    test_pg_migrate(&pg);
+    return 0;
+}
+
+static int unmake(void **state)
+{
+    test_pg_free(&pg);
+    return 0;
+}
+
+static void script(struct cds_db *db, const char *sql)
+{
+    struct cds_err err = {0};
+    if (cds_db_script(db, sql, &err))
+        fail_msg("%s: %s %s", sql, err.message, err.detail);
+}
+
+static void fresh(struct cds_db *db)
+{
+    script(db, "DELETE FROM users; DELETE FROM models; DELETE FROM budget_user; DELETE FROM budget_key; DELETE FROM llm_requests;"
+               " DELETE FROM token_ledger;"
+               "INSERT INTO users (id, email, password_hash, role, month_tokens_limit) VALUES ('" USER "', 'a@x.org', '-', 'developer', 1000);"
+               "INSERT INTO api_keys (user_id, id, name, hash, month_tokens_limit) VALUES ('" USER "', '" KEY "', 'k', 'h', 1000000000);"
+               "INSERT INTO models VALUES ('m', 10, 1, 100)");
+}
+
+static void verify(struct cds_db *db)
+{
+    struct cds_ledger_report report;
+    struct cds_err err = {0};
+    if (cds_ledger_verify(db, &report, &err))
+        fail_msg("%s %s", err.message, err.detail);
+    for (int i = 0; i < CDS_LEDGER_CHECKS; i++)
+        if (report.checks[i].broken)
+            fail_msg("%s: %s", report.checks[i].rule, report.checks[i].example);
+}
+
+static const char *new_id(char id[static CDS_UUID_LEN + 1])
+{
+    cds_uuid7(id);
+    return id;
+}
+
+/* For threads, where an assertion cannot be made. @return the number, -1 for an error */
+static int64_t number(struct cds_db *db, const char *sql, int n, const char *const *params)
+{
+    struct cds_rows *rows = NULL;
+    if (cds_db_exec(db, sql, n, params, true, &rows, NULL))
+        return -1;
+    int64_t value = cds_rows_count(rows) ? cds_rows_i64(rows, 0, 0, 0) : -1;
+    cds_rows_free(&rows);
+    return value;
+}
+
+static int64_t reserve(struct cds_db *db, const char *key, const char *request, const char *tokens)
+{
+    const char *params[] = {USER, key, request, tokens};
+    return number(db, "SELECT code FROM reserve($1, $2, $3, 'm', '" MONTH "', $4, '" NODE "', '1 min')", 4, params);
+}
+
+static int64_t settle(struct cds_db *db, const char *key, const char *request, const char *n_in, const char *n_out)
+{
+    const char *params[] = {USER, key, request, n_in, n_out};
+    return number(db,
+                  "SELECT code FROM settle_many(ARRAY[$1::uuid], ARRAY[$2::uuid], ARRAY[$3::uuid], '{m}', '{" MONTH
+                  "}', ARRAY[$4::bigint], '{0}', ARRAY[$5::bigint], '{stop}', '" NODE "')",
+                  5, params);
+}
+
+static void in_threads(int n, void *(*fn)(void *))
+{
+    pthread_t threads[THREADS];
+    for (int i = 0; i < n; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, fn, NULL), 0);
+    for (int i = 0; i < n; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* ---- a budget for ten ---- */
+static atomic_int admitted, refused, failed;
+
+static void *reserve_ones(void *unused)
+{
+    struct cds_db *db = NULL;
+    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+        failed++;
+    for (int i = 0; db && i < EACH; i++) {
+        char id[CDS_UUID_LEN + 1];
+        int64_t code = reserve(db, NO_KEY, new_id(id), "100");
+        atomic_fetch_add(code == 1 ? &admitted : code == 4 ? &refused : &failed, 1);
+    }
+    cds_db_close(&db);
+    return NULL;
+}
+
+static void two_hundred_parallel_reservations_with_a_budget_for_ten_admit_ten(void **state)
+{
+    struct cds_db *db = test_pg_open(&pg);
+    fresh(db);
+    admitted = refused = failed = 0;
+    in_threads(THREADS, reserve_ones);
+    assert_int_equal(failed, 0);
+    assert_int_equal(admitted, 10);
+    assert_int_equal(refused, THREADS * EACH - 10);
+    assert_int_equal(test_sql_i64(db, "SELECT held FROM budget_user"), 1000);
+    verify(db);
+    cds_db_close(&db);
+}
+
+/* As llmserver does it: batches, and one by one when the batch did not fit. */
+static void *reserve_batches(void *unused)
+{
+    struct cds_db *db = NULL;
+    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+        failed++;
+    for (int i = 0; db && i < THREADS * EACH / BATCHERS / BATCH; i++) {
+        char ids[BATCH][CDS_UUID_LEN + 1], list[BATCH * (CDS_UUID_LEN + 1) + 2] = "{";
+        for (int k = 0; k < BATCH; k++) {
+            strcat(list, new_id(ids[k]));
+            strcat(list, k + 1 < BATCH ? "," : "}");
+        }
+        const char *params[] = {list};
+        int64_t code = number(db,
+                              "SELECT (reserve_many(array_fill('" USER "'::uuid, ARRAY[5]), array_fill('" NO_KEY
+                              "'::uuid, ARRAY[5]), $1, array_fill('m'::text, ARRAY[5]), '" MONTH "', array_fill(100::bigint, ARRAY[5]), '" NODE
+                              "', '1 min'))[1]",
+                              1, params);
+        if (code == 1)
+            admitted += BATCH;
+        else if (code != 0)
+            failed++;
+        for (int k = 0; code == 0 && k < BATCH; k++) {
+            int64_t one = reserve(db, NO_KEY, ids[k], "100");
+            atomic_fetch_add(one == 1 ? &admitted : one == 4 ? &refused : &failed, 1);
+        }
+    }
+    cds_db_close(&db);
+    return NULL;
+}
+
+static void parallel_batches_with_a_budget_for_ten_admit_ten(void **state)
+{
+    struct cds_db *db = test_pg_open(&pg);
+    fresh(db);
+    admitted = refused = failed = 0;
+    in_threads(BATCHERS, reserve_batches);
+    assert_int_equal(failed, 0);
+    assert_int_equal(admitted, 10);
+    assert_int_equal(refused, THREADS * EACH - 10);
+    verify(db);
+    cds_db_close(&db);
+}
+
+/* ---- one order of locks ---- */
+static char hot[HOT][CDS_UUID_LEN + 1];
+static pthread_barrier_t gate;
+
+/* Everything that can happen to one request at once: two who extend it, one by one and in a batch, one who settles, one who reaps. */
+static void *extend_one(void *unused)
+{
+    struct cds_db *db = NULL;
+    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+        failed++;
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_barrier_wait(&gate);
+        for (int i = 0; db && i < HOT; i++) {
+            const char *params[] = {USER, hot[i]};
+            int64_t code = number(db, "SELECT code FROM extend($1, $2, 5, 1, 1, '1 min')", 2, params);
+            failed += code != 1 && code != 2;
+        }
+        pthread_barrier_wait(&gate);
+    }
+    cds_db_close(&db);
+    return NULL;
+}
+
+static void *extend_batch(void *unused)
+{
+    struct cds_db *db = NULL;
+    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+        failed++;
+    for (int round = 0; round < ROUNDS; round++) {
+        char list[HOT * (CDS_UUID_LEN + 1) + 2] = "{";
+        pthread_barrier_wait(&gate);
+        for (int i = 0; i < HOT; i++) {
+            strcat(list, hot[i]);
+            strcat(list, i + 1 < HOT ? "," : "}");
+        }
+        const char *params[] = {list};
+        for (int i = 0; db && i < 3; i++)
+            failed += number(db,
+                             "SELECT (extend_many(array_fill('" USER "'::uuid, ARRAY[6]), $1, array_fill(3::bigint, ARRAY[6]),"
+                             " array_fill(1::bigint, ARRAY[6]), array_fill(1::bigint, ARRAY[6]), '1 min'))[1]",
+                             1, params) < 0;
+        pthread_barrier_wait(&gate);
+    }
+    cds_db_close(&db);
+    return NULL;
+}
+
+static void *settle_each(void *unused)
+{
+    struct cds_db *db = NULL;
+    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+        failed++;
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_barrier_wait(&gate);
+        for (int i = 0; db && i < HOT; i++)
+            failed += settle(db, KEY, hot[i], "1", "1") != 1;
+        pthread_barrier_wait(&gate);
+    }
+    cds_db_close(&db);
+    return NULL;
+}
+
+static void *reap_all(void *unused)
+{
+    struct cds_db *db = NULL;
+    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+        failed++;
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_barrier_wait(&gate);
+        for (int i = 0; db && i < 2; i++)
+            failed += number(db, "SELECT reap(500)", 0, NULL) < 0;
+        pthread_barrier_wait(&gate);
+    }
+    cds_db_close(&db);
+    return NULL;
+}
+
+static void extending_settling_and_reaping_one_request_never_deadlocks(void **state)
+{
+    static void *(*const parts[])(void *) = {extend_one, extend_batch, settle_each, reap_all};
+    pthread_t threads[CDS_ARRAY_LEN(parts)];
+    struct cds_db *db = test_pg_open(&pg);
+    fresh(db);
+    script(db, "UPDATE users SET month_tokens_limit = NULL");
+    failed = 0;
+    pthread_barrier_init(&gate, NULL, CDS_ARRAY_LEN(parts) + 1);
+    for (size_t i = 0; i < CDS_ARRAY_LEN(parts); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, parts[i], NULL), 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < HOT; i++)
+            failed += reserve(db, KEY, new_id(hot[i]), "50") != 1;
+        /* Half of them have expired: the reaper is after them. */
+        script(db, "UPDATE llm_requests SET expires_at = now() - interval '1 s' WHERE state = 1 AND right(id::text, 1) < '8'");
+        pthread_barrier_wait(&gate);
+        pthread_barrier_wait(&gate);
+    }
+    for (size_t i = 0; i < CDS_ARRAY_LEN(parts); i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&gate);
+    assert_int_equal(failed, 0);
+    script(db, "SELECT pg_stat_force_next_flush()");
+    assert_int_equal(test_sql_i64(db, "SELECT deadlocks FROM pg_stat_database WHERE datname = 'studio'"), 0);
+    assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM token_ledger"), ROUNDS * HOT);
+    assert_int_equal(test_sql_i64(db, "SELECT used FROM budget_key"), 2 * ROUNDS * HOT);
+    verify(db);
+    cds_db_close(&db);
+}
+
+/* ---- kill -9 ---- */
+enum { JOURNAL_MAX = 4000 };
+struct entry {
+    char id[CDS_UUID_LEN + 1];
+    atomic_bool acknowledged;
+};
+static struct entry journal[KILLS][JOURNAL_MAX];
+static atomic_int journal_used[KILLS];
+static atomic_bool stop;
+static int lap;
+
+/* Reserves without waiting for the disk and settles durably, until the server dies. */
+static void *load(void *unused)
+{
+    struct cds_db *quick = NULL, *safe = NULL;
+    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &quick, NULL) || cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &safe, NULL))
+        failed++;
+    if (quick && safe && cds_db_script(quick, "SET synchronous_commit = off", NULL) == CDS_OK)
+        while (!stop) {
+            int at = atomic_fetch_add(&journal_used[lap], 1);
+            if (at >= JOURNAL_MAX)
+                break;
+            struct entry *entry = &journal[lap][at];
+            const char *params[] = {USER, KEY, new_id(entry->id)};
+            /* No retry: the server is meant to go away. */
+            if (cds_db_exec(quick, "SELECT code FROM reserve($1, $2, $3, 'm', '" MONTH "', 20, '" NODE "', '1 min')", 3, params, false, NULL, NULL))
+                break;
+            if (cds_db_exec(safe,
+                            "SELECT code FROM settle_many(ARRAY[$1::uuid], ARRAY[$2::uuid], ARRAY[$3::uuid], '{m}', '{" MONTH
+                            "}', '{7}', '{0}', '{3}', '{stop}', '" NODE "')",
+                            3, params, false, NULL, NULL))
+                break;
+            entry->acknowledged = true;
+        }
+    cds_db_close(&quick);
+    cds_db_close(&safe);
+    return NULL;
+}
+
+static void kill_lap(void)
+{
+    pthread_t threads[LOADERS];
+    stop = false;
+    for (int i = 0; i < LOADERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, load, NULL), 0);
+    while (journal_used[lap] < 60)
+        sched_yield();
+    test_pg_kill_all(&pg);
+    stop = true;
+    for (int i = 0; i < LOADERS; i++)
+        pthread_join(threads[i], NULL);
+    test_pg_start(&pg);
+}
+
+static void killed_server_loses_no_acknowledged_settlement_and_replays_bill_once(void **state)
+{
+    struct cds_db *db = test_pg_open(&pg);
+    fresh(db);
+    script(db, "UPDATE users SET month_tokens_limit = NULL");
+    cds_db_close(&db);
+    failed = 0;
+    int64_t entries = 0;
+    for (lap = 0; lap < KILLS; lap++) {
+        kill_lap();
+        db = test_pg_open(&pg);
+        verify(db);
+        int n = journal_used[lap] < JOURNAL_MAX ? journal_used[lap] : JOURNAL_MAX, lost = 0;
+        for (int i = 0; i < n; i++) {
+            int64_t code = settle(db, KEY, journal[lap][i].id, "7", "3");
+            lost += code != 1 && code != 2;
+            lost += code == 1 && journal[lap][i].acknowledged; /* it was acknowledged, and was gone */
+            lost += settle(db, KEY, journal[lap][i].id, "7", "3") != 2;
+        }
+        assert_int_equal(lost, 0);
+        entries += n;
+        assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM token_ledger"), entries);
+        assert_int_equal(test_sql_i64(db, "SELECT used FROM budget_user"), 10 * entries);
+        assert_int_equal(test_sql_i64(db, "SELECT held FROM budget_user"), 0);
+        verify(db);
+        cds_db_close(&db);
+    }
+    assert_int_equal(failed, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_hundred_parallel_reservations_with_a_budget_for_ten_admit_ten),
+        cmocka_unit_test(parallel_batches_with_a_budget_for_ten_admit_ten),
+        cmocka_unit_test(extending_settling_and_reaping_one_request_never_deadlocks),
+        cmocka_unit_test(killed_server_loses_no_acknowledged_settlement_and_replays_bill_once),
+    };
+    return cmocka_run_group_tests(tests, make, unmake);
+}
