@@ -49,7 +49,7 @@ function load(url, pid, script) {
 
 async function benchGateway(stack, work) {
   const [port] = await freePorts(1);
-  const bare = spawn(join(build, 'bench/gateway'), [String(port)], { stdio: 'ignore' });
+  const bare = spawn(join(build, 'bench/gateway'), ['loop', String(port)], { stdio: 'ignore' });
   try {
     const script = join(work, 'rpc.lua');
     const call = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'user.self', params: {} });
@@ -114,10 +114,8 @@ async function benchChat(stack) {
     parts.worker.push((spent[0] * 1000) / got.tokens);
     parts.server.push((spent[1] * 1000) / got.tokens);
     parts.gateway.push((spent[2] * 1000) / got.tokens);
-    const out = spawnSync(join(build, 'bench/llm_bare'), [model, join(root, 'deps/llama/lib'), String(got.prompt), String(got.tokens)], {
-      env: { ...process.env, LD_LIBRARY_PATH: join(root, 'deps/llama/lib') },
-    }).stdout.toString();
-    bare.push(Number(/cpu_ms_per_token[ =:]+([\d.]+)/.exec(out)[1]));
+    const out = spawnSync(join(build, 'bench/llm_bare'), [model, join(root, 'deps/llama/lib'), '1', '1', String(got.prompt), String(got.tokens)]);
+    bare.push(JSON.parse(out.stdout.toString()).cpu_ms_per_token);
   }
   row('chat over HTTP, CPU ms per token (1 thread)', fixed(median(ours)), `${fixed(median(bare))} bare libllama loop`, fixed(median(ours) / median(bare), 3));
   row('  of it worker / llmserver / gateway', [parts.worker, parts.server, parts.gateway].map((p) => fixed(median(p))).join(' / '), '', '');
