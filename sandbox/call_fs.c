@@ -13,7 +13,7 @@ static const struct {
     const char *name;
     enum kind kind;
     bool changes;
-} methods[] = {{"fs.list", FS_LIST, false},    {"fs.read", FS_READ, false},     {"fs.stat", FS_STAT, false},     {"fs.write", FS_WRITE, true},
+} methods[] = {{"fs.list", FS_LIST, false},    {"fs.read", FS_READ, false},    {"fs.stat", FS_STAT, false},    {"fs.write", FS_WRITE, true},
                {"fs.create", FS_CREATE, true}, {"fs.rename", FS_RENAME, true}, {"fs.delete", FS_DELETE, true}, {"project.prepare", FS_PREPARE, true}};
 
 struct work {

@@ -49,8 +49,8 @@ static void notify(struct run_call *run, int stream, const char *data, size_t le
         text = coded ? cds_json_stringn(coded, cds_base64(data, len, coded)) : NULL;
         free(coded);
     }
-    cds_json *params = cds_json_pack("{s:I,s:I,s:s,s:o}", "call", run->call, "seq", (int64_t)run->seq++, "stream", stream == 1 ? "stdout" : "stderr",
-                                     "data", text);
+    cds_json *params =
+        cds_json_pack("{s:I,s:I,s:s,s:o}", "call", run->call, "seq", (int64_t)run->seq++, "stream", stream == 1 ? "stdout" : "stderr", "data", text);
     if (base64)
         cds_json_set(params, "encoding", cds_json_string("base64"));
     CDS_JSON_AUTO note = cds_rpc_notification("run.output", params);
@@ -95,14 +95,15 @@ static void on_output(void *user, int stream, const char *data, size_t len)
 static cds_json *result_json(const struct run_call *run, const struct cds_job_result *r)
 {
     const struct cds_engine_ops *ops = run->broker->engine->ops;
-    cds_json *result = cds_json_pack(
-        "{s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s,s:s,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:s}}", "run_id", run->run_id, "end", cds_run_end_name(r->end),
-        "exit_code", r->exit_code >= 0 ? cds_json_int(r->exit_code) : cds_json_null(), "signal", r->signo ? cds_json_int(r->signo) : cds_json_null(),
-        "wall_ms", (int64_t)r->wall_ms, "cpu_ms", (int64_t)r->cpu_ms, "peak_memory_bytes", (int64_t)r->peak_memory_bytes, "stdout_bytes",
-        (int64_t)r->stdout_bytes, "stderr_bytes", (int64_t)r->stderr_bytes, "dropped_bytes", (int64_t)r->dropped_bytes, "engine", ops->name, "backend",
-        ops->backend, "boundary", ops->boundary, "limits", "wall_ms", (int64_t)run->limits.wall_ms, "cpu_ms", (int64_t)run->limits.cpu_ms, "memory_bytes",
-        (int64_t)run->limits.memory_bytes, "output_bytes", (int64_t)run->limits.output_bytes, "max_tasks", (int64_t)run->limits.max_tasks, "tmp_bytes",
-        (int64_t)run->limits.tmp_bytes, "enforced_by", r->enforced_by);
+    cds_json *result =
+        cds_json_pack("{s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s,s:s,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:s}}", "run_id", run->run_id, "end",
+                      cds_run_end_name(r->end), "exit_code", r->exit_code >= 0 ? cds_json_int(r->exit_code) : cds_json_null(), "signal",
+                      r->signo ? cds_json_int(r->signo) : cds_json_null(), "wall_ms", (int64_t)r->wall_ms, "cpu_ms", (int64_t)r->cpu_ms,
+                      "peak_memory_bytes", (int64_t)r->peak_memory_bytes, "stdout_bytes", (int64_t)r->stdout_bytes, "stderr_bytes",
+                      (int64_t)r->stderr_bytes, "dropped_bytes", (int64_t)r->dropped_bytes, "engine", ops->name, "backend", ops->backend, "boundary",
+                      ops->boundary, "limits", "wall_ms", (int64_t)run->limits.wall_ms, "cpu_ms", (int64_t)run->limits.cpu_ms, "memory_bytes",
+                      (int64_t)run->limits.memory_bytes, "output_bytes", (int64_t)run->limits.output_bytes, "max_tasks",
+                      (int64_t)run->limits.max_tasks, "tmp_bytes", (int64_t)run->limits.tmp_bytes, "enforced_by", r->enforced_by);
     if (result && r->reason[0])
         cds_json_set(result, "reason", cds_json_string(r->reason));
     return result;
@@ -118,8 +119,9 @@ static void on_end(void *user, const struct cds_job_result *r)
     cds_metric_us(CDS_M_SANDBOX_RUNTIME, "run", (uint64_t)r->wall_ms * 1000);
     cds_metric_us(CDS_M_RUN_SECONDS, NULL, (uint64_t)r->wall_ms * 1000);
     cds_metric_add(CDS_M_RUNS, cds_run_end_name(r->end), 1);
-    cds_log(r->end == CDS_END_ENGINE_FAILED ? CDS_LOG_ERROR : CDS_LOG_INFO, "run", CDS_LS("run_id", run->run_id), CDS_LS("end", cds_run_end_name(r->end)),
-            CDS_LI("wall_ms", r->wall_ms), CDS_LI("cpu_ms", r->cpu_ms), CDS_LS("error", r->reason[0] ? r->reason : NULL));
+    cds_log(r->end == CDS_END_ENGINE_FAILED ? CDS_LOG_ERROR : CDS_LOG_INFO, "run", CDS_LS("run_id", run->run_id),
+            CDS_LS("end", cds_run_end_name(r->end)), CDS_LI("wall_ms", r->wall_ms), CDS_LI("cpu_ms", r->cpu_ms),
+            CDS_LS("error", r->reason[0] ? r->reason : NULL));
     if (run->client)
         client_result(run->client, run->id, result_json(run, r));
     call_free(run);
@@ -269,8 +271,8 @@ static void on_probe(void *user, const struct cds_engine_report *report)
 {
     struct probe_call *probe = user;
     client_result(probe->client, probe->id,
-                  cds_json_pack("{s:[{s:s,s:b,s:s,s:s,s:s}]}", "engines", "name", report->name, "works", report->works, "boundary", report->boundary, "limits",
-                                report->limits, "reason", report->reason));
+                  cds_json_pack("{s:[{s:s,s:b,s:s,s:s,s:s}]}", "engines", "name", report->name, "works", report->works, "boundary", report->boundary,
+                                "limits", report->limits, "reason", report->reason));
     cds_json_unref(probe->id);
     client_unref(probe->client);
     free(probe);

@@ -31,14 +31,16 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 
 void fs_info_of(const struct stat *st, struct cds_fs_info *ret)
 {
-    *ret = (struct cds_fs_info){.type = S_ISREG(st->st_mode) ? CDS_FS_FILE : S_ISDIR(st->st_mode) ? CDS_FS_DIR : CDS_FS_OTHER,
+    *ret = (struct cds_fs_info){.type = S_ISREG(st->st_mode)   ? CDS_FS_FILE
+                                        : S_ISDIR(st->st_mode) ? CDS_FS_DIR
+                                                               : CDS_FS_OTHER,
                                 .size_bytes = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0,
                                 .modified_ms = (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000};
     if (ret->type != CDS_FS_FILE)
         return;
     /* Inode, change time and size: a rename over it, a write in place and a restored modification time all change it. */
-    uint64_t hash = mix(mix(mix(mix(14695981039346656037u, st->st_ino), (uint64_t)st->st_ctim.tv_sec), (uint64_t)st->st_ctim.tv_nsec),
-                        (uint64_t)st->st_size);
+    uint64_t hash =
+        mix(mix(mix(mix(14695981039346656037u, st->st_ino), (uint64_t)st->st_ctim.tv_sec), (uint64_t)st->st_ctim.tv_nsec), (uint64_t)st->st_size);
     snprintf(ret->version, sizeof(ret->version), "%016llx", (unsigned long long)hash);
 }
 
@@ -203,8 +205,8 @@ cds_rc cds_fs_write(int project, const struct cds_path *path, const void *data, 
         return rc;
     mode_t mode = there ? st.st_mode & 0755 : 0644; /* setuid bits never survive */
     cds_random(salt, sizeof(salt));
-    snprintf(temp, sizeof(temp), CDS_PATH_TEMP_PREFIX "%02x%02x%02x%02x%02x%02x%02x%02x", salt[0], salt[1], salt[2], salt[3], salt[4], salt[5], salt[6],
-             salt[7]);
+    snprintf(temp, sizeof(temp), CDS_PATH_TEMP_PREFIX "%02x%02x%02x%02x%02x%02x%02x%02x", salt[0], salt[1], salt[2], salt[3], salt[4], salt[5],
+             salt[6], salt[7]);
     fd = openat(parent, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return errno == EACCES ? fs_refuse(reterr, "fs.rights", "the folder does not allow new files.", path->text)

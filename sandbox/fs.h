@@ -15,10 +15,10 @@
 #include "sandbox/path.h"
 
 enum {
-    CDS_FS_FILE_MAX = 524288,    /**< bytes of one file, inclusive */
-    CDS_FS_LIST_MAX = 4096,      /**< entries of one listing */
-    CDS_FS_DELETE_MAX = 20000,   /**< entries one recursive delete removes */
-    CDS_FS_QUOTA_FILES = 20000,  /**< files and folders of a project */
+    CDS_FS_FILE_MAX = 524288,   /**< bytes of one file, inclusive */
+    CDS_FS_LIST_MAX = 4096,     /**< entries of one listing */
+    CDS_FS_DELETE_MAX = 20000,  /**< entries one recursive delete removes */
+    CDS_FS_QUOTA_FILES = 20000, /**< files and folders of a project */
     CDS_FS_VERSION_LEN = 16
 };
 #define CDS_FS_QUOTA_BYTES (256ULL << 20) /**< bytes of a project */
@@ -53,8 +53,8 @@ CDS_MUST_USE cds_rc cds_fs_read(int project, const struct cds_path *path, struct
  * @param if_version  NULL: whatever is there; "": nothing may be there; else that version must be there
  * @return also CDS_CONFLICT when if_version does not fit
  */
-CDS_MUST_USE cds_rc cds_fs_write(int project, const struct cds_path *path, const void *data, size_t len, const char *if_version, struct cds_fs_info *ret,
-                                 struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_fs_write(int project, const struct cds_path *path, const void *data, size_t len, const char *if_version,
+                                 struct cds_fs_info *ret, struct cds_err *reterr);
 /** A new empty file or folder. @return also CDS_CONFLICT: there is something already */
 CDS_MUST_USE cds_rc cds_fs_create(int project, const struct cds_path *path, enum cds_fs_type type, struct cds_fs_info *ret, struct cds_err *reterr);
 /** Never replaces: an existing target is CDS_CONFLICT. */

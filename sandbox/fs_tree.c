@@ -138,8 +138,8 @@ cds_rc cds_fs_delete(int project, const struct cds_path *path, bool recursive, s
         return cds_err_hint(reterr, "Delete it with recursive: true.");
     }
     if (why == E2BIG)
-        return cds_fail(reterr, CDS_TOO_LARGE, __func__, "%.160s holds more than %d entries; %d were deleted, delete it again.", path->text, CDS_FS_DELETE_MAX,
-                        CDS_FS_DELETE_MAX);
+        return cds_fail(reterr, CDS_TOO_LARGE, __func__, "%.160s holds more than %d entries; %d were deleted, delete it again.", path->text,
+                        CDS_FS_DELETE_MAX, CDS_FS_DELETE_MAX);
     return cds_fail_errno(reterr, why, __func__, "%.200s cannot be deleted.", path->text);
 }
 

@@ -145,8 +145,9 @@ static void on_probed(void *user, const struct cds_engine_report *r)
     cds_json *interpreters = cds_json_object();
     for (size_t i = 0; i < CDS_ARRAY_LEN(programs); i++)
         cds_json_set(interpreters, programs[i], cds_json_bool(access(programs[i], X_OK) == 0));
-    CDS_JSON_AUTO report = cds_json_pack("{s:[{s:s,s:b,s:s,s:s,s:s,s:i}],s:o}", "engines", "name", r->name, "works", r->works, "boundary", r->boundary,
-                                         "limits", r->limits, "reason", r->reason, "took_ms", (int)r->took_ms, "interpreters", interpreters);
+    CDS_JSON_AUTO report =
+        cds_json_pack("{s:[{s:s,s:b,s:s,s:s,s:s,s:i}],s:o}", "engines", "name", r->name, "works", r->works, "boundary", r->boundary, "limits",
+                      r->limits, "reason", r->reason, "took_ms", (int)r->took_ms, "interpreters", interpreters);
     char *text = report ? cds_json_dumps(report, NULL) : NULL;
     puts(text ? text : "{}");
     free(text);
@@ -195,7 +196,8 @@ int main(int argc, char **argv)
     enum cds_log_level level = CDS_LOG_INFO;
     signal(SIGPIPE, SIG_IGN);
     cds_log_init("cds-sandboxd", CDS_LOG_INFO);
-    cds_rc rc = cds_config_load(&argc, argv, "runs programs and keeps the files of projects; --probe tests the sandbox and exits", &server.config, &err);
+    cds_rc rc =
+        cds_config_load(&argc, argv, "runs programs and keeps the files of projects; --probe tests the sandbox and exits", &server.config, &err);
     if (!rc && cds_log_level_parse(cds_config_str(server.config, CDS_OPT_LOG_LEVEL), &level))
         rc = cds_fail(&err, CDS_BAD_PARAM, __func__, "studio.log_level must be debug, info, warn or error.");
     cds_log_init("cds-sandboxd", level);

@@ -320,8 +320,8 @@ static cds_rc start(struct cds_job *job, const struct cds_job_spec *spec, const 
     return cds_jail_go(&engine->who, job->pid, &go, reterr);
 }
 
-static cds_rc run_exec(struct cds_engine *base, const struct cds_job_spec *spec, const struct cds_job_events *events, void *user, struct cds_job **ret,
-                       struct cds_err *reterr)
+static cds_rc run_exec(struct cds_engine *base, const struct cds_job_spec *spec, const struct cds_job_events *events, void *user,
+                       struct cds_job **ret, struct cds_err *reterr)
 {
     struct run_engine *engine = (struct run_engine *)base;
     struct run_command command;

@@ -9,11 +9,11 @@
 #include "sandbox/sandbox.h"
 
 struct cds_run_settings {
-    const char *base_dir;     /**< folder of our own, for mounting; copied */
-    const char *cgroup_key;   /**< names our cgroups; copied */
-    unsigned slots;           /**< jobs at once */
-    bool no_cgroup;           /**< everything by rlimits (tests) */
-    bool force_userns;        /**< as if not started by root (tests) */
+    const char *base_dir;   /**< folder of our own, for mounting; copied */
+    const char *cgroup_key; /**< names our cgroups; copied */
+    unsigned slots;         /**< jobs at once */
+    bool no_cgroup;         /**< everything by rlimits (tests) */
+    bool force_userns;      /**< as if not started by root (tests) */
 };
 CDS_MUST_USE cds_rc cds_run_engine_new(struct cds_loop *loop, const struct cds_run_settings *settings, struct cds_engine **ret,
                                        struct cds_err *reterr);

@@ -20,7 +20,7 @@ struct run_engine {
 /** How a language is started; filled by run_command. */
 struct run_command {
     const char *argv[RUN_ARGS_MAX + 16];
-    const char *code_name;   /**< file below /tmp that gets the code */
+    const char *code_name; /**< file below /tmp that gets the code */
     bool big_address_space;
     char path[RUN_PATH_MAX]; /**< memory for one argument */
 };

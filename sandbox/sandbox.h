@@ -98,8 +98,8 @@ struct cds_engine_ops {
     /** Runs the real thing once, with a deadline; done is called once, never inside probe. */
     cds_rc (*probe)(struct cds_engine *engine, cds_probe_fn *done, void *user, struct cds_err *reterr);
     /** Starts a job. @return CDS_OK; CDS_NOT_FOUND (no such interpreter here); CDS_BAD_PARAM; CDS_BUSY (no slot); CDS_EXHAUSTED */
-    cds_rc (*exec)(struct cds_engine *engine, const struct cds_job_spec *spec, const struct cds_job_events *events, void *user,
-                   struct cds_job **ret, struct cds_err *reterr);
+    cds_rc (*exec)(struct cds_engine *engine, const struct cds_job_spec *spec, const struct cds_job_events *events, void *user, struct cds_job **ret,
+                   struct cds_err *reterr);
     /** Stops or resumes reading output, so that a slow reader slows the job down instead of filling memory. */
     void (*hold)(struct cds_job *job, bool hold);
     /** Ends the whole tree at once; idempotent, the first reason stays. on_end follows. */

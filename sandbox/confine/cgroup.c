@@ -24,7 +24,7 @@ struct cds_cgroup {
     int fd[TREE_COUNT];             /* -1: not used */
     struct cds_cgroup_usage before; /* counters at acquire: they never go back */
     struct cds_cgroup *next;        /* in the list of free ones */
-    bool was_killed; /* cgroup.kill was used */
+    bool was_killed;                /* cgroup.kill was used */
 };
 
 struct cds_cgroups {

@@ -27,7 +27,8 @@ static bool usable(unsigned long id)
 
 void cds_job_identity_find(bool force_userns, struct cds_job_identity *ret)
 {
-    *ret = (struct cds_job_identity){.userns = true, .uid = geteuid(), .gid = getegid(), .inside_uid = CDS_JOB_UID_INNER, .inside_gid = CDS_JOB_UID_INNER};
+    *ret = (struct cds_job_identity){
+        .userns = true, .uid = geteuid(), .gid = getegid(), .inside_uid = CDS_JOB_UID_INNER, .inside_gid = CDS_JOB_UID_INNER};
     if (force_userns || geteuid() != 0)
         return;
     uid_t uid = usable(CDS_JOB_UID) ? CDS_JOB_UID : usable(CDS_JOB_UID_SMALL) ? CDS_JOB_UID_SMALL : 0;

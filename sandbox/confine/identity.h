@@ -15,12 +15,12 @@
 enum { CDS_JOB_UID = 1879054903, CDS_JOB_UID_SMALL = 65534, CDS_JOB_UID_INNER = 1000 };
 
 struct cds_job_identity {
-    bool change;         /**< started by root: jobs and file work change to uid */
-    bool userns;         /**< jobs need a user namespace */
-    uid_t uid;           /**< owner of project files, as the host sees it */
-    gid_t gid;           /**< its group */
-    uid_t inside_uid;    /**< what the job sees as its uid */
-    gid_t inside_gid;    /**< and as its gid */
+    bool change;      /**< started by root: jobs and file work change to uid */
+    bool userns;      /**< jobs need a user namespace */
+    uid_t uid;        /**< owner of project files, as the host sees it */
+    gid_t gid;        /**< its group */
+    uid_t inside_uid; /**< what the job sees as its uid */
+    gid_t inside_gid; /**< and as its gid */
 };
 
 /** Looks at the own rights and maps. force_userns: as if not started by root (tests). */

@@ -22,8 +22,24 @@
 enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, GO_MARK = 'g' };
 
 static const char *const names[CDS_STEP_COUNT] = {
-    "wait for the broker", "parent-death signal", "private mounts", "new root", "system folders", "proc", "devices", "tmp", "project",
-    "pivot_root", "host name", "limits", "ids and capabilities", "no_new_privs", "init", "landlock", "seccomp", "exec",
+    "wait for the broker",
+    "parent-death signal",
+    "private mounts",
+    "new root",
+    "system folders",
+    "proc",
+    "devices",
+    "tmp",
+    "project",
+    "pivot_root",
+    "host name",
+    "limits",
+    "ids and capabilities",
+    "no_new_privs",
+    "init",
+    "landlock",
+    "seccomp",
+    "exec",
 };
 
 const char *cds_jail_step_name(enum cds_jail_step step)
@@ -87,9 +103,15 @@ static void default_signals(void)
 
 static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 {
-    static char *const env[] = {(char *)"PATH=/usr/local/bin:/usr/bin:/bin", (char *)"HOME=/work",        (char *)"TMPDIR=/tmp",
-                                (char *)"LANG=C.UTF-8",                      (char *)"PYTHONUTF8=1",      (char *)"PYTHONDONTWRITEBYTECODE=1",
-                                (char *)"USER=job",                          (char *)"TERM=dumb",         NULL};
+    static char *const env[] = {(char *)"PATH=/usr/local/bin:/usr/bin:/bin",
+                                (char *)"HOME=/work",
+                                (char *)"TMPDIR=/tmp",
+                                (char *)"LANG=C.UTF-8",
+                                (char *)"PYTHONUTF8=1",
+                                (char *)"PYTHONDONTWRITEBYTECODE=1",
+                                (char *)"USER=job",
+                                (char *)"TERM=dumb",
+                                NULL};
     const struct sock_fprog *filter = cds_seccomp_program();
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     setsid();

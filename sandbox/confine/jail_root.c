@@ -28,8 +28,15 @@ static struct {
     const char *path; /* below /, without the slash */
     enum { ABSENT, FOLDER, LINK, PLAIN } kind;
     char target[TARGET_MAX];
-} parts[] = {{.path = "usr"},   {.path = "bin"},  {.path = "sbin"}, {.path = "lib"}, {.path = "lib32"},
-             {.path = "lib64"}, {.path = "libx32"}, {.path = "etc/ld.so.cache"}, {.path = "etc/alternatives"}};
+} parts[] = {{.path = "usr"},
+             {.path = "bin"},
+             {.path = "sbin"},
+             {.path = "lib"},
+             {.path = "lib32"},
+             {.path = "lib64"},
+             {.path = "libx32"},
+             {.path = "etc/ld.so.cache"},
+             {.path = "etc/alternatives"}};
 
 static const char *const devices[] = {"null", "zero", "full", "random", "urandom"};
 
@@ -235,12 +242,12 @@ int jail_root(const struct cds_jail_plan *plan, enum cds_jail_step *ret_step)
 /* ---- landlock ---- */
 enum {
     LL_EXECUTE = 1,
-    LL_READ = 4 | 8,           /* files and folders */
+    LL_READ = 4 | 8, /* files and folders */
     LL_WRITE_FILE = 2,
-    LL_ALL = 0x1fff,           /* what ABI 1 knows */
-    LL_REFER = 0x2000,         /* ABI 2: renames between folders, which would always be refused otherwise */
-    LL_TRUNCATE = 0x4000,      /* ABI 3 */
-    LL_SCOPES = 3              /* abstract sockets and signals, ABI 6 */
+    LL_ALL = 0x1fff,      /* what ABI 1 knows */
+    LL_REFER = 0x2000,    /* ABI 2: renames between folders, which would always be refused otherwise */
+    LL_TRUNCATE = 0x4000, /* ABI 3 */
+    LL_SCOPES = 3         /* abstract sockets and signals, ABI 6 */
 };
 
 static int allow(int rules, const char *path, uint64_t access)
