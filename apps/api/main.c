@@ -39,8 +39,8 @@ static void stop(struct api *api)
 
 int main(int argc, char **argv)
 {
-    struct cds_service service = {NULL};
-    struct api api = {NULL};
+    struct cds_service service = {.name = NULL};
+    struct api api = {.loop = NULL};
     struct cds_err err;
     if (cds_service_start(&service, "cds-api", "the JSON-RPC gateway of CyberDevStudio", &argc, argv))
         return 1;

@@ -127,8 +127,8 @@ static cds_rc start(struct ui *ui, struct cds_service *service, struct cds_err *
 
 int main(int argc, char **argv)
 {
-    struct cds_service service = {NULL};
-    struct ui ui = {NULL};
+    struct cds_service service = {.name = NULL};
+    struct ui ui = {.loop = NULL};
     struct cds_err err;
     if (cds_service_start(&service, "cds-studio-ui", "serves the page of CyberDevStudio and forwards its calls", &argc, argv))
         return 1;

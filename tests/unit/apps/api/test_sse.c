@@ -75,10 +75,8 @@ static void the_reader_may_stop_in_the_middle(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_event_is_its_data_lines_joined),
-        cmocka_unit_test(the_same_events_come_out_however_the_stream_is_cut),
-        cmocka_unit_test(an_event_over_the_ceiling_is_refused),
-        cmocka_unit_test(a_line_without_end_is_refused),
+        cmocka_unit_test(an_event_is_its_data_lines_joined),    cmocka_unit_test(the_same_events_come_out_however_the_stream_is_cut),
+        cmocka_unit_test(an_event_over_the_ceiling_is_refused), cmocka_unit_test(a_line_without_end_is_refused),
         cmocka_unit_test(the_reader_may_stop_in_the_middle),
     };
     return RUN_ALL(tests);

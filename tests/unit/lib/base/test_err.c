@@ -47,10 +47,10 @@ static void the_wire_numbers_are_those_of_the_design(void **state)
     static const struct {
         cds_rc rc;
         int rpc, http;
-    } rows[] = {{CDS_UNAUTHENTICATED, -32001, 401}, {CDS_DENIED, -32003, 403},          {CDS_NOT_FOUND, -32004, 404},
-                {CDS_CONFLICT, -32009, 409},        {CDS_RATE_LIMITED, -32029, 429},    {CDS_BUDGET_EXCEEDED, -32030, 429},
-                {CDS_MODEL_NOT_LOADED, -32050, 500}, {CDS_MODEL_CRASHED, -32051, 500},  {CDS_BUSY, -32053, 503},
-                {CDS_BAD_SYNTAX, -32700, 400},      {CDS_NO_METHOD, -32601, 404},       {CDS_BAD_PARAM, -32602, 400}};
+    } rows[] = {{CDS_UNAUTHENTICATED, -32001, 401},  {CDS_DENIED, -32003, 403},        {CDS_NOT_FOUND, -32004, 404},
+                {CDS_CONFLICT, -32009, 409},         {CDS_RATE_LIMITED, -32029, 429},  {CDS_BUDGET_EXCEEDED, -32030, 429},
+                {CDS_MODEL_NOT_LOADED, -32050, 500}, {CDS_MODEL_CRASHED, -32051, 500}, {CDS_BUSY, -32053, 503},
+                {CDS_BAD_SYNTAX, -32700, 400},       {CDS_NO_METHOD, -32601, 404},     {CDS_BAD_PARAM, -32602, 400}};
     for (size_t i = 0; i < CDS_ARRAY_LEN(rows); i++) {
         assert_int_equal(cds_rc_jsonrpc(rows[i].rc), rows[i].rpc);
         assert_int_equal(cds_rc_http(rows[i].rc), rows[i].http);

@@ -56,8 +56,13 @@ static void threads_never_get_the_same_request_id(void **state)
 
 static void texts_that_are_no_uuid_are_refused(void **state)
 {
-    static const char *const bad[] = {"", "0190", "0190163d-8694-739b-aea5-966c26f8ad9", "0190163d-8694-739b-aea5-966c26f8ad900",
-                                      "0190163D-8694-739b-aea5-966c26f8ad90", "0190163d_8694-739b-aea5-966c26f8ad90", "../163d-8694-739b-aea5-966c26f8ad90"};
+    static const char *const bad[] = {"",
+                                      "0190",
+                                      "0190163d-8694-739b-aea5-966c26f8ad9",
+                                      "0190163d-8694-739b-aea5-966c26f8ad900",
+                                      "0190163D-8694-739b-aea5-966c26f8ad90",
+                                      "0190163d_8694-739b-aea5-966c26f8ad90",
+                                      "../163d-8694-739b-aea5-966c26f8ad90"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
         assert_false(cds_uuid_valid(bad[i]));
     assert_false(cds_uuid_valid(NULL));
@@ -79,9 +84,9 @@ static void a_passed_deadline_leaves_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(request_ids_are_uuid_version_7_and_rise),  cmocka_unit_test(request_ids_begin_with_the_time),
-        cmocka_unit_test(threads_never_get_the_same_request_id),    cmocka_unit_test(texts_that_are_no_uuid_are_refused),
-        cmocka_unit_test(times_are_written_as_rfc_3339),            cmocka_unit_test(a_passed_deadline_leaves_nothing),
+        cmocka_unit_test(request_ids_are_uuid_version_7_and_rise), cmocka_unit_test(request_ids_begin_with_the_time),
+        cmocka_unit_test(threads_never_get_the_same_request_id),   cmocka_unit_test(texts_that_are_no_uuid_are_refused),
+        cmocka_unit_test(times_are_written_as_rfc_3339),           cmocka_unit_test(a_passed_deadline_leaves_nothing),
     };
     return RUN_ALL(tests);
 }

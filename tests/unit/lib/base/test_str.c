@@ -23,7 +23,8 @@ static void odd_numbers_are_refused_and_the_output_stays(void **state)
 static void utf8_is_accepted_and_its_forgeries_are_not(void **state)
 {
     assert_true(cds_utf8_valid("a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", 10));
-    static const char *const bad[] = {"\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\x80", "\xc3", "\xe2\x82"};
+    static const char *const bad[] = {"\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80",
+                                      "\x80",     "\xc3",         "\xe2\x82"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(bad); i++)
         assert_false(cds_utf8_valid(bad[i], strlen(bad[i])));
 }
@@ -43,8 +44,8 @@ static void a_chunk_never_ends_inside_a_character(void **state)
 
 static void base64_follows_the_vectors_of_rfc_4648(void **state)
 {
-    static const char *const rows[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="},
-                                          {"foobar", "Zm9vYmFy"}};
+    static const char *const rows[][2] = {
+        {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
     for (size_t i = 0; i < CDS_ARRAY_LEN(rows); i++) {
         char text[32];
         unsigned char back[32];

@@ -97,9 +97,12 @@ static void a_line_never_exceeds_its_ceiling_and_still_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_line_is_one_json_object_with_its_fields), cmocka_unit_test(lines_below_the_level_are_not_written),
-        cmocka_unit_test(secrets_never_reach_the_log),               cmocka_unit_test(token_counts_are_not_secrets),
-        cmocka_unit_test(hostile_text_cannot_break_out_of_its_line), cmocka_unit_test(a_line_never_exceeds_its_ceiling_and_still_ends),
+        cmocka_unit_test(a_line_is_one_json_object_with_its_fields),
+        cmocka_unit_test(lines_below_the_level_are_not_written),
+        cmocka_unit_test(secrets_never_reach_the_log),
+        cmocka_unit_test(token_counts_are_not_secrets),
+        cmocka_unit_test(hostile_text_cannot_break_out_of_its_line),
+        cmocka_unit_test(a_line_never_exceeds_its_ceiling_and_still_ends),
     };
     return RUN_ALL(tests);
 }
