@@ -59,7 +59,7 @@ cds_rc fs_open_parent(int project, const struct cds_path *path, int *ret_fd, str
 /* The name as it is now, without following it. */
 static cds_rc look(int parent, const struct cds_path *path, struct stat *ret, struct cds_err *reterr)
 {
-    if (fstatat(parent, path->name, ret, AT_SYMLINK_NOFOLLOW) == 0)
+    if (fstatat(parent, cds_path_name(path), ret, AT_SYMLINK_NOFOLLOW) == 0)
         return CDS_OK;
     if (errno == ENOENT)
         return cds_fail(reterr, CDS_NOT_FOUND, __func__, "There is no %.200s in the project.", path->text);
@@ -89,6 +89,8 @@ cds_rc cds_fs_stat(int project, const struct cds_path *path, struct cds_fs_info 
         return rc;
     if (fstat(fd, &st))
         return cds_fail_errno(reterr, errno, __func__, "%.200s cannot be looked at.", path->text);
+    if (S_ISLNK(st.st_mode)) /* openat2 hands out the link itself when only a place is asked for */
+        return fs_refuse(reterr, "fs.symlink", "it is a symbolic link; the studio does not follow links.", path->text);
     fs_info_of(&st, ret);
     return CDS_OK;
 }
@@ -215,7 +217,7 @@ cds_rc cds_fs_write(int project, const struct cds_path *path, const void *data, 
     /* Looked at again right before the switch: a run may have written the file in the meantime. */
     if (!rc)
         rc = check_target(parent, path, if_version, &there, &st, reterr);
-    if (!rc && renameat(parent, temp, parent, path->name))
+    if (!rc && renameat(parent, temp, parent, cds_path_name(path)))
         rc = cds_fail_errno(reterr, errno, __func__, "%.200s cannot be replaced.", path->text);
     if (rc) {
         unlinkat(parent, temp, 0);
@@ -237,9 +239,9 @@ cds_rc cds_fs_create(int project, const struct cds_path *path, enum cds_fs_type 
     if (rc || (rc = check_quota(project, 0, 1, path->text, reterr)))
         return rc;
     if (type == CDS_FS_DIR)
-        rc = mkdirat(parent, path->name, 0755) ? CDS_SYSTEM : CDS_OK;
+        rc = mkdirat(parent, cds_path_name(path), 0755) ? CDS_SYSTEM : CDS_OK;
     else
-        rc = (fd = openat(parent, path->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644)) < 0 ? CDS_SYSTEM : CDS_OK;
+        rc = (fd = openat(parent, cds_path_name(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644)) < 0 ? CDS_SYSTEM : CDS_OK;
     if (rc && errno == EEXIST)
         return cds_fail(reterr, CDS_CONFLICT, __func__, "There is a %.200s already.", path->text);
     if (rc)
@@ -261,7 +263,7 @@ cds_rc cds_fs_rename(int project, const struct cds_path *from, const struct cds_
         return rc;
     if (S_ISLNK(st.st_mode))
         return fs_refuse(reterr, "fs.symlink", "it is a symbolic link; delete it instead.", from->text);
-    if (syscall(SYS_renameat2, old_parent, from->name, new_parent, to->name, RENAME_NOREPLACE) == 0) {
+    if (syscall(SYS_renameat2, old_parent, cds_path_name(from), new_parent, cds_path_name(to), RENAME_NOREPLACE) == 0) {
         fsync(new_parent);
         return CDS_OK;
     }

@@ -121,13 +121,13 @@ cds_rc cds_fs_delete(int project, const struct cds_path *path, bool recursive, s
     if (rc)
         return rc;
     /* A link is removed itself, whatever it points to. */
-    if (unlinkat(parent, path->name, 0) == 0)
+    if (unlinkat(parent, cds_path_name(path), 0) == 0)
         return CDS_OK;
     int why = errno;
     if (why == EISDIR || why == EPERM) {
-        why = recursive ? empty_folder(parent, path->name, 0, &left) : 0;
+        why = recursive ? empty_folder(parent, cds_path_name(path), 0, &left) : 0;
         if (!why)
-            why = unlinkat(parent, path->name, AT_REMOVEDIR) ? errno : 0;
+            why = unlinkat(parent, cds_path_name(path), AT_REMOVEDIR) ? errno : 0;
     }
     if (why == 0)
         return CDS_OK;

@@ -53,7 +53,7 @@ cds_rc cds_path_parse(const char *text, size_t len, struct cds_path *ret, struct
     ret->text[len] = '\0';
     ret->parts = parts;
     ret->parent_len = last ? last - 1 : 0;
-    ret->name = ret->text + last;
+    ret->name_at = last;
     return CDS_OK;
 }
 

@@ -21,8 +21,13 @@ struct cds_path {
     char text[CDS_PATH_MAX + 1];
     size_t parts;
     size_t parent_len; /**< bytes of the parent's path; 0: the parent is the project */
-    const char *name;  /**< last part, inside text */
+    size_t name_at;    /**< where the last part begins in text */
 };
+/** The last part. A value may be copied, so this is an offset and no pointer. */
+static inline const char *cds_path_name(const struct cds_path *path)
+{
+    return path->text + path->name_at;
+}
 
 /**
  * Refuses what could mean something else than a name below the project: absolute paths and "..", empty parts and ".", control characters,

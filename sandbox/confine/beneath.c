@@ -89,6 +89,15 @@ static int open_stepwise(int root, const char *path, int flags)
     return open(again, (flags & ~O_NOFOLLOW) | O_CLOEXEC);
 }
 
+/* A link where a folder was asked for answers ENOTDIR; the user is told that it is a link. */
+static bool is_link(int root, const char *text)
+{
+    struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+    CDS_CLEANUP(cds_close_fd) int fd = (int)syscall(SYS_openat2, root, text, &how, sizeof(how));
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 cds_rc cds_beneath_open(int root, const char *path, size_t len, int flags, int *ret_fd, struct cds_err *reterr)
 {
     char text[CDS_PATH_MAX + 1];
@@ -105,6 +114,8 @@ cds_rc cds_beneath_open(int root, const char *path, size_t len, int flags, int *
         fd = open_stepwise(root, text, flags);
         why = fd < 0 ? errno : 0;
     }
+    if (fd < 0 && why == ENOTDIR && len && is_link(root, text))
+        why = ELOOP;
     if (fd < 0)
         return refuse(why, len ? text : "the project", reterr);
     *ret_fd = fd;
