@@ -257,7 +257,8 @@ void run_call_drop_all(struct client *client)
             run->next->prev = run->prev;
         run->prev = NULL;
         run->client = NULL; /* on_end frees it */
-        run->broker->engine->ops->kill(run->job, CDS_END_CANCELLED);
+        if (run->job)       /* else it is just being answered: that very answer may be what broke the connection */
+            run->broker->engine->ops->kill(run->job, CDS_END_CANCELLED);
     }
 }
 

@@ -66,10 +66,8 @@ static void folder_key(const char *home, char out[static 17])
     snprintf(out, 17, "%016llx", (unsigned long long)hash);
 }
 
-static cds_rc open_engine(struct server *server, const char *jail_dir, struct cds_err *err)
+static cds_rc open_engine(struct server *server, const char *jail_dir, const char *key, struct cds_err *err)
 {
-    char key[17];
-    folder_key(cds_config_home(server->config), key);
     const struct cds_run_settings settings = {
         .base_dir = jail_dir, .cgroup_key = key, .slots = (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_SLOTS)};
     return cds_run_engine_new(server->broker.loop, &settings, &server->broker.engine, err);
@@ -97,13 +95,25 @@ static cds_rc open_folders(struct server *server, struct cds_err *err)
     return CDS_OK;
 }
 
+/* Before anything of a former start is swept away: it may be alive. */
+static cds_rc check_alone(const struct server *server, struct cds_err *err)
+{
+    CDS_CLEANUP(cds_close_fd) int fd = -1;
+    if (cds_unix_connect(server->socket_path, &fd, NULL))
+        return CDS_OK;
+    cds_fail(err, CDS_CONFLICT, __func__, "Another cds-sandboxd works in this data folder.");
+    return cds_err_hint(err, "End it first, or choose another folder with --studio.home=FOLDER.");
+}
+
 static cds_rc start(struct server *server, struct cds_err *err)
 {
     struct broker *broker = &server->broker;
+    char key[17];
     cds_rc rc;
+    folder_key(cds_config_home(server->config), key);
     if ((rc = cds_loop_new(&broker->loop, err)) || (rc = cds_loop_signal(broker->loop, SIGTERM, on_signal, server, err)) ||
-        (rc = cds_loop_signal(broker->loop, SIGINT, on_signal, server, err)) || (rc = open_folders(server, err)) ||
-        (rc = open_engine(server, server->jail_dir, err)) || (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
+        (rc = cds_loop_signal(broker->loop, SIGINT, on_signal, server, err)) || (rc = open_folders(server, err)) || (rc = check_alone(server, err)) ||
+        (rc = open_engine(server, server->jail_dir, key, err)) || (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
         (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) ||
         (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
         return rc;
@@ -167,17 +177,19 @@ static void remove_probe_folder(const char *dir)
 
 static int probe(struct server *server)
 {
-    char dir[] = "/tmp/cds-probe-XXXXXX";
+    char dir[] = "/tmp/cds-probe-XXXXXX", key[17];
     struct cds_err err;
     struct found found = {.works = false};
     if (!mkdtemp(dir)) {
         fprintf(stderr, "cds-sandboxd: no temporary folder for the probe.\n");
         return 1;
     }
+    /* A key of its own: opening an engine ends what has its key, and the studio of this folder may have runs going on. */
+    snprintf(key, sizeof(key), "probe%d", (int)getpid());
     cds_rc rc = cds_loop_new(&server->broker.loop, &err);
     found.loop = server->broker.loop;
     if (!rc && chmod(dir, 0755) == 0)
-        rc = open_engine(server, dir, &err);
+        rc = open_engine(server, dir, key, &err);
     if (!rc)
         rc = server->broker.engine->ops->probe(server->broker.engine, on_probed, &found, &err);
     if (!rc)

@@ -134,6 +134,12 @@ static void drain(struct cds_job *job)
     }
 }
 
+/* The hard limit of CPU time arrives as a plain SIGKILL. */
+static bool cpu_is_used_up(const struct cds_job *job, const struct cds_job_result *r)
+{
+    return r->signo == SIGXCPU || (r->signo == SIGKILL && r->cpu_ms >= job->limits.cpu_ms);
+}
+
 static void judge_status(const struct cds_job *job, const struct cds_cgroup_usage *used, int status, struct cds_job_result *r)
 {
     if (WIFEXITED(status)) {
@@ -147,7 +153,7 @@ static void judge_status(const struct cds_job *job, const struct cds_cgroup_usag
         return;
     }
     r->signo = WTERMSIG(status);
-    r->end = r->signo == SIGXCPU ? CDS_END_CPU_TIME : r->signo == SIGXFSZ ? CDS_END_DISK : used->oom_kills ? CDS_END_MEMORY : CDS_END_SIGNAL;
+    r->end = cpu_is_used_up(job, r) ? CDS_END_CPU_TIME : r->signo == SIGXFSZ ? CDS_END_DISK : used->oom_kills ? CDS_END_MEMORY : CDS_END_SIGNAL;
 }
 
 static void judge(struct cds_job *job, struct cds_job_result *r)

@@ -16,8 +16,9 @@ struct language {
 /* C is compiled inside the jail, too: a compiler that reads hostile text is hostile itself. The names come as arguments of the script. */
 #define COMPILE_AND_RUN "src=$1; shift; gcc -std=gnu17 -O1 -g -Wall -o /tmp/a.out -x c \"$src\" -x none -lm || exit 1; exec /tmp/a.out \"$@\""
 
+/* python: as closed as -I, except that a program finds the modules beside itself. */
 static const struct language languages[] = {
-    {"python", "main.py", {"/usr/bin/python3", "/usr/local/bin/python3"}, {"-I", "-u"}, false},
+    {"python", "main.py", {"/usr/bin/python3", "/usr/local/bin/python3"}, {"-B", "-E", "-s", "-u"}, false},
     {"node", "main.mjs", {"/usr/bin/node", "/usr/local/bin/node"}, {"--max-old-space-size=256"}, true},
     {"sh", "main.sh", {"/bin/sh"}, {NULL}, false},
     {"c", "main.c", {"/bin/sh"}, {"-c", COMPILE_AND_RUN, "sh"}, false},

@@ -49,11 +49,14 @@ static cds_rc refuse(int why, const char *path, struct cds_err *reterr)
     return rc;
 }
 
-/* Part by part, never through a link: ELOOP for a link, also where a folder was asked for. */
+/* Part by part, never through a link: ELOOP for a link, also where a folder was asked for; EXDEV where another file system begins. */
 static int open_stepwise(int root, const char *path, int flags)
 {
     char part[CDS_PATH_PART_MAX + 1];
+    struct stat top;
     CDS_CLEANUP(cds_close_fd) int dir = openat(root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0 && fstat(dir, &top))
+        return -1;
     while (dir >= 0) {
         size_t n = strcspn(path, "/");
         bool last = path[n] == '\0';
@@ -63,8 +66,9 @@ static int open_stepwise(int root, const char *path, int flags)
         struct stat st;
         if (fd < 0)
             return -1;
-        if (fstat(fd, &st) || S_ISLNK(st.st_mode) || (!last && !S_ISDIR(st.st_mode))) {
-            errno = S_ISLNK(st.st_mode) ? ELOOP : ENOTDIR;
+        bool bad = fstat(fd, &st) != 0;
+        if (bad || st.st_dev != top.st_dev || S_ISLNK(st.st_mode) || (!last && !S_ISDIR(st.st_mode))) {
+            errno = bad ? EACCES : st.st_dev != top.st_dev ? EXDEV : S_ISLNK(st.st_mode) ? ELOOP : ENOTDIR;
             close(fd);
             return -1;
         }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -64,8 +65,10 @@ static int limit(int what, uint64_t value)
 static int set_limits(const struct cds_jail_plan *plan)
 {
     const struct cds_run_limits *l = plan->limits;
+    /* The soft limit says SIGXCPU, so that the cause is seen; the hard one a second later kills what ignores it. */
+    const struct rlimit cpu = {l->cpu_ms / 1000 + 1, l->cpu_ms / 1000 + 2};
     int bad = limit(RLIMIT_CORE, 0) | limit(RLIMIT_NOFILE, OPEN_FILES) | limit(RLIMIT_FSIZE, l->tmp_bytes) | limit(RLIMIT_MEMLOCK, 0) |
-              limit(RLIMIT_MSGQUEUE, 0) | limit(RLIMIT_CPU, l->cpu_ms / 1000 + 2);
+              limit(RLIMIT_MSGQUEUE, 0) | setrlimit(RLIMIT_CPU, &cpu);
     if (!plan->cgroup) {
         /* Counted per user, not per job: coarse, and said so in the result. */
         bad |= limit(RLIMIT_NPROC, l->max_tasks);
@@ -148,9 +151,16 @@ static int take_descriptors(const struct cds_jail_plan *plan, int report_fd)
     for (int fd = 0; fd < 3; fd++)
         if (dup2(from[fd], fd) < 0) /* all of them are above 2 */
             return -1;
-    if (dup3(report_fd, 3, O_CLOEXEC) < 0)
+    if (report_fd != 3 && dup3(report_fd, 3, O_CLOEXEC) < 0) /* dup3 refuses equal numbers */
         return -1;
     return close_range(4, ~0U, 0);
+}
+
+/* The parent is outside of our pid namespace, so getppid() says nothing. But it alone holds the other end of the report pipe by now. */
+static bool broker_gone(int report_fd)
+{
+    struct pollfd end = {.fd = report_fd};
+    return poll(&end, 1, 0) > 0 && (end.revents & POLLERR);
 }
 
 static _Noreturn void child(const struct cds_jail_plan *plan, int go_fd, int report_fd)
@@ -176,6 +186,8 @@ static _Noreturn void child(const struct cds_jail_plan *plan, int go_fd, int rep
     /* Changing ids cleared it. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         fail(report_fd, CDS_STEP_PRIVILEGES);
+    if (broker_gone(report_fd)) /* it may have died while the signal was not set */
+        _exit(123);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL); /* fork without the C library's handlers */
     if (pid < 0)

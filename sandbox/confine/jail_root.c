@@ -91,6 +91,20 @@ static int put_text(const char *path, const char *text)
     return bad;
 }
 
+/* Decimal digits without the C library's formatting. */
+static char *put_number(char *at, uint64_t value)
+{
+    char digits[24];
+    size_t n = 0;
+    do
+        digits[n++] = (char)('0' + value % 10);
+    while (value /= 10);
+    while (n)
+        *at++ = digits[--n];
+    *at = '\0';
+    return at;
+}
+
 static int make_root(const struct cds_jail_plan *plan)
 {
     static const char *const folders[] = {"proc", "dev", "tmp", "work", "etc"};
@@ -99,8 +113,12 @@ static int make_root(const struct cds_jail_plan *plan)
     for (size_t i = 0; i < CDS_ARRAY_LEN(folders); i++)
         if (mkdir(folders[i], ROOT_MODE))
             return -1;
-    return put_text("etc/passwd", "root:x:0:0:root:/:/usr/sbin/nologin\njob:x:1000:1000:job:/work:/bin/sh\n") |
-           put_text("etc/group", "root:x:0:\njob:x:1000:\n") | put_text("etc/hosts", "127.0.0.1 localhost\n") |
+    char users[128] = "root:x:0:0:root:/:/usr/sbin/nologin\njob:x:", groups[64] = "root:x:0:\njob:x:";
+    char *at = put_number(users + strlen(users), plan->who->inside_uid);
+    *at = ':';
+    strcpy(put_number(at + 1, plan->who->inside_gid), ":job:/work:/bin/sh\n");
+    strcpy(put_number(groups + strlen(groups), plan->who->inside_gid), ":\n");
+    return put_text("etc/passwd", users) | put_text("etc/group", groups) | put_text("etc/hosts", "127.0.0.1 localhost\n") |
            put_text("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n");
 }
 
@@ -137,20 +155,6 @@ static int make_devices(void)
         symlink("/proc/self/fd/2", "dev/stderr") || mkdir("dev/shm", ROOT_MODE))
         return -1;
     return mount("shm", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=16m,nr_inodes=1024,mode=1777");
-}
-
-/* Decimal digits without the C library's formatting. */
-static char *put_number(char *at, uint64_t value)
-{
-    char digits[24];
-    size_t n = 0;
-    do
-        digits[n++] = (char)('0' + value % 10);
-    while (value /= 10);
-    while (n)
-        *at++ = digits[--n];
-    *at = '\0';
-    return at;
 }
 
 static int copy_code(const struct cds_jail_plan *plan)
