@@ -62,6 +62,14 @@ static int limit(int what, uint64_t value)
     return setrlimit((__rlimit_resource_t)what, &r);
 }
 
+/* The soft limit comes first and says why (SIGXCPU); the hard one ends what ignores it. A backstop where a cgroup counts, the limit itself
+ * where none does: whole seconds, per process. */
+static int limit_cpu(uint32_t cpu_ms)
+{
+    const struct rlimit r = {cpu_ms / 1000 + 1, cpu_ms / 1000 + 2};
+    return setrlimit(RLIMIT_CPU, &r);
+}
+
 static int set_limits(const struct cds_jail_plan *plan)
 {
     const struct cds_run_limits *l = plan->limits;

@@ -1,0 +1,112 @@
+// tests/sandbox/acceptance.test.mjs: files and runs through the gateway on a live studio: what the product promises, and what it must refuse.
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import WebSocket from 'ws';
+import { alive, startStack, waitFor } from '../support/stack.mjs';
+
+describe('the sandbox through the gateway', () => {
+  let stack;
+  let project;
+  before(async () => {
+    stack = await startStack({ llm: false });
+    project = stack.project;
+  });
+  after(() => stack?.stop());
+
+  const refused = async (method, params, as = 'developer') => {
+    const answer = await stack.rpcRaw({ jsonrpc: '2.0', id: 1, method, params }, as);
+    return { status: answer.status, rule: answer.json.error?.data.rule, error: answer.json.error };
+  };
+  const run = (params, as) => stack.rpc('run.exec', { project, ...params }, as);
+
+  test('fs.write is 200 and the file is there', async () => {
+    const answer = await stack.rpcRaw({ jsonrpc: '2.0', id: 1, method: 'fs.write', params: { project, path: 'there.txt', content: 'written' } });
+    assert.equal(answer.status, 200);
+    assert.equal(readFileSync(join(stack.home, 'projects', project, 'there.txt'), 'utf8'), 'written');
+    assert.equal((await stack.rpc('fs.read', { project, path: 'there.txt' }, 'developer')).content, 'written');
+  });
+
+  test('run.exec python is exit code 0 and stdout OK', async () => {
+    const result = await run({ language: 'python', code: "print('OK')" });
+    assert.deepEqual([result.end, result.exit_code, result.stdout], ['ok', 0, 'OK\n']);
+    assert.deepEqual([result.engine, result.backend, result.boundary], ['run', 'jail', 'process']);
+  });
+
+  test('a failing exit, a timeout and a memory limit are told apart', async () => {
+    assert.equal((await run({ language: 'sh', code: 'exit 3' })).end, 'exit');
+    assert.equal((await run({ language: 'sh', code: 'sleep 9', limits: { wall_ms: 300 } })).end, 'wall_time');
+    assert.equal((await run({ language: 'python', code: 'while True: pass', limits: { cpu_ms: 200 } })).end, 'cpu_time');
+    const big = await run({ language: 'python', code: "x = bytearray(400 << 20)\nprint('had it')", limits: { memory_bytes: 64 << 20 } });
+    assert.ok(['memory', 'exit'].includes(big.end), big.end);
+    assert.equal(big.stdout, '');
+  });
+
+  test('a link that a run planted is not followed', async () => {
+    await run({ language: 'sh', code: 'ln -s /etc/passwd /work/planted; ln -s / /work/root; ln -s .. /work/up' });
+    for (const path of ['planted', 'root/etc/passwd', 'up/x']) {
+      for (const [method, more] of [['fs.read', {}], ['fs.write', { content: 'x' }], ['fs.stat', {}]]) {
+        const answer = await refused(method, { project, path, ...more });
+        assert.deepEqual([answer.status, answer.rule], [403, 'fs.symlink'], `${method} ${path}`);
+      }
+    }
+    const answer = await refused('fs.write', { project, path: 'big', content: 'a'.repeat(524289) });
+    assert.deepEqual([answer.status, answer.rule], [403, 'fs.too_big']);
+  });
+
+  test('a foreign project is not found by any method, and a viewer may not change anything', async () => {
+    for (const [method, more] of [
+      ['fs.list', { path: '' }], ['fs.read', { path: 'main.py' }], ['fs.stat', { path: 'main.py' }], ['fs.write', { path: 'x', content: '' }],
+      ['fs.create', { path: 'x', type: 'file' }], ['fs.rename', { from: 'main.py', to: 'y' }], ['fs.delete', { path: 'main.py' }],
+      ['run.exec', { language: 'sh', code: 'ls' }],
+    ]) {
+      assert.equal((await refused(method, { project, ...more }, 'admin')).status, 404, method);
+    }
+    assert.equal((await refused('fs.write', { project, path: 'x', content: '' }, 'viewer')).status, 403);
+    assert.equal((await refused('run.exec', { project, language: 'sh', code: 'ls' }, 'viewer')).status, 403);
+  });
+
+  test('a run that is cancelled over its socket answers within a second', async () => {
+    const socket = new WebSocket(stack.apiUrl.replace('http', 'ws') + '/ws', ['cds.rpc.v1', `cds.bearer.${stack.tokens.developer}`], { origin: stack.url });
+    await new Promise((done, fail) => socket.on('open', done).on('error', fail));
+    const messages = [];
+    socket.on('message', (data) => messages.push(JSON.parse(data)));
+    const call = (id, method, params) => socket.send(JSON.stringify({ jsonrpc: '2.0', id, method, params }));
+    call(1, 'run.exec', { project, language: 'python', code: "import time\nfor i in range(100): print(i, flush=True); time.sleep(0.05)" });
+    await waitFor('output', () => messages.some((m) => m.method === 'run.output'));
+    const began = Date.now();
+    call(2, 'rpc.cancel', { id: 1 });
+    const end = await waitFor('the answer', () => messages.find((m) => m.id === 1));
+    assert.equal(end.result.end, 'cancelled');
+    assert.ok(Date.now() - began < 3000);
+    const seqs = messages.filter((m) => m.method === 'run.output').map((m) => m.params.seq);
+    assert.deepEqual(seqs, seqs.map((_, i) => i));
+    socket.close();
+  });
+
+  test('more runs than places are told to come back', async () => {
+    const runs = Array.from({ length: 8 }, () => stack.rpcRaw({ jsonrpc: '2.0', id: 1, method: 'run.exec', params: { project, language: 'sh', code: 'sleep 1' } }));
+    const answers = await Promise.all(runs);
+    const busy = answers.filter((a) => a.status === 503);
+    assert.ok(busy.length >= 1 && busy.length < 8, `${busy.length} of 8 were refused`);
+    assert.ok(busy.every((a) => a.json.error.data.retry_after_ms > 0));
+  });
+
+  test('kill -9 of the broker in mid-run ends the job, answers the call, and the next run works', async () => {
+    const { sandboxd } = await stack.pids();
+    const marker = join(stack.home, 'projects', project, 'pid.txt');
+    const answer = stack.rpcRaw({ jsonrpc: '2.0', id: 1, method: 'run.exec', params: { project, language: 'python', code: "open('/work/pid.txt','w').write('up')\nimport time\ntime.sleep(30)" } });
+    await waitFor('the run has begun', () => existsSync(marker));
+    const children = readFileSync(`/proc/${sandboxd}/task/${sandboxd}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
+    assert.ok(children.length >= 1);
+    process.kill(sandboxd, 'SIGKILL');
+    const got = await answer;
+    assert.equal(got.status, 503);
+    assert.match(got.json.error.message, /\w/);
+    await waitFor('no process of the job is left', () => children.every((pid) => !alive(pid)));
+    await stack.waitPart('sandboxd', sandboxd);
+    const result = await waitFor('the next run', () => run({ language: 'sh', code: 'echo back' }).catch(() => null));
+    assert.equal(result.stdout, 'back\n');
+  });
+});
