@@ -28,6 +28,8 @@ struct broker {
     unsigned client_count;
     int projects_fd;
     uid_t services_uid;
+    struct cds_engine_report probed; /**< what the last probe found */
+    uint64_t probed_ms;
     char templates_dir[600];
 };
 

@@ -9,8 +9,9 @@
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 #include "sandbox/broker.h"
+#include "sandbox/disk_watch.h"
 
-enum { HOLD_POLL_MS = 20, TAIL = 4, ARGS_MAX = 64, TMP_BYTES = 128 << 20 };
+enum { HOLD_POLL_MS = 20, TAIL = 4, ARGS_MAX = 64, TMP_BYTES = 128 << 20, PROBE_FRESH_MS = 60000 };
 
 struct run_call {
     struct client *client; /* NULL when it is gone */
@@ -18,6 +19,7 @@ struct run_call {
     struct broker *broker;
     struct cds_job *job;
     struct cds_timer *hold;
+    struct disk_watch *disk;
     cds_json *id;
     int64_t call;
     uint64_t seq;
@@ -35,6 +37,7 @@ static void call_free(struct run_call *run)
             run->next->prev = run->prev;
     }
     cds_timer_remove(&run->hold);
+    disk_watch_stop(&run->disk);
     cds_json_unref(run->id);
     free(run);
 }
@@ -113,6 +116,7 @@ static void on_end(void *user, const struct cds_job_result *r)
 {
     struct run_call *run = user;
     run->job = NULL;
+    disk_watch_stop(&run->disk);
     for (int i = 0; i < 2; i++)
         if (run->tail_len[i])
             notify(run, i + 1, run->tail[i], run->tail_len[i]);
@@ -194,6 +198,13 @@ static cds_rc check_file(int project, const struct cds_job_spec *spec, const str
     return rc;
 }
 
+static void on_disk_full(void *user)
+{
+    struct run_call *run = user;
+    if (run->job)
+        run->broker->engine->ops->kill(run->job, CDS_END_DISK);
+}
+
 static cds_rc start(struct run_call *run, const cds_json *params, struct cds_err *err)
 {
     static const struct cds_job_events events = {on_output, on_end};
@@ -205,6 +216,9 @@ static cds_rc start(struct run_call *run, const cds_json *params, struct cds_err
     if (rc || (rc = broker_project_open(run->broker, cds_json_get_str(params, "project"), &project, err)))
         return rc;
     rc = check_file(project, &spec, &path, err);
+    if (!rc)
+        rc = disk_watch_start(run->broker->loop, run->broker->readers, cds_run_engine_identity(run->broker->engine), project, on_disk_full, run,
+                              &run->disk, err);
     spec.project_fd = project;
     if (!rc)
         rc = run->broker->engine->ops->exec(run->broker->engine, &spec, &events, run, &run->job, err);
@@ -268,12 +282,19 @@ struct probe_call {
     cds_json *id;
 };
 
+static cds_json *report_json(const struct cds_engine_report *report)
+{
+    return cds_json_pack("{s:[{s:s,s:b,s:s,s:s,s:s}]}", "engines", "name", report->name, "works", report->works, "boundary", report->boundary,
+                         "limits", report->limits, "reason", report->reason);
+}
+
 static void on_probe(void *user, const struct cds_engine_report *report)
 {
     struct probe_call *probe = user;
-    client_result(probe->client, probe->id,
-                  cds_json_pack("{s:[{s:s,s:b,s:s,s:s,s:s}]}", "engines", "name", report->name, "works", report->works, "boundary", report->boundary,
-                                "limits", report->limits, "reason", report->reason));
+    struct broker *broker = probe->client->broker;
+    broker->probed = *report;
+    broker->probed_ms = cds_now_ms();
+    client_result(probe->client, probe->id, report_json(report));
     cds_json_unref(probe->id);
     client_unref(probe->client);
     free(probe);
@@ -282,6 +303,12 @@ static void on_probe(void *user, const struct cds_engine_report *report)
 void probe_call(struct client *client, const struct cds_rpc_request *request)
 {
     struct cds_err err;
+    const struct broker *broker = client->broker;
+    /* Every viewer may ask, and a probe takes the place of a run: one answer serves for a while. */
+    if (broker->probed.works && cds_now_ms() - broker->probed_ms < PROBE_FRESH_MS) {
+        client_result(client, request->id, report_json(&broker->probed));
+        return;
+    }
     struct probe_call *probe = calloc(1, sizeof(*probe));
     if (!probe)
         abort();

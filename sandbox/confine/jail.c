@@ -62,14 +62,6 @@ static int limit(int what, uint64_t value)
     return setrlimit((__rlimit_resource_t)what, &r);
 }
 
-/* The soft limit comes first and says why (SIGXCPU); the hard one ends what ignores it. A backstop where a cgroup counts, the limit itself
- * where none does: whole seconds, per process. */
-static int limit_cpu(uint32_t cpu_ms)
-{
-    const struct rlimit r = {cpu_ms / 1000 + 1, cpu_ms / 1000 + 2};
-    return setrlimit(RLIMIT_CPU, &r);
-}
-
 static int set_limits(const struct cds_jail_plan *plan)
 {
     const struct cds_run_limits *l = plan->limits;
@@ -103,12 +95,14 @@ static int drop_rights(const struct cds_jail_plan *plan)
     return (int)syscall(SYS_capset, &head, none);
 }
 
+/* Also 32 and 33, which the C library keeps for itself and would not reset: hence the system call. */
 static void default_signals(void)
 {
+    static const unsigned long as_default[4]; /* the kernel's struct: handler, flags, restorer, mask; all zero is SIG_DFL */
     sigset_t none;
     sigemptyset(&none);
-    for (int signo = 1; signo < 65; signo++)
-        signal(signo, SIG_DFL);
+    for (long signo = 1; signo <= 64; signo++)
+        syscall(SYS_rt_sigaction, signo, as_default, NULL, 8);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
