@@ -94,8 +94,9 @@ cds_rc cds_pg_find(const struct cds_config *config, char *bin_dir, size_t size, 
         cds_fail(reterr, CDS_NOT_FOUND, __func__, "PostgreSQL %d in %s is too old; %d is the oldest that works.", major, bin_dir, CDS_PG_OLDEST);
     else
         cds_fail(reterr, CDS_NOT_FOUND, __func__, "There is no PostgreSQL server%s%s.", *set ? " in " : " below /usr/lib/postgresql", set);
-    return cds_err_hint(
-        reterr, "Install it, e.g. with: apt-get install postgresql-15; or name its folder with database.bin_dir, or a server with DATABASE_URL.");
+    cds_err_hint(reterr,
+                 "Install it, e.g. with: apt-get install postgresql-15; or name its folder with database.bin_dir, or a server with DATABASE_URL.");
+    return CDS_NOT_FOUND;
 }
 
 /* ---- make ---- */
@@ -214,7 +215,8 @@ static cds_rc check_version(const struct cds_pg *pg, bool *ret_exists, struct cd
         return CDS_OK;
     cds_fail(reterr, CDS_CONFLICT, __func__, "The database in %s was made by PostgreSQL %d and the server found is version %d.", pg->data_dir,
              made_by, pg->major);
-    return cds_err_hint(reterr, "Name the folder of version %d with database.bin_dir.", made_by);
+    cds_err_hint(reterr, "Name the folder of version %d with database.bin_dir.", made_by);
+    return CDS_CONFLICT;
 }
 
 /* The rename is on the disk before anything is written into the cluster. */
@@ -234,16 +236,18 @@ static cds_rc ensure_cluster(const struct cds_pg *pg, const char *home, bool (*t
     cds_rc rc = check_version(pg, &exists, reterr);
     if (rc || exists)
         return rc;
+    if (rmdir(pg->data_dir) && errno != ENOENT) { /* an empty folder may stand there */
+        cds_fail(reterr, CDS_CONFLICT, __func__, "%s holds something that is not a database.", pg->data_dir);
+        cds_err_hint(reterr, "Move it away, or choose another data folder with --studio.home=FOLDER.");
+        return CDS_CONFLICT;
+    }
     snprintf(unfinished, sizeof(unfinished), "%s.new", pg->data_dir);
     if ((rc = drop_unfinished(unfinished, reterr)) || (rc = make_data_folder(pg, unfinished, reterr)) ||
         (rc = make_cluster(pg, unfinished, tick, user, reterr)))
         return rc;
-    if (rename(unfinished, pg->data_dir) == 0)
-        return sync_folder(home, reterr);
-    if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR)
+    if (rename(unfinished, pg->data_dir))
         return cds_fail_errno(reterr, errno, __func__, "The database cannot be put into %s.", pg->data_dir);
-    cds_fail(reterr, CDS_CONFLICT, __func__, "%s holds something that is not a database.", pg->data_dir);
-    return cds_err_hint(reterr, "Move it away, or choose another data folder with --studio.home=FOLDER.");
+    return sync_folder(home, reterr);
 }
 
 /* libpq takes a comma in the socket's folder for a list of hosts, and the others would end a quoted setting. */
@@ -252,7 +256,8 @@ static cds_rc check_path(const char *home, struct cds_err *reterr)
     if (!strpbrk(home, ",'\"\\\n"))
         return CDS_OK;
     cds_fail(reterr, CDS_BAD_PARAM, __func__, "The database cannot live below %s: a comma, quote, backslash or line break is in the way.", home);
-    return cds_err_hint(reterr, "Choose another data folder with --studio.home=FOLDER.");
+    cds_err_hint(reterr, "Choose another data folder with --studio.home=FOLDER.");
+    return CDS_BAD_PARAM;
 }
 
 static cds_rc prepare(struct cds_pg *pg, const struct cds_config *config, const struct cds_home *home, bool (*tick)(void *user, const char *step),

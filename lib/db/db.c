@@ -102,7 +102,8 @@ cds_rc db_check_version(PGconn *pg, struct cds_err *reterr)
         return CDS_OK;
     /* Not CDS_UNAVAILABLE: waiting does not help. */
     cds_fail(reterr, CDS_CONFLICT, __func__, "The database is PostgreSQL %d and 15 is the oldest that works.", version / 10000);
-    return cds_err_hint(reterr, "Upgrade it, or leave database.url empty to use the private cluster.");
+    cds_err_hint(reterr, "Upgrade it, or leave database.url empty to use the private cluster.");
+    return CDS_CONFLICT;
 }
 
 /* ---- results ---- */
@@ -191,7 +192,8 @@ static cds_rc connect_until(struct cds_db *db, const char *conninfo, uint64_t de
     }
     cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The database cannot be reached.");
     cds_err_detail(reterr, "%s", PQerrorMessage(db->pg));
-    return cds_err_hint(reterr, "Check that it runs and that database.url is right.");
+    cds_err_hint(reterr, "Check that it runs and that database.url is right.");
+    return CDS_UNAVAILABLE;
 }
 
 cds_rc cds_db_open(const char *conninfo, uint64_t deadline_ms, struct cds_db **ret, struct cds_err *reterr)
