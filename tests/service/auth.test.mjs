@@ -22,7 +22,7 @@ async function post(path, body = {}, { cookie, headers = {}, ip = address(), bas
   const all = { ...JSON_TYPE, 'x-forwarded-for': ip, ...(cookie ? { cookie: `cds_refresh=${cookie}` } : {}), ...headers };
   const reply = await fetch(base + path, { method: 'POST', headers: all, body: typeof body === 'string' ? body : JSON.stringify(body) });
   const text = await reply.text();
-  const setCookie = reply.headers.getSetCookie()[0] ?? null;
+  const setCookie = reply.headers.get('set-cookie'); // one cookie at most; Debian's Node 18 has no getSetCookie
   return {
     status: reply.status,
     headers: reply.headers,
