@@ -17,6 +17,7 @@
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 #include "sandbox/listen.h"
+#include "sandbox/probe.h"
 
 struct server {
     struct broker broker;
@@ -143,28 +144,6 @@ static void stop(struct server *server)
 }
 
 /* ---- --probe: for `cyberdevstudio doctor` ---- */
-struct found {
-    struct cds_loop *loop;
-    bool works;
-};
-
-static void on_probed(void *user, const struct cds_engine_report *r)
-{
-    static const char *const programs[] = {"/usr/bin/python3", "/usr/bin/node", "/bin/sh", "/usr/bin/gcc"};
-    struct found *found = user;
-    cds_json *interpreters = cds_json_object();
-    for (size_t i = 0; i < CDS_ARRAY_LEN(programs); i++)
-        cds_json_set(interpreters, programs[i], cds_json_bool(access(programs[i], X_OK) == 0));
-    CDS_JSON_AUTO report =
-        cds_json_pack("{s:[{s:s,s:b,s:s,s:s,s:s,s:i}],s:o}", "engines", "name", r->name, "works", r->works, "boundary", r->boundary, "limits",
-                      r->limits, "reason", r->reason, "took_ms", (int)r->took_ms, "interpreters", interpreters);
-    char *text = report ? cds_json_dumps(report, NULL) : NULL;
-    puts(text ? text : "{}");
-    free(text);
-    found->works = r->works;
-    cds_loop_stop(found->loop);
-}
-
 static void remove_probe_folder(const char *dir)
 {
     static const char *const below[] = {"/root", "/empty", ""};
@@ -175,11 +154,24 @@ static void remove_probe_folder(const char *dir)
     }
 }
 
+/* The engine keeps an empty folder beside its root: the project of the tries. */
+static bool probe_empty_project(const struct server *server, const char *dir, struct cds_err *err)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/empty", dir);
+    CDS_CLEANUP(cds_close_fd) int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        cds_fail_errno(err, errno, __func__, "The folder of the probe cannot be opened.");
+        return false;
+    }
+    return probe_all(server->broker.loop, server->broker.engine, fd, err);
+}
+
 static int probe(struct server *server)
 {
     char dir[] = "/tmp/cds-probe-XXXXXX", key[17];
-    struct cds_err err;
-    struct found found = {.works = false};
+    struct cds_err err = {0};
+    bool works = false;
     if (!mkdtemp(dir)) {
         fprintf(stderr, "cds-sandboxd: no temporary folder for the probe.\n");
         return 1;
@@ -187,18 +179,15 @@ static int probe(struct server *server)
     /* A key of its own: opening an engine ends what has its key, and the studio of this folder may have runs going on. */
     snprintf(key, sizeof(key), "probe%d", (int)getpid());
     cds_rc rc = cds_loop_new(&server->broker.loop, &err);
-    found.loop = server->broker.loop;
     if (!rc && chmod(dir, 0755) == 0)
         rc = open_engine(server, dir, key, &err);
-    if (!rc)
-        rc = server->broker.engine->ops->probe(server->broker.engine, on_probed, &found, &err);
-    if (!rc)
-        cds_loop_run(server->broker.loop);
-    else
+    if (!rc && !(works = probe_empty_project(server, dir, &err)) && err.message[0])
+        rc = err.code;
+    if (rc)
         fprintf(stderr, "cds-sandboxd: %s %s\n", err.message, err.hint);
     stop(server);
     remove_probe_folder(dir);
-    return found.works ? 0 : 1;
+    return works ? 0 : 1;
 }
 
 int main(int argc, char **argv)
