@@ -1,6 +1,7 @@
 /* More tests of apps/cyberdevstudio/pg*.c: who may connect, what the server gets to know, whom a new start must leave alone. */
 #include "tests/support/test.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <signal.h>
@@ -78,18 +79,18 @@ static pid_t stranger(uid_t uid, const char *folder)
 {
     int fds[2];
     char c;
-    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        if ((geteuid() == 0 && setresuid(uid, uid, uid)) || chdir(folder) || write(fds[1], "x", 1) != 1)
-            _exit(1);
-        pause();
-        _exit(0);
+        if ((geteuid() != 0 || setresuid(uid, uid, uid) == 0) && chdir(folder) == 0)
+            execl("/bin/sleep", "sleep", "300", (char *)NULL);
+        ssize_t n = write(fds[1], "x", 1);
+        _exit(n == 1 ? 1 : 2);
     }
     assert_true(pid > 0);
-    assert_int_equal(read(fds[0], &c, 1), 1);
-    close(fds[0]);
     close(fds[1]);
+    assert_int_equal(read(fds[0], &c, 1), 0); /* closed by the exec */
+    close(fds[0]);
     return pid;
 }
 
