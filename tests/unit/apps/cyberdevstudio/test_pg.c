@@ -82,6 +82,7 @@ static void server_starts_over_the_pid_file_of_a_stranger_and_leaves_the_strange
     if (stranger == 0) {
         if (geteuid() == 0 && (setgroups(0, NULL) || setgid(pg.pg->owner.gid) || setuid(pg.pg->owner.uid)))
             _exit(1);
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nothing behind */
         for (;;)
             pause();
     }
@@ -110,6 +111,7 @@ static void server_starts_after_its_predecessor_was_killed_beside_a_busy_backend
     test_pg_start(&pg);
     pid_t client = fork();
     if (client == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         struct cds_db *db = test_pg_open(&pg);
         _exit((int)cds_db_script(db, "SELECT count(*) FROM generate_series(1, 100000000000)", NULL));
     }
@@ -332,10 +334,11 @@ static void data_folder_that_libpq_would_misread_is_refused(void **state)
 /* ---- finding the programs ---- */
 static cds_rc find_in(const char *bin_dir, int *ret_major, struct cds_err *reterr)
 {
-    char flag[500], found[512];
+    char flag[500], home[400], found[512];
     snprintf(flag, sizeof(flag), "--database.bin_dir=%s", bin_dir);
-    char *argv[] = {(char *)"test", flag, NULL};
-    int argc = 2;
+    snprintf(home, sizeof(home), "--studio.home=%s", pg.home.path);
+    char *argv[] = {(char *)"test", flag, home, NULL};
+    int argc = 3;
     CDS_CLEANUP(cds_config_free) struct cds_config *config = NULL;
     assert_int_equal(cds_config_load(&argc, argv, "test", &config, NULL), CDS_OK);
     return cds_pg_find(config, found, sizeof(found), ret_major, reterr);

@@ -82,7 +82,7 @@ static pid_t stranger(uid_t uid, const char *folder)
     assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        if ((geteuid() != 0 || setresuid(uid, uid, uid) == 0) && chdir(folder) == 0)
+        if ((geteuid() != 0 || (setresgid(owner_group, owner_group, owner_group) == 0 && setresuid(uid, uid, uid) == 0)) && chdir(folder) == 0)
             execl("/bin/sleep", "sleep", "300", (char *)NULL);
         ssize_t n = write(fds[1], "x", 1);
         _exit(n == 1 ? 1 : 2);
