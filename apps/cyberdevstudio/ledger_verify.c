@@ -82,7 +82,7 @@ static cds_rc check_all(struct cds_db *db, struct cds_ledger_report *report, str
 cds_rc cds_ledger_verify(struct cds_db *db, struct cds_ledger_report *ret, struct cds_err *reterr)
 {
     struct cds_ledger_report report;
-    cds_rc rc = cds_db_script(db, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", reterr);
+    cds_rc rc = cds_db_script(db, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '10min'", reterr);
     if (rc != CDS_OK)
         return rc;
     rc = check_all(db, &report, reterr);
