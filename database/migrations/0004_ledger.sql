@@ -82,6 +82,24 @@ BEGIN
         ORDER BY 1, 2 ON CONFLICT DO NOTHING;
 END $$;
 
+-- Takes the locks on budgets in the one order. A statement that changes many rows locks them in whatever order its plan meets them; only a sort
+-- directly below the locking decides about it.
+CREATE FUNCTION ledger_lock(us uuid[], ks uuid[], pp date[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM budget_key b JOIN (SELECT DISTINCT t.u, t.k, t.p FROM unnest(us, ks, pp) t(u, k, p)) s
+        ON b.user_id = s.u AND b.key_id = s.k AND b.period = s.p ORDER BY b.user_id, b.key_id, b.period FOR NO KEY UPDATE OF b;
+    PERFORM 1 FROM budget_user b JOIN (SELECT DISTINCT t.u, t.p FROM unnest(us, pp) t(u, p)) s
+        ON b.user_id = s.u AND b.period = s.p ORDER BY b.user_id, b.period FOR NO KEY UPDATE OF b;
+END $$;
+
+-- The same for requests and then for the budgets that they count in.
+CREATE FUNCTION ledger_lock_requests(us uuid[], rs uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM unnest(us, rs) t(u, r) JOIN llm_requests q ON q.user_id = t.u AND q.id = t.r ORDER BY q.user_id, q.id FOR NO KEY UPDATE OF q;
+    PERFORM ledger_lock(array_agg(q.user_id), array_agg(q.key_id), array_agg(q.period))
+        FROM unnest(us, rs) t(u, r) JOIN llm_requests q ON q.user_id = t.u AND q.id = t.r;
+END $$;
+
 -- Holds am tokens for one request. code: 1 held, 2 replay (the request id is there already), 3 key limit, 4 user limit, 5 unknown model.
 -- For 3 and 4 the budget that refused: its limit, used and held tokens.
 CREATE FUNCTION reserve(u uuid, k uuid, r uuid, m text, p date, am bigint, nd uuid, ttl interval,
@@ -126,6 +144,7 @@ DECLARE
     want int;
 BEGIN
     PERFORM ledger_open_month(us, ks, array_fill(p, ARRAY[n]));
+    PERFORM ledger_lock(us, ks, array_fill(p, ARRAY[n]));
     BEGIN
         SELECT count(*) INTO want FROM (SELECT DISTINCT t.u, t.k FROM unnest(us, ks) t(u, k)
             JOIN budget_key b ON b.user_id = t.u AND b.key_id = t.k AND b.period = p) x;
@@ -178,6 +197,7 @@ DECLARE
     got int;
     want int;
 BEGIN
+    PERFORM ledger_lock_requests(us, rs);
     BEGIN
         UPDATE llm_requests q SET held = q.held + t.a, done_in = t.i, done_out = t.o, expires_at = now() + ttl
             FROM unnest(us, rs, am, n_in, n_out) t(u, r, a, i, o) WHERE q.user_id = t.u AND q.id = t.r AND q.state = 1;
@@ -222,7 +242,7 @@ BEGIN
         ORDER BY 1, 2 ON CONFLICT DO NOTHING;
     -- In a statement of its own, so that the next one sees what an extension it had to wait for has added to the budgets: PostgreSQL checks
     -- constraints on the values of the statement's snapshot, and held would seem to fall below zero.
-    PERFORM 1 FROM unnest(us, rs) t(u, r) JOIN llm_requests q ON q.user_id = t.u AND q.id = t.r ORDER BY q.user_id, q.id FOR NO KEY UPDATE OF q;
+    PERFORM ledger_lock_requests(us, rs);
     WITH booked AS (
         UPDATE llm_requests q SET state = 2, used = t.i + t.o, done_in = t.i, done_out = t.o, outcome = t.e, ended_at = now(),
             cost_micro = (t.i - t.c) * q.price_in + t.c * q.price_cached + t.o * q.price_out
@@ -249,10 +269,15 @@ END $$;
 -- Gives up open requests whose node has not extended them in time. Any node may run it; several at once share the rows.
 CREATE FUNCTION reap(most int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
+    us uuid[];
+    rs uuid[];
     n int;
 BEGIN
+    SELECT array_agg(user_id), array_agg(id) INTO us, rs FROM
+        (SELECT user_id, id FROM llm_requests WHERE state = 1 AND expires_at < now() ORDER BY user_id, id LIMIT most FOR UPDATE SKIP LOCKED) x;
+    PERFORM ledger_lock_requests(us, rs);
     WITH late AS (
-        SELECT user_id, id, held FROM llm_requests WHERE state = 1 AND expires_at < now() ORDER BY user_id, id LIMIT most FOR UPDATE SKIP LOCKED
+        SELECT q.user_id, q.id, q.held FROM unnest(us, rs) t(u, r) JOIN llm_requests q ON q.user_id = t.u AND q.id = t.r
     ), closed AS (
         -- What was held is released here; a late settle must not release it again.
         UPDATE llm_requests q SET state = 3, held = 0, outcome = 'expired', ended_at = now() FROM late
