@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "lib/base/cleanup.h"
@@ -72,11 +73,13 @@ static struct files *walking;
 
 static int on_file(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {
-    if (kind != FTW_F || walking->count == FILES_MAX)
+    if (kind != FTW_F)
         return 0;
+    if (walking->count == FILES_MAX)
+        return CDS_TOO_LARGE;
     struct file row = {.path = strdup(path + walking->root_len), .size = {st->st_size, -1, -1}};
     if (!row.path)
-        return 1;
+        return CDS_EXHAUSTED;
     row.type = type_of(row.path);
     row.hashed = cds_starts_with(row.path, "/assets/");
     walking->rows[walking->count++] = row;
@@ -109,6 +112,17 @@ static void join_encodings(struct files *files)
         }
 }
 
+static cds_rc walk_failed(int walked, const char *dir, struct cds_err *reterr)
+{
+    if (walked == CDS_EXHAUSTED)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    if (walked == CDS_TOO_LARGE)
+        cds_fail(reterr, CDS_TOO_LARGE, __func__, "There are more than %d files in %s, so it is not the built page.", FILES_MAX, dir);
+    else
+        cds_fail_errno(reterr, errno, __func__, "The built page is not in %s.", dir);
+    return cds_err_hint(reterr, "Run `make build`, or name its folder with ui.dir.");
+}
+
 cds_rc files_open(const char *dir, struct files **ret, struct cds_err *reterr)
 {
     struct files *files = calloc(1, sizeof(*files));
@@ -121,9 +135,9 @@ cds_rc files_open(const char *dir, struct files **ret, struct cds_err *reterr)
     files->root_len = strlen(dir);
     files->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     walking = files;
-    if (files->dir_fd < 0 || nftw(dir, on_file, 16, FTW_PHYS)) {
-        cds_rc rc = cds_fail_errno(reterr, errno, __func__, "The built page is not in %s.", dir);
-        cds_err_hint(reterr, "Run `make build`, or name its folder with ui.dir.");
+    int walked = files->dir_fd < 0 ? -1 : nftw(dir, on_file, 16, FTW_PHYS);
+    if (walked) {
+        cds_rc rc = walk_failed(walked, dir, reterr);
         files_free(&files);
         return rc;
     }
@@ -153,18 +167,24 @@ void files_free(struct files **files_place)
     free(files);
 }
 
-/* The header lists the coding as a token of its own and does not weigh it with 0. */
+/* The weight behind a coding; it is 0 for "not at all" however many zeros it has. n: up to the next comma. */
+static bool has_weight(const char *params, size_t n)
+{
+    for (size_t i = 0; i + 2 < n; i++)
+        if ((params[i] == 'q' || params[i] == 'Q') && params[i + 1] == '=')
+            return strcspn(params + i + 2, "123456789") < n - i - 2;
+    return true;
+}
+
+/* The header lists the coding as a token of its own, in any case of letters, and does not weigh it with 0. */
 static bool accepts(const char *header, const char *coding)
 {
     size_t len = strlen(coding);
     for (const char *p = header; p && *p;) {
         p += strspn(p, ", \t");
         size_t n = strcspn(p, ",");
-        if (n >= len && !strncmp(p, coding, len) && (n == len || p[len] == ';' || p[len] == ' ')) {
-            char weight[32];
-            snprintf(weight, sizeof(weight), "%.*s", (int)(n - len), p + len);
-            return !strstr(weight, "q=0") || strstr(weight, "q=0.");
-        }
+        if (strcspn(p, ",; \t") == len && !strncasecmp(p, coding, len))
+            return has_weight(p + len, n - len);
         p += n;
     }
     return false;
