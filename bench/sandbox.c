@@ -36,6 +36,7 @@ static const struct command commands[] = {
 
 struct bench {
     struct cds_loop *loop;
+    struct sandbox_host *host;
     struct cds_engine *engine;
     int project_fd;
     bool ended;
@@ -72,12 +73,12 @@ static void run_sandboxed(struct bench *b, const struct command *c)
                                       .code = c->code,
                                       .code_len = strlen(c->code),
                                       .project_fd = b->project_fd,
-                                      .limits = {30000, 20000, 512 << 20, 1 << 20, 64, 64 << 20}};
+                                      .limits = {30000, 20000, 512 << 20, 1 << 20, 64, 64 << 20, 0}};
     struct cds_job *job;
     struct cds_err err;
     b->ended = false;
     b->len = 0;
-    if (b->engine->ops->exec(b->engine, &spec, &events, b, &job, &err))
+    if (b->engine->ops->acquire(b->engine, &spec, &job, &err) || b->engine->ops->exec(job, &spec, &events, b, &err))
         give_up(err.message);
     while (!b->ended)
         cds_loop_once(b->loop, 1000);
@@ -214,8 +215,8 @@ int main(int argc, char **argv)
     if (given < 1 || given > ROUNDS_MAX || !mkdtemp(dir) || chmod(dir, 0755))
         give_up("usage: sandbox [rounds, 1 to 1000]");
     snprintf(key, sizeof(key), "bench%d", (int)getpid());
-    const struct cds_run_settings settings = {.base_dir = dir, .cgroup_key = key, .slots = 1};
-    if (cds_loop_new(&b.loop, &err) || cds_run_engine_new(b.loop, &settings, &b.engine, &err))
+    const struct sandbox_settings settings = {.base_dir = dir, .cgroup_key = key, .slots = 1};
+    if (cds_loop_new(&b.loop, &err) || sandbox_host_open(b.loop, &settings, &b.host, &err) || cds_run_engine_new(b.host, &b.engine, &err))
         give_up(err.message);
     snprintf(path, sizeof(path), "%s/empty", dir);
     b.project_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -227,7 +228,8 @@ int main(int argc, char **argv)
         unlink(path);
     }
     close(b.project_fd);
-    b.engine->ops->release(b.engine);
+    b.engine->ops->close(b.engine);
+    sandbox_host_close(&b.host);
     cds_loop_free(&b.loop);
     snprintf(path, sizeof(path), "%s/empty", dir);
     rmdir(path);

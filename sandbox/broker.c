@@ -45,11 +45,19 @@ void client_error(struct client *client, cds_json *id, const struct cds_err *err
         send_message(client, cds_rpc_error(id, err, NULL));
 }
 
+struct cds_engine *broker_engine(const struct broker *broker, const char *name)
+{
+    for (size_t i = 0; i < broker->engine_count; i++)
+        if (cds_streq(broker->engines[i]->ops->name, name))
+            return broker->engines[i];
+    return NULL;
+}
+
 static void reply_metrics(struct client *client, cds_json *id)
 {
     static const enum cds_metric always[] = {CDS_M_SANDBOX_RUNTIME, CDS_M_RUNS_ACTIVE, CDS_M_COUNT};
     CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(BROKER_FRAME_MAX / 2);
-    cds_metric_set(CDS_M_RUNS_ACTIVE, NULL, cds_run_engine_active(client->broker->engine));
+    cds_metric_set(CDS_M_RUNS_ACTIVE, NULL, client->broker->host->active);
     cds_rc rc = cds_metrics_text(&text, always);
     (void)rc; /* over the ceiling: what fits is sent */
     client_result(client, id, cds_json_pack("{s:o}", "text", cds_json_stringn(text.data ? text.data : "", text.len)));

@@ -9,27 +9,32 @@
 #include "lib/config/config.h"
 #include "lib/rpc/frame.h"
 #include "sandbox/fs.h"
-#include "sandbox/run.h"
+#include "sandbox/host.h"
+#include "sandbox/sandbox.h"
 
 enum {
     BROKER_FRAME_MAX = 4 * 1024 * 1024,  /**< bytes of one frame */
     BROKER_OUT_MAX = 64 * 1024 * 1024,   /**< bytes waiting for the gateway */
     BROKER_HOLD_BYTES = 4 * 1024 * 1024, /**< a run's output waits while more than this waits to be sent */
     BROKER_CLIENTS = 16,
+    BROKER_ENGINES = 4,
     BROKER_FS_QUEUE = 256 /**< file calls waiting for a thread */
 };
 
 struct broker {
     struct cds_loop *loop;
     const struct cds_config *config;
-    struct cds_engine *engine;
+    struct sandbox_host *host;
+    struct cds_engine *engines[BROKER_ENGINES]; /**< in the order they are probed */
+    size_t engine_count;
     struct cds_pool *readers, *writer;
     struct client *clients;
     unsigned client_count;
     int projects_fd;
     uid_t services_uid;
-    struct cds_engine_report probed; /**< what the last probe found */
+    cds_json *probed; /**< answer of the last probe; NULL: none, or too old; owned */
     uint64_t probed_ms;
+    struct probe_run *probing; /**< the probe that is going on; NULL: none */
     char templates_dir[600];
 };
 
@@ -62,4 +67,9 @@ void run_call(struct client *client, const struct cds_rpc_request *request);
 void run_call_cancel(struct client *client, int64_t call);
 /** The client is gone: its runs are killed and never answered. */
 void run_call_drop_all(struct client *client);
+/** The engine of that name; NULL: there is none. */
+struct cds_engine *broker_engine(const struct broker *broker, const char *name);
+
+/** call_probe.c: asks every engine what works, at most once a minute. */
 void probe_call(struct client *client, const struct cds_rpc_request *request);
+void probe_free(struct broker *broker);

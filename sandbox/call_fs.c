@@ -91,7 +91,7 @@ static void run_work(void *user)
 {
     struct work *w = user;
     const struct broker *broker = w->client->broker;
-    const struct cds_job_identity *who = cds_run_engine_identity(broker->engine);
+    const struct cds_job_identity *who = &broker->host->who;
     if (w->kind == FS_PREPARE) {
         w->rc = broker_project_prepare(broker, cds_json_get_str(w->params, "project"), cds_json_get_str(w->params, "template"), &w->err);
         return;

@@ -1,8 +1,9 @@
-/* sandbox/call_run.c: run.exec and sandbox.probe: from parameters to a job, from its output to notifications, from its fate to an answer. */
+/* sandbox/call_run.c: run.exec: from parameters to a job, from its output to notifications, from its fate to an answer. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
@@ -10,13 +11,15 @@
 #include "lib/metrics/metrics.h"
 #include "sandbox/broker.h"
 #include "sandbox/disk_watch.h"
+#include "sandbox/run_params.h"
 
-enum { HOLD_POLL_MS = 20, TAIL = 4, ARGS_MAX = 64, TMP_BYTES = 128 << 20, PROBE_FRESH_MS = 60000 };
+enum { HOLD_POLL_MS = 20, TAIL = 4 };
 
 struct run_call {
     struct client *client; /* NULL when it is gone */
     struct run_call *next, **prev;
     struct broker *broker;
+    const struct cds_engine_ops *ops; /* of the engine that has the job */
     struct cds_job *job;
     struct cds_timer *hold;
     struct disk_watch *disk;
@@ -68,7 +71,7 @@ static void on_hold_poll(void *user)
     if (full)
         cds_timer_set(run->hold, cds_now_ms() + HOLD_POLL_MS);
     else
-        run->broker->engine->ops->hold(run->job, false);
+        run->ops->hold(run->job, false);
 }
 
 /* Whole characters only: what is cut off at the end waits for the next piece. */
@@ -89,24 +92,38 @@ static void on_output(void *user, int stream, const char *data, size_t len)
         notify(run, stream, joined, whole);
     free(joined);
     if (run->client && run->client->peer && run->job && cds_peer_pending(run->client->peer) > BROKER_HOLD_BYTES) {
-        run->broker->engine->ops->hold(run->job, true);
+        run->ops->hold(run->job, true);
         cds_timer_set(run->hold, cds_now_ms() + HOLD_POLL_MS);
     }
 }
 
 /* ---- end ---- */
+static cds_json *limits_json(const struct run_call *run, const char *enforced_by)
+{
+    const struct cds_run_limits *l = &run->limits;
+    cds_json *limits = cds_json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "wall_ms", (int64_t)l->wall_ms, "cpu_ms", (int64_t)l->cpu_ms, "memory_bytes",
+                                     (int64_t)l->memory_bytes, "output_bytes", (int64_t)l->output_bytes, "max_tasks", (int64_t)l->max_tasks,
+                                     "tmp_bytes", (int64_t)l->tmp_bytes, "enforced_by", enforced_by);
+    if (cds_streq(run->ops->name, "wasm"))
+        cds_json_set(limits, "fuel", cds_json_int((int64_t)l->fuel));
+    return limits;
+}
+
 static cds_json *result_json(const struct run_call *run, const struct cds_job_result *r)
 {
-    const struct cds_engine_ops *ops = run->broker->engine->ops;
-    cds_json *result =
-        cds_json_pack("{s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s,s:s,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:s}}", "run_id", run->run_id, "end",
-                      cds_run_end_name(r->end), "exit_code", r->exit_code >= 0 ? cds_json_int(r->exit_code) : cds_json_null(), "signal",
-                      r->signo ? cds_json_int(r->signo) : cds_json_null(), "wall_ms", (int64_t)r->wall_ms, "cpu_ms", (int64_t)r->cpu_ms,
-                      "peak_memory_bytes", (int64_t)r->peak_memory_bytes, "stdout_bytes", (int64_t)r->stdout_bytes, "stderr_bytes",
-                      (int64_t)r->stderr_bytes, "dropped_bytes", (int64_t)r->dropped_bytes, "engine", ops->name, "backend", ops->backend, "boundary",
-                      ops->boundary, "limits", "wall_ms", (int64_t)run->limits.wall_ms, "cpu_ms", (int64_t)run->limits.cpu_ms, "memory_bytes",
-                      (int64_t)run->limits.memory_bytes, "output_bytes", (int64_t)run->limits.output_bytes, "max_tasks",
-                      (int64_t)run->limits.max_tasks, "tmp_bytes", (int64_t)run->limits.tmp_bytes, "enforced_by", r->enforced_by);
+    cds_json *result = cds_json_pack("{s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s,s:s,s:s,s:{s:I,s:I,s:I,s:I},s:o}", "run_id", run->run_id,
+                                     "end", cds_run_end_name(r->end), "exit_code", r->exit_code >= 0 ? cds_json_int(r->exit_code) : cds_json_null(),
+                                     "signal", r->signo ? cds_json_int(r->signo) : cds_json_null(), "wall_ms", (int64_t)r->wall_ms, "cpu_ms",
+                                     (int64_t)r->cpu_ms, "peak_memory_bytes", (int64_t)r->peak_memory_bytes, "stdout_bytes", (int64_t)r->stdout_bytes,
+                                     "stderr_bytes", (int64_t)r->stderr_bytes, "dropped_bytes", (int64_t)r->dropped_bytes, "engine", run->ops->name,
+                                     "backend", r->backend, "boundary", r->boundary, "origin", r->origin, "phases", "acquire_us",
+                                     (int64_t)r->phases.acquire_us, "start_us", (int64_t)r->phases.start_us, "run_us", (int64_t)r->phases.run_us,
+                                     "teardown_us", (int64_t)r->phases.teardown_us, "limits", limits_json(run, r->enforced_by));
+    cds_json *values = NULL;
+    if (result && r->values[0] && !cds_json_parse(r->values, strlen(r->values), &values, NULL))
+        cds_json_set(result, "values", values);
+    if (result && r->rule[0])
+        cds_json_set(result, "rule", cds_json_string(r->rule));
     if (result && r->reason[0])
         cds_json_set(result, "reason", cds_json_string(r->reason));
     return result;
@@ -120,10 +137,10 @@ static void on_end(void *user, const struct cds_job_result *r)
     for (int i = 0; i < 2; i++)
         if (run->tail_len[i])
             notify(run, i + 1, run->tail[i], run->tail_len[i]);
-    cds_metric_us(CDS_M_SANDBOX_RUNTIME, "run", (uint64_t)r->wall_ms * 1000);
+    cds_metric_us(CDS_M_SANDBOX_RUNTIME, run->ops->name, (uint64_t)r->wall_ms * 1000);
     cds_metric_us(CDS_M_RUN_SECONDS, NULL, (uint64_t)r->wall_ms * 1000);
     cds_metric_add(CDS_M_RUNS, cds_run_end_name(r->end), 1);
-    cds_log(r->end == CDS_END_ENGINE_FAILED ? CDS_LOG_ERROR : CDS_LOG_INFO, "run", CDS_LS("run_id", run->run_id),
+    cds_log(r->end == CDS_END_ENGINE_FAILED ? CDS_LOG_ERROR : CDS_LOG_INFO, "run", CDS_LS("run_id", run->run_id), CDS_LS("engine", run->ops->name),
             CDS_LS("end", cds_run_end_name(r->end)), CDS_LI("wall_ms", r->wall_ms), CDS_LI("cpu_ms", r->cpu_ms),
             CDS_LS("error", r->reason[0] ? r->reason : NULL));
     if (run->client)
@@ -132,60 +149,6 @@ static void on_end(void *user, const struct cds_job_result *r)
 }
 
 /* ---- start ---- */
-static uint64_t limit_of(const cds_json *limits, const char *key, const struct cds_config *config, enum cds_opt opt)
-{
-    return (uint64_t)cds_json_get_i64(limits, key, (int64_t)cds_config_u64(config, opt));
-}
-
-static cds_rc take_limits(struct run_call *run, const cds_json *params, struct cds_err *err)
-{
-    const struct cds_config *c = run->broker->config;
-    const cds_json *asked = cds_json_get(params, "limits");
-    run->limits = (struct cds_run_limits){.wall_ms = (uint32_t)limit_of(asked, "wall_ms", c, CDS_OPT_RUN_WALL_MS),
-                                          .cpu_ms = (uint32_t)limit_of(asked, "cpu_ms", c, CDS_OPT_RUN_CPU_MS),
-                                          .memory_bytes = limit_of(asked, "memory_bytes", c, CDS_OPT_RUN_MEMORY_BYTES),
-                                          .output_bytes = cds_config_u64(c, CDS_OPT_RUN_OUTPUT_BYTES),
-                                          .max_tasks = (uint32_t)cds_config_u64(c, CDS_OPT_RUN_TASKS),
-                                          .tmp_bytes = TMP_BYTES};
-    /* The gateway has checked the ranges; a caller of the socket itself meets them here again. */
-    if (run->limits.wall_ms < 100 || run->limits.wall_ms > 600000 || run->limits.cpu_ms < 100 || run->limits.cpu_ms > 600000 ||
-        run->limits.memory_bytes < 16777216 || run->limits.memory_bytes > 17179869184u) {
-        cds_fail(err, CDS_BAD_PARAM, __func__, "A limit is out of its range: 100 to 600000 ms, 16 MiB to 16 GiB.");
-        cds_err_pointer(err, "/params/limits");
-        return CDS_BAD_PARAM;
-    }
-    return CDS_OK;
-}
-
-static cds_rc take_spec(struct run_call *run, const cds_json *params, struct cds_path *path, const char **args, struct cds_job_spec *ret,
-                        struct cds_err *err)
-{
-    const cds_json *file = cds_json_get(params, "path"), *code = cds_json_get(params, "code"), *argv = cds_json_get(params, "argv"),
-                   *input = cds_json_get(params, "stdin");
-    cds_rc rc = take_limits(run, params, err);
-    if (rc)
-        return rc;
-    if (!file == !code)
-        return cds_fail(err, CDS_BAD_PARAM, __func__, "Name either a path or code to run.");
-    if (file && (rc = cds_path_parse_below(cds_json_str(file), cds_json_str_len(file), path, err))) {
-        cds_err_pointer(err, "/params/path");
-        return rc;
-    }
-    *ret = (struct cds_job_spec){.language = cds_json_get_str(params, "language"),
-                                 .path = file ? path->text : NULL,
-                                 .code = cds_json_str(code),
-                                 .code_len = cds_json_str_len(code),
-                                 .args = args,
-                                 .stdin_data = cds_json_str(input),
-                                 .stdin_len = cds_json_str_len(input),
-                                 .project_fd = -1,
-                                 .limits = run->limits};
-    for (size_t i = 0; i < cds_json_size(argv) && i < ARGS_MAX; i++)
-        if (cds_json_str(cds_json_at(argv, i)))
-            args[ret->arg_count++] = cds_json_str(cds_json_at(argv, i));
-    return ret->language ? CDS_OK : cds_fail(err, CDS_BAD_PARAM, __func__, "The parameter language is missing.");
-}
-
 /* A name that is not there would only be told by the interpreter's own words. */
 static cds_rc check_file(int project, const struct cds_job_spec *spec, const struct cds_path *path, struct cds_err *err)
 {
@@ -202,27 +165,73 @@ static void on_disk_full(void *user)
 {
     struct run_call *run = user;
     if (run->job)
-        run->broker->engine->ops->kill(run->job, CDS_END_DISK);
+        run->ops->kill(run->job, CDS_END_DISK);
 }
 
-static cds_rc start(struct run_call *run, const cds_json *params, struct cds_err *err)
+/* A rule of the engine said no: that is the fate of a run, not a fault of the call. */
+static void answer_refused(struct run_call *run, const struct cds_err *err)
+{
+    struct cds_job_result r = {.end = CDS_END_REFUSED,
+                               .exit_code = -1,
+                               .enforced_by = sandbox_host_limits(run->broker->host),
+                               .backend = "none",
+                               .boundary = "none",
+                               .origin = "none"};
+    cds_strcpy(r.rule, sizeof(r.rule), err->rule);
+    cds_strcpy(r.reason, sizeof(r.reason), err->message);
+    r.reason[cds_utf8_complete(r.reason, strlen(r.reason))] = '\0';
+    on_end(run, &r);
+}
+
+static void notify_started(const struct run_call *run)
+{
+    CDS_JSON_AUTO note =
+        cds_rpc_notification("run.started", cds_json_pack("{s:I,s:s,s:s}", "call", run->call, "run_id", run->run_id, "engine", run->ops->name));
+    if (note && cds_peer_send(run->client->peer, note))
+        cds_log(CDS_LOG_WARN, "the start of a run could not be told", CDS_LS("run_id", run->run_id));
+}
+
+static cds_rc start_in(struct run_call *run, struct cds_engine *engine, const struct cds_job_spec *spec, struct cds_err *err)
 {
     static const struct cds_job_events events = {on_output, on_end};
-    struct cds_path path;
-    const char *args[ARGS_MAX];
-    struct cds_job_spec spec;
-    int project = -1;
-    cds_rc rc = take_spec(run, params, &path, args, &spec, err);
+    run->ops = engine->ops;
+    cds_rc rc = engine->ops->acquire(engine, spec, &run->job, err);
+    if (!rc && (rc = engine->ops->exec(run->job, spec, &events, run, err)))
+        run->job = NULL;
+    return rc;
+}
+
+/* Another engine only where the caller has asked for it. */
+static cds_rc start_somewhere(struct run_call *run, const struct run_params *p, struct cds_err *err)
+{
+    struct cds_engine *engine = broker_engine(run->broker, p->engine), *process = broker_engine(run->broker, "run");
+    if (!engine) {
+        cds_fail(err, CDS_BAD_PARAM, __func__, "There is no engine %s; choose run, wasm, micro:python, micro:node or micro:sh.", p->engine);
+        cds_err_pointer(err, "/params/engine");
+        return CDS_BAD_PARAM;
+    }
+    cds_rc rc = start_in(run, engine, &p->spec, err);
+    if (rc == CDS_DENIED && p->may_fall_back && p->language[0] && engine != process)
+        rc = start_in(run, process, &p->spec, err);
+    return rc;
+}
+
+static cds_rc start(struct run_call *run, const cds_json *params, struct run_params *p, struct cds_err *err)
+{
+    CDS_CLEANUP(cds_close_fd) int project = -1;
+    cds_rc rc = run_params_read(params, run->broker->config, p, err);
     if (rc || (rc = broker_project_open(run->broker, cds_json_get_str(params, "project"), &project, err)))
         return rc;
-    rc = check_file(project, &spec, &path, err);
+    p->spec.project_fd = project;
+    run->limits = p->spec.limits;
+    rc = check_file(project, &p->spec, &p->path, err);
+    if (!rc && p->spec.access == CDS_PROJECT_READ_WRITE)
+        rc = disk_watch_start(run->broker->loop, run->broker->readers, &run->broker->host->who, project, on_disk_full, run, &run->disk, err);
+    if (rc)
+        return rc;
+    rc = start_somewhere(run, p, err);
     if (!rc)
-        rc = disk_watch_start(run->broker->loop, run->broker->readers, cds_run_engine_identity(run->broker->engine), project, on_disk_full, run,
-                              &run->disk, err);
-    spec.project_fd = project;
-    if (!rc)
-        rc = run->broker->engine->ops->exec(run->broker->engine, &spec, &events, run, &run->job, err);
-    close(project);
+        notify_started(run);
     return rc;
 }
 
@@ -230,7 +239,8 @@ void run_call(struct client *client, const struct cds_rpc_request *request)
 {
     struct cds_err err;
     struct run_call *run = calloc(1, sizeof(*run));
-    if (!run)
+    struct run_params *params = calloc(1, sizeof(*params));
+    if (!run || !params)
         abort();
     run->client = client;
     run->broker = client->broker;
@@ -245,8 +255,12 @@ void run_call(struct client *client, const struct cds_rpc_request *request)
     if (rc)
         cds_fail(&err, rc, __func__, "Out of memory.");
     else
-        rc = start(run, request->params, &err);
-    if (rc) {
+        rc = start(run, request->params, params, &err);
+    run_params_free(params);
+    free(params);
+    if (rc == CDS_DENIED && run->ops) {
+        answer_refused(run, &err);
+    } else if (rc) {
         cds_metric_add(CDS_M_RUNS, "refused", 1);
         client_error(client, run->id, &err);
         call_free(run);
@@ -257,7 +271,7 @@ void run_call_cancel(struct client *client, int64_t call)
 {
     for (struct run_call *run = client->runs; run; run = run->next)
         if (run->call == call && run->job) {
-            run->broker->engine->ops->kill(run->job, CDS_END_CANCELLED);
+            run->ops->kill(run->job, CDS_END_CANCELLED);
             return;
         }
 }
@@ -272,53 +286,6 @@ void run_call_drop_all(struct client *client)
         run->prev = NULL;
         run->client = NULL; /* on_end frees it */
         if (run->job)       /* else it is just being answered: that very answer may be what broke the connection */
-            run->broker->engine->ops->kill(run->job, CDS_END_CANCELLED);
-    }
-}
-
-/* ---- probe ---- */
-struct probe_call {
-    struct client *client;
-    cds_json *id;
-};
-
-static cds_json *report_json(const struct cds_engine_report *report)
-{
-    return cds_json_pack("{s:[{s:s,s:b,s:s,s:s,s:s}]}", "engines", "name", report->name, "works", report->works, "boundary", report->boundary,
-                         "limits", report->limits, "reason", report->reason);
-}
-
-static void on_probe(void *user, const struct cds_engine_report *report)
-{
-    struct probe_call *probe = user;
-    struct broker *broker = probe->client->broker;
-    broker->probed = *report;
-    broker->probed_ms = cds_now_ms();
-    client_result(probe->client, probe->id, report_json(report));
-    cds_json_unref(probe->id);
-    client_unref(probe->client);
-    free(probe);
-}
-
-void probe_call(struct client *client, const struct cds_rpc_request *request)
-{
-    struct cds_err err;
-    const struct broker *broker = client->broker;
-    /* Every viewer may ask, and a probe takes the place of a run: one answer serves for a while. */
-    if (broker->probed.works && cds_now_ms() - broker->probed_ms < PROBE_FRESH_MS) {
-        client_result(client, request->id, report_json(&broker->probed));
-        return;
-    }
-    struct probe_call *probe = calloc(1, sizeof(*probe));
-    if (!probe)
-        abort();
-    client_ref(client);
-    probe->client = client;
-    probe->id = request->id ? cds_json_ref(request->id) : NULL;
-    if (client->broker->engine->ops->probe(client->broker->engine, on_probe, probe, &err)) {
-        client_error(client, probe->id, &err);
-        cds_json_unref(probe->id);
-        client_unref(client);
-        free(probe);
+            run->ops->kill(run->job, CDS_END_CANCELLED);
     }
 }

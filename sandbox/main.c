@@ -18,6 +18,7 @@
 #include "lib/log/log.h"
 #include "sandbox/listen.h"
 #include "sandbox/probe.h"
+#include "sandbox/run.h"
 
 struct server {
     struct broker broker;
@@ -67,11 +68,15 @@ static void folder_key(const char *home, char out[static 17])
     snprintf(out, 17, "%016llx", (unsigned long long)hash);
 }
 
-static cds_rc open_engine(struct server *server, const char *jail_dir, const char *key, struct cds_err *err)
+static cds_rc open_engines(struct server *server, const char *jail_dir, const char *key, struct cds_err *err)
 {
-    const struct cds_run_settings settings = {
+    struct broker *broker = &server->broker;
+    const struct sandbox_settings settings = {
         .base_dir = jail_dir, .cgroup_key = key, .slots = (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_SLOTS)};
-    return cds_run_engine_new(server->broker.loop, &settings, &server->broker.engine, err);
+    cds_rc rc = sandbox_host_open(broker->loop, &settings, &broker->host, err);
+    if (!rc && !(rc = cds_run_engine_new(broker->host, &broker->engines[broker->engine_count], err)))
+        broker->engine_count++;
+    return rc;
 }
 
 static cds_rc open_folders(struct server *server, struct cds_err *err)
@@ -114,7 +119,7 @@ static cds_rc start(struct server *server, struct cds_err *err)
     folder_key(cds_config_home(server->config), key);
     if ((rc = cds_loop_new(&broker->loop, err)) || (rc = cds_loop_signal(broker->loop, SIGTERM, on_signal, server, err)) ||
         (rc = cds_loop_signal(broker->loop, SIGINT, on_signal, server, err)) || (rc = open_folders(server, err)) || (rc = check_alone(server, err)) ||
-        (rc = open_engine(server, server->jail_dir, key, err)) || (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
+        (rc = open_engines(server, server->jail_dir, key, err)) || (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
         (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) ||
         (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
         return rc;
@@ -136,8 +141,12 @@ static void stop(struct server *server)
         cds_peer_close(&client->peer);
         broker_client_closed(client);
     }
-    if (broker->engine)
-        broker->engine->ops->release(broker->engine);
+    while (broker->engine_count) {
+        struct cds_engine *engine = broker->engines[--broker->engine_count];
+        engine->ops->close(engine);
+    }
+    probe_free(broker);
+    sandbox_host_close(&broker->host);
     cds_close_fd(&broker->projects_fd);
     cds_loop_free(&broker->loop);
     cds_config_free(&server->config);
@@ -155,7 +164,7 @@ static void remove_probe_folder(const char *dir)
 }
 
 /* The engine keeps an empty folder beside its root: the project of the tries. */
-static bool probe_empty_project(const struct server *server, const char *dir, struct cds_err *err)
+static bool probe_empty_project(struct server *server, const char *dir, struct cds_err *err)
 {
     char path[64];
     snprintf(path, sizeof(path), "%s/empty", dir);
@@ -164,7 +173,7 @@ static bool probe_empty_project(const struct server *server, const char *dir, st
         cds_fail_errno(err, errno, __func__, "The folder of the probe cannot be opened.");
         return false;
     }
-    return probe_all(server->broker.loop, server->broker.engine, fd, err);
+    return probe_all(&server->broker, fd);
 }
 
 static int probe(struct server *server)
@@ -180,7 +189,7 @@ static int probe(struct server *server)
     snprintf(key, sizeof(key), "probe%d", (int)getpid());
     cds_rc rc = cds_loop_new(&server->broker.loop, &err);
     if (!rc && chmod(dir, 0755) == 0)
-        rc = open_engine(server, dir, key, &err);
+        rc = open_engines(server, dir, key, &err);
     if (!rc && !(works = probe_empty_project(server, dir, &err)) && err.message[0])
         rc = err.code;
     if (rc)

@@ -15,13 +15,14 @@ static const struct {
 } tries[] = {{"python", "print('works')"},
              {"node", "console.log('works')"},
              {"sh", "echo works"},
-             {"c", "#include <stdio.h>\nint main(void) { return puts(\"works\") < 0; }"}};
+             {"c", "#include <stdio.h>\nint main(void) { return puts(\"works\") < 0; }"},
+             {"cpp", "#include <cstdio>\nint main() { return std::puts(\"works\") < 0; }"}};
 
 struct all {
-    struct cds_loop *loop;
-    struct cds_engine *engine;
+    struct broker *broker;
     int project_fd;
-    size_t at; /* the interpreter being tried */
+    size_t engine_at; /* the engine being tried */
+    size_t at;        /* the interpreter being tried */
     uint64_t began_ms;
     char said[256]; /* begin of what it printed, both streams */
     size_t len;
@@ -65,10 +66,11 @@ static void on_end(void *user, const struct cds_job_result *r)
 static void next(struct all *all)
 {
     static const struct cds_job_events events = {on_output, on_end};
+    struct cds_engine *engine = broker_engine(all->broker, "run");
     struct cds_err err;
     struct cds_job *job;
     if (all->at == CDS_ARRAY_LEN(tries)) {
-        cds_loop_stop(all->loop);
+        cds_loop_stop(all->broker->loop);
         return;
     }
     all->len = 0;
@@ -79,32 +81,50 @@ static void next(struct all *all)
         .code = tries[all->at].code,
         .code_len = strlen(tries[all->at].code),
         .project_fd = all->project_fd,
-        .limits = {3000, 3000, 512 << 20, 4096, 64, 16 << 20}}; /* all of them together end before doctor stops waiting */
-    if (all->engine->ops->exec(all->engine, &spec, &events, all, &job, &err))
+        .limits = {3000, 3000, 512 << 20, 4096, 64, 16 << 20, 0}}; /* all of them together end before doctor stops waiting */
+    if (engine->ops->acquire(engine, &spec, &job, &err) || engine->ops->exec(job, &spec, &events, all, &err))
         note(all, false, err.message);
 }
 
-static void on_engine(void *user, const struct cds_engine_report *r)
+static void next_engine(struct all *all);
+
+static void on_engine(void *user, const struct cds_engine_report *reports, size_t count)
 {
     struct all *all = user;
-    all->works = r->works;
-    cds_json_append(all->engines, cds_json_pack("{s:s,s:b,s:s,s:s,s:s,s:I}", "name", r->name, "works", r->works, "boundary", r->boundary, "limits",
-                                                r->limits, "reason", r->reason, "took_ms", (int64_t)r->took_ms));
-    if (r->works)
-        next(all);
-    else
-        cds_loop_stop(all->loop);
+    for (size_t i = 0; i < count; i++) {
+        const struct cds_engine_report *r = &reports[i];
+        all->works = all->works || (r->works && cds_streq(r->name, "run"));
+        cds_json_append(all->engines,
+                        cds_json_pack("{s:s,s:s,s:b,s:s,s:s,s:s,s:s,s:I}", "name", r->name, "backend", r->backend, "works", r->works, "boundary",
+                                      r->boundary, "limits", r->limits, "reason", r->reason, "remedy", r->remedy, "took_ms", (int64_t)r->took_ms));
+    }
+    all->engine_at++;
+    next_engine(all);
 }
 
-bool probe_all(struct cds_loop *loop, struct cds_engine *engine, int empty_project_fd, struct cds_err *reterr)
+static void next_engine(struct all *all)
 {
-    struct all all = {.loop = loop, .engine = engine, .project_fd = empty_project_fd, .engines = cds_json_array(), .interpreters = cds_json_object()};
-    if (engine->ops->probe(engine, on_engine, &all, reterr)) {
-        cds_json_unref(all.engines);
-        cds_json_unref(all.interpreters);
-        return false;
+    struct cds_err err;
+    while (all->engine_at < all->broker->engine_count) {
+        struct cds_engine *engine = all->broker->engines[all->engine_at];
+        if (!engine->ops->probe(engine, on_engine, all, &err))
+            return;
+        cds_json_append(all->engines,
+                        cds_json_pack("{s:s,s:s,s:b,s:s,s:s,s:s,s:s,s:I}", "name", engine->ops->name, "backend", "none", "works", false, "boundary",
+                                      "none", "limits", "none", "reason", err.message, "remedy", err.hint, "took_ms", (int64_t)0));
+        all->engine_at++;
     }
-    cds_loop_run(loop);
+    if (all->works)
+        next(all);
+    else
+        cds_loop_stop(all->broker->loop);
+}
+
+bool probe_all(struct broker *broker, int empty_project_fd)
+{
+    struct all all = {.broker = broker, .project_fd = empty_project_fd, .engines = cds_json_array(), .interpreters = cds_json_object()};
+    next_engine(&all);
+    cds_loop_run(broker->loop);
     CDS_JSON_AUTO report = cds_json_pack("{s:o,s:o}", "engines", all.engines, "interpreters", all.interpreters);
     CDS_CLEANUP(cds_free_ptr) char *text = report ? cds_json_dumps(report, NULL) : NULL;
     puts(text ? text : "{}");

@@ -59,7 +59,7 @@ static cds_rc fill(const struct broker *broker, const char *template_name, int p
         if (e->d_name[0] == '.')
             continue;
         snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-        cds_rc rc = copy_file(cds_run_engine_identity(broker->engine), path, project, e->d_name, reterr);
+        cds_rc rc = copy_file(&broker->host->who, path, project, e->d_name, reterr);
         if (rc)
             return rc;
         files++;
@@ -70,7 +70,7 @@ static cds_rc fill(const struct broker *broker, const char *template_name, int p
 /* Built aside under a temporary name and renamed in, so that a project is there whole or not at all. */
 static cds_rc make(const struct broker *broker, const char *id, const char *template_name, struct cds_err *reterr)
 {
-    const struct cds_job_identity *who = cds_run_engine_identity(broker->engine);
+    const struct cds_job_identity *who = &broker->host->who;
     char temp[64];
     struct cds_path path;
     snprintf(temp, sizeof(temp), "new-%s", id);

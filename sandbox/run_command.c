@@ -11,17 +11,20 @@ struct language {
     const char *programs[3]; /* first that exists; the same inside the jail */
     const char *before[6];   /* arguments before the file */
     bool big_address_space;
+    const char *compiler; /* must be there too; NULL: none */
 };
 
 /* C is compiled inside the jail, too: a compiler that reads hostile text is hostile itself. The names come as arguments of the script. */
-#define COMPILE_AND_RUN "src=$1; shift; gcc -std=gnu17 -O1 -g -Wall -o /tmp/a.out -x c \"$src\" -x none -lm || exit 1; exec /tmp/a.out \"$@\""
+#define COMPILE_AND_RUN(compile, language)                                                                                                           \
+    "src=$1; shift; " compile " -O1 -g -Wall -o /tmp/a.out -x " language " \"$src\" -x none -lm || exit 1; exec /tmp/a.out \"$@\""
 
 /* python: as closed as -I, except that a program finds the modules beside itself. */
 static const struct language languages[] = {
-    {"python", "main.py", {"/usr/bin/python3", "/usr/local/bin/python3"}, {"-B", "-E", "-s", "-u"}, false},
-    {"node", "main.mjs", {"/usr/bin/node", "/usr/local/bin/node"}, {"--max-old-space-size=256"}, true},
-    {"sh", "main.sh", {"/bin/sh"}, {NULL}, false},
-    {"c", "main.c", {"/bin/sh"}, {"-c", COMPILE_AND_RUN, "sh"}, false},
+    {"python", "main.py", {"/usr/bin/python3", "/usr/local/bin/python3"}, {"-B", "-E", "-s", "-u"}, false, NULL},
+    {"node", "main.mjs", {"/usr/bin/node", "/usr/local/bin/node"}, {"--max-old-space-size=256"}, true, NULL},
+    {"sh", "main.sh", {"/bin/sh"}, {NULL}, false, NULL},
+    {"c", "main.c", {"/bin/sh"}, {"-c", COMPILE_AND_RUN("gcc -std=gnu17", "c"), "sh"}, false, "/usr/bin/gcc"},
+    {"cpp", "main.cpp", {"/bin/sh"}, {"-c", COMPILE_AND_RUN("g++ -std=gnu++17", "c++"), "sh"}, false, "/usr/bin/g++"},
 };
 
 static cds_rc find_program(const struct language *language, const char **ret, struct cds_err *reterr)
@@ -35,19 +38,17 @@ static cds_rc find_program(const struct language *language, const char **ret, st
     return cds_err_hint(reterr, "An admin can install it; `cyberdevstudio doctor` names what is missing.");
 }
 
-cds_rc run_command(const struct cds_job_spec *spec, struct run_command *ret, struct cds_err *reterr)
+cds_rc run_command(struct jail_engine *engine, const struct cds_job_spec *spec, struct jail_command *ret, struct cds_err *reterr)
 {
     const struct language *language = NULL;
     for (size_t i = 0; i < CDS_ARRAY_LEN(languages); i++)
         if (cds_streq(languages[i].name, spec->language))
             language = &languages[i];
     if (!language)
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "There is no language %.32s; choose python, node, sh or c.", spec->language);
-    if (spec->arg_count > RUN_ARGS_MAX)
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A program gets at most %d arguments.", RUN_ARGS_MAX);
-    if (cds_streq(language->name, "c") && access("/usr/bin/gcc", X_OK)) {
-        cds_fail(reterr, CDS_NOT_FOUND, __func__, "/usr/bin/gcc is not installed on this machine.");
-        return cds_err_hint(reterr, "An admin can install it, e.g. with: apt-get install gcc libc6-dev");
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "There is no language %.32s; choose python, node, sh, c or cpp.", spec->language);
+    if (language->compiler && access(language->compiler, X_OK)) {
+        cds_fail(reterr, CDS_NOT_FOUND, __func__, "%s is not installed on this machine.", language->compiler);
+        return cds_err_hint(reterr, "An admin can install it, e.g. with: apt-get install gcc g++ libc6-dev");
     }
     size_t n = 0;
     cds_rc rc = find_program(language, &ret->argv[n++], reterr);

@@ -185,10 +185,9 @@ static void on_note(void *user, const char *method, cds_json *params)
 {
     struct call *call = user;
     struct work *work = call->leaf;
-    if (!cds_streq(method, "run.output") || !cds_json_get_str(params, "data"))
-        return;
     if (work->collects) {
-        collect(work, params);
+        if (cds_streq(method, "run.output") && cds_json_get_str(params, "data"))
+            collect(work, params);
         return;
     }
     cds_json *out = cds_json_copy(params);

@@ -20,7 +20,7 @@
 #include "sandbox/confine/jail_priv.h"
 #include "sandbox/confine/seccomp.h"
 
-enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, GO_MARK = 'g' };
+enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, GO_MARK = 'g', REPORT_FD = 3, SAID_FD = 4 };
 
 static const char *const names[CDS_STEP_COUNT] = {
     "wait for the broker",
@@ -108,15 +108,6 @@ static void default_signals(void)
 
 static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 {
-    static char *const env[] = {(char *)"PATH=/usr/local/bin:/usr/bin:/bin",
-                                (char *)"HOME=/work",
-                                (char *)"TMPDIR=/tmp",
-                                (char *)"LANG=C.UTF-8",
-                                (char *)"PYTHONUTF8=1",
-                                (char *)"PYTHONDONTWRITEBYTECODE=1",
-                                (char *)"USER=job",
-                                (char *)"TERM=dumb",
-                                NULL};
     const struct sock_fprog *filter = cds_seccomp_program();
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     setsid();
@@ -125,15 +116,16 @@ static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
         fail(report_fd, CDS_STEP_LANDLOCK);
     if (syscall(SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, 0, filter))
         fail(report_fd, CDS_STEP_SECCOMP);
-    execve(plan->argv[0], (char *const *)plan->argv, env);
+    execve(plan->argv[0], (char *const *)plan->argv, (char *const *)plan->env);
     fail(report_fd, CDS_STEP_EXEC);
 }
 
 /* Pid 1 of the job: reaps everything, and when the payload ends, so does the job: the kernel then kills what is left in the namespace. */
 static _Noreturn void init(pid_t main_pid, int report_fd)
 {
-    for (int fd = 0; fd < 3; fd++)
-        close(fd); /* a writer that never ends would keep the broker waiting for the end of output */
+    for (int fd = 0; fd <= SAID_FD; fd++)
+        if (fd != report_fd)
+            close(fd); /* a writer that never ends would keep the broker waiting for the end of output */
     for (;;) {
         int status;
         pid_t pid = waitpid(-1, &status, 0);
@@ -153,9 +145,11 @@ static int take_descriptors(const struct cds_jail_plan *plan, int report_fd)
     for (int fd = 0; fd < 3; fd++)
         if (dup2(from[fd], fd) < 0) /* all of them are above 2 */
             return -1;
-    if (report_fd != 3 && dup3(report_fd, 3, O_CLOEXEC) < 0) /* dup3 refuses equal numbers */
+    if (report_fd != REPORT_FD && dup3(report_fd, REPORT_FD, O_CLOEXEC) < 0) /* dup3 refuses equal numbers */
         return -1;
-    return close_range(4, ~0U, 0);
+    if (plan->said_fd >= 0 && dup2(plan->said_fd, SAID_FD) < 0)
+        return -1;
+    return close_range(plan->said_fd >= 0 ? SAID_FD + 1 : SAID_FD, ~0U, 0);
 }
 
 /* The parent is outside of our pid namespace, so getppid() says nothing. But it alone holds the other end of the report pipe by now. */
@@ -182,7 +176,7 @@ static _Noreturn void child(const struct cds_jail_plan *plan, int go_fd, int rep
         fail(report_fd, CDS_STEP_LIMITS);
     if (take_descriptors(plan, report_fd))
         fail(report_fd, CDS_STEP_SYNC);
-    report_fd = 3;
+    report_fd = REPORT_FD;
     if (drop_rights(plan))
         fail(report_fd, CDS_STEP_IDS);
     /* Changing ids cleared it. */

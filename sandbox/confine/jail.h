@@ -13,6 +13,7 @@
 
 #include "sandbox/confine/cgroup.h"
 #include "sandbox/confine/identity.h"
+#include "sandbox/sandbox.h"
 
 enum cds_jail_step {
     CDS_STEP_SYNC,
@@ -46,6 +47,12 @@ struct cds_jail_report {
     int status;    /**< ENDED: as waitpid gives it */
 };
 
+/** A file or folder of the host that the job sees read-only at another place. */
+struct cds_jail_bind {
+    const char *from; /**< absolute path on the host */
+    const char *to;   /**< below the job's /opt: one name */
+};
+
 /** All of it is borrowed until cds_jail_start returns. */
 struct cds_jail_plan {
     const struct cds_job_identity *who;
@@ -55,11 +62,15 @@ struct cds_jail_plan {
     const char *base;         /**< empty folder the new root is mounted on */
     int project_fd;           /**< becomes /work */
     const char *project_path; /**< where project_fd is: a mount is only taken from the child's own namespace, so it opens the path and compares */
-    int code_fd;              /**< its content becomes /tmp/<code_name>; -1: none */
-    const char *code_name;
-    const char *const *argv;
-    int stdin_fd, stdout_fd, stderr_fd;
-    int clone_cgroup_fd; /**< for CLONE_INTO_CGROUP; -1 */
+    enum cds_project_access access;
+    const struct cds_jail_bind *binds;
+    size_t bind_count;
+    const struct cds_job_file *files; /**< written below /tmp, owned by the job */
+    size_t file_count;
+    const char *const *argv, *const *env; /**< NULL-terminated */
+    int stdin_fd, stdout_fd, stderr_fd;   /**< all above 9 */
+    int said_fd;                          /**< becomes descriptor 4, for what the program reports; -1: none */
+    int clone_cgroup_fd;                  /**< for CLONE_INTO_CGROUP; -1 */
 };
 
 /** Looks once at what of the system a job sees. */

@@ -13,6 +13,7 @@
 
 #include "lib/base/cleanup.h"
 #include "sandbox/confine/jail_priv.h"
+#include "sandbox/path.h"
 
 #ifndef OPEN_TREE_CLONE
 #define OPEN_TREE_CLONE 1
@@ -107,7 +108,7 @@ static char *put_number(char *at, uint64_t value)
 
 static int make_root(const struct cds_jail_plan *plan)
 {
-    static const char *const folders[] = {"proc", "dev", "tmp", "work", "etc"};
+    static const char *const folders[] = {"proc", "dev", "tmp", "work", "etc", "opt"};
     if (mount("sandbox", plan->base, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,nr_inodes=512,mode=755") || chdir(plan->base))
         return -1;
     for (size_t i = 0; i < CDS_ARRAY_LEN(folders); i++)
@@ -157,21 +158,58 @@ static int make_devices(void)
     return mount("shm", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=16m,nr_inodes=1024,mode=1777");
 }
 
-static int copy_code(const struct cds_jail_plan *plan)
+static int bind_extras(const struct cds_jail_plan *plan)
 {
-    char path[80] = "tmp/", chunk[4096];
-    if (plan->code_fd < 0)
-        return 0;
-    strncat(path, plan->code_name, 64);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    off_t at = 0;
-    ssize_t n;
-    while (fd >= 0 && (n = pread(plan->code_fd, chunk, sizeof(chunk), at)) > 0) {
-        if (write(fd, chunk, (size_t)n) != n)
+    for (size_t i = 0; i < plan->bind_count; i++) {
+        char to[CDS_PATH_PART_MAX + 8] = "opt/";
+        struct stat st;
+        strncat(to, plan->binds[i].to, CDS_PATH_PART_MAX);
+        if (stat(plan->binds[i].from, &st) || (S_ISDIR(st.st_mode) ? mkdir(to, ROOT_MODE) : touch(to)) ||
+            bind(AT_FDCWD, plan->binds[i].from, to, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV))
             return -1;
-        at += n;
     }
-    return fd < 0 ? -1 : close(fd);
+    return 0;
+}
+
+static int give(const struct cds_jail_plan *plan, int fd)
+{
+    return plan->who->change ? fchown(fd, plan->who->uid, plan->who->gid) : 0;
+}
+
+/* The folders on the way to a file below /tmp. The path was taken apart before: no "..", and nothing else is there yet that could be a link. */
+static int make_parents(const struct cds_jail_plan *plan, const char *path)
+{
+    char part[CDS_PATH_MAX + 8];
+    for (const char *slash = strchr(path + strlen("tmp/"), '/'); slash; slash = strchr(slash + 1, '/')) {
+        memcpy(part, path, (size_t)(slash - path));
+        part[slash - path] = '\0';
+        if (mkdir(part, ROOT_MODE)) {
+            if (errno != EEXIST)
+                return -1;
+        } else if (plan->who->change && lchown(part, plan->who->uid, plan->who->gid)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int copy_file(const struct cds_jail_plan *plan, const struct cds_job_file *file)
+{
+    char path[CDS_PATH_MAX + 8] = "tmp/";
+    size_t at = 0;
+    strncat(path, file->path, CDS_PATH_MAX);
+    int fd = make_parents(plan, path) ? -1 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    int bad = fd < 0 ? -1 : give(plan, fd);
+    while (!bad && at < file->len) {
+        ssize_t n = write(fd, file->data + at, file->len - at);
+        at += n > 0 ? (size_t)n : 0;
+        bad = n > 0 ? 0 : -1;
+    }
+    int why = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = why;
+    return bad;
 }
 
 static int make_tmp(const struct cds_jail_plan *plan)
@@ -182,7 +220,22 @@ static int make_tmp(const struct cds_jail_plan *plan)
     put_number(at + strlen(at), plan->limits->tmp_bytes);
     if (mount("tmp", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, options))
         return -1;
-    return copy_code(plan);
+    for (size_t i = 0; i < plan->file_count; i++)
+        if (copy_file(plan, &plan->files[i]))
+            return -1;
+    return 0;
+}
+
+/* A job without a project still has a working folder: its own, gone with it. */
+static int make_own_folder(const struct cds_jail_plan *plan)
+{
+    char options[96] = "mode=755,nr_inodes=";
+    char *at = put_number(options + strlen(options), TMP_INODES);
+    strcpy(at, ",size=");
+    put_number(at + strlen(at), plan->limits->tmp_bytes);
+    if (mount("work", "work", "tmpfs", MS_NOSUID | MS_NODEV, options))
+        return -1;
+    return plan->who->change ? lchown("work", plan->who->uid, plan->who->gid) : 0;
 }
 
 /* The descriptor belongs to the broker's mounts, which cannot be bound here. The path is opened in our own namespace and must be the same
@@ -190,6 +243,8 @@ static int make_tmp(const struct cds_jail_plan *plan)
 static int bind_project(const struct cds_jail_plan *plan)
 {
     struct stat wanted, found;
+    if (plan->access == CDS_PROJECT_NONE)
+        return make_own_folder(plan);
     int fd = open(plan->project_path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(plan->project_fd, &wanted) || fstat(fd, &found))
         return -1;
@@ -198,7 +253,7 @@ static int bind_project(const struct cds_jail_plan *plan)
         errno = ESTALE;
         bad = -1;
     } else {
-        bad = bind(fd, "", "work", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+        bad = bind(fd, "", "work", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (plan->access == CDS_PROJECT_READ_ONLY ? MOUNT_ATTR_RDONLY : 0));
     }
     int why = errno;
     close(fd);
@@ -225,7 +280,7 @@ int jail_root(const struct cds_jail_plan *plan, enum cds_jail_step *ret_step)
     if (make_root(plan))
         return -1;
     *ret_step = CDS_STEP_SYSTEM;
-    if (bind_system())
+    if (bind_system() || bind_extras(plan))
         return -1;
     *ret_step = CDS_STEP_PROC;
     if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible,subset=pid"))

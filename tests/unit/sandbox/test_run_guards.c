@@ -13,6 +13,7 @@ enum { OUT_MAX = 65536, WAIT_MS = 30000 };
 
 static char base[] = "/tmp/cds-test-run-XXXXXX";
 static struct cds_loop *loop;
+static struct sandbox_host *host;
 static struct cds_engine *engine;
 static int project = -1;
 static bool by_rlimit;
@@ -42,28 +43,20 @@ static void on_end(void *user, const struct cds_job_result *r)
 
 static struct cds_run_limits usual(void)
 {
-    return (struct cds_run_limits){10000, 8000, 256 << 20, 32768, 48, 64 << 20};
+    return (struct cds_run_limits){10000, 8000, 256 << 20, 32768, 48, 64 << 20, 0};
 }
 
 /* Runs it to its end. The fate is static: one at a time. */
-static struct fate *run_with(const char *language, const char *code, const struct cds_run_limits *limits, const char *input, uint64_t kill_after_ms)
+static struct fate *run_spec(const struct cds_job_spec *spec, uint64_t kill_after_ms)
 {
     static const struct cds_job_events events = {on_output, on_end};
     static struct fate f;
     struct cds_err err = {0};
     struct cds_job *job = NULL;
     f = (struct fate){.ended = false};
-    const char *args[] = {"first", "second word"};
-    const struct cds_job_spec spec = {.language = language,
-                                      .code = code,
-                                      .code_len = strlen(code),
-                                      .args = args,
-                                      .arg_count = 2,
-                                      .stdin_data = input,
-                                      .stdin_len = input ? strlen(input) : 0,
-                                      .project_fd = project,
-                                      .limits = *limits};
-    cds_rc rc = engine->ops->exec(engine, &spec, &events, &f, &job, &err);
+    cds_rc rc = engine->ops->acquire(engine, spec, &job, &err);
+    if (!rc)
+        rc = engine->ops->exec(job, spec, &events, &f, &err);
     if (rc)
         fail_msg("exec: %s %s", err.message, err.detail);
     uint64_t began = cds_now_ms();
@@ -76,6 +69,21 @@ static struct fate *run_with(const char *language, const char *code, const struc
     if (f.r.end == CDS_END_ENGINE_FAILED)
         fail_msg("engine: %s", f.r.reason);
     return &f;
+}
+
+static struct fate *run_with(const char *language, const char *code, const struct cds_run_limits *limits, const char *input, uint64_t kill_after_ms)
+{
+    const char *args[] = {"first", "second word"};
+    const struct cds_job_spec spec = {.language = language,
+                                      .code = code,
+                                      .code_len = strlen(code),
+                                      .args = args,
+                                      .arg_count = 2,
+                                      .stdin_data = input,
+                                      .stdin_len = input ? strlen(input) : 0,
+                                      .project_fd = project,
+                                      .limits = *limits};
+    return run_spec(&spec, kill_after_ms);
 }
 
 static struct fate *run(const char *language, const char *code)
@@ -110,6 +118,50 @@ static void input_arrives_and_c_is_compiled(void **state)
     f = run("c", "int main(void) { return x; }");
     assert_int_equal(f->r.end, CDS_END_EXIT);
     assert_non_null(strstr(f->err, "undeclared"));
+}
+
+static void variables_and_files_come_along_and_a_file_may_be_changed(void **state)
+{
+    static const char code[] =
+        "import os; f = open('/tmp/data/in.txt', 'r+'); print(f.read(), os.environ['GREETING'], os.environ['HOME']); f.write('x')";
+    const char *env[] = {"GREETING=good morning", "HOME=/tmp"};
+    const struct cds_job_file files[] = {{"data/in.txt", "content", 7}};
+    const struct cds_job_spec spec = {.language = "python",
+                                      .code = code,
+                                      .code_len = sizeof(code) - 1,
+                                      .env = env,
+                                      .env_count = 2,
+                                      .files = files,
+                                      .file_count = 1,
+                                      .project_fd = project,
+                                      .limits = usual()};
+    struct fate *f = run_spec(&spec, 0);
+    assert_string_equal(f->err, "");
+    assert_string_equal(f->out, "content good morning /tmp\n");
+}
+
+static void a_project_is_mounted_as_asked(void **state)
+{
+    static const char code[] = "echo a >/work/planted && echo wrote; ls /work";
+    struct cds_job_spec spec = {.language = "sh", .code = code, .code_len = sizeof(code) - 1, .project_fd = project, .limits = usual()};
+    assert_string_equal(run_spec(&spec, 0)->out, "wrote\nplanted\n");
+    spec.access = CDS_PROJECT_READ_ONLY;
+    struct fate *f = run_spec(&spec, 0);
+    assert_string_equal(f->out, "planted\n");
+    assert_non_null(strstr(f->err, "Read-only"));
+    assert_string_equal(run("sh", "rm /work/planted")->err, "");
+    spec.access = CDS_PROJECT_NONE;
+    assert_string_equal(run_spec(&spec, 0)->out, "wrote\nplanted\n");
+    assert_string_equal(run("sh", "ls /work")->out, ""); /* that was a folder of its own */
+}
+
+static void cpp_is_compiled_and_phases_are_told(void **state)
+{
+    struct fate *f = run("cpp", "#include <iostream>\nint main() { std::cout << 1 + 2 << std::endl; }");
+    assert_string_equal(f->out, "3\n");
+    assert_string_equal(f->r.backend, "jail");
+    assert_string_equal(f->r.boundary, "process");
+    assert_true(f->r.phases.run_us > 0 && f->r.phases.start_us > 0);
 }
 
 static void wall_clock_and_cpu_time_end_a_run(void **state)
@@ -300,7 +352,7 @@ static void thirty_runs_leave_nothing_behind(void **state)
     CDS_CLEANUP(cds_close_file) FILE *f = fopen("/proc/self/mounts", "re");
     while (f && fgets(line, sizeof(line), f))
         assert_null(strstr(line, mounts));
-    assert_int_equal(cds_run_engine_active(engine), 0);
+    assert_int_equal(host->active, 0);
 }
 
 static int open_engine(bool force_userns, bool no_cgroup)
@@ -308,14 +360,14 @@ static int open_engine(bool force_userns, bool no_cgroup)
     char dir[300];
     struct cds_err err;
     snprintf(dir, sizeof(dir), "%s/jail", base);
-    const struct cds_run_settings settings = {
+    const struct sandbox_settings settings = {
         .base_dir = dir, .cgroup_key = "testrunguards", .slots = 4, .no_cgroup = no_cgroup, .force_userns = force_userns};
     by_rlimit = no_cgroup;
-    if (cds_loop_new(&loop, &err) || cds_run_engine_new(loop, &settings, &engine, &err)) {
+    if (cds_loop_new(&loop, &err) || sandbox_host_open(loop, &settings, &host, &err) || cds_run_engine_new(host, &engine, &err)) {
         fprintf(stderr, "%s %s\n", err.message, err.detail);
         return -1;
     }
-    const struct cds_job_identity *who = cds_run_engine_identity(engine);
+    const struct cds_job_identity *who = &host->who;
     snprintf(dir, sizeof(dir), "%s/project", base);
     if (mkdir(dir, 0755) || (who->change && chown(dir, who->uid, who->gid)))
         return -1;
@@ -340,7 +392,8 @@ static int teardown(void **state)
 {
     char command[400];
     close(project);
-    engine->ops->release(engine);
+    engine->ops->close(engine);
+    sandbox_host_close(&host);
     engine = NULL;
     cds_loop_free(&loop);
     snprintf(command, sizeof(command), "rm -rf %s/project %s/jail", base, base);
@@ -352,6 +405,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exit_codes_signals_and_streams_are_told_apart),
         cmocka_unit_test(input_arrives_and_c_is_compiled),
+        cmocka_unit_test(variables_and_files_come_along_and_a_file_may_be_changed),
+        cmocka_unit_test(a_project_is_mounted_as_asked),
+        cmocka_unit_test(cpp_is_compiled_and_phases_are_told),
         cmocka_unit_test(wall_clock_and_cpu_time_end_a_run),
         cmocka_unit_test(a_cancelled_run_ends_and_the_next_one_works),
         cmocka_unit_test(memory_is_bounded),

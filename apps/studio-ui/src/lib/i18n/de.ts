@@ -215,6 +215,7 @@ export const de: Record<keyof typeof en, string> = {
   "run.language.node": "JavaScript (Node.js)",
   "run.language.sh": "Shell",
   "run.language.c": "C, zuerst übersetzt",
+  "run.language.cpp": "C++, zuerst übersetzt",
   "run.argv": "Argumente, eines je Zeile",
   "run.stdin": "Standardeingabe",
   "run.limits": "Grenzen",

@@ -213,6 +213,7 @@ export const en = {
   "run.language.node": "JavaScript (Node.js)",
   "run.language.sh": "Shell",
   "run.language.c": "C, compiled first",
+  "run.language.cpp": "C++, compiled first",
   "run.argv": "Arguments, one per line",
   "run.stdin": "Standard input",
   "run.limits": "Limits",

@@ -315,16 +315,49 @@ export type RpcDiscoverResult = {
   methods: Record<string, unknown>[];
 };
 
-/** Parameters of run.exec: Runs a file or a piece of code of a project in the process sandbox and waits for its end. Over WebSocket output comes as run.output; over HTTP it is collected into stdout and stderr. */
+/** Parameters of run.exec: Runs a file or a piece of code of a project in a sandbox and waits for its end: a program in the process sandbox, a WebAssembly module, or a program in a microVM. Over WebSocket output comes as run.output; over HTTP it is collected into stdout and stderr. */
 type RunExecParamsBase = {
   /** Project id */
   project: string;
-  /** How it is started; c is compiled first */
-  language: "python" | "node" | "sh" | "c";
+  /** What holds the program: a jailed process (run, the default), WebAssembly in a jailed process, or a microVM. Never replaced by a weaker one */
+  engine?: "run" | "wasm" | "micro:python" | "micro:node" | "micro:sh";
+  /** The process sandbox may be used where the engine does not work on this machine; the result names what was used */
+  fallback?: "run";
+  /** How it is started; c and cpp are compiled first. Needed by the engine run; micro names its own, wasm has none */
+  language?: "python" | "node" | "sh" | "c" | "cpp";
   /** File to run, relative to the project; this or code */
   path?: string;
-  /** Text to run; this or path */
+  /** Text to run; this, path or module */
   code?: string;
+  /** A WebAssembly module in base64; this or path, with the engine wasm */
+  module?: string;
+  /** Function of the module to call with values; absent: _start is run as a WASI program */
+  export?: string;
+  /** Typed arguments of the function */
+  values?: {
+    /** Type of the value */
+    type: "i32" | "i64" | "f32" | "f64";
+    /** The number; an i64 may be text in decimal */
+    value: number | string;
+  }[];
+  /** Environment variables, added to the sandbox's own */
+  env?: {
+    /** Name */
+    name: string;
+    /** Value */
+    value: string;
+  }[];
+  /** Files that come along: they appear below /tmp, beside the code, and are gone with the run */
+  files?: {
+    /** Path below /tmp */
+    path: string;
+    /** Content; 2 MiB of all files together */
+    content: string;
+    /** How content is written; utf8 when absent */
+    encoding?: "utf8" | "base64";
+  }[];
+  /** How the run sees the project at /work; none gives it an empty folder of its own. read_write when absent */
+  project_access?: "read_write" | "read_only" | "none";
   /** Arguments of the program */
   argv?: string[];
   /** What it reads on standard input */
@@ -337,16 +370,18 @@ type RunExecParamsBase = {
     cpu_ms?: number;
     /** Memory, bytes */
     memory_bytes?: number;
+    /** Instructions a WebAssembly module may execute; other engines do not count them */
+    fuel?: number;
   };
 };
-export type RunExecParams = RunExecParamsBase & (Required<Pick<RunExecParamsBase, "path">> | Required<Pick<RunExecParamsBase, "code">>);
+export type RunExecParams = RunExecParamsBase & (Required<Pick<RunExecParamsBase, "path">> | Required<Pick<RunExecParamsBase, "code">> | Required<Pick<RunExecParamsBase, "module">>);
 /** Result of run.exec. */
 export type RunExecResult = {
   /** Run id */
   run_id: string;
   /** Why it ended; ok is exit code 0 */
   end: "ok" | "exit" | "signal" | "cpu_time" | "wall_time" | "memory" | "output" | "tasks" | "disk" | "refused" | "cancelled" | "engine_failed";
-  /** What refused or failed, in a sentence; with refused and engine_failed */
+  /** What refused or failed, in a sentence; with refused and engine_failed, and the trap of a module */
   reason?: string;
   /** Exit code; null when it did not exit by itself */
   exit_code: number | null;
@@ -364,9 +399,34 @@ export type RunExecResult = {
   stderr_bytes: number;
   /** Bytes of both that were counted and not passed on */
   dropped_bytes: number;
-  engine: "run";
-  backend: "jail";
-  boundary: "process";
+  /** What held it */
+  engine: "run" | "wasm" | "micro";
+  /** How the engine did it; none when a rule refused the run before */
+  backend: "jail" | "wasmer" | "msb-kvm" | "qemu-kvm" | "qemu-tcg" | "none";
+  /** What separated it from the host */
+  boundary: "process" | "language" | "hardware" | "emulated" | "none";
+  /** Where its box came from: made for it, taken ready from the pool, or restored */
+  origin: "cold" | "pool" | "snapshot" | "none";
+  /** Where the time went, microseconds */
+  phases: {
+    /** To get a place and a box */
+    acquire_us: number;
+    /** To start the program in it */
+    start_us: number;
+    /** From there to the end of the program */
+    run_us: number;
+    /** To judge it and remove the box */
+    teardown_us: number;
+  };
+  /** What the function of a module returned */
+  values?: {
+    /** Type of the value */
+    type: "i32" | "i64" | "f32" | "f64";
+    /** The number; as text when JSON numbers cannot hold it: an i64 past 2^53, NaN, infinities */
+    value: number | string;
+  }[];
+  /** The rule that refused it; with refused */
+  rule?: string;
   /** Limits that held */
   limits: {
     /** Wall clock, milliseconds */
@@ -381,6 +441,8 @@ export type RunExecResult = {
     max_tasks?: number;
     /** Size of its /tmp, bytes */
     tmp_bytes?: number;
+    /** Instructions of a module; wasm only */
+    fuel?: number;
     /** What held memory and tasks */
     enforced_by: "cgroup" | "rlimit";
   };
@@ -390,21 +452,27 @@ export type RunExecResult = {
   stderr?: string;
 };
 
-/** Parameters of sandbox.probe: Which sandbox engines work on this machine, and why not. */
+/** Parameters of sandbox.probe: Which sandbox engines work on this machine and which do not, why, and what to do. Each is tried for real, at most once a minute. */
 export type SandboxProbeParams = Record<string, never>;
 /** Result of sandbox.probe. */
 export type SandboxProbeResult = {
   engines: {
     /** Engine */
     name: string;
+    /** How the engine does it: one row for each tier */
+    backend: string;
     /** Whether runs can use it */
     works: boolean;
     /** What separates a run from the host */
     boundary: string;
     /** What holds memory and tasks: cgroup, rlimit or none */
     limits: string;
-    /** Why it does not work; empty when it does */
+    /** Why it does not work, or what is weaker than it could be; else empty */
     reason: string;
+    /** What an admin can do about it; else empty */
+    remedy: string;
+    /** Time the try took, milliseconds */
+    took_ms: number;
   }[];
 };
 
@@ -483,6 +551,16 @@ export type LlmDeltaNote = {
   content: string;
 };
 
+/** Parameters of the notification run.started. */
+export type RunStartedNote = {
+  /** JSON-RPC id of the call this belongs to */
+  id: string | number;
+  /** Run id, as in the result */
+  run_id: string;
+  /** What holds it */
+  engine: "run" | "wasm" | "micro";
+};
+
 /** Parameters of the notification run.output. */
 export type RunOutputNote = {
   /** JSON-RPC id of the call this belongs to */
@@ -515,7 +593,7 @@ export interface Methods {
   "project.list": { params: ProjectListParams; result: ProjectListResult; notifications: never };
   "rpc.cancel": { params: RpcCancelParams; result: RpcCancelResult; notifications: never };
   "rpc.discover": { params: RpcDiscoverParams; result: RpcDiscoverResult; notifications: never };
-  "run.exec": { params: RunExecParams; result: RunExecResult; notifications: "run.output" };
+  "run.exec": { params: RunExecParams; result: RunExecResult; notifications: "run.started" | "run.output" };
   "sandbox.probe": { params: SandboxProbeParams; result: SandboxProbeResult; notifications: never };
   "usage.summary": { params: UsageSummaryParams; result: UsageSummaryResult; notifications: never };
   "user.self": { params: UserSelfParams; result: UserSelfResult; notifications: never };
@@ -524,6 +602,7 @@ export type MethodName = keyof Methods;
 
 export interface Notifications {
   "llm.delta": LlmDeltaNote;
+  "run.started": RunStartedNote;
   "run.output": RunOutputNote;
 }
 export type NotificationName = keyof Notifications;
@@ -555,7 +634,7 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "rpc.cancel": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },
   "rpc.discover": { role: "none", deadlineMs: 5000, streams: false, billable: false },
   "run.exec": { role: "developer", deadlineMs: 630000, streams: true, billable: false },
-  "sandbox.probe": { role: "viewer", deadlineMs: 15000, streams: false, billable: false },
+  "sandbox.probe": { role: "viewer", deadlineMs: 60000, streams: false, billable: false },
   "usage.summary": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "user.self": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },
 };

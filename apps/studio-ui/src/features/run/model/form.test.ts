@@ -30,6 +30,6 @@ describe("the run form", () => {
   });
 
   it("knows the language by the ending", () => {
-    expect(["a.py", "b.MJS", "c.js", "d.sh", "e.c", "f.txt", "Makefile"].map(languageOfPath)).toEqual(["python", "node", "node", "sh", "c", undefined, undefined]);
+    expect(["a.py", "b.MJS", "c.js", "d.sh", "e.c", "e.cpp", "f.txt", "Makefile"].map(languageOfPath)).toEqual(["python", "node", "node", "sh", "c", "cpp", undefined, undefined]);
   });
 });

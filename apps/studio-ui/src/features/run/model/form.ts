@@ -1,7 +1,7 @@
 import type { RunExecParams } from "@/lib/rpc/methods.gen";
 
-export type RunLanguage = RunExecParams["language"];
-export const runLanguages: readonly RunLanguage[] = ["python", "node", "sh", "c"];
+export type RunLanguage = NonNullable<RunExecParams["language"]>;
+export const runLanguages: readonly RunLanguage[] = ["python", "node", "sh", "c", "cpp"];
 
 /** What stands in the form, as typed. */
 export interface RunForm {
@@ -53,5 +53,5 @@ export function paramsOf(project: string, form: RunForm): RunExecParams | LimitN
   } as RunExecParams;
 }
 
-const endings: Record<string, RunLanguage> = { py: "python", js: "node", mjs: "node", sh: "sh", c: "c" };
+const endings: Record<string, RunLanguage> = { py: "python", js: "node", mjs: "node", sh: "sh", c: "c", cc: "cpp", cpp: "cpp", cxx: "cpp" };
 export const languageOfPath = (path: string): RunLanguage | undefined => endings[path.slice(path.lastIndexOf(".") + 1).toLowerCase()];

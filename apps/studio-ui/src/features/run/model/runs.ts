@@ -25,7 +25,7 @@ export type Exec = (params: RunExecParams, options: CallOptions<"run.exec">) => 
 
 const keptRuns = 20;
 
-export const nameOfRun = ({ params }: Run): string => params.path ?? params.language;
+export const nameOfRun = ({ params }: Run): string => params.path ?? params.language ?? params.engine ?? "run";
 
 /** The runs of this page. One at a time; output is handed on once per painted frame. */
 export class Runs {
@@ -57,6 +57,7 @@ export class Runs {
       this.patch(id, { output: output.view() });
     };
     const onNotification: CallOptions<"run.exec">["onNotification"] = (_method, note) => {
+      if (!("seq" in note)) return;
       output.add(note);
       if (waiting) return;
       waiting = true;

@@ -1,0 +1,55 @@
+/* sandbox/job.h: the life of one program in a jail, the same for every engine that runs processes: pipes, clocks, output, verdict.
+ *
+ * An engine says what to start (command) and, where it knows more than an exit code, how it ended (verdict).
+ *
+ * Source:  sandbox/sandbox.h, sandbox/confine/jail.h.
+ * Threads: loop thread only.
+ */
+#pragma once
+
+#include "sandbox/confine/jail.h"
+#include "sandbox/host.h"
+#include "sandbox/sandbox.h"
+
+enum { JAIL_ARGS_MAX = 80, JAIL_ENV_MAX = 80, JAIL_FILES_MAX = 24, JAIL_BINDS_MAX = 4, JAIL_PATH_MAX = 4200, JAIL_SAID_MAX = 4096 };
+
+/** How a job is started; filled by the engine's command hook. Everything it points to lives until exec has returned. */
+struct jail_command {
+    const char *argv[JAIL_ARGS_MAX + 16]; /**< NULL-terminated */
+    const char *code_name;                /**< file below /tmp that gets spec->code; NULL: none */
+    bool big_address_space;               /**< see struct cds_jail_plan */
+    bool reports;                         /**< the program writes what it found to descriptor 4: at most JAIL_SAID_MAX bytes */
+    struct cds_jail_bind binds[JAIL_BINDS_MAX];
+    size_t bind_count;
+    char path[JAIL_PATH_MAX]; /**< memory for one argument */
+};
+
+struct jail_engine;
+struct jail_hooks {
+    const char *backend, *boundary;
+    /** @return CDS_OK; CDS_NOT_FOUND: the program is not on this machine; CDS_BAD_PARAM; CDS_DENIED */
+    cds_rc (*command)(struct jail_engine *engine, const struct cds_job_spec *spec, struct jail_command *ret, struct cds_err *reterr);
+    /** May refine a verdict by what the program reported. NULL: exit codes say it all. */
+    void (*verdict)(struct jail_engine *engine, const char *said, size_t len, struct cds_job_result *result);
+};
+
+/** First member of an engine whose jobs are processes in a jail. */
+struct jail_engine {
+    struct cds_engine base;
+    struct sandbox_host *host; /**< borrowed */
+    const struct jail_hooks *hooks;
+    struct jail_job *jobs;
+};
+
+/* What such an engine puts into its ops. */
+CDS_MUST_USE cds_rc jail_job_acquire(struct cds_engine *engine, const struct cds_job_spec *spec, struct cds_job **ret, struct cds_err *reterr);
+CDS_MUST_USE cds_rc jail_job_exec(struct cds_job *job, const struct cds_job_spec *spec, const struct cds_job_events *events, void *user,
+                                  struct cds_err *reterr);
+CDS_MUST_USE cds_rc jail_job_write(struct cds_job *job, const char *data, size_t len, struct cds_err *reterr);
+CDS_MUST_USE cds_rc jail_job_resize(struct cds_job *job, unsigned rows, unsigned cols, struct cds_err *reterr);
+void jail_job_hold(struct cds_job *job, bool hold);
+void jail_job_kill(struct cds_job *job, enum cds_run_end reason);
+void jail_job_stats(const struct cds_job *job, struct cds_job_stats *ret);
+void jail_job_release(struct cds_job *job);
+/** Kills and frees all jobs of the engine without telling anybody. */
+void jail_jobs_end(struct jail_engine *engine);

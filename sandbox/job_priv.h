@@ -1,0 +1,44 @@
+/* sandbox/job_priv.h: what the halves of a job's life share. Threads: loop thread only. */
+#pragma once
+
+#include <sys/epoll.h>
+
+#include "sandbox/job.h"
+
+enum { JOB_STREAMS = 2, JOB_PIECE = 64 * 1024, JOB_POLL_MS = 50 };
+
+struct job_stream {
+    int fd;
+    struct cds_watch *watch;
+    uint64_t bytes;
+};
+
+struct jail_job {
+    struct cds_job base;
+    struct jail_job *next, **prev;
+    struct cds_cgroup *group;
+    pid_t pid;
+    int pidfd, report_fd;
+    int said_fd; /**< what the program reports; -1: nothing */
+    struct cds_watch *ended;
+    struct cds_timer *clock;
+    struct job_stream out[JOB_STREAMS];
+    struct cds_run_limits limits;
+    struct cds_job_events events;
+    void *user;
+    const char *origin;
+    struct cds_job_phases phases;
+    uint64_t went_ns; /**< when the jail was let go */
+    uint64_t started_ms, deadline_ms, passed_on, dropped;
+    bool killed;
+    enum cds_run_end reason; /**< why it was killed */
+};
+
+static inline struct jail_engine *job_engine(const struct jail_job *job)
+{
+    return (struct jail_engine *)job->base.engine;
+}
+
+void job_on_stream(void *user, int fd, uint32_t events);
+void job_on_ended(void *user, int fd, uint32_t events);
+void job_on_clock(void *user);

@@ -1,0 +1,246 @@
+/* sandbox/job_start.c: from a specification to a running jail. See job.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
+#include "lib/base/fd.h"
+#include "lib/base/str.h"
+#include "sandbox/job_priv.h"
+
+enum { FIRST_FREE_FD = 10 };
+
+/* Above the standard numbers, so that the child's dup2 cannot hit its own sources. */
+static int lift(int fd)
+{
+    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    if (fd >= 0)
+        close(fd);
+    return high;
+}
+
+/* A copy in memory; the job gets its own read-only description. */
+static int memory_file(const char *data, size_t len)
+{
+    CDS_CLEANUP(cds_close_fd) int fd = memfd_create("input", MFD_CLOEXEC);
+    char path[64];
+    while (fd >= 0 && len) {
+        ssize_t n = write(fd, data, len);
+        if (n <= 0)
+            return -1;
+        data += n;
+        len -= (size_t)n;
+    }
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return fd < 0 ? -1 : lift(open(path, O_RDONLY | O_CLOEXEC));
+}
+
+struct ends {
+    int in, out, err, said; /* the child's ends */
+};
+
+static void close_ends(struct ends *e)
+{
+    cds_close_fd(&e->in);
+    cds_close_fd(&e->out);
+    cds_close_fd(&e->err);
+    cds_close_fd(&e->said);
+}
+
+static cds_rc make_pipe(int *ret_ours, int *ret_theirs, struct cds_err *reterr)
+{
+    int p[2];
+    if (pipe2(p, O_CLOEXEC))
+        return cds_fail_errno(reterr, errno, __func__, "No pipe for a run.");
+    *ret_ours = p[0];
+    *ret_theirs = lift(p[1]);
+    if (cds_set_nonblock(p[0], true) || *ret_theirs < 0)
+        return cds_fail_errno(reterr, errno, __func__, "No pipe for a run.");
+    return CDS_OK;
+}
+
+static cds_rc make_ends(struct jail_job *job, const struct cds_job_spec *spec, bool reports, struct ends *ret, struct cds_err *reterr)
+{
+    *ret = (struct ends){-1, -1, -1, -1};
+    ret->in = spec->stdin_data ? memory_file(spec->stdin_data, spec->stdin_len) : lift(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (ret->in < 0)
+        return cds_fail_errno(reterr, errno, __func__, "No room for the input of a run.");
+    cds_rc rc = make_pipe(&job->out[0].fd, &ret->out, reterr);
+    if (!rc)
+        rc = make_pipe(&job->out[1].fd, &ret->err, reterr);
+    return rc || !reports ? rc : make_pipe(&job->said_fd, &ret->said, reterr);
+}
+
+static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
+{
+    struct cds_loop *loop = job_engine(job)->host->loop;
+    cds_rc rc = cds_watch_add(loop, job->pidfd, EPOLLIN, job_on_ended, job, &job->ended, reterr);
+    for (int i = 0; i < JOB_STREAMS && !rc; i++)
+        rc = cds_watch_add(loop, job->out[i].fd, EPOLLIN, job_on_stream, job, &job->out[i].watch, reterr);
+    if (!rc && cds_timer_add(loop, cds_now_ms() + JOB_POLL_MS, job_on_clock, job, &job->clock))
+        rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    return rc;
+}
+
+/* The job's own variables, except those that the caller has set otherwise, and the caller's. */
+static void make_env(const struct cds_job_spec *spec, const char *env[static JAIL_ENV_MAX + 16])
+{
+    static const char *const own[] = {"PATH=/usr/local/bin:/usr/bin:/bin",
+                                      "HOME=/work",
+                                      "TMPDIR=/tmp",
+                                      "LANG=C.UTF-8",
+                                      "PYTHONUTF8=1",
+                                      "PYTHONDONTWRITEBYTECODE=1",
+                                      "USER=job",
+                                      "TERM=dumb"};
+    size_t n = 0;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(own); i++) {
+        size_t name_len = strcspn(own[i], "=") + 1;
+        bool given = false;
+        for (size_t k = 0; k < spec->env_count; k++)
+            given = given || !strncmp(spec->env[k], own[i], name_len);
+        if (!given)
+            env[n++] = own[i];
+    }
+    for (size_t k = 0; k < spec->env_count; k++)
+        env[n++] = spec->env[k];
+    env[n] = NULL;
+}
+
+static size_t make_files(const struct cds_job_spec *spec, const struct jail_command *command, struct cds_job_file files[static JAIL_FILES_MAX + 1])
+{
+    size_t n = 0;
+    if (spec->code && command->code_name)
+        files[n++] = (struct cds_job_file){command->code_name, spec->code, spec->code_len};
+    for (size_t i = 0; i < spec->file_count; i++)
+        files[n++] = spec->files[i];
+    return n;
+}
+
+static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const struct jail_command *command, struct cds_err *reterr)
+{
+    const struct sandbox_host *host = job_engine(job)->host;
+    CDS_CLEANUP(close_ends) struct ends ends = {-1, -1, -1, -1};
+    CDS_CLEANUP(cds_close_fd) int go = -1;
+    char link[64], project_path[JAIL_PATH_MAX];
+    const char *env[JAIL_ENV_MAX + 16];
+    struct cds_job_file files[JAIL_FILES_MAX + 1];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", spec->project_fd);
+    ssize_t len = readlink(link, project_path, sizeof(project_path) - 1);
+    if (len <= 0)
+        return cds_fail_errno(reterr, errno, __func__, "The project's folder cannot be found.");
+    project_path[len] = '\0';
+    make_env(spec, env);
+    cds_rc rc = make_ends(job, spec, command->reports, &ends, reterr);
+    if (rc)
+        return rc;
+    const struct cds_jail_plan plan = {.who = &host->who,
+                                       .limits = &spec->limits,
+                                       .cgroup = cds_cgroups_kind(host->cgroups) != CDS_CGROUP_NONE,
+                                       .big_address_space = command->big_address_space,
+                                       .base = host->root_dir,
+                                       .project_fd = spec->project_fd,
+                                       .project_path = project_path,
+                                       .access = spec->access,
+                                       .binds = command->binds,
+                                       .bind_count = command->bind_count,
+                                       .files = files,
+                                       .file_count = make_files(spec, command, files),
+                                       .argv = command->argv,
+                                       .env = env,
+                                       .stdin_fd = ends.in,
+                                       .stdout_fd = ends.out,
+                                       .stderr_fd = ends.err,
+                                       .said_fd = ends.said,
+                                       .clone_cgroup_fd = cds_cgroup_clone_fd(job->group)};
+    if ((rc = cds_jail_start(&plan, &job->pid, &job->pidfd, &job->report_fd, &go, reterr)))
+        return rc;
+    job->started_ms = cds_now_ms();
+    job->deadline_ms = job->started_ms + spec->limits.wall_ms;
+    if ((rc = cds_cgroup_attach(job->group, job->pid, reterr)) || (rc = watch_job(job, reterr)))
+        return rc;
+    return cds_jail_go(&host->who, job->pid, &go, reterr);
+}
+
+static cds_rc check(const struct cds_job_spec *spec, struct cds_err *reterr)
+{
+    if (spec->arg_count > JAIL_ARGS_MAX)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A program gets at most %d arguments.", JAIL_ARGS_MAX);
+    if (spec->env_count > JAIL_ENV_MAX)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A program gets at most %d variables.", JAIL_ENV_MAX);
+    if (spec->file_count >= JAIL_FILES_MAX)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A program gets at most %d files.", JAIL_FILES_MAX - 1);
+    if (spec->rows || spec->cols)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "This engine has no terminals.");
+    return CDS_OK;
+}
+
+cds_rc jail_job_acquire(struct cds_engine *base, const struct cds_job_spec *spec, struct cds_job **ret, struct cds_err *reterr)
+{
+    struct jail_engine *engine = (struct jail_engine *)base;
+    uint64_t began_ns = cds_now_ns();
+    cds_rc rc = sandbox_host_take(engine->host, reterr);
+    if (rc)
+        return rc;
+    struct cds_cgroup *group = NULL;
+    struct jail_job *job = calloc(1, sizeof(*job));
+    rc = job ? cds_cgroup_acquire(engine->host->cgroups, &spec->limits, &group, reterr) :
+               cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    if (rc) {
+        free(job);
+        sandbox_host_give(engine->host);
+        return rc;
+    }
+    *job = (struct jail_job){.base = {base},
+                             .group = group,
+                             .pidfd = -1,
+                             .report_fd = -1,
+                             .said_fd = -1,
+                             .out = {{.fd = -1}, {.fd = -1}},
+                             .limits = spec->limits,
+                             .origin = "cold"};
+    if ((job->next = engine->jobs))
+        job->next->prev = &job->next;
+    job->prev = &engine->jobs;
+    engine->jobs = job;
+    job->phases.acquire_us = (cds_now_ns() - began_ns) / 1000;
+    *ret = &job->base;
+    return CDS_OK;
+}
+
+cds_rc jail_job_exec(struct cds_job *base, const struct cds_job_spec *spec, const struct cds_job_events *events, void *user, struct cds_err *reterr)
+{
+    struct jail_job *job = (struct jail_job *)base;
+    struct jail_engine *engine = job_engine(job);
+    struct jail_command command = {.code_name = NULL};
+    uint64_t began_ns = cds_now_ns();
+    job->events = *events;
+    job->user = user;
+    cds_rc rc = check(spec, reterr);
+    if (!rc)
+        rc = engine->hooks->command(engine, spec, &command, reterr);
+    if (!rc)
+        rc = start(job, spec, &command, reterr);
+    if (rc) {
+        jail_job_release(base);
+        return rc;
+    }
+    job->went_ns = cds_now_ns();
+    job->phases.start_us = (job->went_ns - began_ns) / 1000;
+    return CDS_OK;
+}
+
+cds_rc jail_job_write(struct cds_job *base, const char *data, size_t len, struct cds_err *reterr)
+{
+    return cds_fail(reterr, CDS_CONFLICT, __func__, "This run has no terminal to type into.");
+}
+
+cds_rc jail_job_resize(struct cds_job *base, unsigned rows, unsigned cols, struct cds_err *reterr)
+{
+    return cds_fail(reterr, CDS_CONFLICT, __func__, "This run has no terminal to resize.");
+}
