@@ -71,6 +71,8 @@ static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_r
         fs_call(client, request);
     } else if (cds_streq(request->method, "run.exec")) {
         run_call(client, request);
+    } else if (cds_streq(request->method, "run.cancel") && request->id) {
+        run_stop_call(client, request);
     } else if (cds_streq(request->method, "run.cancel")) {
         run_call_cancel(client, cds_json_get_i64(request->params, "call", 0));
     } else if (cds_streq(request->method, "sandbox.probe")) {

@@ -63,6 +63,8 @@ void fs_call(struct client *client, const struct cds_rpc_request *request);
 bool fs_call_knows(const char *method);
 /** call_run.c */
 void run_call(struct client *client, const struct cds_rpc_request *request);
+/** run.cancel with an id of its own: ends a run of the project by its run id, whoever started it. */
+void run_stop_call(struct client *client, const struct cds_rpc_request *request);
 /** Cancels the client's run of that call id. */
 void run_call_cancel(struct client *client, int64_t call);
 /** The client is gone: its runs are killed and never answered. */

@@ -90,14 +90,8 @@ static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
 /* The job's own variables, except those that the caller has set otherwise, and the caller's. */
 static void make_env(const struct cds_job_spec *spec, const char *env[static JAIL_ENV_MAX + 16])
 {
-    static const char *const own[] = {"PATH=/usr/local/bin:/usr/bin:/bin",
-                                      "HOME=/work",
-                                      "TMPDIR=/tmp",
-                                      "LANG=C.UTF-8",
-                                      "PYTHONUTF8=1",
-                                      "PYTHONDONTWRITEBYTECODE=1",
-                                      "USER=job",
-                                      "TERM=dumb"};
+    static const char *const own[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/work", "TMPDIR=/tmp", "LANG=C.UTF-8", "PYTHONUTF8=1",
+                                      "PYTHONDONTWRITEBYTECODE=1",         "USER=job",   "TERM=dumb"};
     size_t n = 0;
     for (size_t i = 0; i < CDS_ARRAY_LEN(own); i++) {
         size_t name_len = strcspn(own[i], "=") + 1;
@@ -189,8 +183,7 @@ cds_rc jail_job_acquire(struct cds_engine *base, const struct cds_job_spec *spec
         return rc;
     struct cds_cgroup *group = NULL;
     struct jail_job *job = calloc(1, sizeof(*job));
-    rc = job ? cds_cgroup_acquire(engine->host->cgroups, &spec->limits, &group, reterr) :
-               cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    rc = job ? cds_cgroup_acquire(engine->host->cgroups, &spec->limits, &group, reterr) : cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     if (rc) {
         free(job);
         sandbox_host_give(engine->host);

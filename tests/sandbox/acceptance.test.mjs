@@ -43,6 +43,13 @@ describe('the sandbox through the gateway', () => {
     assert.equal(big.stdout, '');
   });
 
+  test('a wall clock below the CPU time and an engine that is not there are refused with their place', async () => {
+    const wrong = await refused('run.exec', { project, language: 'sh', code: 'true', limits: { wall_ms: 1000, cpu_ms: 2000 } });
+    assert.deepEqual([wrong.status, wrong.error.data.errors[0].pointer], [400, '/params/limits/wall_ms']);
+    const engine = await refused('run.exec', { project, engine: 'jail', language: 'sh', code: 'true' });
+    assert.deepEqual([engine.status, engine.error.data.errors[0].pointer], [400, '/params/engine']);
+  });
+
   test('a link that a run planted is not followed', async () => {
     await run({ language: 'sh', code: 'ln -s /etc/passwd /work/planted; ln -s / /work/root; ln -s .. /work/up' });
     for (const path of ['planted', 'root/etc/passwd', 'up/x']) {
