@@ -88,7 +88,7 @@ describe('the sandbox through the gateway', () => {
     assert.equal(end.result.end, 'cancelled');
     assert.ok(Date.now() - began < 3000);
     const seqs = messages.filter((m) => m.method === 'run.output').map((m) => m.params.seq);
-    assert.deepEqual(seqs, seqs.map((_, i) => i));
+    assert.deepEqual(seqs, seqs.map((_, i) => i + 1));
     socket.close();
   });
 
