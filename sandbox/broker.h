@@ -18,6 +18,7 @@ enum {
     BROKER_HOLD_BYTES = 4 * 1024 * 1024, /**< a run's output waits while more than this waits to be sent */
     BROKER_CLIENTS = 16,
     BROKER_ENGINES = 4,
+    BROKER_WATCHES = 64,  /**< fs.watch at once */
     BROKER_FS_QUEUE = 256 /**< file calls waiting for a thread */
 };
 
@@ -29,7 +30,7 @@ struct broker {
     size_t engine_count;
     struct cds_pool *readers, *writer;
     struct client *clients;
-    unsigned client_count;
+    unsigned client_count, watch_count;
     int projects_fd;
     uid_t services_uid;
     cds_json *probed; /**< answer of the last probe; NULL: none, or too old; owned */
@@ -44,7 +45,8 @@ struct client {
     struct client *next, **prev;
     struct cds_peer *peer; /**< NULL once closed */
     unsigned refs;
-    struct run_call *runs; /**< its runs; they end with it */
+    struct run_call *runs;      /**< its runs; they end with it */
+    struct watch_call *watches; /**< its open fs.watch; they end with it */
 };
 
 void client_ref(struct client *client);
@@ -71,6 +73,12 @@ void run_call_cancel(struct client *client, int64_t call);
 void run_call_drop_all(struct client *client);
 /** The engine of that name; NULL: there is none. */
 struct cds_engine *broker_engine(const struct broker *broker, const char *name);
+
+/** call_watch.c */
+void watch_call(struct client *client, const struct cds_rpc_request *request);
+/** Ends the client's fs.watch of that call id with an answer. False: there is none. */
+bool watch_call_cancel(struct client *client, int64_t call);
+void watch_call_drop_all(struct client *client);
 
 /** call_probe.c: asks every engine what works, at most once a minute. */
 void probe_call(struct client *client, const struct cds_rpc_request *request);

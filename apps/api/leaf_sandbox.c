@@ -239,6 +239,13 @@ static void send_to_sandbox(struct call *call)
 
 void sandbox_start(struct call *call)
 {
+    if (cds_streq(call->method->name, "fs.watch") && !call_streams(call)) {
+        struct cds_err err;
+        cds_fail(&err, CDS_BAD_REQUEST, __func__, "%s tells what happens while it is open, which needs a WebSocket.", call->method->name);
+        cds_err_hint(&err, "Call it with an id over /ws.");
+        call_fail(call, &err);
+        return;
+    }
     if (cds_json_get(call->params, "project"))
         project_check(call, send_to_sandbox);
     else

@@ -72,16 +72,11 @@ static const char *number(const cds_json *result, const char *key, char out[stat
 void runs_ended(struct call *call, const cds_json *result)
 {
     char text[5][24];
-    const char *params[] = {call_who(call)->claims.user_id,
-                            cds_json_get_str(result, "run_id"),
-                            cds_json_get_str(result, "end"),
-                            cds_json_get_str(result, "backend"),
-                            cds_json_get_str(result, "boundary"),
-                            number(result, "exit_code", text[0]),
-                            number(result, "signal", text[1]),
-                            number(result, "wall_ms", text[2]),
-                            number(result, "cpu_ms", text[3]),
-                            number(result, "peak_memory_bytes", text[4])};
+    const char *params[] = {call_who(call)->claims.user_id,       cds_json_get_str(result, "run_id"),
+                            cds_json_get_str(result, "end"),      cds_json_get_str(result, "backend"),
+                            cds_json_get_str(result, "boundary"), number(result, "exit_code", text[0]),
+                            number(result, "signal", text[1]),    number(result, "wall_ms", text[2]),
+                            number(result, "cpu_ms", text[3]),    number(result, "peak_memory_bytes", text[4])};
     write_row(call, end_sql, 10, params);
 }
 
@@ -114,7 +109,8 @@ static void query_history(struct call *call)
 {
     char limit[24];
     snprintf(limit, sizeof(limit), "%lld", (long long)cds_json_get_i64(call->params, "limit", PAGE));
-    const char *params[] = {call_who(call)->claims.user_id, cds_json_get_str(call->params, "project"), cds_json_get_str(call->params, "before"), limit};
+    const char *params[] = {call_who(call)->claims.user_id, cds_json_get_str(call->params, "project"), cds_json_get_str(call->params, "before"),
+                            limit};
     call_query(call, history_sql, 4, params, on_history);
 }
 

@@ -135,6 +135,17 @@ export type FsStatResult = {
   version: string;
 };
 
+/** Parameters of fs.watch: Tells what changes in a project, in bundles, until it is cancelled with rpc.cancel or the socket closes. WebSocket only. */
+export type FsWatchParams = {
+  /** Project id */
+  project: string;
+};
+/** Result of fs.watch. */
+export type FsWatchResult = {
+  /** It ended because it was cancelled */
+  cancelled: boolean;
+};
+
 /** Parameters of fs.write: Writes a whole file, at most 524288 bytes. With if_version, only when the file still has that version. */
 export type FsWriteParams = {
   /** Project id */
@@ -599,6 +610,24 @@ export type UserSelfResult = {
   expires_at: number;
 };
 
+/** Parameters of the notification fs.changed. */
+export type FsChangedNote = {
+  /** JSON-RPC id of the call this belongs to */
+  id: string | number;
+  /** Counts from 0 without gaps */
+  seq: number;
+  changes: {
+    /** Path below the project */
+    path: string;
+    /** What it is, or was */
+    type: "file" | "dir";
+    /** What happened last; a rename is deleted and created */
+    change: "created" | "changed" | "deleted";
+  }[];
+  /** More changed than is told: list again */
+  overflow: boolean;
+};
+
 /** Parameters of the notification llm.delta. */
 export type LlmDeltaNote = {
   /** JSON-RPC id of the call this belongs to */
@@ -643,6 +672,7 @@ export interface Methods {
   "fs.read": { params: FsReadParams; result: FsReadResult; notifications: never };
   "fs.rename": { params: FsRenameParams; result: FsRenameResult; notifications: never };
   "fs.stat": { params: FsStatParams; result: FsStatResult; notifications: never };
+  "fs.watch": { params: FsWatchParams; result: FsWatchResult; notifications: "fs.changed" };
   "fs.write": { params: FsWriteParams; result: FsWriteResult; notifications: never };
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
   "llm.list_models": { params: LlmListModelsParams; result: LlmListModelsResult; notifications: never };
@@ -663,6 +693,7 @@ export interface Methods {
 export type MethodName = keyof Methods;
 
 export interface Notifications {
+  "fs.changed": FsChangedNote;
   "llm.delta": LlmDeltaNote;
   "run.started": RunStartedNote;
   "run.output": RunOutputNote;
@@ -685,6 +716,7 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "fs.read": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "fs.rename": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "fs.stat": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "fs.watch": { role: "viewer", deadlineMs: 3600000, streams: true, billable: false },
   "fs.write": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.list_models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
