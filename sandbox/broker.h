@@ -29,6 +29,7 @@ struct broker {
     struct cds_engine *engines[BROKER_ENGINES]; /**< in the order they are probed */
     size_t engine_count;
     struct cds_pool *readers, *writer;
+    struct fs_queue *changes; /**< what the writer has before it, in order */
     struct client *clients;
     unsigned client_count, watch_count;
     int projects_fd;
@@ -63,6 +64,8 @@ CDS_MUST_USE cds_rc broker_project_prepare(const struct broker *broker, const ch
 /** call_fs.c: takes over one fs.* or project.prepare call. */
 void fs_call(struct client *client, const struct cds_rpc_request *request);
 bool fs_call_knows(const char *method);
+CDS_MUST_USE cds_rc fs_queue_new(struct fs_queue **ret, struct cds_err *reterr);
+void fs_queue_free(struct fs_queue **queue);
 /** call_run.c */
 void run_call(struct client *client, const struct cds_rpc_request *request);
 /** run.cancel with an id of its own: ends a run of the project by its run id, whoever started it. */

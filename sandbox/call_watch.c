@@ -33,10 +33,10 @@ static void on_changes(void *user, const struct fs_changes *changes)
     /* Behind a slow reader one word is enough: look for yourself. */
     bool behind = cds_peer_pending(w->client->peer) > BROKER_HOLD_BYTES;
     for (size_t i = 0; i < changes->count && !behind; i++)
-        cds_json_append(list, cds_json_pack("{s:s,s:s,s:s}", "path", changes->list[i].path, "type", changes->list[i].folder ? "dir" : "file", "change",
-                                            fs_change_name(changes->list[i].what)));
-    CDS_JSON_AUTO note_text = cds_rpc_notification(
-        "fs.changed", cds_json_pack("{s:I,s:o,s:b}", "call", w->call, "changes", list, "overflow", changes->overflow || behind));
+        cds_json_append(list, cds_json_pack("{s:s,s:s,s:s}", "path", changes->list[i].path, "type", changes->list[i].folder ? "dir" : "file",
+                                            "change", fs_change_name(changes->list[i].what)));
+    CDS_JSON_AUTO note_text =
+        cds_rpc_notification("fs.changed", cds_json_pack("{s:I,s:o,s:b}", "call", w->call, "changes", list, "overflow", changes->overflow || behind));
     if (note_text && cds_peer_send(w->client->peer, note_text))
         cds_log(CDS_LOG_WARN, "changes of a project could not be queued");
 }

@@ -120,7 +120,7 @@ static cds_rc start(struct server *server, struct cds_err *err)
     if ((rc = cds_loop_new(&broker->loop, err)) || (rc = cds_loop_signal(broker->loop, SIGTERM, on_signal, server, err)) ||
         (rc = cds_loop_signal(broker->loop, SIGINT, on_signal, server, err)) || (rc = open_folders(server, err)) || (rc = check_alone(server, err)) ||
         (rc = open_engines(server, server->jail_dir, key, err)) || (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
-        (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) ||
+        (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) || (rc = fs_queue_new(&broker->changes, err)) ||
         (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
         return rc;
     return cds_watch_add(broker->loop, server->listen_fd, EPOLLIN, on_accept, server, &server->accept, err);
@@ -136,6 +136,7 @@ static void stop(struct server *server)
     }
     cds_pool_free(&broker->readers);
     cds_pool_free(&broker->writer);
+    fs_queue_free(&broker->changes);
     while (broker->clients) {
         struct client *client = broker->clients;
         cds_peer_close(&client->peer);

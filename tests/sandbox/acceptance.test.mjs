@@ -50,6 +50,23 @@ describe('the sandbox through the gateway', () => {
     assert.deepEqual([engine.status, engine.error.data.errors[0].pointer], [400, '/params/engine']);
   });
 
+  test('changes that are asked for at once happen in their order, writes in batches included', async () => {
+    const socket = new WebSocket(stack.apiUrl.replace('http', 'ws') + '/ws', ['cds.rpc.v1', `cds.bearer.${stack.tokens.developer}`], { origin: stack.url });
+    await new Promise((done, fail) => socket.on('open', done).on('error', fail));
+    const answers = new Map();
+    socket.on('message', (data) => answers.set(JSON.parse(data).id, JSON.parse(data)));
+    const calls = [];
+    for (let i = 0; i < 20; i++) calls.push(['fs.write', { path: 'order.txt', content: `${i}` }], ['fs.write', { path: `many${i}.txt`, content: 'x' }]);
+    calls.push(['fs.rename', { from: 'order.txt', to: 'moved.txt' }], ['fs.write', { path: 'order.txt', content: 'new', if_version: '' }]);
+    calls.push(['fs.delete', { path: 'moved.txt' }], ['fs.create', { path: 'moved.txt', type: 'dir' }], ['fs.write', { path: 'moved.txt/in', content: 'y' }]);
+    calls.forEach(([method, params], id) => socket.send(JSON.stringify({ jsonrpc: '2.0', id, method, params: { project, ...params } })));
+    await waitFor('all answers', () => answers.size === calls.length);
+    socket.close();
+    for (const [id, answer] of answers) assert.ok(answer.result, `${calls[id][0]} ${JSON.stringify(answer.error)}`);
+    assert.equal((await stack.rpc('fs.read', { project, path: 'order.txt' }, 'developer')).content, 'new');
+    assert.equal((await stack.rpc('fs.read', { project, path: 'moved.txt/in' }, 'developer')).content, 'y');
+  });
+
   test('a link that a run planted is not followed', async () => {
     await run({ language: 'sh', code: 'ln -s /etc/passwd /work/planted; ln -s / /work/root; ln -s .. /work/up' });
     for (const path of ['planted', 'root/etc/passwd', 'up/x']) {

@@ -127,12 +127,9 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_new_file_is_created_once_and_a_later_write_changes_it),
-        cmocka_unit_test(what_is_made_in_a_new_folder_is_not_missed),
-        cmocka_unit_test(a_renamed_folder_is_told_under_its_new_name_only),
-        cmocka_unit_test(a_link_to_a_folder_outside_is_not_followed),
-        cmocka_unit_test(our_temporary_files_and_unnameable_names_are_not_told),
-        cmocka_unit_test(more_changes_than_a_bundle_holds_say_overflow),
+        cmocka_unit_test(a_new_file_is_created_once_and_a_later_write_changes_it), cmocka_unit_test(what_is_made_in_a_new_folder_is_not_missed),
+        cmocka_unit_test(a_renamed_folder_is_told_under_its_new_name_only),        cmocka_unit_test(a_link_to_a_folder_outside_is_not_followed),
+        cmocka_unit_test(our_temporary_files_and_unnameable_names_are_not_told),   cmocka_unit_test(more_changes_than_a_bundle_holds_say_overflow),
         cmocka_unit_test(a_hundred_starts_and_stops_leave_no_descriptor),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
