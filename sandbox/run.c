@@ -169,9 +169,9 @@ static void judge(struct cds_job *job, struct cds_job_result *r)
                                  .wall_ms = (uint32_t)(cds_now_ms() - job->started_ms),
                                  .peak_memory_bytes = used.peak_bytes ? used.peak_bytes : (uint64_t)use.ru_maxrss * 1024,
                                  .enforced_by = cds_cgroups_kind(job->engine->cgroups) == CDS_CGROUP_NONE ? "rlimit" : "cgroup"};
-    uint64_t cpu_us = used.cpu_us;
-    if (cpu_us == UINT64_MAX)
-        cpu_us = (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000000 + (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    uint64_t cpu_us = (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000000 + (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    if (used.cpu_us != UINT64_MAX && used.cpu_us > cpu_us) /* rusage has only those that were waited for */
+        cpu_us = used.cpu_us;
     r->cpu_ms = (uint32_t)(cpu_us / 1000);
     ssize_t n = read(job->report_fd, &report, sizeof(report));
     if (job->killed) {
@@ -216,6 +216,8 @@ static void on_clock(void *user)
         job_kill(job, CDS_END_WALL_TIME);
     else if (used.cpu_us != UINT64_MAX && used.cpu_us / 1000 >= job->limits.cpu_ms)
         job_kill(job, CDS_END_CPU_TIME);
+    else if (used.memory_over)
+        job_kill(job, CDS_END_MEMORY);
     cds_timer_set(job->clock, now + RUN_POLL_MS < job->deadline_ms || job->killed ? now + RUN_POLL_MS : job->deadline_ms);
 }
 

@@ -3,15 +3,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
 #include "sandbox/confine/cgroup_dir.h"
+#include "sandbox/confine/tree.h"
 
 enum { NAME_MAX_LEN = 48, REMOVE_TRIES = 40, REMOVE_PAUSE_US = 500 };
 
@@ -25,6 +28,11 @@ struct cds_cgroup {
     struct cds_cgroup_usage before; /* counters at acquire: they never go back */
     struct cds_cgroup *next;        /* in the list of free ones */
     bool was_killed;                /* cgroup.kill was used */
+    /* With NONE: */
+    pid_t init;
+    int init_fd; /* tells whether the number still means that process */
+    uint64_t memory_bytes;
+    struct cds_cgroup_usage seen;
 };
 
 struct cds_cgroups {
@@ -41,6 +49,7 @@ static void close_group(struct cds_cgroup **group)
         return;
     for (int i = 0; i < TREE_COUNT; i++)
         cds_close_fd(&(*group)->fd[i]);
+    cds_close_fd(&(*group)->init_fd);
     free(*group);
     *group = NULL;
 }
@@ -64,7 +73,7 @@ static cds_rc make_group(struct cds_cgroups *groups, struct cds_cgroup **ret, st
     struct cds_cgroup *group = calloc(1, sizeof(*group));
     if (!group)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
-    *group = (struct cds_cgroup){.kind = groups->kind, .fd = {-1, -1, -1, -1}};
+    *group = (struct cds_cgroup){.kind = groups->kind, .fd = {-1, -1, -1, -1}, .init_fd = -1};
     snprintf(group->name, sizeof(group->name), "%s%u", groups->prefix, ++groups->made);
     for (int i = 0; i < TREE_COUNT && groups->kind != CDS_CGROUP_NONE; i++) {
         char path[PATH_MAX + NAME_MAX_LEN];
@@ -238,6 +247,7 @@ cds_rc cds_cgroup_acquire(struct cds_cgroups *groups, const struct cds_run_limit
         remove_group(groups, &group);
         return cds_fail_errno(reterr, error, __func__, "The limits of the run cannot be set in its control group.");
     }
+    group->memory_bytes = limits->memory_bytes;
     read_counters(group, &group->before);
     *ret = group;
     return CDS_OK;
@@ -251,6 +261,11 @@ int cds_cgroup_clone_fd(const struct cds_cgroup *group)
 cds_rc cds_cgroup_attach(struct cds_cgroup *group, pid_t pid, struct cds_err *reterr)
 {
     char text[16];
+    if (group->kind == CDS_CGROUP_NONE) {
+        group->init = pid;
+        group->init_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+        return group->init_fd >= 0 ? CDS_OK : cds_fail_errno(reterr, errno, __func__, "The run cannot be watched.");
+    }
     snprintf(text, sizeof(text), "%d", (int)pid);
     for (int i = TREE_MEMORY; i < TREE_COUNT; i++) {
         /* The v2 tree counts CPU time already; a third attach would only cost time. */
@@ -271,9 +286,27 @@ void cds_cgroup_kill(struct cds_cgroup *group)
     group->was_killed = true;
 }
 
-void cds_cgroup_usage(const struct cds_cgroup *group, struct cds_cgroup_usage *ret)
+/* CPU time never goes back, although a task that dies without being waited for takes its own with it. */
+static void look_at_tree(struct cds_cgroup *group)
+{
+    struct cds_tree_usage used;
+    struct cds_cgroup_usage *seen = &group->seen;
+    if (group->init_fd < 0 || syscall(SYS_pidfd_send_signal, group->init_fd, 0, NULL, 0))
+        return;
+    cds_tree_look(group->init, group->memory_bytes, &used);
+    seen->cpu_us = used.cpu_us > seen->cpu_us ? used.cpu_us : seen->cpu_us;
+    seen->peak_bytes = used.memory_bytes > seen->peak_bytes ? used.memory_bytes : seen->peak_bytes;
+    seen->memory_over = seen->memory_over || used.memory_bytes > group->memory_bytes;
+}
+
+void cds_cgroup_usage(struct cds_cgroup *group, struct cds_cgroup_usage *ret)
 {
     struct cds_cgroup_usage now;
+    if (group->kind == CDS_CGROUP_NONE) {
+        look_at_tree(group);
+        *ret = group->seen;
+        return;
+    }
     read_counters(group, &now);
     *ret = now;
     if (now.cpu_us != UINT64_MAX && group->before.cpu_us != UINT64_MAX)
