@@ -32,6 +32,7 @@ struct cds_cgroup {
     pid_t init;
     int init_fd; /* tells whether the number still means that process */
     uint64_t memory_bytes;
+    uint32_t max_tasks;
     struct cds_cgroup_usage seen;
 };
 
@@ -148,17 +149,6 @@ static bool try_group(struct cds_cgroups *groups, struct cds_err *reterr)
     return error == 0;
 }
 
-/** Lets the children of place have the controllers. The kernel refuses that for a group with tasks in it, except at the top. */
-static bool delegate(const char *place)
-{
-    CDS_CLEANUP(cds_close_fd) int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || !cds_cgroup_has_word(fd, "cgroup.controllers", "memory") || !cds_cgroup_has_word(fd, "cgroup.controllers", "pids"))
-        return false;
-    if (cds_cgroup_has_word(fd, "cgroup.subtree_control", "memory") && cds_cgroup_has_word(fd, "cgroup.subtree_control", "pids"))
-        return true;
-    return cds_cgroup_write(fd, "cgroup.subtree_control", "+memory +pids") == 0;
-}
-
 static void choose(struct cds_cgroups *groups)
 {
     struct cds_cgroup_places places;
@@ -174,11 +164,18 @@ static void choose(struct cds_cgroups *groups)
     } else if (places.v2[0]) {
         /* Below the own group where that is delegated to us, else beside the others at the top. */
         const char *const tries[] = {places.v2, places.v2_top};
+        static const char *const wanted[] = {"memory", "pids", NULL};
+        /* At the top of what is seen we are in a container, whose tasks are all of the studio; a unit with Delegate=yes is as good. */
+        bool may_move = cds_streq(places.v2, places.v2_top) || cds_cgroup_is_delegated(places.v2);
         groups->kind = CDS_CGROUP_V2;
         for (size_t i = 0; i < CDS_ARRAY_LEN(tries); i++) {
             cds_strcpy(groups->place[TREE_V2], PATH_MAX, tries[i]);
-            if (delegate(tries[i]) && try_group(groups, &err))
+            int error = cds_cgroup_delegate(tries[i], wanted, may_move && i == 0);
+            if (error == 0 && try_group(groups, &err))
                 return;
+            if (error == EBUSY)
+                cds_fail(&err, CDS_DENIED, __func__, "Other programs share the control group %.80s: start the studio as a unit with Delegate=yes.",
+                         places.v2);
         }
         if (!err.message[0])
             cds_fail(&err, CDS_DENIED, __func__, "The memory and pids controllers are not delegated to %.80s.", places.v2);
@@ -248,6 +245,7 @@ cds_rc cds_cgroup_acquire(struct cds_cgroups *groups, const struct cds_run_limit
         return cds_fail_errno(reterr, error, __func__, "The limits of the run cannot be set in its control group.");
     }
     group->memory_bytes = limits->memory_bytes;
+    group->max_tasks = limits->max_tasks;
     read_counters(group, &group->before);
     *ret = group;
     return CDS_OK;
@@ -297,6 +295,7 @@ static void look_at_tree(struct cds_cgroup *group)
     seen->cpu_us = used.cpu_us > seen->cpu_us ? used.cpu_us : seen->cpu_us;
     seen->peak_bytes = used.memory_bytes > seen->peak_bytes ? used.memory_bytes : seen->peak_bytes;
     seen->memory_over = seen->memory_over || used.memory_bytes > group->memory_bytes;
+    seen->tasks_over = seen->tasks_over || used.tasks > group->max_tasks + 1; /* and init */
 }
 
 void cds_cgroup_usage(struct cds_cgroup *group, struct cds_cgroup_usage *ret)

@@ -1,5 +1,5 @@
-/* sandbox/confine/cgroup.h: limits and figures of a job by control groups: pure v2, hybrid (limits in v1, kill and CPU time in v2), or none, where a look at /proc takes
- * their place.
+/* sandbox/confine/cgroup.h: limits and figures of a job by control groups: pure v2, hybrid (limits in v1, kill and CPU time in v2), or none, where a
+ * look at /proc takes their place.
  *
  * Source:  cgroups(7), Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/{memory,pids}.rst.
  * Threads: loop thread only.
@@ -25,6 +25,7 @@ struct cds_cgroup_usage {
     uint64_t oom_kills;     /**< tasks the kernel killed for memory since acquire */
     uint64_t tasks_refused; /**< forks refused since acquire */
     bool memory_over;       /**< NONE: the tree was seen with more than its limit; nobody but the caller ends it */
+    bool tasks_over;        /**< the same */
 };
 
 /**

@@ -16,6 +16,7 @@ enum { PROCESSES_MAX = 4096, SMALL_FILE = 4096 };
 struct walk {
     pid_t pids[PROCESSES_MAX];
     unsigned count;
+    uint32_t tasks;
 };
 
 /* The begin of a small file of a process; "" when it is gone. */
@@ -76,8 +77,10 @@ static void add_children(pid_t pid, struct walk *w)
     snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
     CDS_CLEANUP(cds_close_dir) DIR *dir = opendir(path);
     for (const struct dirent *e; dir && (e = readdir(dir));)
-        if (e->d_name[0] != '.')
+        if (e->d_name[0] != '.') {
+            w->tasks++;
             add_children_of(pid, e->d_name, w);
+        }
 }
 
 void cds_tree_look(pid_t root, uint64_t memory_bytes, struct cds_tree_usage *ret)
@@ -89,7 +92,7 @@ void cds_tree_look(pid_t root, uint64_t memory_bytes, struct cds_tree_usage *ret
         ret->cpu_us += cpu_of(w.pids[i]);
         ret->memory_bytes += memory_of(w.pids[i], false);
     }
-    ret->processes = w.count;
+    ret->tasks = w.tasks;
     if (ret->memory_bytes <= memory_bytes)
         return;
     /* Pages that a fork shares were counted once for each process. */

@@ -13,7 +13,7 @@
 struct cds_tree_usage {
     uint64_t cpu_us;       /**< of the living, and of the dead that a living one waited for; steps of the kernel's clock tick (10 ms) */
     uint64_t memory_bytes; /**< resident, not backed by a file on disk; shared pages count once when exact, else once for each process */
-    unsigned processes;
+    uint32_t tasks;        /**< processes and their threads */
 };
 
 /**

@@ -49,7 +49,7 @@ static int nest(int depth)
     return bad || fill("end", 1) || enter_project();
 }
 
-static cds_rc delete(const char *name, struct cds_err *err)
+static cds_rc delete (const char *name, struct cds_err *err)
 {
     struct cds_path path;
     cds_rc rc = cds_path_parse_below(name, strlen(name), &path, err);
@@ -81,7 +81,7 @@ static int locked_trees_are_counted(void)
         const struct cds_fs_usage used = count();
         NEED(!used.hidden && used.entries == 4 && used.bytes >= BIG);
         NEED(stat("a", &st) == 0 && (st.st_mode & 07777) == modes[i]); /* looking leaves no trace */
-        NEED(delete("a", &err) == CDS_OK);
+        NEED(delete ("a", &err) == CDS_OK);
         NEED(count().entries == 0);
     }
     return 0;
@@ -98,9 +98,9 @@ static int a_write_into_a_project_that_hides_its_size_is_refused(void)
     NEED(cds_path_parse_below("new", 3, &path, NULL) == CDS_OK);
     NEED(cds_fs_write(project, &path, text, sizeof(text), NULL, &info, &err) == CDS_DENIED && strcmp(err.rule, "fs.quota") == 0);
     NEED(access("new", F_OK) != 0);
-    NEED(delete("d", &err) == CDS_OK);
+    NEED(delete ("d", &err) == CDS_OK);
     NEED(cds_fs_write(project, &path, text, sizeof(text), NULL, &info, &err) == CDS_OK);
-    NEED(delete("new", &err) == CDS_OK);
+    NEED(delete ("new", &err) == CDS_OK);
     return 0;
 }
 
@@ -111,7 +111,7 @@ static int trees_of_any_depth_are_deleted_with_few_descriptors(void)
     NEED(nest(DEEP) == 0 && getrlimit(RLIMIT_NOFILE, &before) == 0);
     const struct rlimit few = {64, before.rlim_max};
     NEED(setrlimit(RLIMIT_NOFILE, &few) == 0);
-    cds_rc rc = delete("d", &err);
+    cds_rc rc = delete ("d", &err);
     NEED(setrlimit(RLIMIT_NOFILE, &before) == 0);
     NEED(rc == CDS_OK);
     NEED(count().entries == 0);
@@ -250,7 +250,7 @@ static void a_child_that_vanishes_while_its_folder_is_deleted_counts_as_deleted(
         assert_int_equal(pthread_barrier_init(&both, NULL, 2), 0);
         assert_int_equal(pthread_create(&thread, NULL, delete_backwards, NULL), 0);
         pthread_barrier_wait(&both);
-        cds_rc rc = delete("t", &err);
+        cds_rc rc = delete ("t", &err);
         pthread_join(thread, NULL);
         pthread_barrier_destroy(&both);
         if (rc)

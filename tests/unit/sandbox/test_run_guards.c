@@ -137,14 +137,16 @@ static void cpu_time_is_that_of_all_processes_together(void **state)
     struct cds_run_limits limits = usual();
     limits.cpu_ms = 1000;
     limits.wall_ms = 9000;
-    struct fate *f = run_with("python", "import os, time\nfor i in range(8):\n  if os.fork() == 0:\n    end = time.process_time() + 0.4\n"
-                                        "    while time.process_time() < end: pass\n    os._exit(0)\ntime.sleep(8)",
+    struct fate *f = run_with("python",
+                              "import os, time\nfor i in range(8):\n  if os.fork() == 0:\n    end = time.process_time() + 0.4\n"
+                              "    while time.process_time() < end: pass\n    os._exit(0)\ntime.sleep(8)",
                               &limits, NULL, 0);
     assert_int_equal(f->r.end, CDS_END_CPU_TIME);
     assert_in_range(f->r.cpu_ms, 1000, 2500);
     /* And of those that are gone. */
-    f = run_with("python", "import os, time\nwhile True:\n  if os.fork() == 0:\n    end = time.process_time() + 0.05\n"
-                           "    while time.process_time() < end: pass\n    os._exit(0)\n  os.wait()",
+    f = run_with("python",
+                 "import os, time\nwhile True:\n  if os.fork() == 0:\n    end = time.process_time() + 0.05\n"
+                 "    while time.process_time() < end: pass\n    os._exit(0)\n  os.wait()",
                  &limits, NULL, 0);
     assert_int_equal(f->r.end, CDS_END_CPU_TIME);
 }
@@ -175,9 +177,10 @@ static void memory_is_that_of_all_processes_together(void **state)
 {
     struct cds_run_limits limits = usual();
     limits.memory_bytes = 100 << 20;
-    struct fate *f = run_with("python", "import os, sys, time\nfor i in range(6):\n  if os.fork() == 0:\n    x = bytearray(40 << 20)\n"
-                                        "    for at in range(0, len(x), 4096): x[at] = 1\n    time.sleep(4)\n    os._exit(0)\n"
-                                        "bad = [os.wait()[1] for i in range(6)]\nsys.exit(any(bad))",
+    struct fate *f = run_with("python",
+                              "import os, sys, time\nfor i in range(6):\n  if os.fork() == 0:\n    x = bytearray(40 << 20)\n"
+                              "    for at in range(0, len(x), 4096): x[at] = 1\n    time.sleep(4)\n    os._exit(0)\n"
+                              "bad = [os.wait()[1] for i in range(6)]\nsys.exit(any(bad))",
                               &limits, NULL, 0);
     assert_int_equal(f->r.end, CDS_END_MEMORY);
 }
@@ -187,8 +190,9 @@ static void pages_that_a_fork_shares_count_once(void **state)
 {
     struct cds_run_limits limits = usual();
     limits.memory_bytes = 128 << 20;
-    struct fate *f = run_with("python", "import os, time\nx = b'x' * (20 << 20)\nfor i in range(20):\n  if os.fork() == 0:\n    time.sleep(0.5)\n"
-                                        "    os._exit(0)\nfor i in range(20): os.wait()\nprint('all')",
+    struct fate *f = run_with("python",
+                              "import os, time\nx = b'x' * (20 << 20)\nfor i in range(20):\n  if os.fork() == 0:\n    time.sleep(0.5)\n"
+                              "    os._exit(0)\nfor i in range(20): os.wait()\nprint('all')",
                               &limits, NULL, 0);
     assert_string_equal(f->out, "all\n");
 }
@@ -215,8 +219,8 @@ static void a_run_that_fails_for_want_of_tasks_says_so(void **state)
 {
     struct fate *f = run("python", "import os, sys, time\ntry:\n  for i in range(100):\n    if os.fork() == 0:\n      time.sleep(20)\n"
                                    "      os._exit(0)\nexcept OSError as e:\n  sys.exit(e.errno)");
-    assert_int_equal(f->r.exit_code, 11);
-    assert_int_equal(f->r.end, by_rlimit(f) ? CDS_END_EXIT : CDS_END_TASKS); /* rlimits do not tell whom they refused */
+    /* Rlimits do not tell whom they refused. */
+    assert_true(f->r.end == CDS_END_TASKS || (by_rlimit(f) && f->r.end == CDS_END_EXIT && f->r.exit_code == 11));
 }
 
 static void a_file_above_its_ceiling_ends_the_run_with_disk(void **state)
@@ -232,7 +236,8 @@ static void a_fork_bomb_stays_inside(void **state)
     struct fate *f =
         run("python", "import os, time\nn = 0\ntry:\n  while True:\n    if os.fork() == 0:\n      time.sleep(30)\n      os._exit(0)\n    n += 1\n"
                       "except OSError:\n  print('refused after', n < 64)\n");
-    assert_non_null(strstr(f->out, "refused after True"));
+    /* The kernel never refuses root by rlimits, not even in a user namespace: there the look ends it. */
+    assert_true(strstr(f->out, "refused after True") || (by_rlimit(f) && f->r.end == CDS_END_TASKS));
     assert_true(f->r.wall_ms < 9000); /* ended with its main process, not with the sleepers */
 }
 
