@@ -73,7 +73,8 @@ static void a_hybrid_machine_has_each_controller_in_its_own_tree(void **state)
     folder("pids");
     folder("cpu/c");
     folder("v2/user.slice/app");
-    find(OTHERS V1("/", "@/none", "name=systemd") V1("/", "@/cpu", "cpu,cpuacct") V1("/", "@/memory", "memory") V1("/", "@/pids", "pids") V2("/", "@/v2"),
+    find(OTHERS V1("/", "@/none", "name=systemd") V1("/", "@/cpu", "cpu,cpuacct") V1("/", "@/memory", "memory") V1("/", "@/pids", "pids")
+             V2("/", "@/v2"),
          "9:name=systemd:/init\n8:pids:/\n5:cpu,cpuacct:/c\n4:memory:/job\n0::/user.slice/app\n");
     assert_string_equal(places.memory, at("memory/job"));
     assert_string_equal(places.pids, at("pids"));
@@ -127,7 +128,8 @@ static void the_leaf_of_an_earlier_start_is_taken_off(void **state)
 
 static void without_control_groups_nothing_is_found(void **state)
 {
-    static const char *const broken[] = {"", OTHERS, "\n \n - \n", "1 2 3 / /p rw - cgroup2", "cgroup2 - cgroup2 cgroup2 cgroup2\n", "1 2 3 r p o - cgroup2 c rw\n"};
+    static const char *const broken[] = {
+        "", OTHERS, "\n \n - \n", "1 2 3 / /p rw - cgroup2", "cgroup2 - cgroup2 cgroup2 cgroup2\n", "1 2 3 r p o - cgroup2 c rw\n"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(broken); i++) {
         find(broken[i], "0::/\n:::\n\n0:\n");
         assert_string_equal(places.v2, "");

@@ -28,7 +28,7 @@ static int enter_project(void)
     return chdir(path);
 }
 
-static int fill(const char *path, int bytes)
+static int fill(const char *path, off_t bytes)
 {
     CDS_CLEANUP(cds_close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     return fd < 0 ? -1 : posix_fallocate(fd, 0, bytes);
@@ -134,6 +134,59 @@ static int what_a_killed_write_left_goes_after_a_minute(void)
     return 0;
 }
 
+static cds_rc put(const char *name, size_t len, struct cds_err *err)
+{
+    static const char text[10000];
+    struct cds_path path;
+    struct cds_fs_info info;
+    cds_rc rc = cds_path_parse_below(name, strlen(name), &path, err);
+    return rc ? rc : cds_fs_write(project, &path, text, len, NULL, &info, err);
+}
+
+static int the_quota_holds_at_the_byte_and_at_the_entry(void)
+{
+    struct cds_err err = {0};
+    struct cds_path path;
+    struct cds_fs_info info;
+    char name[32];
+    NEED(enter_project() == 0 && fill("big", CDS_FS_QUOTA_BYTES - 8192) == 0);
+    const uint64_t room = CDS_FS_QUOTA_BYTES - count().bytes;
+    NEED(room > 0 && room <= 8192);
+    NEED(put("a", room + 1, &err) == CDS_DENIED && strcmp(err.rule, "fs.quota") == 0 && access("a", F_OK) != 0);
+    NEED(put("a", room, &err) == CDS_OK);
+    NEED(put("b", 1, &err) == CDS_DENIED && strcmp(err.rule, "fs.quota") == 0);
+    NEED(unlink("big") == 0 && unlink("a") == 0 && mkdir("n", 0755) == 0 && fill("n/0", 1) == 0);
+    for (int i = 1; i < CDS_FS_QUOTA_FILES - 2; i++) { /* and n; one is left */
+        snprintf(name, sizeof(name), "n/%d", i);
+        NEED(link("n/0", name) == 0);
+    }
+    NEED(cds_path_parse_below("last", 4, &path, NULL) == CDS_OK);
+    NEED(cds_fs_create(project, &path, CDS_FS_DIR, &info, &err) == CDS_OK);
+    NEED(put("b", 1, &err) == CDS_DENIED && strcmp(err.rule, "fs.quota") == 0);
+    NEED(put("last/c", 1, &err) == CDS_DENIED);
+    NEED(delete ("last", &err) == CDS_OK && put("b", 1, &err) == CDS_OK && delete ("n", &err) == CDS_OK);
+    return 0;
+}
+
+static int the_rights_of_folders_hold(void)
+{
+    struct cds_err err = {0};
+    struct cds_path path;
+    struct cds_fs_list list;
+    NEED(enter_project() == 0 && mkdir("ro", 0755) == 0 && fill("ro/f", 1) == 0 && chmod("ro", 0555) == 0);
+    NEED(mkdir("no", 0755) == 0 && fill("no/f", 1) == 0 && chmod("no", 0) == 0);
+    NEED(put("ro/new", 1, &err) == CDS_DENIED && strcmp(err.rule, "fs.rights") == 0 && access("ro/new", F_OK) != 0);
+    err.rule[0] = '\0';
+    NEED(delete ("ro/f", &err) == CDS_DENIED && strcmp(err.rule, "fs.rights") == 0 && access("ro/f", F_OK) == 0);
+    err.rule[0] = '\0';
+    NEED(put("no/new", 1, &err) == CDS_DENIED && strcmp(err.rule, "fs.rights") == 0);
+    NEED(cds_path_parse_below("no", 2, &path, NULL) == CDS_OK);
+    err.rule[0] = '\0';
+    NEED(cds_fs_list(project, &path, &list, &err) == CDS_DENIED && strcmp(err.rule, "fs.rights") == 0);
+    NEED(delete ("ro", &err) == CDS_OK && delete ("no", &err) == CDS_OK);
+    return 0;
+}
+
 /* ---- with which rights ---- */
 static struct cds_job_identity who;
 
@@ -160,14 +213,16 @@ static int as_user(int (*body)(void))
     return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
 
-static void in_every_mode(int (*body)(void))
+static void without_rights_over_others(int (*body)(void))
 {
     char path[300];
     snprintf(path, sizeof(path), "%s/project", base);
-    assert_int_equal(clear(), 0);
-    assert_int_equal(body(), 0);
-    if (!who.change)
+    if (!who.change && geteuid() != 0) {
+        assert_int_equal(body(), 0);
         return;
+    }
+    if (!who.change)
+        skip();
     assert_int_equal(clear(), 0);
     assert_int_equal(chown(path, who.uid, who.gid), 0);
     assert_int_equal(cds_fs_identity_enter(&who, NULL), CDS_OK);
@@ -178,6 +233,23 @@ static void in_every_mode(int (*body)(void))
     assert_int_equal(as_user(body), 0);
 }
 
+static void in_every_mode(int (*body)(void))
+{
+    assert_int_equal(clear(), 0);
+    if (geteuid() == 0)
+        assert_int_equal(body(), 0);
+    if (geteuid() != 0 || who.change)
+        without_rights_over_others(body);
+}
+
+static void the_quota_is_told_by_its_rule(void **state)
+{
+    in_every_mode(the_quota_holds_at_the_byte_and_at_the_entry);
+}
+static void rights_of_a_folder_are_told_by_their_rule(void **state)
+{
+    without_rights_over_others(the_rights_of_folders_hold);
+}
 static void a_folder_without_rights_is_counted_and_deleted(void **state)
 {
     in_every_mode(locked_trees_are_counted);
@@ -303,6 +375,8 @@ int main(void)
         cmocka_unit_test(a_folder_deeper_than_the_count_goes_closes_the_project_for_writes_until_it_is_deleted),
         cmocka_unit_test(a_tree_of_any_depth_is_deleted_with_few_descriptors),
         cmocka_unit_test(a_temporary_file_of_a_killed_write_is_removed_after_a_minute),
+        cmocka_unit_test(the_quota_is_told_by_its_rule),
+        cmocka_unit_test(rights_of_a_folder_are_told_by_their_rule),
         cmocka_unit_test(a_thread_that_sees_everything_still_changes_nothing),
         cmocka_unit_test(a_child_that_vanishes_while_its_folder_is_deleted_counts_as_deleted),
         cmocka_unit_test(a_project_that_locked_itself_is_opened_again),
