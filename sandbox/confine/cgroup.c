@@ -38,7 +38,7 @@ struct cds_cgroup {
 
 struct cds_cgroups {
     enum cds_cgroup_kind kind;
-    char prefix[32], reason[160];
+    char prefix[32], reason[256];
     char place[TREE_COUNT][PATH_MAX]; /* "": not used */
     unsigned made;
     struct cds_cgroup *free_ones;
@@ -149,6 +149,14 @@ static bool try_group(struct cds_cgroups *groups, struct cds_err *reterr)
     return error == 0;
 }
 
+/* docs/adr/0023-limits-without-control-groups.md */
+static void say_what_holds(struct cds_cgroups *groups, const char *why)
+{
+    bool look = access("/proc/thread-self/children", R_OK) == 0; /* absent in kernels built without it */
+    snprintf(groups->reason, sizeof(groups->reason), "%.130s Memory, CPU time and tasks are held by rlimits of each process%s.", why,
+             look ? " and by looking at all of them 20 times a second" : "");
+}
+
 static void choose(struct cds_cgroups *groups)
 {
     struct cds_cgroup_places places;
@@ -184,7 +192,7 @@ static void choose(struct cds_cgroups *groups)
     }
     groups->kind = CDS_CGROUP_NONE;
     memset(groups->place, 0, sizeof(groups->place));
-    cds_strcpy(groups->reason, sizeof(groups->reason), err.message);
+    say_what_holds(groups, err.message);
 }
 
 cds_rc cds_cgroups_open(const char *key, bool none, struct cds_cgroups **ret, struct cds_err *reterr)
@@ -194,7 +202,7 @@ cds_rc cds_cgroups_open(const char *key, bool none, struct cds_cgroups **ret, st
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     snprintf(groups->prefix, sizeof(groups->prefix), "cds-%.16s.", key);
     if (none) {
-        cds_strcpy(groups->reason, sizeof(groups->reason), "Control groups are switched off.");
+        say_what_holds(groups, "Control groups are switched off.");
     } else {
         struct cds_cgroup_places places;
         cds_cgroup_places_find("/proc/self/mountinfo", "/proc/self/cgroup", &places);

@@ -212,6 +212,8 @@ static void node_works_with_little_memory(void **state)
     limits.memory_bytes = 48 << 20;
     struct fate *f = run_with("node", "let n = 0; for (let i = 0; i < 1e6; i++) n += i; console.log(n);", &limits, NULL, 0);
     assert_string_equal(f->out, "499999500000\n");
+    f = run("node", "console.log((await import('fs')).readFileSync('/proc/self/limits', 'utf8').match(/Max data size +(\\w+)/)[1]);");
+    assert_string_equal(f->out, by_rlimit(f) ? "268435456\n" : "unlimited\n");
 }
 
 /* A program that was refused a task and fails for it. */
@@ -369,6 +371,24 @@ static void files_go_to_the_project_and_to_nothing_else(void **state)
     assert_null(strstr(f->out, "100000000\n"));
 }
 
+static void on_report(void *user, const struct cds_engine_report *report)
+{
+    *(struct cds_engine_report *)user = *report;
+}
+
+static void the_probe_says_what_holds_the_limits(void **state)
+{
+    struct cds_engine_report report = {.name = NULL};
+    assert_int_equal(engine->ops->probe(engine, on_report, &report, NULL), CDS_OK);
+    for (uint64_t end = cds_now_ms() + WAIT_MS; !report.name && cds_now_ms() < end;)
+        cds_loop_once(loop, 20);
+    assert_true(report.name && report.works);
+    if (strcmp(report.limits, "rlimit"))
+        assert_string_equal(report.reason, "");
+    else
+        assert_non_null(strstr(report.reason, "are held by rlimits of each process"));
+}
+
 static int count_in(const char *folder, const char *prefix)
 {
     CDS_CLEANUP(cds_close_dir) DIR *d = opendir(folder);
@@ -460,6 +480,7 @@ int main(void)
         cmocka_unit_test(a_32_bit_call_kills_the_job),
         cmocka_unit_test(no_program_gains_rights),
         cmocka_unit_test(files_go_to_the_project_and_to_nothing_else),
+        cmocka_unit_test(the_probe_says_what_holds_the_limits),
         cmocka_unit_test(thirty_runs_leave_nothing_behind),
     };
     int bad = cmocka_run_group_tests_name("as started", tests, usual_setup, teardown);
