@@ -217,7 +217,7 @@ static void on_clock(void *user)
     else if (used.cpu_us != UINT64_MAX && used.cpu_us / 1000 >= job->limits.cpu_ms)
         job_kill(job, CDS_END_CPU_TIME);
     else if (used.memory_over || used.tasks_over)
-        job_kill(job, used.memory_over ? CDS_END_MEMORY : CDS_END_TASKS);
+        job_kill(job, used.tasks_over ? CDS_END_TASKS : CDS_END_MEMORY); /* too many tasks use much memory, too */
     cds_timer_set(job->clock, now + RUN_POLL_MS < job->deadline_ms || job->killed ? now + RUN_POLL_MS : job->deadline_ms);
 }
 

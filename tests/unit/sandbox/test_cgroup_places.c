@@ -87,6 +87,7 @@ static void a_hybrid_machine_has_each_controller_in_its_own_tree(void **state)
 static void in_a_container_the_root_of_the_mount_comes_off_the_own_path(void **state)
 {
     folder("v2/inner");
+    folder("v2d/inner");
     find(V2("/docker/abc", "@/v2"), "0::/docker/abc/inner\n");
     assert_string_equal(places.v2, at("v2/inner"));
     find(V2("/docker/abc", "@/v2"), "0::/docker/abc\n");
