@@ -193,11 +193,13 @@ static bool to_llmserver(const char *path)
     return cds_starts_with(path, "/v1/");
 }
 
+static const enum cds_metric shown_metrics[] = {CDS_M_RPC_CALLS, CDS_M_RPC_ERRORS, CDS_M_WS_OPEN, CDS_M_COUNT};
+
 void api_on_request(void *user, struct cds_http_req *req)
 {
     struct api *api = user;
     const char *path = cds_http_path(req);
-    if (cds_http_ops(req, ready, api))
+    if (cds_http_ops(req, shown_metrics, ready, api))
         return;
     if (cds_streq(path, "/rpc") || cds_starts_with(path, "/rpc/"))
         rpc(api, req);

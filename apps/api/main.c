@@ -25,6 +25,7 @@ static cds_rc start(struct api *api, struct cds_service *service, struct cds_err
         return rc;
     /* Only our own page server is in front; ledger ids are checked again by llmserver (docs/adr/0005-request-id.md). */
     cds_http_trust_request_id(service->server, true);
+    cds_http_openai_below(service->server, "/v1/");
     return CDS_OK;
 }
 

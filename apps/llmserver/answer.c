@@ -3,6 +3,7 @@
 #include "apps/llmserver/generation.h"
 #include "lib/base/clock.h"
 #include "lib/http/reply.h"
+#include "lib/json/problem.h"
 #include "lib/log/log.h"
 
 enum { STREAM_BUFFER = 128 * 1024, WRITE_MAX = 32 * 1024 };
@@ -152,5 +153,5 @@ void cds_gen_write_error(struct cds_gen *gen, const struct cds_err *err)
         return;
     }
     gen->finished = true;
-    push_event(gen, cds_wire_error(err));
+    push_event(gen, cds_openai_error(err));
 }

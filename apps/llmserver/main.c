@@ -96,6 +96,7 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     app->server = service->server;
     /* Callers are the gateway and clients of this port; an id that the ledger knows already is replaced (flow.c). */
     cds_http_trust_request_id(app->server, true);
+    cds_http_openai_below(app->server, "/v1/");
     return CDS_OK;
 }
 

@@ -269,9 +269,11 @@ static cds_rc not_ready(void *user, struct cds_err *err)
     return ((struct rig *)user)->seen[0] ? CDS_OK : cds_fail(err, CDS_NOT_FOUND, __func__, "The database is away.");
 }
 
+static const enum cds_metric shown[] = {CDS_M_LLM_REQUEST_COUNT, CDS_M_COUNT};
+
 static void answer_ops(void *user, struct cds_http_req *req)
 {
-    if (!cds_http_ops(req, not_ready, user))
+    if (!cds_http_ops(req, shown, not_ready, user))
         cds_http_reply(req, 404, "text/plain", "no", 2);
 }
 
@@ -288,6 +290,7 @@ static void health_readiness_and_metrics_answer(void **state)
     assert_true(rig_has(&rig, "HTTP/1.1 200 ") && rig_has(&rig, "{\"status\":\"ready\"}"));
     rig_ask(&rig, RIG_GET("/metrics"));
     assert_true(rig_has(&rig, "text/plain; version=0.0.4") && rig_has(&rig, "cds_http_requests_total"));
+    assert_true(rig_has(&rig, "llm_request_count{model=\"\"} 0\n") && !rig_has(&rig, "token_spend"));
     rig_close(&rig);
 }
 
