@@ -43,6 +43,8 @@ static void on_message_done(void *user, cds_json *answer, int status)
         cds_http_add_header(req, "Retry-After", seconds);
     if (status == 401)
         cds_http_add_header(req, "WWW-Authenticate", "Bearer realm=\"cyberdevstudio\"");
+    if (cds_json_get_i64(error, "code", 0) == cds_rc_jsonrpc(CDS_BUDGET_EXCEEDED))
+        cds_http_add_header(req, "x-should-retry", "false"); /* as under /v1: no waiting helps before the budget's next month */
     if (answer)
         cds_http_reply_json(req, status, answer);
     else

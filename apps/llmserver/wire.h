@@ -1,4 +1,4 @@
-/* apps/llmserver/wire.h: the objects an OpenAI client reads: chunks, whole answers, errors inside a stream.
+/* apps/llmserver/wire.h: the objects an OpenAI client reads: chunks and whole answers.
  *
  * Source:  OpenAI API reference; README.md "Wire".
  * Threads: pure functions; results are owned by the caller.
