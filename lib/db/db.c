@@ -42,7 +42,7 @@ char *cds_db_conninfo(const struct cds_config *config, char *buf, size_t size)
 {
     const char *url = cds_config_str(config, CDS_OPT_DB_URL);
     if (*url)
-        snprintf(buf, size, "%s", url);
+        cds_strcpy(buf, size, strlen(url) < size ? url : "");
     else
         private_conninfo(cds_config_home(config), buf, size);
     return buf;
@@ -51,16 +51,9 @@ char *cds_db_conninfo(const struct cds_config *config, char *buf, size_t size)
 cds_rc cds_db_conninfo_whole(const struct cds_config *config, char ret[static CDS_DB_CONNINFO_MAX], struct cds_err *reterr)
 {
     char text[CDS_DB_CONNINFO_MAX];
-    bool url = *cds_config_str(config, CDS_OPT_DB_URL) != '\0';
-    if (url && strlen(cds_config_str(config, CDS_OPT_DB_URL)) >= sizeof(text)) {
-        cds_fail(reterr, CDS_TOO_LARGE, __func__, "The connection string of the database has %zu bytes; at most %d are taken.",
-                 strlen(cds_config_str(config, CDS_OPT_DB_URL)), CDS_DB_CONNINFO_MAX - 1);
-        return cds_err_hint(reterr, "Shorten database.url (or DATABASE_URL); a service file of libpq can hold the rest.");
-    }
-    cds_db_conninfo(config, text, sizeof(text));
-    if (!*text) {
-        cds_fail(reterr, CDS_TOO_LARGE, __func__, "The path of the data folder is too long for the socket of its database.");
-        return cds_err_hint(reterr, "Choose a shorter folder with studio.home.");
+    if (!*cds_db_conninfo(config, text, sizeof(text))) {
+        cds_fail(reterr, CDS_TOO_LARGE, __func__, "The connection string of the database is longer than %d bytes.", CDS_DB_CONNINFO_MAX - 1);
+        return cds_err_hint(reterr, "Choose a shorter data folder with studio.home, or shorten database.url.");
     }
     cds_strcpy(ret, CDS_DB_CONNINFO_MAX, text);
     return CDS_OK;

@@ -164,8 +164,11 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max)
     struct cds_http_req *req = cls;
     struct http_stream *stream = &req->stream;
     size_t have = stream->out.len - stream->head;
-    if (req->gone || stream->abort)
+    if (req->gone || stream->abort) {
+        /* libmicrohttpd marks the connection as closed and, when this was its first look for content, forgets to come back and close it. */
+        shutdown(req->conn->fd, SHUT_RDWR);
         return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
     if (!have && stream->finished)
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (!have) {
