@@ -30,7 +30,7 @@ const char db_session_sql[] =
 /* In quotes, as libpq's connection strings have them: a home folder may hold blanks. */
 static void private_conninfo(const char *home, char *buf, size_t size)
 {
-    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(size);
+    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(size - 1);
     cds_buf_add_str(&text, "host='");
     for (const char *c = home; *c; c++)
         cds_buf_addf(&text, *c == '\'' || *c == '\\' ? "\\%c" : "%c", *c);
