@@ -113,12 +113,13 @@ static void on_added(void *user, const struct cds_rows *rows, const struct cds_e
     }
     cds_json *project = cds_json_pack("{s:s,s:s,s:s}", "id", create->id, "name", create->name, "created_at", cds_rows_str(rows, 0, 1));
     struct call *call = let_go(create);
-    if (call && cds_streq(call->method->name, "project.list"))
-        project_list(call);
-    else if (call)
+    if (call && cds_streq(call->method->name, "project.create")) {
         call_succeed(call, project);
-    if (!call || cds_streq(call->method->name, "project.list"))
-        cds_json_unref(project);
+        return;
+    }
+    cds_json_unref(project); /* nobody waits for it, or for the list with it */
+    if (call)
+        project_list(call);
 }
 
 static void on_prepared(void *user, cds_json *result, const struct cds_err *err)
