@@ -162,7 +162,13 @@ describe('projects', () => {
 
   test('of many calls with one name at once one makes a project and none of the others leaves its folder', async () => {
     const before = folders();
-    const got = await Promise.all(Array.from({ length: 8 }, () => create('at once')));
+    const { sandboxd } = await stack.pids();
+    let calls;
+    await whileStopped(sandboxd, async () => {
+      calls = Array.from({ length: 8 }, () => create('at once'));
+      await sleep(500); // all of them have found room before the first has its folder
+    });
+    const got = await Promise.all(calls);
     assert.equal(got.filter((g) => g.status === 200).length, 1);
     assert.equal(got.filter((g) => g.json.error?.code === CONFLICT).length, 7);
     await waitFor('the folders of the others are gone', () => folders() === before + 1, 5000);
