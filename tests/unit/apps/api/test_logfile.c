@@ -117,6 +117,28 @@ static void lines_that_were_not_read_before_a_rotation_are_not_lost(void **state
     reads(f, "g ");
 }
 
+static void a_rotated_file_is_read_to_its_end_however_much_of_it_was_unread(void **state)
+{
+    struct fixture *f = *state;
+    char text[64];
+    unsigned lines = 3 * LOGFILE_PIECE / 32;
+    write_text(f, "a\n");
+    logfile_open(&f->file, f->path, NULL);
+    reads(f, "a ");
+    for (unsigned i = 0; i < lines; i++) {
+        snprintf(text, sizeof(text), "line %026u\n", i); /* 32 bytes */
+        write_text(f, text);
+    }
+    rotate(f);
+    write_text(f, "b\n");
+    f->seen[0] = '\0';
+    f->count = 0;
+    for (int i = 0; i < 8; i++)
+        logfile_read(&f->file, take, f);
+    assert_int_equal(f->count, lines + 1);
+    assert_string_equal(f->seen + strlen(f->seen) - 3, " b ");
+}
+
 static void a_reader_whose_file_is_not_kept_any_more_goes_on_with_the_oldest(void **state)
 {
     struct fixture *f = *state;
@@ -228,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_reader_gets_what_stands_there_and_what_comes),
         TEST(lines_that_were_not_read_before_a_rotation_are_not_lost),
+        TEST(a_rotated_file_is_read_to_its_end_however_much_of_it_was_unread),
         TEST(a_reader_whose_file_is_not_kept_any_more_goes_on_with_the_oldest),
         TEST(numbers_lead_back_behind_their_line_also_after_a_rotation),
         TEST(no_two_lines_have_the_same_number_and_javascript_can_hold_them),
