@@ -142,8 +142,7 @@ static void on_end(void *user, const struct cds_job_result *r)
     cds_metric_add(CDS_M_RUNS, cds_run_end_name(r->end), 1);
     cds_log(r->end == CDS_END_ENGINE_FAILED ? CDS_LOG_ERROR : CDS_LOG_INFO, "run", CDS_LS("request_id", run->request_id),
             CDS_LS("run_id", run->run_id), CDS_LS("engine", run->ops->name), CDS_LS("end", cds_run_end_name(r->end)), CDS_LI("wall_ms", r->wall_ms),
-            CDS_LI("cpu_ms", r->cpu_ms),
-            CDS_LS("error", r->reason[0] ? r->reason : NULL));
+            CDS_LI("cpu_ms", r->cpu_ms), CDS_LS("error", r->reason[0] ? r->reason : NULL));
     if (run->client)
         client_result(run->client, run->id, result_json(run, r));
     call_free(run);
@@ -297,12 +296,11 @@ void run_stop_call(struct client *client, const struct cds_rpc_request *request)
 
 void run_call_drop_all(struct client *client)
 {
-    while (client->runs) {
-        struct run_call *run = client->runs;
-        *run->prev = run->next;
-        if (run->next)
-            run->next->prev = run->prev;
-        run->prev = NULL;
+    struct run_call *run = client->runs, *next;
+    client->runs = NULL;
+    for (; run; run = next) {
+        next = run->next;
+        run->prev = NULL;   /* it is in no list any more */
         run->client = NULL; /* on_end frees it */
         if (run->job)       /* else it is just being answered: that very answer may be what broke the connection */
             run->ops->kill(run->job, CDS_END_CANCELLED);

@@ -244,7 +244,9 @@ static cds_rc new_job(struct jail_engine *engine, const struct cds_run_limits *l
 {
     struct cds_cgroup *group = NULL;
     struct jail_job *job = calloc(1, sizeof(*job));
-    cds_rc rc = job ? cds_cgroup_acquire(engine->host->cgroups, limits, &group, reterr) : cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    if (!job)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    cds_rc rc = cds_cgroup_acquire(engine->host->cgroups, limits, &group, reterr);
     if (rc) {
         free(job);
         return rc;
