@@ -297,7 +297,9 @@ cds_rc jail_job_acquire(struct cds_engine *base, const struct cds_job_spec *spec
     if (rc)
         return rc;
     struct jail_job *job = jail_pool_take(engine->pool, spec);
-    if (!job && (rc = new_job(engine, &spec->limits, &job, reterr))) {
+    if (!job)
+        rc = new_job(engine, &spec->limits, &job, reterr);
+    if (rc || !job) {
         sandbox_host_give(engine->host);
         return rc;
     }
