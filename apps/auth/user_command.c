@@ -11,6 +11,8 @@
 static const char usage[] = "Usage: cds-auth user add --email MAIL --role admin|developer|viewer [--name NAME]\n"
                             "The password is the first line of standard input.\n";
 
+enum { PASSWORD_LINE_MAX = 256 /* bytes, as the supervisor's `user add` reads; the rules of password.h are stricter */ };
+
 struct words {
     const char *email, *role, *name;
 };
@@ -58,7 +60,7 @@ static cds_rc read_password(char *out, size_t size, struct cds_err *reterr)
 
 static cds_rc add_user(struct cds_config *config, const struct words *words, struct cds_user *ret, struct cds_err *reterr)
 {
-    char email[CDS_EMAIL_MAX + 1], password[256] = "", hash[CDS_HASH_SIZE], conninfo[1024];
+    char email[CDS_EMAIL_MAX + 1], password[PASSWORD_LINE_MAX + 2] = "", hash[CDS_HASH_SIZE], conninfo[1024];
     CDS_CLEANUP(cds_store_free) struct cds_store *store = NULL;
     cds_rc rc = cds_email_fold(words->email, email, reterr);
     if (!rc)
