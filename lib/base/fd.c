@@ -61,7 +61,10 @@ cds_rc cds_read_file(const char *path, struct cds_buf *buf, struct cds_err *rete
             continue;
         if (n < 0)
             return cds_fail_errno(reterr, errno, __func__, "Cannot read %s.", path);
-        if (cds_buf_add(buf, chunk, (size_t)n))
+        cds_rc rc = cds_buf_add(buf, chunk, (size_t)n);
+        if (rc == CDS_EXHAUSTED)
+            return cds_fail(reterr, rc, __func__, "Out of memory.");
+        if (rc)
             return cds_fail(reterr, CDS_TOO_LARGE, __func__, "%s is larger than %zu bytes.", path, buf->ceiling);
     }
     return cds_buf_add(buf, "", 0) ? cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.") : CDS_OK;

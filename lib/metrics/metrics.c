@@ -215,5 +215,5 @@ cds_rc cds_metrics_text(struct cds_buf *buf, const enum cds_metric *always)
     measure_process();
     for (int i = 0; i < CDS_M_COUNT; i++)
         put_family(buf, (enum cds_metric)i, wanted[i]);
-    return buf->failed ? CDS_TOO_LARGE : CDS_OK;
+    return cds_buf_trouble(buf);
 }
