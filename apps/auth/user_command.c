@@ -21,7 +21,7 @@ struct words {
 static bool take(int argc, char **argv, int *i, const char *flag, const char **ret)
 {
     size_t len = strlen(flag);
-    if (strncmp(argv[*i], flag, len))
+    if (strncmp(argv[*i], flag, len) != 0)
         return false;
     if (argv[*i][len] == '=')
         *ret = argv[*i] + len + 1;

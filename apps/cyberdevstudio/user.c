@@ -171,7 +171,8 @@ enum cds_exit cds_cmd_user_add(const struct cds_command *cmd)
     }
     if (!ask_password(fresh.password, PASSWORD_MAX + 1))
         return CDS_EXIT_USAGE;
-    strcat(fresh.password, "\n");
+    size_t len = strlen(fresh.password);
+    memcpy(fresh.password + len, "\n", 2);
     cds_rc rc = cds_with_database(cmd, CDS_CLUSTER_MIGRATED, run_auth, &fresh, &err);
     explicit_bzero(fresh.password, sizeof(fresh.password));
     return rc == CDS_OK ? CDS_EXIT_OK : cds_complain(stderr, &err);

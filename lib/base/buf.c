@@ -115,7 +115,7 @@ void cds_buf_consume(struct cds_buf *buf, size_t len)
 
 char *cds_buf_steal(struct cds_buf *buf, size_t *ret_len)
 {
-    if (!buf->data && grow(buf, 0))
+    if ((!buf->data && grow(buf, 0)) || !buf->data)
         return NULL;
     buf->data[buf->len] = '\0';
     char *data = buf->data;

@@ -112,7 +112,7 @@ static bool heap_room(struct cds_loop *loop)
     if (loop->timers_made < loop->timers_cap)
         return true;
     size_t cap = loop->timers_cap ? loop->timers_cap * 2 : 64;
-    struct cds_timer **heap = realloc(loop->heap, cap * sizeof(*heap));
+    struct cds_timer **heap = realloc(loop->heap, cap * sizeof(*heap)); // NOLINT(bugprone-sizeof-expression): a heap of pointers
     if (!heap)
         return false;
     loop->heap = heap;

@@ -80,7 +80,7 @@ static void env_name(size_t i, char out[static 64])
 {
     /* studio.home is CDS_HOME: the one name people type by hand. */
     if (i == CDS_OPT_HOME) {
-        strcpy(out, "CDS_HOME");
+        snprintf(out, 64, "CDS_HOME");
         return;
     }
     snprintf(out, 64, "CDS_%s_%s", options[i].section, options[i].name);

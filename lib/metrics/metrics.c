@@ -65,13 +65,13 @@ static struct series *series(enum cds_metric metric, const char *label)
     pthread_mutex_lock(&lock);
     int count = atomic_load(&family->count);
     if (count >= SERIES_MAX)
-        strcpy(name, "other");
+        snprintf(name, sizeof(name), "other");
     s = find(family, name, count);
     if (!s) {
         static struct series spare; /* out of memory: counted nowhere visible rather than crashing */
         s = calloc(1, sizeof(*s));
         if (s) {
-            strcpy(s->label, name);
+            snprintf(s->label, sizeof(s->label), "%s", name);
             family->series[count] = s;
             atomic_store(&family->count, count + 1);
         } else {
