@@ -11,6 +11,8 @@
 static const char usage[] = "Usage: cds-auth user add --email MAIL --role admin|developer|viewer [--name NAME]\n"
                             "The password is the first line of standard input.\n";
 
+enum { PASSWORD_LINE_MAX = 256 /* bytes, as the supervisor's `user add` reads; the rules of password.h are stricter */ };
+
 struct words {
     const char *email, *role, *name;
 };
@@ -19,7 +21,7 @@ struct words {
 static bool take(int argc, char **argv, int *i, const char *flag, const char **ret)
 {
     size_t len = strlen(flag);
-    if (strncmp(argv[*i], flag, len))
+    if (strncmp(argv[*i], flag, len) != 0)
         return false;
     if (argv[*i][len] == '=')
         *ret = argv[*i] + len + 1;
@@ -58,7 +60,7 @@ static cds_rc read_password(char *out, size_t size, struct cds_err *reterr)
 
 static cds_rc add_user(struct cds_config *config, const struct words *words, struct cds_user *ret, struct cds_err *reterr)
 {
-    char email[CDS_EMAIL_MAX + 1], password[256] = "", hash[CDS_HASH_SIZE], conninfo[CDS_DB_CONNINFO_MAX];
+    char email[CDS_EMAIL_MAX + 1], password[PASSWORD_LINE_MAX + 2] = "", hash[CDS_HASH_SIZE], conninfo[CDS_DB_CONNINFO_MAX];
     CDS_CLEANUP(cds_store_free) struct cds_store *store = NULL;
     cds_rc rc = cds_email_fold(words->email, email, reterr);
     if (!rc)

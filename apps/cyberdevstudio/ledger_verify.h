@@ -2,6 +2,7 @@
  *
  * Source:  database/migrations/0004_ledger.sql. The rules are those that every statement of the ledger keeps, so one broken rule is a defect
  *          (or somebody changed the tables by hand).
+ * Threads: one thread, that of the connection.
  * Not a rule: used + held <= limit. An admin may lower a limit below what is used, and a request that lost its hold in a crash is charged all
  *          the same.
  */

@@ -1,6 +1,7 @@
 /* apps/llmserver/ledger.h: inside of metering: gathering calls into batches and repeating them. Included by metering.c and ledger.c only.
  *
  * A lane is one connection. It has one batch in flight; what arrives meanwhile waits in order, per kind.
+ * Threads: loop thread only.
  */
 #pragma once
 

@@ -1,4 +1,7 @@
-/* lib/http/reply.h: answers that need JSON, kept apart so that server.h stays free of it. */
+/* lib/http/reply.h: answers that need JSON, kept apart so that server.h stays free of it.
+ *
+ * Threads: loop thread only.
+ */
 #pragma once
 
 #include "lib/http/server.h"

@@ -2,6 +2,7 @@
  *
  * Order of a request: on_uri (server.c) makes it, on_access (request.c) checks the head, collects the body, calls the handler and hands the
  * prepared answer to libmicrohttpd, on_completed (server.c) frees it.
+ * Threads: loop thread only.
  */
 #pragma once
 

@@ -1,4 +1,7 @@
-/* sandbox/confine/cgroup_dir.h: where the hierarchies are, and small reads and writes in them. Private to sandbox/confine. */
+/* sandbox/confine/cgroup_dir.h: where the hierarchies are, and small reads and writes in them. Private to sandbox/confine.
+ *
+ * Threads: loop thread only.
+ */
 #pragma once
 
 #include <limits.h>

@@ -3,6 +3,7 @@
  * Started by root: a uid of its own that no account has, so nothing else on the machine shares it. Otherwise (also root of a user
  * namespace that maps nobody else): the own uid, and jobs get a user namespace.
  * Source: setfsuid(2), user_namespaces(7), /proc/self/uid_map.
+ * Threads: enter and leave change the calling thread only, so each thread that works on files calls them; find is safe.
  */
 #pragma once
 
