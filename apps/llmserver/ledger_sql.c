@@ -9,7 +9,9 @@
 #include "lib/base/str.h"
 
 /* The functions are in database/migrations/0004_ledger.sql. A batch is held as a whole or not at all (code 0: "alone"); a single call says why.
- * Reservations commit without waiting for the disk: one that a crash loses takes its hold with it, and its settlement is booked all the same. */
+ * Only reservations commit without waiting for the disk: one that a crash loses takes its hold with it, and its settlement is booked all the same.
+ * An extension that was granted must not vanish: the request would use more than the hold that is left, and a node that died would be billed for
+ * less than it noted. */
 #define QUICK "FROM set_config('synchronous_commit', 'off', true) s, "
 static const char reserve_one[] =
     "SELECT x.code, x.lim, x.used, x.held " QUICK "reserve($1::uuid, $2::uuid, $3::uuid, $4::text, $5::date, $6::bigint, $7::uuid, $8::interval) x";
@@ -17,9 +19,9 @@ static const char reserve_batch[] =
     "SELECT x.code " QUICK "unnest(reserve_many($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date, $6::bigint[], $7::uuid, $8::interval))"
     " WITH ORDINALITY x(code, n) ORDER BY x.n";
 static const char extend_one[] =
-    "SELECT x.code, x.lim, x.used, x.held " QUICK "extend($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint, $6::interval) x";
+    "SELECT x.code, x.lim, x.used, x.held FROM extend($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint, $6::interval) x";
 static const char extend_batch[] =
-    "SELECT x.code " QUICK "unnest(extend_many($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::interval))"
+    "SELECT x.code FROM unnest(extend_many($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::interval))"
     " WITH ORDINALITY x(code, n) ORDER BY x.n";
 static const char settle_batch[] =
     "SELECT code, cost_micro FROM settle_many($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date[], $6::bigint[], $7::bigint[], $8::bigint[],"

@@ -2,7 +2,8 @@
  *
  * Source:  database/README.md (ledger functions); docs in README.md "Money".
  * Threads: loop thread only.
- * Two connections: reservations (commit without waiting for the disk: a lost one takes its held tokens with it) and settlements (durable).
+ * Two connections: one for holds and one for settlements. Reservations commit without waiting for the disk (a lost one takes its held tokens with
+ * it), extensions and settlements are durable before they are answered.
  * While a connection is busy, what arrives is gathered and goes out as one array call, at most CDS_METER_BATCH entries; so the batch size
  * follows the load and a single request never waits for a timer. A batch that cannot be granted as a whole is sent again one by one.
  * A lost answer is asked again: ids make every call safe to repeat. A settlement is repeated until it is acknowledged.

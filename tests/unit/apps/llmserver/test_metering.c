@@ -8,6 +8,7 @@
 
 #include "apps/llmserver/metering.h"
 #include "lib/base/clock.h"
+#include "lib/base/str.h"
 #include "lib/db/db.h"
 
 /* A scripted ledger in place of lib/db: calls wait in a list until the test answers them. */
@@ -114,6 +115,15 @@ static int open_calls(const char *text)
     for (int i = 0; i < call_count; i++)
         count += calls[i].done && strstr(calls[i].sql, text);
     return count;
+}
+/** The statement of a call that was made, answered or not. */
+static const char *sql_with(const char *text)
+{
+    for (int i = 0; i < call_count; i++)
+        if (strstr(calls[i].sql, text))
+            return calls[i].sql;
+    fail_msg("no call with %s", text);
+    return "";
 }
 /** Lets timers fire until a call with this text is open. */
 static void wait_for_call(const char *text)
@@ -289,6 +299,30 @@ static void meter_extends_before_it_reserves(void **state)
     assert_int_equal(granted, 2);
 }
 
+/* A granted extension must survive a crash: what it noted is billed, and nobody uses more than what is held. */
+static void meter_waits_for_the_disk_with_all_but_reservations(void **state)
+{
+    struct cds_meter_request r = request(ids[0]);
+    const struct cds_meter_used so_far = {10, 0, 200};
+    const char *const quick[] = {"reserve(", "reserve_many("}, *const durable[] = {"extend(", "extend_many(", "settle_many("};
+    hold(0);
+    hold(1);
+    hold(2);
+    answer("reserve(", 1, 1, 0, NULL);
+    answer("reserve_many(", 2, 1, 0, NULL);
+    for (int i = 0; i < 3; i++) {
+        r.request_id = ids[i];
+        assert_int_equal(cds_meter_extend(meter, &r, 256, &so_far, on_granted, NULL, NULL), CDS_OK);
+    }
+    answer("extend(", 1, 1, 0, NULL);
+    answer("extend_many(", 2, 1, 0, NULL);
+    cds_meter_settle(meter, &r, &so_far, "stop", NULL, NULL);
+    for (size_t i = 0; i < CDS_ARRAY_LEN(quick); i++)
+        assert_non_null(strstr(sql_with(quick[i]), "synchronous_commit"));
+    for (size_t i = 0; i < CDS_ARRAY_LEN(durable); i++)
+        assert_null(strstr(sql_with(durable[i]), "synchronous_commit"));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, started, stop)
 int main(void)
 {
@@ -302,6 +336,7 @@ int main(void)
         T(meter_repeats_a_settlement_until_it_is_acknowledged),
         T(meter_books_for_a_caller_that_left),
         T(meter_extends_before_it_reserves),
+        T(meter_waits_for_the_disk_with_all_but_reservations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
