@@ -191,7 +191,7 @@ static void *extend_one(void *unused)
         pthread_barrier_wait(&gate);
         for (int i = 0; db && i < HOT; i++) {
             const char *params[] = {USER, hot[i]};
-            int64_t code = number(db, "SELECT code FROM extend($1, $2, 5, 1, 1, '1 min')", 2, params);
+            int64_t code = number(db, "SELECT code FROM extend($1, $2, 55, 1, 1, '1 min')", 2, params);
             failed += code != 1 && code != 2;
         }
         pthread_barrier_wait(&gate);
@@ -212,12 +212,14 @@ static void *extend_batch(void *unused)
             strcat(list, hot[i]);
             strcat(list, i + 1 < HOT ? "," : "}");
         }
-        const char *params[] = {list};
-        for (int i = 0; db && i < 3; i++)
+        static const char *const totals[] = {"53", "56", "59"};
+        for (size_t i = 0; db && i < CDS_ARRAY_LEN(totals); i++) {
+            const char *params[] = {list, totals[i]};
             failed += number(db,
-                             "SELECT (extend_many(array_fill('" USER "'::uuid, ARRAY[6]), $1, array_fill(3::bigint, ARRAY[6]),"
+                             "SELECT (extend_many(array_fill('" USER "'::uuid, ARRAY[6]), $1, array_fill($2::bigint, ARRAY[6]),"
                              " array_fill(1::bigint, ARRAY[6]), array_fill(1::bigint, ARRAY[6]), '1 min'))[1]",
-                             1, params) < 0;
+                             2, params) < 0;
+        }
         pthread_barrier_wait(&gate);
     }
     cds_db_close(&db);
@@ -314,7 +316,7 @@ static void *load(void *unused)
                         "', '1 min') x",
                         3, params, false, NULL, NULL))
             break;
-        if (cds_db_exec(hold, "SELECT code FROM extend($1, $2, 20, 6, 2, '1 min')", 2, request, false, NULL, NULL))
+        if (cds_db_exec(hold, "SELECT code FROM extend($1, $2, 40, 6, 2, '1 min')", 2, request, false, NULL, NULL))
             break;
         entry->extended = true;
         if (at % UNSETTLED == 0)
