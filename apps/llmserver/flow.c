@@ -319,7 +319,14 @@ static void reserve(struct cds_gen *gen)
     struct cds_meter_request request = ledger_request(gen);
     gen->stage = CDS_GEN_RESERVING;
     gen->ledger_calls++;
-    if (cds_meter_reserve(gen->app->meter, &request, gen->prompt_tokens + gen->slices.granted, on_reserved, gen, &err) == CDS_OK)
+    uint32_t tokens = gen->prompt_tokens + gen->slices.granted;
+    cds_rc rc = cds_meter_reserve(gen->app->meter, &request, tokens, on_reserved, gen, &err);
+    if (rc == CDS_CONFLICT) {
+        /* Another request of this caller runs under the same id: the ledger gets one of our own. */
+        cds_uuid7(gen->request_id);
+        rc = cds_meter_reserve(gen->app->meter, &request, tokens, on_reserved, gen, &err);
+    }
+    if (rc == CDS_OK)
         return;
     gen->ledger_calls--;
     cds_flow_fail(gen, &err, "busy");

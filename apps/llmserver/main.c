@@ -66,7 +66,7 @@ static void on_drain(void *user)
 static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds_err *err)
 {
     const struct cds_config *c = service->config;
-    char conninfo[CDS_DB_CONNINFO_MAX], auth_url[128], node[CDS_UUID_LEN + 1];
+    char conninfo[CDS_DB_CONNINFO_MAX], auth_url[128], node[CDS_UUID_LEN + 1], cluster[4096];
     cds_rc rc = cds_db_conninfo_whole(c, conninfo, err);
     if (rc == CDS_OK)
         rc = node_id(c, node, err);
@@ -84,6 +84,8 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
         .node = node,
         .price_in = (int64_t)cds_config_u64(c, CDS_OPT_PRICE_IN),
         .price_out = (int64_t)cds_config_u64(c, CDS_OPT_PRICE_OUT),
+        .disk_path = *cds_config_str(c, CDS_OPT_DB_URL) ? NULL : cds_config_path(c, "pg", cluster, sizeof(cluster)),
+        .disk_min_bytes = cds_config_u64(c, CDS_OPT_DB_DISK_MIN),
     };
     cds_service_url(c, CDS_OPT_AUTH_PORT, auth_url, sizeof(auth_url));
     rc = cds_meter_new(&meter, &app->meter, err);

@@ -41,7 +41,7 @@ bool cds_rows_bool(const struct cds_rows *rows, int row, int col);
 void cds_rows_free(struct cds_rows **rows);
 
 /* Asynchronous, on the loop: one connection, a queue of statements, reconnect with back-off (statements sent but unanswered fail with
- * CDS_UNAVAILABLE, rule "db.unknown_outcome"; queued ones wait). */
+ * CDS_UNAVAILABLE, rule "db.unknown_outcome"; queued ones wait). Any error without that rule says that the statement changed nothing. */
 struct cds_dbq;
 /** rows NULL when err is set; borrowed for the call. */
 typedef void cds_dbq_done_fn(void *user, const struct cds_rows *rows, const struct cds_err *err);
