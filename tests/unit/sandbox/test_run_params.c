@@ -33,6 +33,10 @@ static void each_bad_parameter_is_refused_with_its_place(void **state)
         {"{\"language\":\"sh\",\"code\":\"x\",\"limits\":{\"cpu_ms\":99}}", "/params/limits/cpu_ms", CDS_BAD_PARAM},
         {"{\"language\":\"sh\",\"code\":\"x\",\"limits\":{\"wall_ms\":1000,\"cpu_ms\":2000}}", "/params/limits/wall_ms", CDS_BAD_PARAM},
         {"{\"language\":\"sh\",\"code\":\"x\",\"limits\":{\"memory_bytes\":9223372036854775807}}", "/params/limits/memory_bytes", CDS_BAD_PARAM},
+        {"{\"language\":\"sh\",\"code\":\"x\",\"limits\":{\"wall_ms\":500.5}}", "/params/limits/wall_ms", CDS_BAD_PARAM},
+        {"{\"language\":\"sh\",\"code\":\"x\",\"limits\":{\"cpu_ms\":\"1000\"}}", "/params/limits/cpu_ms", CDS_BAD_PARAM},
+        {"{\"language\":\"sh\",\"code\":\"x\",\"limits\":{\"memory_bytes\":null}}", "/params/limits/memory_bytes", CDS_BAD_PARAM},
+        {"{\"language\":\"sh\",\"code\":\"x\",\"limits\":[]}", "/params/limits", CDS_BAD_PARAM},
         {"{\"engine\":\"wasm\",\"path\":\"a.wasm\",\"limits\":{\"fuel\":0}}", "/params/limits/fuel", CDS_BAD_PARAM},
         {"{\"engine\":\"wasm\",\"code\":\"x\"}", "/params/code", CDS_BAD_PARAM},
         {"{\"engine\":\"run\",\"language\":\"sh\",\"module\":\"AGFzbQ==\"}", "/params/module", CDS_BAD_PARAM},
@@ -74,9 +78,10 @@ static void a_wall_clock_alone_lowers_the_default_of_cpu_time(void **state)
 
 static void values_keep_their_type_and_all_their_bits(void **state)
 {
-    assert_int_equal(read_text("{\"engine\":\"wasm\",\"path\":\"a.wasm\",\"export\":\"f\",\"values\":[{\"type\":\"i32\",\"value\":4294967295},"
-                               "{\"type\":\"i64\",\"value\":\"-9223372036854775808\"},{\"type\":\"f32\",\"value\":1},{\"type\":\"f64\",\"value\":0.5}]}"),
-                     CDS_OK);
+    assert_int_equal(
+        read_text("{\"engine\":\"wasm\",\"path\":\"a.wasm\",\"export\":\"f\",\"values\":[{\"type\":\"i32\",\"value\":4294967295},"
+                  "{\"type\":\"i64\",\"value\":\"-9223372036854775808\"},{\"type\":\"f32\",\"value\":1},{\"type\":\"f64\",\"value\":0.5}]}"),
+        CDS_OK);
     assert_int_equal(params.spec.value_count, 4);
     assert_int_equal(params.spec.values[0].of.i32, -1);
     assert_true(params.spec.values[1].of.i64 == INT64_MIN);
