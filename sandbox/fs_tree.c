@@ -80,7 +80,7 @@ void cds_fs_list_free(struct cds_fs_list *list)
 /* ---- walks ---- */
 static DIR *enter(int parent, const char *name)
 {
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = cds_beneath_enter(parent, name, O_RDONLY);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     if (fd >= 0 && !dir)
         close(fd);
