@@ -87,6 +87,10 @@ static void full_queue(struct world *w, const struct row_case *c, unsigned calle
     if (world_open(w, SLOTS))
         abort();
     storm(w, c, callers);
+    world_check_open(w);
+    world_close(w);
+    if (world_open(w, WORLD_SLOTS))
+        abort();
 }
 
 /* ---- the broker dies ---- */
@@ -117,7 +121,7 @@ static void wait_for_silence(struct world *w, const struct row_case *c)
 {
     uint64_t began = cds_now_ms();
     unsigned left;
-    while ((left = world_survivors(w)) && cds_now_ms() - began < AFTERLIFE_MS)
+    while ((left = world_survivors(w, NULL, 0)) && cds_now_ms() - began < AFTERLIFE_MS)
         usleep(2000);
     if (left)
         complain(w, "%s: %u processes outlived their broker", c->name, left);
@@ -183,7 +187,7 @@ static void kill_keeper(struct world *w, const struct row_case *c, unsigned turn
                 complain(w, "%s: it ended with %s %s", c->name, cds_run_end_name(p.result.end), p.result.reason);
         }
         play_finish(&p);
-        if (world_survivors(w))
+        if (world_survivors(w, NULL, 0))
             complain(w, "%s: something outlived its keeper", c->name);
     }
 }

@@ -71,12 +71,26 @@ static bool is_survivor(const struct world *w, const char *pid)
     return st.st_ino == w->own_jail && w->host && w->host->who.change && uid == w->host->who.uid;
 }
 
-unsigned world_survivors(const struct world *w)
+/* "pid 12 (name), uid 1000, pid:[4026]" */
+static void describe(const char *pid, char *text, size_t size)
+{
+    char path[300], name[32] = "", jail[64] = "";
+    snprintf(path, sizeof(path), "/proc/%s/comm", pid);
+    CDS_CLEANUP(cds_close_file) FILE *f = fopen(path, "re");
+    if (f && fgets(name, sizeof(name), f))
+        name[strcspn(name, "\n")] = '\0';
+    snprintf(path, sizeof(path), "/proc/%s/ns/pid", pid);
+    ssize_t n = readlink(path, jail, sizeof(jail) - 1);
+    snprintf(text, size, "pid %s (%s), uid %llu, %.*s", pid, name, (unsigned long long)status_number(pid, "Uid:", 0), n > 0 ? (int)n : 0, jail);
+}
+
+unsigned world_survivors(const struct world *w, char *who, size_t size)
 {
     CDS_CLEANUP(cds_close_dir) DIR *dir = opendir("/proc");
     unsigned n = 0;
     for (const struct dirent *e; dir && (e = readdir(dir));)
-        n += isdigit((unsigned char)e->d_name[0]) && is_survivor(w, e->d_name);
+        if (isdigit((unsigned char)e->d_name[0]) && is_survivor(w, e->d_name) && n++ == 0 && who)
+            describe(e->d_name, who, size);
     return n;
 }
 
@@ -127,8 +141,8 @@ static void check_canary(struct world *w)
         complain(w, "the canary has %u names", (unsigned)st.st_nlink);
     char folder[96];
     snprintf(folder, sizeof(folder), "%s/outside", w->base);
-    if (count_entries(folder) != 1)
-        complain(w, "something was put beside the canary");
+    if (count_entries(folder) != 2)
+        complain(w, "something was put beside the canary, or taken away");
 }
 
 static void check_folders(struct world *w)
@@ -156,9 +170,10 @@ void world_remember(struct world *w)
 void world_check_open(struct world *w)
 {
     char jail[80], name[65] = "";
-    unsigned tasks, survivors = world_survivors(w);
+    char who[160] = "";
+    unsigned tasks, survivors = world_survivors(w, who, sizeof(who));
     if (survivors)
-        complain(w, "%u processes of jobs live on", survivors);
+        complain(w, "%u processes of jobs live on, one is %s", survivors, who);
     count_groups(w, &tasks);
     if (tasks)
         complain(w, "%u processes are left in control groups", tasks);

@@ -44,7 +44,11 @@ static int make_canary(struct world *w)
     CDS_CLEANUP(cds_close_fd) int fd = open(w->canary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0 || fchmod(fd, 0666) || write(fd, w->secret, strlen(w->secret)) != (ssize_t)strlen(w->secret))
         return fail("no canary");
-    return futimens(fd, times) ? fail("no canary") : 0;
+    /* Listings are told by this name: a hostile project may have a "canary" of its own. */
+    char beside[96];
+    snprintf(beside, sizeof(beside), "%s/outside/elsewhere", w->base);
+    CDS_CLEANUP(cds_close_fd) int other = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    return other < 0 || futimens(fd, times) ? fail("no canary") : 0;
 }
 
 static int make_folder(const struct world *w, const char *name, mode_t mode)

@@ -61,8 +61,8 @@ void world_note_job(struct world *w, pid_t init);
 void world_forget_jobs(struct world *w);
 /** Pid of the child that is not among the known ones, 0: none. */
 pid_t world_new_child(const pid_t *known, size_t count);
-/** Processes of jobs that live although their jobs have ended. */
-unsigned world_survivors(const struct world *w);
+/** Processes of jobs that live although their jobs have ended. @param who  one of them; may be NULL */
+unsigned world_survivors(const struct world *w, char *who, size_t size);
 
 void world_remember(struct world *w);
 /** All host invariants that can be asked while the engine is open. */
