@@ -185,11 +185,11 @@ const char *host_door_abstract(void)
     return abstract_name;
 }
 
-int host_doors_open(void)
+int host_doors_open(const struct world *w)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct sockaddr_un local = {.sun_family = AF_UNIX};
-    snprintf(abstract_name, sizeof(abstract_name), "cds-abuse-%d", (int)getpid());
+    snprintf(abstract_name, sizeof(abstract_name), "cds-%s", w->key);
     memcpy(local.sun_path + 1, abstract_name, strlen(abstract_name));
     socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(abstract_name));
     tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

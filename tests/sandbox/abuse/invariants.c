@@ -49,12 +49,24 @@ static unsigned count_mounts(const char *below)
 }
 
 /* ---- processes ---- */
+/* Dead, and waiting for whoever inherited it. */
+static bool is_zombie(const char *pid)
+{
+    char path[300], line[LINE];
+    snprintf(path, sizeof(path), "/proc/%s/status", pid);
+    CDS_CLEANUP(cds_close_file) FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof(line), f))
+        if (cds_starts_with(line, "State:"))
+            return strchr(line, 'Z') != NULL;
+    return true; /* it is gone */
+}
+
 /* Where the jobs' uid is shared with others on the machine (root), their pid namespaces tell; elsewhere nobody else has our uid or pid namespace. */
 static bool is_survivor(const struct world *w, const char *pid)
 {
     char path[300];
     struct stat st;
-    if (atoi(pid) == getpid())
+    if (atoi(pid) == getpid() || is_zombie(pid))
         return false;
     if (w->mode == MODE_USERNS || w->mode == MODE_USERNS_SINGLE)
         return true;

@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -120,15 +121,18 @@ static int enter_userns(enum world_mode mode, char *why, size_t size)
         return -1;
     pid_t child = fork();
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         bool apart = unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS) == 0;
         close(mapped[1]);
         if (write(ready[1], apart ? "y" : "n", 1) != 1 || read(mapped[0], &byte, 1) != 1 || byte != 'y')
             _exit(3);
         if (mode == MODE_USERNS && (setgroups(0, NULL) || setresgid(0, 0, 0) || setresuid(0, 0, 0)))
             _exit(3);
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* changing ids cleared it */
         pid_t inner = fork();
         if (inner > 0)
             _exit(wait_for(inner));
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         if (mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL) || mount("proc", "/proc", "proc", 0, NULL))
             snprintf(why, size, "a proc of its own is refused in a user namespace: %s", strerror(errno));
         return -1;

@@ -42,7 +42,7 @@ void play_races(struct world *w, const struct row_case *c, const struct play *p)
 /** host_side.c: what the host puts into the project. False with the reason where this host cannot. */
 bool play_prepare(struct world *w, const struct row_case *c, const char **ret_why);
 /** Services of the host that no job may reach; once per mode. */
-int host_doors_open(void);
+int host_doors_open(const struct world *w);
 /** Complains when somebody was there. */
 void host_doors_check(struct world *w);
 unsigned host_door_tcp(void);

@@ -181,7 +181,7 @@ static int play_all(struct world *w, int folder, const struct options *o)
     size_t n = list_rows(folder, o, files);
     int worst = 0;
     alarm(w->storm ? STORM_S : OVERALL_S);
-    if (n == 0 || world_make(w) || host_doors_open() || take_baseline(w)) {
+    if (n == 0 || world_make(w) || host_doors_open(w) || take_baseline(w)) {
         printf("Bail out! there are no rows, or no sandbox\n");
         return 2;
     }
