@@ -72,6 +72,7 @@ int world_make(struct world *w)
         return -1;
     /* Where every careless job would find it: in the environment, and in a descriptor that is not closed on exec. */
     setenv("CDS_CANARY_SECRET", w->secret, 1);
+    setenv("HOME", w->base, 1); /* the one of whoever started us may be closed to us by now */
     if (open(w->canary, O_RDWR) < 0)
         return fail("no canary");
     w->own_jail = stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
