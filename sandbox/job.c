@@ -13,6 +13,8 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
+#include "lib/log/log.h"
+#include "sandbox/job_pool.h"
 #include "sandbox/job_priv.h"
 
 const char *cds_run_end_name(enum cds_run_end end)
@@ -35,12 +37,17 @@ static void job_free(struct jail_job *job)
     cds_close_fd(&job->pidfd);
     cds_close_fd(&job->report_fd);
     cds_close_fd(&job->said_fd);
+    cds_close_fd(&job->order_fd);
+    cds_close_fd(&job->start_fd);
+    cds_close_fd(&job->stdin_fd);
+    cds_close_fd(&job->like.project_fd);
     if (job->group)
         cds_cgroup_release(engine->host->cgroups, &job->group);
     *job->prev = job->next;
     if (job->next)
         job->next->prev = job->prev;
-    sandbox_host_give(engine->host);
+    if (job->counted)
+        sandbox_host_give(engine->host);
     free(job);
 }
 
@@ -69,6 +76,7 @@ void jail_job_release(struct cds_job *base)
 
 void jail_jobs_end(struct jail_engine *engine)
 {
+    jail_pool_free(&engine->pool);
     while (engine->jobs)
         jail_job_release(&engine->jobs->base);
 }
@@ -208,11 +216,25 @@ static void judge(struct jail_job *job, struct cds_job_result *r)
     refine(job, r);
 }
 
+/* A jail of the pool that ended before its order came. */
+static void lost(struct jail_job *job)
+{
+    struct cds_job_result result;
+    judge(job, &result);
+    cds_log(CDS_LOG_WARN, "a ready jail ended by itself", CDS_LS("end", cds_run_end_name(result.end)), CDS_LS("error", result.reason));
+    jail_pool_lost(job_engine(job)->pool, job);
+    job_free(job);
+}
+
 void job_on_ended(void *user, int fd, uint32_t events)
 {
     struct jail_job *job = user;
     struct cds_job_result result;
     uint64_t seen_ns = cds_now_ns();
+    if (job->waits) {
+        lost(job);
+        return;
+    }
     job->phases.run_us = (seen_ns - job->went_ns) / 1000;
     judge(job, &result);
     drain(job);
@@ -221,6 +243,8 @@ void job_on_ended(void *user, int fd, uint32_t events)
     result.dropped_bytes = job->dropped;
     struct cds_job_events on = job->events;
     void *to = job->user;
+    if (result.end != CDS_END_ENGINE_FAILED && job->like.project_fd >= 0)
+        jail_pool_expect(job_engine(job)->pool, &job->like);
     job_free(job);
     result.phases.teardown_us = (cds_now_ns() - seen_ns) / 1000;
     on.on_end(to, &result);

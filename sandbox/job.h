@@ -16,12 +16,16 @@ enum { JAIL_ARGS_MAX = 80, JAIL_ENV_MAX = 80, JAIL_FILES_MAX = 24, JAIL_BINDS_MA
 /** How a job is started; filled by the engine's command hook. Everything it points to lives until exec has returned. */
 struct jail_command {
     const char *argv[JAIL_ARGS_MAX + 16]; /**< NULL-terminated */
+    size_t program_at;                    /**< where the program begins in argv, behind the interpreter and its options */
     const char *code_name;                /**< file below /tmp that gets spec->code; NULL: none */
     bool big_address_space;               /**< see struct cds_jail_plan */
+    const char *preload;                  /**< the program can be started ahead and reads the order itself; NULL: it is executed then */
+    const char *preload_argv[8];          /**< how that program is started ahead */
     bool reports;                         /**< the program writes what it found to descriptor 4: at most JAIL_SAID_MAX bytes */
     struct cds_jail_bind binds[JAIL_BINDS_MAX];
     size_t bind_count;
-    char path[JAIL_PATH_MAX]; /**< memory for one argument */
+    char path[JAIL_PATH_MAX];                 /**< memory for one argument */
+    char preload_file[64], preload_host[600]; /**< and for these */
 };
 
 struct jail_engine;
@@ -39,6 +43,7 @@ struct jail_engine {
     struct sandbox_host *host; /**< borrowed */
     const struct jail_hooks *hooks;
     struct jail_job *jobs;
+    struct jail_pool *pool; /**< jails that are ready; NULL: none are kept */
 };
 
 /* What such an engine puts into its ops. */

@@ -68,13 +68,13 @@ static void folder_key(const char *home, char out[static 17])
     snprintf(out, 17, "%016llx", (unsigned long long)hash);
 }
 
-static cds_rc open_engines(struct server *server, const char *jail_dir, const char *key, struct cds_err *err)
+static cds_rc open_engines(struct server *server, const char *jail_dir, const char *key, unsigned pool, struct cds_err *err)
 {
     struct broker *broker = &server->broker;
     const struct sandbox_settings settings = {
         .base_dir = jail_dir, .cgroup_key = key, .slots = (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_SLOTS)};
     cds_rc rc = sandbox_host_open(broker->loop, &settings, &broker->host, err);
-    if (!rc && !(rc = cds_run_engine_new(broker->host, &broker->engines[broker->engine_count], err)))
+    if (!rc && !(rc = cds_run_engine_new(broker->host, pool, &broker->engines[broker->engine_count], err)))
         broker->engine_count++;
     return rc;
 }
@@ -119,8 +119,9 @@ static cds_rc start(struct server *server, struct cds_err *err)
     folder_key(cds_config_home(server->config), key);
     if ((rc = cds_loop_new(&broker->loop, err)) || (rc = cds_loop_signal(broker->loop, SIGTERM, on_signal, server, err)) ||
         (rc = cds_loop_signal(broker->loop, SIGINT, on_signal, server, err)) || (rc = open_folders(server, err)) || (rc = check_alone(server, err)) ||
-        (rc = open_engines(server, server->jail_dir, key, err)) || (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
-        (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) ||
+        (rc = open_engines(server, server->jail_dir, key, (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_POOL), err)) ||
+        (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
+        (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) || (rc = fs_queue_new(&broker->changes, err)) ||
         (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
         return rc;
     return cds_watch_add(broker->loop, server->listen_fd, EPOLLIN, on_accept, server, &server->accept, err);
@@ -136,6 +137,7 @@ static void stop(struct server *server)
     }
     cds_pool_free(&broker->readers);
     cds_pool_free(&broker->writer);
+    fs_queue_free(&broker->changes);
     while (broker->clients) {
         struct client *client = broker->clients;
         cds_peer_close(&client->peer);
@@ -189,7 +191,7 @@ static int probe(struct server *server)
     snprintf(key, sizeof(key), "probe%d", (int)getpid());
     cds_rc rc = cds_loop_new(&server->broker.loop, &err);
     if (!rc && chmod(dir, 0755) == 0)
-        rc = open_engines(server, dir, key, &err);
+        rc = open_engines(server, dir, key, 0, &err);
     if (!rc && !(works = probe_empty_project(server, dir, &err)) && err.message[0])
         rc = err.code;
     if (rc)

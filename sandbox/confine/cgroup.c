@@ -263,6 +263,13 @@ cds_rc cds_cgroup_attach(struct cds_cgroup *group, pid_t pid, struct cds_err *re
     return CDS_OK;
 }
 
+void cds_cgroup_mark(struct cds_cgroup *group)
+{
+    if (group->kind == CDS_CGROUP_HYBRID)
+        cds_cgroup_write(group->fd[TREE_MEMORY], "memory.max_usage_in_bytes", "0");
+    read_counters(group, &group->before);
+}
+
 void cds_cgroup_kill(struct cds_cgroup *group)
 {
     if (group->fd[TREE_V2] < 0)

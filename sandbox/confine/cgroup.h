@@ -43,6 +43,8 @@ CDS_MUST_USE cds_rc cds_cgroup_acquire(struct cds_cgroups *groups, const struct 
 int cds_cgroup_clone_fd(const struct cds_cgroup *group);
 /** Moves a process into the v1 hierarchies. */
 CDS_MUST_USE cds_rc cds_cgroup_attach(struct cds_cgroup *group, pid_t pid, struct cds_err *reterr);
+/** From here on usage counts: what was used before belongs to making the group ready. */
+void cds_cgroup_mark(struct cds_cgroup *group);
 void cds_cgroup_kill(struct cds_cgroup *group);
 void cds_cgroup_usage(const struct cds_cgroup *group, struct cds_cgroup_usage *ret);
 /** Gives it back; every task in it is dead. */

@@ -21,7 +21,7 @@
 #include "sandbox/confine/jail_priv.h"
 #include "sandbox/confine/seccomp.h"
 
-enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, GO_MARK = 'g', REPORT_FD = 3, SAID_FD = 4 };
+enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, GO_MARK = 'g', REPORT_FD = 3, SAID_FD = 4, ORDER_FD = 5, START_FD = 6 };
 
 static const char *const names[CDS_STEP_COUNT] = {
     "wait for the broker",
@@ -39,6 +39,7 @@ static const char *const names[CDS_STEP_COUNT] = {
     "ids and capabilities",
     "no_new_privs",
     "init",
+    "order",
     "landlock",
     "seccomp",
     "exec",
@@ -117,6 +118,13 @@ static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
         fail(report_fd, CDS_STEP_LANDLOCK);
     if (syscall(SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, 0, filter))
         fail(report_fd, CDS_STEP_SECCOMP);
+    if (plan->order_fd >= 0 && !plan->preloaded) {
+        const char *const *argv, *const *env;
+        if (jail_order_wait(ORDER_FD, START_FD, &argv, &env))
+            fail(report_fd, CDS_STEP_ORDER);
+        execve(argv[0], (char *const *)argv, (char *const *)env);
+        fail(report_fd, CDS_STEP_EXEC);
+    }
     execve(plan->argv[0], (char *const *)plan->argv, (char *const *)plan->env);
     fail(report_fd, CDS_STEP_EXEC);
 }
@@ -124,7 +132,7 @@ static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 /* Pid 1 of the job: reaps everything, and when the payload ends, so does the job: the kernel then kills what is left in the namespace. */
 static _Noreturn void init(pid_t main_pid, int report_fd)
 {
-    for (int fd = 0; fd <= SAID_FD; fd++)
+    for (int fd = 0; fd <= START_FD; fd++)
         if (fd != report_fd)
             close(fd); /* a writer that never ends would keep the broker waiting for the end of output */
     for (;;) {
@@ -148,9 +156,11 @@ static int take_descriptors(const struct cds_jail_plan *plan, int report_fd)
             return -1;
     if (report_fd != REPORT_FD && dup3(report_fd, REPORT_FD, O_CLOEXEC) < 0) /* dup3 refuses equal numbers */
         return -1;
-    if (plan->said_fd >= 0 && dup2(plan->said_fd, SAID_FD) < 0)
-        return -1;
-    return close_range(plan->said_fd >= 0 ? SAID_FD + 1 : SAID_FD, ~0U, 0);
+    const int more[] = {plan->said_fd, plan->order_fd, plan->start_fd};
+    for (int i = 0; i < 3; i++)
+        if (more[i] >= 0 ? dup2(more[i], SAID_FD + i) < 0 : close(SAID_FD + i) && errno != EBADF)
+            return -1;
+    return close_range(START_FD + 1, ~0U, 0);
 }
 
 /* The parent is outside of our pid namespace, so getppid() says nothing. But it alone holds the other end of the report pipe by now. */

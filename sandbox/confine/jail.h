@@ -31,6 +31,7 @@ enum cds_jail_step {
     CDS_STEP_IDS,
     CDS_STEP_PRIVILEGES,
     CDS_STEP_INIT,
+    CDS_STEP_ORDER,
     CDS_STEP_LANDLOCK,
     CDS_STEP_SECCOMP,
     CDS_STEP_EXEC,
@@ -70,7 +71,11 @@ struct cds_jail_plan {
     const char *const *argv, *const *env; /**< NULL-terminated */
     int stdin_fd, stdout_fd, stderr_fd;   /**< all above 9 */
     int said_fd;                          /**< becomes descriptor 4, for what the program reports; -1: none */
-    int clone_cgroup_fd;                  /**< for CLONE_INTO_CGROUP; -1 */
+    /* A jail that is made before its job is known waits at the very end of all steps. */
+    int order_fd;        /**< memory file that will hold what to run (order.h), becomes descriptor 5; -1: argv, env and files above are all */
+    int start_fd;        /**< one byte on it: the order is there; becomes descriptor 6 */
+    bool preloaded;      /**< argv is started at once and reads the order itself */
+    int clone_cgroup_fd; /**< for CLONE_INTO_CGROUP; -1 */
 };
 
 /** Looks once at what of the system a job sees. */

@@ -43,6 +43,30 @@ describe('the sandbox through the gateway', () => {
     assert.equal(big.stdout, '');
   });
 
+  test('a wall clock below the CPU time and an engine that is not there are refused with their place', async () => {
+    const wrong = await refused('run.exec', { project, language: 'sh', code: 'true', limits: { wall_ms: 1000, cpu_ms: 2000 } });
+    assert.deepEqual([wrong.status, wrong.error.data.errors[0].pointer], [400, '/params/limits/wall_ms']);
+    const engine = await refused('run.exec', { project, engine: 'jail', language: 'sh', code: 'true' });
+    assert.deepEqual([engine.status, engine.error.data.errors[0].pointer], [400, '/params/engine']);
+  });
+
+  test('changes that are asked for at once happen in their order, writes in batches included', async () => {
+    const socket = new WebSocket(stack.apiUrl.replace('http', 'ws') + '/ws', ['cds.rpc.v1', `cds.bearer.${stack.tokens.developer}`], { origin: stack.url });
+    await new Promise((done, fail) => socket.on('open', done).on('error', fail));
+    const answers = new Map();
+    socket.on('message', (data) => answers.set(JSON.parse(data).id, JSON.parse(data)));
+    const calls = [];
+    for (let i = 0; i < 20; i++) calls.push(['fs.write', { path: 'order.txt', content: `${i}` }], ['fs.write', { path: `many${i}.txt`, content: 'x' }]);
+    calls.push(['fs.rename', { from: 'order.txt', to: 'moved.txt' }], ['fs.write', { path: 'order.txt', content: 'new', if_version: '' }]);
+    calls.push(['fs.delete', { path: 'moved.txt' }], ['fs.create', { path: 'moved.txt', type: 'dir' }], ['fs.write', { path: 'moved.txt/in', content: 'y' }]);
+    calls.forEach(([method, params], id) => socket.send(JSON.stringify({ jsonrpc: '2.0', id, method, params: { project, ...params } })));
+    await waitFor('all answers', () => answers.size === calls.length);
+    socket.close();
+    for (const [id, answer] of answers) assert.ok(answer.result, `${calls[id][0]} ${JSON.stringify(answer.error)}`);
+    assert.equal((await stack.rpc('fs.read', { project, path: 'order.txt' }, 'developer')).content, 'new');
+    assert.equal((await stack.rpc('fs.read', { project, path: 'moved.txt/in' }, 'developer')).content, 'y');
+  });
+
   test('a link that a run planted is not followed', async () => {
     await run({ language: 'sh', code: 'ln -s /etc/passwd /work/planted; ln -s / /work/root; ln -s .. /work/up' });
     for (const path of ['planted', 'root/etc/passwd', 'up/x']) {
@@ -81,7 +105,7 @@ describe('the sandbox through the gateway', () => {
     assert.equal(end.result.end, 'cancelled');
     assert.ok(Date.now() - began < 3000);
     const seqs = messages.filter((m) => m.method === 'run.output').map((m) => m.params.seq);
-    assert.deepEqual(seqs, seqs.map((_, i) => i));
+    assert.deepEqual(seqs, seqs.map((_, i) => i + 1));
     socket.close();
   });
 

@@ -363,7 +363,7 @@ static int open_engine(bool force_userns, bool no_cgroup)
     const struct sandbox_settings settings = {
         .base_dir = dir, .cgroup_key = "testrunguards", .slots = 4, .no_cgroup = no_cgroup, .force_userns = force_userns};
     by_rlimit = no_cgroup;
-    if (cds_loop_new(&loop, &err) || sandbox_host_open(loop, &settings, &host, &err) || cds_run_engine_new(host, &engine, &err)) {
+    if (cds_loop_new(&loop, &err) || sandbox_host_open(loop, &settings, &host, &err) || cds_run_engine_new(host, 0, &engine, &err)) {
         fprintf(stderr, "%s %s\n", err.message, err.detail);
         return -1;
     }
