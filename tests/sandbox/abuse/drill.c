@@ -87,6 +87,7 @@ static void full_queue(struct world *w, const struct row_case *c, unsigned calle
     if (world_open(w, SLOTS))
         abort();
     storm(w, c, callers);
+    world_drain_pool(w);
     world_check_open(w);
     world_close(w);
     if (world_open(w, WORLD_SLOTS))
@@ -190,6 +191,7 @@ static void kill_keeper(struct world *w, const struct row_case *c, unsigned turn
                 complain(w, "%s: it ended with %s %s", c->name, cds_run_end_name(p.result.end), p.result.reason);
         }
         play_finish(&p);
+        world_drain_pool(w);
         if (world_survivors(w, NULL, 0))
             complain(w, "%s: something outlived its keeper", c->name);
     }

@@ -10,8 +10,9 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
+#include "sandbox/run.h"
 
-enum { ARGS_MAX = 16, FILES_MAX = 4, LINE = 512, WAIT_MS = 60000 };
+enum { ARGS_MAX = 16, FILES_MAX = 4, LINE = 512, WAIT_MS = 60000, POOL_WAIT_MS = 3000 };
 
 /* ---- names of this host ---- */
 char *play_fill_in(const struct world *w, const char *text)
@@ -92,8 +93,8 @@ static void check_groups(const struct play *p)
 cds_rc play_start(struct play *p, struct world *w, const struct row_case *c, const struct cds_job_spec *spec, struct cds_err *err)
 {
     static const struct cds_job_events events = {on_output, on_end};
-    static pid_t known[WORLD_SLOTS];
-    static size_t known_count;
+    pid_t known[WORLD_SLOTS + 1];
+    size_t known_count = world_children(known, CDS_ARRAY_LEN(known)), ready = cds_run_engine_ready(w->engine);
     *p = (struct play){.world = w, .name = c->name};
     p->out = mmap(NULL, PLAY_OUT_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p->out == MAP_FAILED)
@@ -105,11 +106,7 @@ cds_rc play_start(struct play *p, struct world *w, const struct row_case *c, con
         p->ended = true;
         return rc;
     }
-    if (w->host->active == 1)
-        known_count = 0;
-    p->init = world_new_child(known, known_count);
-    if (p->init && known_count < WORLD_SLOTS)
-        known[known_count++] = p->init;
+    p->init = cds_run_engine_ready(w->engine) < ready ? known[0] : world_new_child(known, known_count);
     world_note_job(w, p->init);
     check_groups(p);
     if (spec->access == CDS_PROJECT_READ_WRITE && disk_watch_start(w->loop, w->pool, &w->host->who, spec->project_fd, on_disk_full, p, &p->disk, err))
@@ -275,7 +272,7 @@ static void play_jobs(struct world *w, const struct row_case *c, const struct cd
             check_refusal(w, c, rc, &err);
     if (!rc && case_get(c, "refused"))
         complain(w, "%s: it was not refused", c->name);
-    if (!rc && case_get(c, "neighbour"))
+    if (!rc && case_get(c, "neighbour") && !w->pooled)
         ask_during(w, c);
     if (!rc)
         play_races(w, c, &plays[0]);
@@ -285,6 +282,32 @@ static void play_jobs(struct world *w, const struct row_case *c, const struct cd
             play_check(&plays[i], c);
         play_finish(&plays[i]);
     }
+}
+
+/* What needs its project as it was prepared, or several jobs, is played once. */
+static bool may_be_pooled(const struct row_case *c)
+{
+    return !case_get(c, "prepare") && !case_get(c, "together") && !case_get(c, "race") && !case_get(c, "refused") && !case_get(c, "leave") &&
+           !case_get(c, "fs");
+}
+
+/* The same once more, in a jail that was made ready when the first one ended. */
+static void play_pooled(struct world *w, const struct row_case *c, const struct cds_job_spec *spec)
+{
+    struct play p;
+    struct cds_err err = {.message = ""};
+    for (uint64_t began = cds_now_ms(); cds_run_engine_ready(w->engine) == 0 && cds_now_ms() - began < POOL_WAIT_MS;)
+        cds_loop_once(w->loop, 5);
+    world_clean_project(w);
+    if (play_start(&p, w, c, spec, &err)) {
+        complain(w, "%s: from the pool: %s", c->name, err.message);
+    } else {
+        play_wait(&p, case_number(c, "kill_after_ms", 0));
+        play_check(&p, c);
+        if (!cds_streq(p.result.origin, "pool"))
+            complain(w, "%s: it came from %s, not from the pool", c->name, p.result.origin);
+    }
+    play_finish(&p);
 }
 
 static bool is_installed(const char *language)
@@ -317,8 +340,12 @@ bool play_case(struct world *w, const struct row *row, const struct row_case *c,
             make_spec(w, c, &texts, &spec);
         else if ((rc = make_spec_by_params(w, c, &texts, &spec, &err)))
             check_refusal(w, c, rc, &err);
+        if (!rc && w->pooled && may_be_pooled(c))
+            world_drain_pool(w); /* what waits then is for this case */
         if (!rc)
             play_jobs(w, c, &spec);
+        if (!rc && w->pooled && may_be_pooled(c))
+            play_pooled(w, c, &spec);
         texts_free(&texts);
     }
     play_fs_lines(w, c);

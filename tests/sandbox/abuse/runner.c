@@ -1,10 +1,11 @@
 /* tests/sandbox/abuse/runner.c: plays the abuse list against the engines of this build and says what held, as TAP.
  *
- * cds-abuse --mode root|unprivileged|userns|userns-single [--old-kernel] [--storm] [--rows FOLDER] [A01 ...]
+ * cds-abuse --mode root|unprivileged|userns|userns-single [--old-kernel] [--pool] [--storm] [--rows FOLDER] [A01 ...]
  *
  * --mode        whose rights the broker has. root: as it is started by root. unprivileged: a uid of its own without any right. userns: root of a
  *               user namespace with a range of ids, as in a rootless container. userns-single: root of one with a single id.
  * --old-kernel  openat2, clone3 and landlock_create_ruleset answer ENOSYS, as on an older kernel or below a container's filter
+ * --pool        each program is played a second time, in a jail that was ready before
  * --storm       the long cases, too
  *
  * Ends with 0 when all rows held, 1 when one did not, 2 when the list itself is wrong. Where this machine cannot give a mode every row is
@@ -67,6 +68,7 @@ static bool play_row(struct world *w, const struct row *row, unsigned *ret_playe
         }
     }
     host_doors_check(w);
+    world_drain_pool(w);
     world_check_open(w);
     us = world_ask_neighbour(w);
     if (!us)
@@ -169,7 +171,10 @@ static int take_baseline(struct world *w)
         }
     qsort(us, BASELINE_TURNS, sizeof(*us), by_time);
     w->baseline_us = us[BASELINE_TURNS / 2];
-    printf("# mode %s%s, limits by %s; 1+2 of another tenant takes %.1f ms\n", mode_name(w->mode), w->old_kernel ? ", old kernel" : "",
+    printf("# mode %s%s, limits by %s; 1+2 of another tenant takes %.1f ms\n", mode_name(w->mode),
+           w->old_kernel ? ", old kernel"
+           : w->pooled   ? ", pool"
+                         : "",
            sandbox_host_limits(w->host), (double)w->baseline_us / 1000);
     world_close(w);
     return 0;
@@ -207,7 +212,7 @@ static int skip_all(int folder, const struct options *o, const char *why)
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: cds-abuse --mode root|unprivileged|userns|userns-single [--old-kernel] [--storm] [--rows FOLDER] [A01 ...]\n");
+    fprintf(stderr, "usage: cds-abuse --mode root|unprivileged|userns|userns-single [--old-kernel] [--pool] [--storm] [--rows FOLDER] [A01 ...]\n");
     exit(2);
 }
 
@@ -223,6 +228,8 @@ int main(int argc, char **argv)
             o.rows = argv[++i];
         else if (cds_streq(argv[i], "--old-kernel"))
             w.old_kernel = true;
+        else if (cds_streq(argv[i], "--pool"))
+            w.pooled = true;
         else if (cds_streq(argv[i], "--storm"))
             w.storm = true;
         else if (argv[i][0] == 'A' && o.only_count < ROWS_MAX)

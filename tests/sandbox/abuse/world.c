@@ -132,13 +132,22 @@ int world_open(struct world *w, unsigned slots)
     snprintf(dir, sizeof(dir), "%s/jail", w->base);
     const struct sandbox_settings settings = {.base_dir = dir, .cgroup_key = w->key, .slots = slots};
     if (cds_loop_new(&w->loop, &err) || cds_pool_new(w->loop, POOL_THREADS, POOL_QUEUE, &w->pool, &err) ||
-        sandbox_host_open(w->loop, &settings, &w->host, &err) || cds_run_engine_new(w->host, &w->engine, &err)) {
+        sandbox_host_open(w->loop, &settings, &w->host, &err) || cds_run_engine_new(w->host, w->pooled ? 1 : 0, &w->engine, &err)) {
         fprintf(stderr, "abuse: %s %s\n", err.message, err.detail);
         return -1;
     }
     w->project = open_project(w, "project");
     w->neighbour = open_project(w, "neighbour");
     return w->project < 0 || w->neighbour < 0 ? -1 : 0;
+}
+
+void world_drain_pool(struct world *w)
+{
+    if (!w->pooled)
+        return;
+    w->engine->ops->close(w->engine);
+    if (cds_run_engine_new(w->host, 1, &w->engine, NULL))
+        abort();
 }
 
 void world_close(struct world *w)
@@ -207,6 +216,14 @@ pid_t world_new_child(const pid_t *known, size_t count)
             return pid;
     }
     return 0;
+}
+
+size_t world_children(pid_t *ret, size_t size)
+{
+    size_t n = 0;
+    for (pid_t pid; n < size && (pid = world_new_child(ret, n));)
+        ret[n++] = pid;
+    return n;
 }
 
 void world_note_job(struct world *w, pid_t init)

@@ -23,6 +23,7 @@ struct world {
     enum world_mode mode;
     bool old_kernel; /**< openat2, clone3 and landlock answer ENOSYS */
     bool storm;      /**< the long cases, too */
+    bool pooled;     /**< each program is played a second time, in a jail that was ready before */
     char base[64], canary[80], secret[48];
     int base_fd, project, neighbour; /**< neighbour and project: O_PATH, as the broker holds them */
     struct cds_loop *loop;
@@ -50,6 +51,8 @@ int world_make(struct world *w);
 void world_unmake(struct world *w);
 /** Opens loop, host and engine, empties the project. */
 int world_open(struct world *w, unsigned slots);
+/** Ends the jails that wait for a job. */
+void world_drain_pool(struct world *w);
 /** Ends and frees them without a look at what is left. */
 void world_close(struct world *w);
 
@@ -59,8 +62,10 @@ uint64_t world_ask_neighbour(struct world *w);
 /** Remembers the namespace of a job that has just been started, until world_forget_jobs. */
 void world_note_job(struct world *w, pid_t init);
 void world_forget_jobs(struct world *w);
-/** Pid of the child that is not among the known ones, 0: none. */
+/** Pid of a child that is not among the known ones, 0: none. */
 pid_t world_new_child(const pid_t *known, size_t count);
+/** All children, at most size. */
+size_t world_children(pid_t *ret, size_t size);
 /** Processes of jobs that live although their jobs have ended. @param who  one of them; may be NULL */
 unsigned world_survivors(const struct world *w, char *who, size_t size);
 
