@@ -4,7 +4,7 @@ BUILD := build
 UI := apps/studio-ui
 UI_SOURCES = $(shell find $(UI)/src $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
 
-.PHONY: run build native ui test check fmt bench fuzz coverage clean setup
+.PHONY: abuse-storm run build native ui test check fmt bench fuzz coverage clean setup
 .DEFAULT_GOAL := build
 
 setup:
@@ -43,6 +43,10 @@ bench:
 	@tools/setup test
 	@$(MAKE) --no-print-directory native ui
 	@tools/bench
+
+# The long rows of the escape list: a million races, five hundred dead brokers, a thousand jobs at once. For the night.
+abuse-storm: native
+	@for mode in root unprivileged userns userns-single; do $(BUILD)/abuse/cds-abuse --mode $$mode --storm || exit 1; done
 
 FUZZ_SECONDS ?= 60
 fuzz:
