@@ -29,6 +29,7 @@ static const struct {
     {"params", TEXT},           /* JSON parameters of run.exec instead of the keys above */
     {"refused", TEXT},          /* "CODE pointer": what becomes of params or of the start */
     {"says", TEXT},             /* stands in the output */
+    {"line", TEXT},             /* is a whole line of the output */
     {"never", TEXT},            /* does not */
     {"limit", LIMIT},           /* "name number" */
     {"end", STATES},            /* end states that are right; without this line: ok */

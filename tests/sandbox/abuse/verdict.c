@@ -65,6 +65,17 @@ static bool holds(const struct play *p, const char *text)
     return memmem(p->out, p->out_len, filled, strlen(filled)) != NULL;
 }
 
+/* With a line break before and behind it, or the edge of the output. */
+static bool holds_line(const struct play *p, const char *text)
+{
+    CDS_CLEANUP(cds_free_ptr) char *filled = play_fill_in(p->world, text);
+    size_t len = strlen(filled);
+    for (const char *at = p->out; (at = memmem(at, (size_t)(p->out + p->out_len - at), filled, len)); at++)
+        if ((at == p->out || at[-1] == '\n') && (at + len == p->out + p->out_len || at[len] == '\n'))
+            return true;
+    return false;
+}
+
 void play_check(const struct play *p, const struct row_case *c)
 {
     const char *text;
@@ -75,6 +86,9 @@ void play_check(const struct play *p, const struct row_case *c)
     for (size_t at = 0; (text = case_next(c, "says", &at));)
         if (!holds(p, text))
             complain(p->world, "%s: \"%s\" is not in the output:\n%.*s", c->name, text, shown, p->out);
+    for (size_t at = 0; (text = case_next(c, "line", &at));)
+        if (!holds_line(p, text))
+            complain(p->world, "%s: \"%s\" is no line of the output:\n%.*s", c->name, text, shown, p->out);
     for (size_t at = 0; (text = case_next(c, "never", &at));)
         if (holds(p, text))
             complain(p->world, "%s: \"%s\" is in the output:\n%.*s", c->name, text, shown, p->out);

@@ -181,6 +181,8 @@ static void on_end(void *user, const struct cds_job_result *r)
     struct answer *a = user;
     a->ended = true;
     a->ok = r->end == CDS_END_OK;
+    if (!a->ok)
+        fprintf(stderr, "abuse: another tenant's job ended with %s %s\n", cds_run_end_name(r->end), r->reason);
 }
 
 uint64_t world_ask_neighbour(struct world *w)
@@ -195,8 +197,11 @@ uint64_t world_ask_neighbour(struct world *w)
                                       .limits = {NEIGHBOUR_WAIT_MS, 5000, 128 << 20, 4096, 16, 4 << 20, 0}};
     struct cds_job *job;
     uint64_t began_ns = cds_now_ns();
-    if (w->engine->ops->acquire(w->engine, &spec, &job, NULL) || w->engine->ops->exec(job, &spec, &events, &a, NULL))
+    struct cds_err err = {.message = ""};
+    if (w->engine->ops->acquire(w->engine, &spec, &job, &err) || w->engine->ops->exec(job, &spec, &events, &a, &err)) {
+        fprintf(stderr, "abuse: another tenant's job did not start: %s %s\n", err.message, err.detail);
         return 0;
+    }
     while (!a.ended) /* the job has a wall clock */
         cds_loop_once(w->loop, 20);
     return a.ok && cds_streq(a.text, "3\n") ? (cds_now_ns() - began_ns) / 1000 : 0;
