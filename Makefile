@@ -5,7 +5,7 @@ UI := apps/studio-ui
 UI_SOURCES = $(shell find $(UI)/src $(UI)/build-tools $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
 STEP := tools/step $(BUILD).log
 
-.PHONY: run build native ui test check fmt bench fuzz coverage clean setup
+.PHONY: abuse-storm run build native ui test check fmt bench fuzz coverage clean setup
 .DEFAULT_GOAL := build
 # Set-up comes before the build and the build before the start, also with -j; Ninja uses all cores by itself.
 .NOTPARALLEL:
@@ -46,6 +46,10 @@ bench:
 	@tools/setup test
 	@$(MAKE) --no-print-directory native ui
 	@tools/bench
+
+# The long rows of the escape list: a million races, five hundred dead brokers, a thousand jobs at once. For the night.
+abuse-storm: native
+	@for mode in root unprivileged userns userns-single; do $(BUILD)/abuse/cds-abuse --mode $$mode --storm || exit 1; done
 
 FUZZ_SECONDS ?= 60
 fuzz:

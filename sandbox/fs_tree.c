@@ -97,7 +97,7 @@ static int change_mode(int place, mode_t mode)
 
 static int open_place(int parent, const char *name)
 {
-    return openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return cds_beneath_enter(parent, name, O_PATH);
 }
 
 /* The path "." asks for the right to search the folder, O_RDONLY for the right to read it. NULL with errno. */

@@ -36,19 +36,31 @@ static void *keep(struct run_params *p, void *memory)
 }
 
 /* ---- limits ---- */
-static uint64_t limit_of(const cds_json *limits, const char *key, uint64_t otherwise)
+/* What is named must be a number: a text, a fraction or null that fell back to the default would be a limit nobody asked for. */
+static cds_rc limit_of(const cds_json *limits, const char *key, uint64_t otherwise, uint64_t *ret, struct cds_err *err)
 {
-    int64_t value = cds_json_get_i64(limits, key, (int64_t)otherwise);
-    return value < 0 ? 0 : (uint64_t)value;
+    char pointer[POINTER_MAX];
+    const cds_json *asked = cds_json_get(limits, key);
+    int64_t value = asked ? cds_json_i64(asked, -1) : (int64_t)otherwise;
+    *ret = (uint64_t)value;
+    if (value > 0)
+        return CDS_OK;
+    snprintf(pointer, sizeof(pointer), "/params/limits/%.16s", key);
+    return refuse(err, pointer, "A limit is a whole number above 0.");
 }
 
 static cds_rc take_limits(const cds_json *params, const struct cds_config *c, struct cds_run_limits *ret, struct cds_err *err)
 {
     const cds_json *asked = cds_json_get(params, "limits");
-    uint64_t wall_ms = limit_of(asked, "wall_ms", cds_config_u64(c, CDS_OPT_RUN_WALL_MS)), cpu_ms = cds_config_u64(c, CDS_OPT_RUN_CPU_MS);
+    uint64_t wall_ms, cpu_ms = cds_config_u64(c, CDS_OPT_RUN_CPU_MS), memory, fuel;
+    if (asked && !cds_json_is(asked, CDS_JSON_OBJECT))
+        return refuse(err, "/params/limits", "Limits are an object of numbers.");
+    cds_rc rc = limit_of(asked, "wall_ms", cds_config_u64(c, CDS_OPT_RUN_WALL_MS), &wall_ms, err);
     /* Who asks for less wall clock only does not mean to be refused for a default of CPU time. */
-    cpu_ms = limit_of(asked, "cpu_ms", cpu_ms < wall_ms ? cpu_ms : wall_ms);
-    uint64_t memory = limit_of(asked, "memory_bytes", cds_config_u64(c, CDS_OPT_RUN_MEMORY_BYTES)), fuel = limit_of(asked, "fuel", fuel_default);
+    if (rc || (rc = limit_of(asked, "cpu_ms", cpu_ms < wall_ms ? cpu_ms : wall_ms, &cpu_ms, err)) ||
+        (rc = limit_of(asked, "memory_bytes", cds_config_u64(c, CDS_OPT_RUN_MEMORY_BYTES), &memory, err)) ||
+        (rc = limit_of(asked, "fuel", fuel_default, &fuel, err)))
+        return rc;
     if (wall_ms < LIMIT_MS_MIN || wall_ms > LIMIT_MS_MAX)
         return refuse(err, "/params/limits/wall_ms", "The limit of the wall clock must be 100 to 600000 ms.");
     if (cpu_ms < LIMIT_MS_MIN || cpu_ms > LIMIT_MS_MAX)

@@ -49,6 +49,13 @@ static cds_rc refuse(int why, const char *path, struct cds_err *reterr)
     return rc;
 }
 
+/* Which mount a descriptor lies on: a folder of the same file system that is mounted here has the same device. 0: the kernel does not say. */
+static uint64_t mount_of(int fd)
+{
+    struct statx st = {.stx_mask = 0};
+    return statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) == 0 && (st.stx_mask & STATX_MNT_ID) ? st.stx_mnt_id : 0;
+}
+
 /* Part by part, never through a link: ELOOP for a link, also where a folder was asked for; EXDEV where another file system begins. */
 static int open_stepwise(int root, const char *path, int flags)
 {
@@ -57,6 +64,7 @@ static int open_stepwise(int root, const char *path, int flags)
     CDS_CLEANUP(cds_close_fd) int dir = openat(root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dir >= 0 && fstat(dir, &top))
         return -1;
+    const uint64_t mount = dir >= 0 ? mount_of(dir) : 0;
     while (dir >= 0) {
         size_t n = strcspn(path, "/");
         bool last = path[n] == '\0';
@@ -66,9 +74,9 @@ static int open_stepwise(int root, const char *path, int flags)
         struct stat st;
         if (fd < 0)
             return -1;
-        bool bad = fstat(fd, &st) != 0;
-        if (bad || st.st_dev != top.st_dev || S_ISLNK(st.st_mode) || (!last && !S_ISDIR(st.st_mode))) {
-            errno = bad ? EACCES : st.st_dev != top.st_dev ? EXDEV : S_ISLNK(st.st_mode) ? ELOOP : ENOTDIR;
+        bool bad = fstat(fd, &st) != 0, other = !bad && (st.st_dev != top.st_dev || mount_of(fd) != mount);
+        if (bad || other || S_ISLNK(st.st_mode) || (!last && !S_ISDIR(st.st_mode))) {
+            errno = bad ? EACCES : other ? EXDEV : S_ISLNK(st.st_mode) ? ELOOP : ENOTDIR;
             close(fd);
             return -1;
         }
@@ -124,4 +132,19 @@ cds_rc cds_beneath_open(int root, const char *path, size_t len, int flags, int *
         return refuse(why, len ? text : "the project", reterr);
     *ret_fd = fd;
     return CDS_OK;
+}
+
+int cds_beneath_enter(int parent, const char *name, int flags)
+{
+    struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+    int fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof(how));
+    if (fd >= 0 || (errno != ENOSYS && errno != EPERM && errno != EAGAIN))
+        return fd;
+    fd = openat(parent, name, flags | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || mount_of(fd) == mount_of(parent))
+        return fd;
+    close(fd);
+    errno = EXDEV;
+    return -1;
 }
