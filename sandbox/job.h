@@ -19,6 +19,9 @@ struct jail_command {
     const char *code_name;                /**< file below /tmp that gets spec->code; NULL: none */
     bool big_address_space;               /**< see struct cds_jail_plan */
     bool reports;                         /**< the program writes what it found to descriptor 4: at most JAIL_SAID_MAX bytes */
+    const char *const *env;               /**< NULL-terminated: these variables and no others; NULL: the usual ones and spec->env */
+    int more_fds[CDS_JAIL_MORE_FDS];      /**< become descriptors 5, 6, ... of the program; borrowed */
+    size_t more_count;
     struct cds_jail_bind binds[JAIL_BINDS_MAX];
     size_t bind_count;
     char path[JAIL_PATH_MAX]; /**< memory for one argument */

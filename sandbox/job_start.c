@@ -42,6 +42,8 @@ static int memory_file(const char *data, size_t len)
 
 struct ends {
     int in, out, err, said; /* the child's ends */
+    int more[CDS_JAIL_MORE_FDS];
+    size_t more_count;
 };
 
 static void close_ends(struct ends *e)
@@ -50,6 +52,8 @@ static void close_ends(struct ends *e)
     cds_close_fd(&e->out);
     cds_close_fd(&e->err);
     cds_close_fd(&e->said);
+    for (size_t i = 0; i < e->more_count; i++)
+        cds_close_fd(&e->more[i]);
 }
 
 static cds_rc make_pipe(int *ret_ours, int *ret_theirs, struct cds_err *reterr)
@@ -64,16 +68,23 @@ static cds_rc make_pipe(int *ret_ours, int *ret_theirs, struct cds_err *reterr)
     return CDS_OK;
 }
 
-static cds_rc make_ends(struct jail_job *job, const struct cds_job_spec *spec, bool reports, struct ends *ret, struct cds_err *reterr)
+static cds_rc make_ends(struct jail_job *job, const struct cds_job_spec *spec, const struct jail_command *command, struct ends *ret,
+                        struct cds_err *reterr)
 {
-    *ret = (struct ends){-1, -1, -1, -1};
+    *ret = (struct ends){.in = -1, .out = -1, .err = -1, .said = -1};
+    for (size_t i = 0; i < command->more_count; i++) {
+        int fd = fcntl(command->more_fds[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+        if (fd < 0)
+            return cds_fail_errno(reterr, errno, __func__, "No descriptor for a run.");
+        ret->more[ret->more_count++] = fd;
+    }
     ret->in = spec->stdin_data ? memory_file(spec->stdin_data, spec->stdin_len) : lift(open("/dev/null", O_RDONLY | O_CLOEXEC));
     if (ret->in < 0)
         return cds_fail_errno(reterr, errno, __func__, "No room for the input of a run.");
     cds_rc rc = make_pipe(&job->out[0].fd, &ret->out, reterr);
     if (!rc)
         rc = make_pipe(&job->out[1].fd, &ret->err, reterr);
-    return rc || !reports ? rc : make_pipe(&job->said_fd, &ret->said, reterr);
+    return rc || !command->reports ? rc : make_pipe(&job->said_fd, &ret->said, reterr);
 }
 
 static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
@@ -125,7 +136,7 @@ static size_t make_files(const struct cds_job_spec *spec, const struct jail_comm
 static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const struct jail_command *command, struct cds_err *reterr)
 {
     const struct sandbox_host *host = job_engine(job)->host;
-    CDS_CLEANUP(close_ends) struct ends ends = {-1, -1, -1, -1};
+    CDS_CLEANUP(close_ends) struct ends ends = {.in = -1, .out = -1, .err = -1, .said = -1};
     CDS_CLEANUP(cds_close_fd) int go = -1;
     char link[64], project_path[JAIL_PATH_MAX];
     const char *env[JAIL_ENV_MAX + 16];
@@ -136,7 +147,7 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
         return cds_fail_errno(reterr, errno, __func__, "The project's folder cannot be found.");
     project_path[len] = '\0';
     make_env(spec, env);
-    cds_rc rc = make_ends(job, spec, command->reports, &ends, reterr);
+    cds_rc rc = make_ends(job, spec, command, &ends, reterr);
     if (rc)
         return rc;
     const struct cds_jail_plan plan = {.who = &host->who,
@@ -152,11 +163,13 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
                                        .files = files,
                                        .file_count = make_files(spec, command, files),
                                        .argv = command->argv,
-                                       .env = env,
+                                       .env = command->env ? command->env : env,
                                        .stdin_fd = ends.in,
                                        .stdout_fd = ends.out,
                                        .stderr_fd = ends.err,
                                        .said_fd = ends.said,
+                                       .more_fds = ends.more,
+                                       .more_count = ends.more_count,
                                        .clone_cgroup_fd = cds_cgroup_clone_fd(job->group)};
     if ((rc = cds_jail_start(&plan, &job->pid, &job->pidfd, &job->report_fd, &go, reterr)))
         return rc;

@@ -19,6 +19,7 @@
 #include "sandbox/listen.h"
 #include "sandbox/probe.h"
 #include "sandbox/run.h"
+#include "sandbox/wasm.h"
 
 struct server {
     struct broker broker;
@@ -68,7 +69,24 @@ static void folder_key(const char *home, char out[static 17])
     snprintf(out, 17, "%016llx", (unsigned long long)hash);
 }
 
-static cds_rc open_engines(struct server *server, const char *jail_dir, const char *key, struct cds_err *err)
+/* @param cached  keep compiled modules in the data folder; a probe of a studio that is running must not touch them */
+static cds_rc open_wasm(struct server *server, bool cached, struct cds_err *err)
+{
+    struct broker *broker = &server->broker;
+    char dir[512], library[600], worker[600], cache[600];
+    const char *given = cds_config_str(server->config, CDS_OPT_RUN_WASMER_LIB);
+    cds_program_dir(dir, sizeof(dir));
+    snprintf(library, sizeof(library), "%s/../lib/wasmer/libwasmer.so", dir);
+    snprintf(worker, sizeof(worker), "%s/cds-wasmworker", dir);
+    cds_config_path(server->config, "cache/wasm", cache, sizeof(cache));
+    const struct wasm_settings settings = {.library = *given ? given : library, .worker = worker, .cache_dir = cached ? cache : NULL};
+    cds_rc rc = cds_wasm_engine_new(broker->host, &settings, &broker->engines[broker->engine_count], err);
+    if (!rc)
+        broker->engine_count++;
+    return rc;
+}
+
+static cds_rc open_engines(struct server *server, const char *jail_dir, const char *key, bool cached, struct cds_err *err)
 {
     struct broker *broker = &server->broker;
     const struct sandbox_settings settings = {
@@ -76,7 +94,7 @@ static cds_rc open_engines(struct server *server, const char *jail_dir, const ch
     cds_rc rc = sandbox_host_open(broker->loop, &settings, &broker->host, err);
     if (!rc && !(rc = cds_run_engine_new(broker->host, &broker->engines[broker->engine_count], err)))
         broker->engine_count++;
-    return rc;
+    return rc ? rc : open_wasm(server, cached, err);
 }
 
 static cds_rc open_folders(struct server *server, struct cds_err *err)
@@ -119,7 +137,8 @@ static cds_rc start(struct server *server, struct cds_err *err)
     folder_key(cds_config_home(server->config), key);
     if ((rc = cds_loop_new(&broker->loop, err)) || (rc = cds_loop_signal(broker->loop, SIGTERM, on_signal, server, err)) ||
         (rc = cds_loop_signal(broker->loop, SIGINT, on_signal, server, err)) || (rc = open_folders(server, err)) || (rc = check_alone(server, err)) ||
-        (rc = open_engines(server, server->jail_dir, key, err)) || (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
+        (rc = open_engines(server, server->jail_dir, key, true, err)) ||
+        (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
         (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) ||
         (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
         return rc;
@@ -189,7 +208,7 @@ static int probe(struct server *server)
     snprintf(key, sizeof(key), "probe%d", (int)getpid());
     cds_rc rc = cds_loop_new(&server->broker.loop, &err);
     if (!rc && chmod(dir, 0755) == 0)
-        rc = open_engines(server, dir, key, &err);
+        rc = open_engines(server, dir, key, false, &err);
     if (!rc && !(works = probe_empty_project(server, dir, &err)) && err.message[0])
         rc = err.code;
     if (rc)

@@ -20,7 +20,7 @@
 #include "sandbox/confine/jail_priv.h"
 #include "sandbox/confine/seccomp.h"
 
-enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, GO_MARK = 'g', REPORT_FD = 3, SAID_FD = 4 };
+enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, GO_MARK = 'g', REPORT_FD = 3, SAID_FD = 4, MORE_FD = 5 };
 
 static const char *const names[CDS_STEP_COUNT] = {
     "wait for the broker",
@@ -123,7 +123,7 @@ static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 /* Pid 1 of the job: reaps everything, and when the payload ends, so does the job: the kernel then kills what is left in the namespace. */
 static _Noreturn void init(pid_t main_pid, int report_fd)
 {
-    for (int fd = 0; fd <= SAID_FD; fd++)
+    for (int fd = 0; fd < MORE_FD + CDS_JAIL_MORE_FDS; fd++)
         if (fd != report_fd)
             close(fd); /* a writer that never ends would keep the broker waiting for the end of output */
     for (;;) {
@@ -149,7 +149,12 @@ static int take_descriptors(const struct cds_jail_plan *plan, int report_fd)
         return -1;
     if (plan->said_fd >= 0 && dup2(plan->said_fd, SAID_FD) < 0)
         return -1;
-    return close_range(plan->said_fd >= 0 ? SAID_FD + 1 : SAID_FD, ~0U, 0);
+    for (size_t i = 0; i < plan->more_count; i++)
+        if (dup2(plan->more_fds[i], MORE_FD + (int)i) < 0)
+            return -1;
+    if (plan->said_fd < 0)
+        close(SAID_FD);
+    return close_range(MORE_FD + (unsigned)plan->more_count, ~0U, 0);
 }
 
 /* The parent is outside of our pid namespace, so getppid() says nothing. But it alone holds the other end of the report pipe by now. */

@@ -53,6 +53,8 @@ struct cds_jail_bind {
     const char *to;   /**< below the job's /opt: one name */
 };
 
+enum { CDS_JAIL_MORE_FDS = 4 };
+
 /** All of it is borrowed until cds_jail_start returns. */
 struct cds_jail_plan {
     const struct cds_job_identity *who;
@@ -70,6 +72,8 @@ struct cds_jail_plan {
     const char *const *argv, *const *env; /**< NULL-terminated */
     int stdin_fd, stdout_fd, stderr_fd;   /**< all above 9 */
     int said_fd;                          /**< becomes descriptor 4, for what the program reports; -1: none */
+    const int *more_fds;                  /**< become descriptors 5, 6, ...; all above 9 */
+    size_t more_count;                    /**< at most CDS_JAIL_MORE_FDS */
     int clone_cgroup_fd;                  /**< for CLONE_INTO_CGROUP; -1 */
 };
 
