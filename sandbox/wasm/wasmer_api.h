@@ -107,8 +107,7 @@ typedef int wasmer_parser_operator_t; /* an enumeration of operators; only count
     X(bool, wasi_config_mapdir, (wasi_config_t *, const char *, const char *))                                                                       \
     X(wasi_env_t *, wasi_env_new, (wasm_store_t *, wasi_config_t *))                                                                                 \
     X(bool, wasi_get_imports, (const wasm_store_t *, wasi_env_t *, const wasm_module_t *, wasm_extern_vec_t *))                                      \
-    X(bool, wasi_env_initialize_instance, (wasi_env_t *, wasm_store_t *, wasm_instance_t *))                                                         \
-    X(void, wasi_env_delete, (wasi_env_t *))
+    X(bool, wasi_env_initialize_instance, (wasi_env_t *, wasm_store_t *, wasm_instance_t *))
 
 /** The loaded library: wasmer.wasm_store_new(...) and so on. */
 struct wasmer_api {

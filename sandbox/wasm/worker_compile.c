@@ -67,10 +67,9 @@ static cds_rc refuse_invalid(struct worker *w, struct cds_err *reterr)
 {
     const char *said = worker_last_error(w);
     bool threads = strstr(said, "threads") || strstr(said, "atomic");
-    cds_fail(reterr, CDS_DENIED, __func__, "The module was refused: %s",
-             threads ? "it uses instructions for threads; modules run in one thread here." : "the compiler does not take it.");
+    cds_fail(reterr, CDS_DENIED, __func__, "The module was refused: %s (%.150s).",
+             threads ? "it uses instructions for threads; modules run in one thread here" : "the compiler does not take it", said);
     cds_err_rule(reterr, threads ? "wasm.threads" : "wasm.malformed");
-    cds_err_detail(reterr, "%s", said);
     return CDS_DENIED;
 }
 
