@@ -4,7 +4,7 @@ BUILD := build
 UI := apps/studio-ui
 UI_SOURCES = $(shell find $(UI)/src $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
 
-.PHONY: run build native ui test check fmt bench fuzz coverage clean setup
+.PHONY: run build native ui test check fmt bench bench-sandbox fuzz wasmer coverage clean setup
 .DEFAULT_GOAL := build
 
 setup:
@@ -43,6 +43,17 @@ bench:
 	@tools/setup test
 	@$(MAKE) --no-print-directory native ui
 	@tools/bench
+
+# The engine for WebAssembly: built once, see tools/setup_wasmer.
+wasmer:
+	@tools/setup_wasmer required
+
+# Ratios against the bare command, see docs/performance.md.
+bench-sandbox:
+	@tools/setup test
+	@$(MAKE) --no-print-directory native
+	@$(BUILD)/bench/sandbox
+	@$(BUILD)/bench/wasm
 
 FUZZ_SECONDS ?= 60
 fuzz:
