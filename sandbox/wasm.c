@@ -212,8 +212,10 @@ static void wasm_close(struct cds_engine *base)
 {
     struct wasm_engine *engine = (struct wasm_engine *)base;
     jail_jobs_end(&engine->jail);
-    while (engine->runs)
-        run_free(engine->runs);
+    for (struct wasm_run *run = engine->runs, *next; run; run = next) {
+        next = run->next;
+        run_free(run);
+    }
     wasm_cache_free(&engine->cache);
     free(engine);
 }

@@ -202,13 +202,9 @@ static size_t list_files(const struct wasm_cache *cache, struct file *files, siz
 }
 
 /* Makes room on disk; the longest unused goes first. */
-static void shrink(struct wasm_cache *cache)
+static void shrink_with(struct wasm_cache *cache, struct file *files)
 {
-    size_t bytes, at = 0;
-    CDS_CLEANUP(cds_free_ptr) struct file *files = cache->dir < 0 ? NULL : calloc(FILES_MAX, sizeof(*files));
-    if (!files)
-        return;
-    size_t count = list_files(cache, files, &bytes);
+    size_t bytes, at = 0, count = list_files(cache, files, &bytes);
     if (bytes <= cache->limits.disk_bytes && count < FILES_MAX)
         return;
     qsort(files, count, sizeof(*files), by_use);
@@ -217,6 +213,14 @@ static void shrink(struct wasm_cache *cache)
             cache->counts.evicted++;
         bytes -= files[at++].len;
     }
+}
+
+static void shrink(struct wasm_cache *cache)
+{
+    struct file *files = cache->dir < 0 ? NULL : calloc(FILES_MAX, sizeof(*files));
+    if (files)
+        shrink_with(cache, files);
+    free(files);
 }
 
 static void write_piece(const struct wasm_cache *cache, const struct keeping *k, const void *code)
@@ -380,8 +384,10 @@ void wasm_cache_free(struct wasm_cache **cache)
         return;
     if (c->pool)
         cds_pool_free(&c->pool);
-    while (c->keeping)
-        keeping_free(c->keeping);
+    for (struct keeping *k = c->keeping, *next; k; k = next) {
+        next = k->next;
+        keeping_free(k);
+    }
     for (size_t i = 0; i < PIECES; i++)
         forget(&c->pieces[i]);
     cds_close_fd(&c->dir);

@@ -54,9 +54,9 @@ static const char *take_name(struct wasm_reader *r, size_t *ret_len)
     if (len > WASM_NAME_MAX)
         r->bad = true;
     wasm_skip(r, len);
-    *ret_len = r->bad ? 0 : len;
     if (!r->bad && !cds_utf8_valid(name, len))
         r->bad = true;
+    *ret_len = r->bad ? 0 : len;
     return r->bad ? "" : name;
 }
 
@@ -447,6 +447,8 @@ static cds_rc check_section(struct check *c, uint8_t id, struct wasm_span whole,
         f->export_section = whole;
     else if (id == START)
         f->start_section = whole;
+    if (!sections[id].check)
+        return malformed(c, "list of sections");
     cds_rc rc = sections[id].check(c, body);
     return rc ? rc : body->bad || body->at != body->end ? malformed(c, sections[id].name) : CDS_OK;
 }

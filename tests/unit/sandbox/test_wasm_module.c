@@ -129,6 +129,8 @@ static void names_of_the_studio_cannot_be_exported(void **state)
                                 1),
                         "wasm.export");
     assert_string_equal(rule_of(BYTES(HEAD TYPE_NONE ONE_FUNCTION "\7\x13\1\x0fwasmer_metering\0\0" EMPTY_BODY), 1), "");
+    /* a name that is long enough to be compared and is no text */
+    assert_string_equal(rule_of(BYTES(HEAD TYPE_NONE ONE_FUNCTION "\7\x16\1\x12\xff\xff\xffxxxxxxxxxxxxxxx\0\0" EMPTY_BODY), 1), "wasm.malformed");
 }
 
 static void elements_and_data_are_walked_in_all_their_forms(void **state)
