@@ -216,7 +216,7 @@ int main(int argc, char **argv)
         give_up("usage: sandbox [rounds, 1 to 1000]");
     snprintf(key, sizeof(key), "bench%d", (int)getpid());
     const struct sandbox_settings settings = {.base_dir = dir, .cgroup_key = key, .slots = 1};
-    if (cds_loop_new(&b.loop, &err) || sandbox_host_open(b.loop, &settings, &b.host, &err) || cds_run_engine_new(b.host, &b.engine, &err))
+    if (cds_loop_new(&b.loop, &err) || sandbox_host_open(b.loop, &settings, &b.host, &err) || cds_run_engine_new(b.host, 0, &b.engine, &err))
         give_up(err.message);
     snprintf(path, sizeof(path), "%s/empty", dir);
     b.project_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);

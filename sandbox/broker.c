@@ -71,8 +71,14 @@ static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_r
         fs_call(client, request);
     } else if (cds_streq(request->method, "run.exec")) {
         run_call(client, request);
+    } else if (cds_streq(request->method, "run.cancel") && request->id) {
+        run_stop_call(client, request);
     } else if (cds_streq(request->method, "run.cancel")) {
-        run_call_cancel(client, cds_json_get_i64(request->params, "call", 0));
+        int64_t call = cds_json_get_i64(request->params, "call", 0);
+        if (!watch_call_cancel(client, call))
+            run_call_cancel(client, call);
+    } else if (cds_streq(request->method, "fs.watch")) {
+        watch_call(client, request);
     } else if (cds_streq(request->method, "sandbox.probe")) {
         probe_call(client, request);
     } else if (cds_streq(request->method, "sandboxd.metrics")) {
@@ -88,6 +94,7 @@ void broker_client_closed(struct client *client)
     struct broker *broker = client->broker;
     client->peer = NULL;
     run_call_drop_all(client);
+    watch_call_drop_all(client);
     if (client->prev) {
         *client->prev = client->next;
         if (client->next)

@@ -18,6 +18,7 @@ enum {
     BROKER_HOLD_BYTES = 4 * 1024 * 1024, /**< a run's output waits while more than this waits to be sent */
     BROKER_CLIENTS = 16,
     BROKER_ENGINES = 4,
+    BROKER_WATCHES = 64,  /**< fs.watch at once */
     BROKER_FS_QUEUE = 256 /**< file calls waiting for a thread */
 };
 
@@ -28,8 +29,9 @@ struct broker {
     struct cds_engine *engines[BROKER_ENGINES]; /**< in the order they are probed */
     size_t engine_count;
     struct cds_pool *readers, *writer;
+    struct fs_queue *changes; /**< what the writer has before it, in order */
     struct client *clients;
-    unsigned client_count;
+    unsigned client_count, watch_count;
     int projects_fd;
     uid_t services_uid;
     cds_json *probed; /**< answer of the last probe; NULL: none, or too old; owned */
@@ -44,7 +46,8 @@ struct client {
     struct client *next, **prev;
     struct cds_peer *peer; /**< NULL once closed */
     unsigned refs;
-    struct run_call *runs; /**< its runs; they end with it */
+    struct run_call *runs;      /**< its runs; they end with it */
+    struct watch_call *watches; /**< its open fs.watch; they end with it */
 };
 
 void client_ref(struct client *client);
@@ -61,14 +64,24 @@ CDS_MUST_USE cds_rc broker_project_prepare(const struct broker *broker, const ch
 /** call_fs.c: takes over one fs.* or project.prepare call. */
 void fs_call(struct client *client, const struct cds_rpc_request *request);
 bool fs_call_knows(const char *method);
+CDS_MUST_USE cds_rc fs_queue_new(struct fs_queue **ret, struct cds_err *reterr);
+void fs_queue_free(struct fs_queue **queue);
 /** call_run.c */
 void run_call(struct client *client, const struct cds_rpc_request *request);
+/** run.cancel with an id of its own: ends a run of the project by its run id, whoever started it. */
+void run_stop_call(struct client *client, const struct cds_rpc_request *request);
 /** Cancels the client's run of that call id. */
 void run_call_cancel(struct client *client, int64_t call);
 /** The client is gone: its runs are killed and never answered. */
 void run_call_drop_all(struct client *client);
 /** The engine of that name; NULL: there is none. */
 struct cds_engine *broker_engine(const struct broker *broker, const char *name);
+
+/** call_watch.c */
+void watch_call(struct client *client, const struct cds_rpc_request *request);
+/** Ends the client's fs.watch of that call id with an answer. False: there is none. */
+bool watch_call_cancel(struct client *client, int64_t call);
+void watch_call_drop_all(struct client *client);
 
 /** call_probe.c: asks every engine what works, at most once a minute. */
 void probe_call(struct client *client, const struct cds_rpc_request *request);

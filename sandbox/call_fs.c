@@ -1,4 +1,5 @@
 /* sandbox/call_fs.c: fs.* and project.prepare: parameters on the loop thread, work on a pool thread with the job's rights, answer on the loop. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,9 @@ static const struct {
 
 struct work {
     struct client *client;
+    struct work *next;     /* in the queue of changes */
+    bool queued;           /* it is in that queue */
+    bool worked;           /* the writer has done it already, together with others */
     cds_json *id, *params; /* read only while a pool thread has it */
     enum kind kind;
     struct cds_path path, to;
@@ -57,6 +61,69 @@ static void work_free(struct work *w)
     free(w);
 }
 
+/* ---- changes in order, writes in batches ---- */
+/* The writer does one job after the other; when it meets a write it does all writes that wait right behind it, too, so that the disk is asked
+ * once for all of them. A change of another kind ends such a batch, so the order stays. */
+struct fs_queue {
+    pthread_mutex_t lock;
+    struct work *first, **last;
+};
+
+cds_rc fs_queue_new(struct fs_queue **ret, struct cds_err *reterr)
+{
+    struct fs_queue *queue = calloc(1, sizeof(*queue));
+    if (!queue)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    pthread_mutex_init(&queue->lock, NULL);
+    queue->last = &queue->first;
+    *ret = queue;
+    return CDS_OK;
+}
+
+void fs_queue_free(struct fs_queue **queue)
+{
+    if (!*queue)
+        return;
+    pthread_mutex_destroy(&(*queue)->lock);
+    free(*queue);
+    *queue = NULL;
+}
+
+/* Loop thread, after the job was handed to the pool; the writer may have been faster. */
+static void queue_add(struct fs_queue *queue, struct work *w)
+{
+    pthread_mutex_lock(&queue->lock);
+    if (!w->worked) {
+        w->queued = true;
+        *queue->last = w;
+        queue->last = &w->next;
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* Writer thread: takes w, and with a write all writes right behind it. 0: w was done in an earlier batch. */
+static size_t queue_take(struct fs_queue *queue, struct work *w, struct work *batch[static CDS_FS_BATCH_MAX])
+{
+    size_t n = 0;
+    pthread_mutex_lock(&queue->lock);
+    if (!w->worked) {
+        w->worked = true;
+        batch[n++] = w;
+        if (w->queued) { /* then it is the first: all before it are done */
+            queue->first = w->next;
+            while (w->kind == FS_WRITE && queue->first && queue->first->kind == FS_WRITE && n < CDS_FS_BATCH_MAX) {
+                queue->first->worked = true;
+                batch[n++] = queue->first;
+                queue->first = queue->first->next;
+            }
+            if (!queue->first)
+                queue->last = &queue->first;
+        }
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return n;
+}
+
 /* ---- pool thread ---- */
 static enum cds_fs_type wanted_type(const struct work *w)
 {
@@ -65,7 +132,6 @@ static enum cds_fs_type wanted_type(const struct work *w)
 
 static cds_rc do_work(struct work *w, struct cds_err *err)
 {
-    const cds_json *content = cds_json_get(w->params, "content");
     switch (w->kind) {
     case FS_LIST:
         return cds_fs_list(w->project_fd, &w->path, &w->list, err);
@@ -73,9 +139,6 @@ static cds_rc do_work(struct work *w, struct cds_err *err)
         return cds_fs_read(w->project_fd, &w->path, &w->content, &w->info, err);
     case FS_STAT:
         return cds_fs_stat(w->project_fd, &w->path, &w->info, err);
-    case FS_WRITE:
-        return cds_fs_write(w->project_fd, &w->path, w->data ? (const void *)w->data : (const void *)cds_json_str(content),
-                            w->data ? w->data_len : cds_json_str_len(content), cds_json_get_str(w->params, "if_version"), &w->info, err);
     case FS_CREATE:
         return cds_fs_create(w->project_fd, &w->path, wanted_type(w), &w->info, err);
     case FS_RENAME:
@@ -87,15 +150,63 @@ static cds_rc do_work(struct work *w, struct cds_err *err)
     }
 }
 
-static void run_work(void *user)
+static void write_batch(struct work *const *batch, size_t count)
 {
-    struct work *w = user;
+    struct cds_fs_write *writes = calloc(count, sizeof(*writes));
+    if (!writes)
+        abort();
+    for (size_t i = 0; i < count; i++) {
+        const struct work *w = batch[i];
+        const cds_json *content = cds_json_get(w->params, "content");
+        writes[i] = (struct cds_fs_write){.project = w->project_fd,
+                                          .path = &w->path,
+                                          .data = w->data ? (const void *)w->data : (const void *)cds_json_str(content),
+                                          .len = w->data ? w->data_len : cds_json_str_len(content),
+                                          .if_version = cds_json_get_str(w->params, "if_version")};
+    }
+    cds_fs_write_many(writes, count);
+    for (size_t i = 0; i < count; i++) {
+        batch[i]->rc = writes[i].rc;
+        batch[i]->err = writes[i].err;
+        batch[i]->info = writes[i].info;
+    }
+    free(writes);
+}
+
+/* Writer thread: one change, or a batch of writes. */
+static void run_change(void *user)
+{
+    struct work *w = user, *batch[CDS_FS_BATCH_MAX];
     const struct broker *broker = w->client->broker;
     const struct cds_job_identity *who = &broker->host->who;
+    struct cds_err err;
+    size_t count = queue_take(broker->changes, w, batch);
+    if (count == 0)
+        return;
     if (w->kind == FS_PREPARE) {
         w->rc = broker_project_prepare(broker, cds_json_get_str(w->params, "project"), cds_json_get_str(w->params, "template"), &w->err);
         return;
     }
+    cds_rc rc = cds_fs_identity_enter(who, &err);
+    if (rc) {
+        for (size_t i = 0; i < count; i++) {
+            batch[i]->rc = rc;
+            batch[i]->err = err;
+        }
+        return;
+    }
+    if (w->kind == FS_WRITE)
+        write_batch(batch, count);
+    else
+        w->rc = do_work(w, &w->err);
+    cds_fs_identity_leave(who);
+}
+
+/* Reader threads. */
+static void run_read(void *user)
+{
+    struct work *w = user;
+    const struct cds_job_identity *who = &w->client->broker->host->who;
     if ((w->rc = cds_fs_identity_enter(who, &w->err)))
         return;
     w->rc = do_work(w, &w->err);
@@ -220,12 +331,15 @@ void fs_call(struct client *client, const struct cds_rpc_request *request)
     w->params = request->params ? cds_json_ref(request->params) : cds_json_object();
     cds_metric_add(CDS_M_FS_CALLS, methods[i].name, 1);
     cds_rc rc = take_params(w, &err);
-    if (!rc && cds_pool_submit(methods[i].changes ? client->broker->writer : client->broker->readers, run_work, on_worked, w)) {
+    bool changes = methods[i].changes;
+    if (!rc && cds_pool_submit(changes ? client->broker->writer : client->broker->readers, changes ? run_change : run_read, on_worked, w)) {
         rc = cds_fail(&err, CDS_BUSY, __func__, "%d file calls wait already.", BROKER_FS_QUEUE);
         err.retry_after_ms = 500;
     }
     if (rc) {
         client_error(client, w->id, &err);
         work_free(w);
+    } else if (changes) {
+        queue_add(client->broker->changes, w);
     }
 }

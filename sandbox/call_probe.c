@@ -26,9 +26,9 @@ static void on_reports(void *user, const struct cds_engine_report *reports, size
     struct probe_run *probe = user;
     for (size_t i = 0; i < count; i++) {
         const struct cds_engine_report *r = &reports[i];
-        cds_json_append(probe->engines, cds_json_pack("{s:s,s:s,s:b,s:s,s:s,s:s,s:s,s:I}", "name", r->name, "backend", r->backend, "works", r->works,
-                                                      "boundary", r->boundary, "limits", r->limits, "reason", r->reason, "remedy", r->remedy,
-                                                      "took_ms", (int64_t)r->took_ms));
+        cds_json_append(probe->engines,
+                        cds_json_pack("{s:s,s:s,s:b,s:s,s:s,s:s,s:s,s:I}", "name", r->name, "backend", r->backend, "works", r->works, "boundary",
+                                      r->boundary, "limits", r->limits, "reason", r->reason, "remedy", r->remedy, "took_ms", (int64_t)r->took_ms));
     }
     probe->at++;
     next(probe);

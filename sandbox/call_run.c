@@ -26,7 +26,7 @@ struct run_call {
     cds_json *id;
     int64_t call;
     uint64_t seq;
-    char run_id[CDS_UUID_LEN + 1];
+    char run_id[CDS_UUID_LEN + 1], project[CDS_UUID_LEN + 1];
     struct cds_run_limits limits;
     char tail[2][TAIL]; /* begin of a character whose rest is still to come */
     size_t tail_len[2];
@@ -247,6 +247,7 @@ void run_call(struct client *client, const struct cds_rpc_request *request)
     run->id = request->id ? cds_json_ref(request->id) : NULL;
     run->call = cds_json_i64(request->id, 0);
     cds_uuid7(run->run_id);
+    cds_strcpy(run->project, sizeof(run->project), cds_json_get_str(request->params, "project") ? cds_json_get_str(request->params, "project") : "");
     if ((run->next = client->runs))
         run->next->prev = &run->next;
     run->prev = &client->runs;
@@ -274,6 +275,20 @@ void run_call_cancel(struct client *client, int64_t call)
             run->ops->kill(run->job, CDS_END_CANCELLED);
             return;
         }
+}
+
+/* The gateway has checked that the caller owns the project. */
+void run_stop_call(struct client *client, const struct cds_rpc_request *request)
+{
+    const char *run_id = cds_json_get_str(request->params, "run_id"), *project = cds_json_get_str(request->params, "project");
+    struct run_call *found = NULL;
+    for (const struct client *c = client->broker->clients; c && !found; c = c->next)
+        for (struct run_call *run = c->runs; run && !found; run = run->next)
+            if (run->job && cds_streq(run->run_id, run_id) && cds_streq(run->project, project))
+                found = run;
+    if (found)
+        found->ops->kill(found->job, CDS_END_CANCELLED); /* its end comes by the loop */
+    client_result(client, request->id, cds_json_pack("{s:b}", "cancelled", found != NULL));
 }
 
 void run_call_drop_all(struct client *client)

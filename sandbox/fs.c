@@ -12,7 +12,6 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/fd.h"
-#include "lib/base/random.h"
 #include "sandbox/confine/beneath.h"
 #include "sandbox/fs_priv.h"
 
@@ -139,9 +138,9 @@ cds_rc cds_fs_read(int project, const struct cds_path *path, struct cds_buf *buf
     return read_all(fd, path->text, buf, reterr);
 }
 
-/* ---- writing ---- */
+/* ---- changing; writing is in fs_write.c ---- */
 /* What stands at the name now: *ret_there, its info, and whether it may be replaced. */
-static cds_rc check_target(int parent, const struct cds_path *path, const char *if_version, bool *ret_there, struct stat *ret, struct cds_err *reterr)
+cds_rc fs_check_target(int parent, const struct cds_path *path, const char *if_version, bool *ret_there, struct stat *ret, struct cds_err *reterr)
 {
     struct cds_fs_info info = {.version = ""};
     cds_rc rc = look(parent, path, ret, reterr);
@@ -161,73 +160,18 @@ static cds_rc check_target(int parent, const struct cds_path *path, const char *
     return CDS_OK;
 }
 
-static cds_rc check_quota(int project, uint64_t more_bytes, uint64_t more_entries, const char *path, struct cds_err *reterr)
+cds_rc fs_check_quota(int project, uint64_t more_bytes, uint64_t more_entries, const char *path, struct cds_err *reterr)
 {
-    uint64_t bytes, entries;
-    cds_fs_count(project, &bytes, &entries);
-    if (bytes + more_bytes <= CDS_FS_QUOTA_BYTES && entries + more_entries <= CDS_FS_QUOTA_FILES)
+    struct cds_fs_usage used;
+    cds_fs_count(project, CDS_FS_QUOTA_FILES, &used);
+    if (used.hidden) {
+        fs_refuse(reterr, "fs.quota", "the project cannot be measured: a folder in it cannot be read, or lies deeper than 128 folders.", path);
+        return cds_err_hint(reterr, "Delete that folder first.");
+    }
+    if (used.bytes + more_bytes <= CDS_FS_QUOTA_BYTES && used.entries + more_entries <= CDS_FS_QUOTA_FILES)
         return CDS_OK;
     fs_refuse(reterr, "fs.quota", "the project is full: at most 256 MiB in 20000 files and folders.", path);
     return cds_err_hint(reterr, "Delete something first.");
-}
-
-static cds_rc fill_temp(int fd, const void *data, size_t len, mode_t mode, const char *path, struct cds_err *reterr)
-{
-    const char *from = data;
-    for (size_t left = len; left;) {
-        ssize_t n = write(fd, from, left);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return cds_fail_errno(reterr, errno, __func__, "%.200s cannot be written.", path);
-        from += n;
-        left -= (size_t)n;
-    }
-    if (fchmod(fd, mode) || fsync(fd))
-        return cds_fail_errno(reterr, errno, __func__, "%.200s cannot be written.", path);
-    return CDS_OK;
-}
-
-cds_rc cds_fs_write(int project, const struct cds_path *path, const void *data, size_t len, const char *if_version, struct cds_fs_info *ret,
-                    struct cds_err *reterr)
-{
-    CDS_CLEANUP(cds_close_fd) int parent = -1;
-    CDS_CLEANUP(cds_close_fd) int fd = -1;
-    unsigned char salt[8];
-    char temp[64];
-    struct stat st;
-    bool there;
-    if (len > CDS_FS_FILE_MAX) {
-        fs_refuse(reterr, "fs.too_big", "a file has at most 524288 bytes (512 KB).", path->text);
-        return cds_err_hint(reterr, "Split it, or keep large data outside of the project.");
-    }
-    cds_rc rc = fs_open_parent(project, path, &parent, reterr);
-    if (rc || (rc = check_target(parent, path, if_version, &there, &st, reterr)) ||
-        (rc = check_quota(project, len, there ? 0 : 1, path->text, reterr)))
-        return rc;
-    mode_t mode = there ? st.st_mode & 0755 : 0644; /* setuid bits never survive */
-    cds_random(salt, sizeof(salt));
-    snprintf(temp, sizeof(temp), CDS_PATH_TEMP_PREFIX "%02x%02x%02x%02x%02x%02x%02x%02x", salt[0], salt[1], salt[2], salt[3], salt[4], salt[5],
-             salt[6], salt[7]);
-    fd = openat(parent, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return errno == EACCES ? fs_refuse(reterr, "fs.rights", "the folder does not allow new files.", path->text)
-                               : cds_fail_errno(reterr, errno, __func__, "%.200s cannot be written.", path->text);
-    rc = fill_temp(fd, data, len, mode, path->text, reterr);
-    /* Looked at again right before the switch: a run may have written the file in the meantime. */
-    if (!rc)
-        rc = check_target(parent, path, if_version, &there, &st, reterr);
-    if (!rc && renameat(parent, temp, parent, cds_path_name(path)))
-        rc = cds_fail_errno(reterr, errno, __func__, "%.200s cannot be replaced.", path->text);
-    if (rc) {
-        unlinkat(parent, temp, 0);
-        return rc;
-    }
-    fsync(parent);
-    if (fstat(fd, &st))
-        return cds_fail_errno(reterr, errno, __func__, "%.200s cannot be looked at.", path->text);
-    fs_info_of(&st, ret);
-    return CDS_OK;
 }
 
 cds_rc cds_fs_create(int project, const struct cds_path *path, enum cds_fs_type type, struct cds_fs_info *ret, struct cds_err *reterr)
@@ -236,7 +180,7 @@ cds_rc cds_fs_create(int project, const struct cds_path *path, enum cds_fs_type 
     CDS_CLEANUP(cds_close_fd) int fd = -1;
     struct stat st;
     cds_rc rc = fs_open_parent(project, path, &parent, reterr);
-    if (rc || (rc = check_quota(project, 0, 1, path->text, reterr)))
+    if (rc || (rc = fs_check_quota(project, 0, 1, path->text, reterr)))
         return rc;
     if (type == CDS_FS_DIR)
         rc = mkdirat(parent, cds_path_name(path), 0755) ? CDS_SYSTEM : CDS_OK;

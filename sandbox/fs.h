@@ -19,7 +19,9 @@ enum {
     CDS_FS_LIST_MAX = 4096,     /**< entries of one listing */
     CDS_FS_DELETE_MAX = 20000,  /**< entries one recursive delete removes */
     CDS_FS_QUOTA_FILES = 20000, /**< files and folders of a project */
-    CDS_FS_VERSION_LEN = 16
+    CDS_FS_VERSION_LEN = 16,
+    CDS_FS_TEMP_LEN = 25, /**< name of a temporary file */
+    CDS_FS_BATCH_MAX = 64 /**< writes made durable together */
 };
 #define CDS_FS_QUOTA_BYTES (256ULL << 20) /**< bytes of a project */
 
@@ -55,11 +57,37 @@ CDS_MUST_USE cds_rc cds_fs_read(int project, const struct cds_path *path, struct
  */
 CDS_MUST_USE cds_rc cds_fs_write(int project, const struct cds_path *path, const void *data, size_t len, const char *if_version,
                                  struct cds_fs_info *ret, struct cds_err *reterr);
+/** One of several writes that are made durable together. */
+struct cds_fs_write {
+    int project;
+    const struct cds_path *path;
+    const void *data;
+    size_t len;
+    const char *if_version;  /**< as in cds_fs_write */
+    cds_rc rc;               /**< out: its own fate; those of the others do not touch it */
+    struct cds_err err;      /**< out: with rc */
+    struct cds_fs_info info; /**< out: without rc */
+    int parent, fd;          /**< used on the way */
+    char temp[CDS_FS_TEMP_LEN + 1];
+};
+/**
+ * The same as cds_fs_write one after the other, except that the disk is asked once for all of them. Of two writes of one path the later one
+ * stays; with if_version it is CDS_CONFLICT.
+ */
+void cds_fs_write_many(struct cds_fs_write *writes, size_t count);
 /** A new empty file or folder. @return also CDS_CONFLICT: there is something already */
 CDS_MUST_USE cds_rc cds_fs_create(int project, const struct cds_path *path, enum cds_fs_type type, struct cds_fs_info *ret, struct cds_err *reterr);
 /** Never replaces: an existing target is CDS_CONFLICT. */
 CDS_MUST_USE cds_rc cds_fs_rename(int project, const struct cds_path *from, const struct cds_path *to, struct cds_err *reterr);
 /** @return also CDS_CONFLICT: a folder that is not empty without recursive; CDS_TOO_LARGE: more than CDS_FS_DELETE_MAX entries */
 CDS_MUST_USE cds_rc cds_fs_delete(int project, const struct cds_path *path, bool recursive, struct cds_err *reterr);
-/** Bytes and entries below the project, counted up to just over the quota. */
-void cds_fs_count(int project, uint64_t *ret_bytes, uint64_t *ret_entries);
+
+struct cds_fs_usage {
+    uint64_t bytes, entries;
+    bool hidden; /**< a folder could not be entered, or lies deeper than 128: bytes and entries are less than what is there */
+};
+/**
+ * Bytes and entries below the project, whatever modes its owner gave the folders; stops just over entries_max. Temporary files that a
+ * killed write left a minute ago or earlier are removed on the way.
+ */
+void cds_fs_count(int project, uint64_t entries_max, struct cds_fs_usage *ret);

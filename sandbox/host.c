@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "lib/base/fd.h"
+#include "lib/config/config.h"
 #include "sandbox/confine/jail.h"
 #include "sandbox/confine/seccomp.h"
 
@@ -12,6 +13,7 @@ enum { RETRY_MS = 1000 };
 
 cds_rc sandbox_host_open(struct cds_loop *loop, const struct sandbox_settings *settings, struct sandbox_host **ret, struct cds_err *reterr)
 {
+    char program[400];
     struct sandbox_host *host = calloc(1, sizeof(*host));
     if (!host)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
@@ -19,6 +21,7 @@ cds_rc sandbox_host_open(struct cds_loop *loop, const struct sandbox_settings *s
     host->slots = settings->slots;
     snprintf(host->root_dir, sizeof(host->root_dir), "%s/root", settings->base_dir);
     snprintf(host->empty_dir, sizeof(host->empty_dir), "%s/empty", settings->base_dir);
+    snprintf(host->preload_dir, sizeof(host->preload_dir), "%s/../share/preload", cds_program_dir(program, sizeof(program)));
     cds_job_identity_find(settings->force_userns, &host->who);
     cds_rc rc = cds_mkdir_p(host->root_dir, 0755, reterr);
     if (rc || (rc = cds_mkdir_p(host->empty_dir, 0755, reterr)) || (rc = cds_jail_open(reterr)) || (rc = cds_seccomp_compile(reterr)) ||

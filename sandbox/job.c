@@ -13,6 +13,8 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
+#include "lib/log/log.h"
+#include "sandbox/job_pool.h"
 #include "sandbox/job_priv.h"
 
 const char *cds_run_end_name(enum cds_run_end end)
@@ -35,12 +37,17 @@ static void job_free(struct jail_job *job)
     cds_close_fd(&job->pidfd);
     cds_close_fd(&job->report_fd);
     cds_close_fd(&job->said_fd);
+    cds_close_fd(&job->order_fd);
+    cds_close_fd(&job->start_fd);
+    cds_close_fd(&job->stdin_fd);
+    cds_close_fd(&job->like.project_fd);
     if (job->group)
         cds_cgroup_release(engine->host->cgroups, &job->group);
     *job->prev = job->next;
     if (job->next)
         job->next->prev = job->prev;
-    sandbox_host_give(engine->host);
+    if (job->counted)
+        sandbox_host_give(engine->host);
     free(job);
 }
 
@@ -69,6 +76,7 @@ void jail_job_release(struct cds_job *base)
 
 void jail_jobs_end(struct jail_engine *engine)
 {
+    jail_pool_free(&engine->pool);
     while (engine->jobs)
         jail_job_release(&engine->jobs->base);
 }
@@ -200,12 +208,24 @@ static void judge(struct jail_job *job, struct cds_job_result *r)
                                  .boundary = engine->hooks->boundary,
                                  .origin = job->origin,
                                  .phases = job->phases};
-    uint64_t cpu_us = used.cpu_us;
-    if (cpu_us == UINT64_MAX)
-        cpu_us = (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000000 + (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    uint64_t cpu_us = (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000000 + (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    /* rusage has only those that were waited for; and a control group begins to count with the order of a jail that was ready. */
+    bool counted = cds_cgroups_kind(engine->host->cgroups) != CDS_CGROUP_NONE;
+    if (used.cpu_us != UINT64_MAX && (counted || used.cpu_us > cpu_us))
+        cpu_us = used.cpu_us;
     r->cpu_ms = (uint32_t)(cpu_us / 1000);
     judge_report(job, &used, r);
     refine(job, r);
+}
+
+/* A jail of the pool that ended before its order came. */
+static void lost(struct jail_job *job)
+{
+    struct cds_job_result result;
+    judge(job, &result);
+    cds_log(CDS_LOG_WARN, "a ready jail ended by itself", CDS_LS("end", cds_run_end_name(result.end)), CDS_LS("error", result.reason));
+    jail_pool_lost(job_engine(job)->pool, job);
+    job_free(job);
 }
 
 void job_on_ended(void *user, int fd, uint32_t events)
@@ -213,6 +233,10 @@ void job_on_ended(void *user, int fd, uint32_t events)
     struct jail_job *job = user;
     struct cds_job_result result;
     uint64_t seen_ns = cds_now_ns();
+    if (job->waits) {
+        lost(job);
+        return;
+    }
     job->phases.run_us = (seen_ns - job->went_ns) / 1000;
     judge(job, &result);
     drain(job);
@@ -221,6 +245,8 @@ void job_on_ended(void *user, int fd, uint32_t events)
     result.dropped_bytes = job->dropped;
     struct cds_job_events on = job->events;
     void *to = job->user;
+    if (result.end != CDS_END_ENGINE_FAILED && job->like.project_fd >= 0)
+        jail_pool_expect(job_engine(job)->pool, &job->like);
     job_free(job);
     result.phases.teardown_us = (cds_now_ns() - seen_ns) / 1000;
     on.on_end(to, &result);
@@ -237,6 +263,8 @@ void job_on_clock(void *user)
         jail_job_kill(&job->base, CDS_END_WALL_TIME);
     else if (used.cpu_us != UINT64_MAX && used.cpu_us / 1000 >= job->limits.cpu_ms)
         jail_job_kill(&job->base, CDS_END_CPU_TIME);
+    else if (used.memory_over || used.tasks_over)
+        jail_job_kill(&job->base, used.tasks_over ? CDS_END_TASKS : CDS_END_MEMORY); /* too many tasks use much memory, too */
     cds_timer_set(job->clock, now + JOB_POLL_MS < job->deadline_ms || job->killed ? now + JOB_POLL_MS : job->deadline_ms);
 }
 

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "lib/base/buf.h"
 #include "sandbox/confine/jail.h"
 #include "sandbox/host.h"
 #include "sandbox/sandbox.h"
@@ -16,15 +17,20 @@ enum { JAIL_ARGS_MAX = 80, JAIL_ENV_MAX = 80, JAIL_FILES_MAX = 24, JAIL_BINDS_MA
 /** How a job is started; filled by the engine's command hook. Everything it points to lives until exec has returned. */
 struct jail_command {
     const char *argv[JAIL_ARGS_MAX + 16]; /**< NULL-terminated */
+    size_t program_at;                    /**< where the program begins in argv, behind the interpreter and its options */
     const char *code_name;                /**< file below /tmp that gets spec->code; NULL: none */
     bool big_address_space;               /**< see struct cds_jail_plan */
+    const char *preload;                  /**< the program can be started ahead and reads the order itself; NULL: it is executed then */
+    const char *preload_argv[8];          /**< how that program is started ahead */
     bool reports;                         /**< the program writes what it found to descriptor 4: at most JAIL_SAID_MAX bytes */
     const char *const *env;               /**< NULL-terminated: these variables and no others; NULL: the usual ones and spec->env */
-    int more_fds[CDS_JAIL_MORE_FDS];      /**< become descriptors 5, 6, ... of the program; borrowed */
-    size_t more_count;
+    bool gives;                           /**< a program that is not started ahead gets give_fds as descriptors 5 and 6 */
+    int give_fds[2];                      /**< borrowed */
+    const struct cds_buf *order;          /**< what a program that was started ahead reads; NULL: as order.h lays it out; borrowed */
     struct cds_jail_bind binds[JAIL_BINDS_MAX];
     size_t bind_count;
-    char path[JAIL_PATH_MAX]; /**< memory for one argument */
+    char path[JAIL_PATH_MAX];                 /**< memory for one argument */
+    char preload_file[64], preload_host[600]; /**< and for these */
 };
 
 struct jail_engine;
@@ -42,6 +48,7 @@ struct jail_engine {
     struct sandbox_host *host; /**< borrowed */
     const struct jail_hooks *hooks;
     struct jail_job *jobs;
+    struct jail_pool *pool; /**< jails that are ready; NULL: none are kept */
 };
 
 /* What such an engine puts into its ops. */

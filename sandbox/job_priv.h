@@ -27,6 +27,12 @@ struct jail_job {
     struct cds_job_events events;
     void *user;
     const char *origin;
+    /* A jail of the pool, until its order comes; see confine/order.h. */
+    bool waits, counted;              /**< counted: it has one of the places for jobs */
+    int order_fd, start_fd, stdin_fd; /**< our ends; -1 otherwise */
+    /* For the pool: what to expect next. project_fd is owned. */
+    struct cds_job_spec like;
+    char language[16];
     struct cds_job_phases phases;
     uint64_t went_ns; /**< when the jail was let go */
     uint64_t started_ms, deadline_ms, passed_on, dropped;
@@ -38,6 +44,10 @@ static inline struct jail_engine *job_engine(const struct jail_job *job)
 {
     return (struct jail_engine *)job->base.engine;
 }
+
+/** A jail in which everything is ready but the job; it waits for jail_job_order. @param ret  in no list of the caller yet */
+CDS_MUST_USE cds_rc jail_job_wait_for_order(struct jail_engine *engine, const struct cds_job_spec *spec, struct jail_job **ret,
+                                            struct cds_err *reterr);
 
 void job_on_stream(void *user, int fd, uint32_t events);
 void job_on_ended(void *user, int fd, uint32_t events);

@@ -11,6 +11,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
+#include "sandbox/confine/order.h"
+#include "sandbox/job_pool.h"
 #include "sandbox/job_priv.h"
 
 enum { FIRST_FREE_FD = 10 };
@@ -24,26 +26,41 @@ static int lift(int fd)
     return high;
 }
 
-/* A copy in memory; the job gets its own read-only description. */
-static int memory_file(const char *data, size_t len)
+static int write_all(int fd, const char *data, size_t len)
 {
-    CDS_CLEANUP(cds_close_fd) int fd = memfd_create("input", MFD_CLOEXEC);
-    char path[64];
-    while (fd >= 0 && len) {
+    while (len) {
         ssize_t n = write(fd, data, len);
         if (n <= 0)
             return -1;
         data += n;
         len -= (size_t)n;
     }
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    return fd < 0 ? -1 : lift(open(path, O_RDONLY | O_CLOEXEC));
+    return 0;
+}
+
+/* A file in memory: ours to write, and a description of its own that can only read. */
+static int memory_pair(int *ret_ours, int *ret_theirs)
+{
+    char path[64];
+    *ret_ours = memfd_create("input", MFD_CLOEXEC);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", *ret_ours);
+    *ret_theirs = *ret_ours < 0 ? -1 : lift(open(path, O_RDONLY | O_CLOEXEC));
+    return *ret_theirs < 0 ? -1 : 0;
+}
+
+/* A copy in memory. */
+static int memory_file(const char *data, size_t len)
+{
+    CDS_CLEANUP(cds_close_fd) int ours = -1;
+    int theirs = -1;
+    if (!memory_pair(&ours, &theirs) && !write_all(ours, data, len))
+        return theirs;
+    cds_close_fd(&theirs);
+    return -1;
 }
 
 struct ends {
-    int in, out, err, said; /* the child's ends */
-    int more[CDS_JAIL_MORE_FDS];
-    size_t more_count;
+    int in, out, err, said, order, start; /* the child's ends */
 };
 
 static void close_ends(struct ends *e)
@@ -52,8 +69,8 @@ static void close_ends(struct ends *e)
     cds_close_fd(&e->out);
     cds_close_fd(&e->err);
     cds_close_fd(&e->said);
-    for (size_t i = 0; i < e->more_count; i++)
-        cds_close_fd(&e->more[i]);
+    cds_close_fd(&e->order);
+    cds_close_fd(&e->start);
 }
 
 static cds_rc make_pipe(int *ret_ours, int *ret_theirs, struct cds_err *reterr)
@@ -68,23 +85,16 @@ static cds_rc make_pipe(int *ret_ours, int *ret_theirs, struct cds_err *reterr)
     return CDS_OK;
 }
 
-static cds_rc make_ends(struct jail_job *job, const struct cds_job_spec *spec, const struct jail_command *command, struct ends *ret,
-                        struct cds_err *reterr)
+static cds_rc make_ends(struct jail_job *job, const struct cds_job_spec *spec, bool reports, struct ends *ret, struct cds_err *reterr)
 {
-    *ret = (struct ends){.in = -1, .out = -1, .err = -1, .said = -1};
-    for (size_t i = 0; i < command->more_count; i++) {
-        int fd = fcntl(command->more_fds[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
-        if (fd < 0)
-            return cds_fail_errno(reterr, errno, __func__, "No descriptor for a run.");
-        ret->more[ret->more_count++] = fd;
-    }
+    *ret = (struct ends){-1, -1, -1, -1, -1, -1};
     ret->in = spec->stdin_data ? memory_file(spec->stdin_data, spec->stdin_len) : lift(open("/dev/null", O_RDONLY | O_CLOEXEC));
     if (ret->in < 0)
         return cds_fail_errno(reterr, errno, __func__, "No room for the input of a run.");
     cds_rc rc = make_pipe(&job->out[0].fd, &ret->out, reterr);
     if (!rc)
         rc = make_pipe(&job->out[1].fd, &ret->err, reterr);
-    return rc || !command->reports ? rc : make_pipe(&job->said_fd, &ret->said, reterr);
+    return rc || !reports ? rc : make_pipe(&job->said_fd, &ret->said, reterr);
 }
 
 static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
@@ -93,7 +103,7 @@ static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
     cds_rc rc = cds_watch_add(loop, job->pidfd, EPOLLIN, job_on_ended, job, &job->ended, reterr);
     for (int i = 0; i < JOB_STREAMS && !rc; i++)
         rc = cds_watch_add(loop, job->out[i].fd, EPOLLIN, job_on_stream, job, &job->out[i].watch, reterr);
-    if (!rc && cds_timer_add(loop, cds_now_ms() + JOB_POLL_MS, job_on_clock, job, &job->clock))
+    if (!rc && cds_timer_add(loop, job->waits ? UINT64_MAX : cds_now_ms() + JOB_POLL_MS, job_on_clock, job, &job->clock))
         rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     return rc;
 }
@@ -101,14 +111,8 @@ static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
 /* The job's own variables, except those that the caller has set otherwise, and the caller's. */
 static void make_env(const struct cds_job_spec *spec, const char *env[static JAIL_ENV_MAX + 16])
 {
-    static const char *const own[] = {"PATH=/usr/local/bin:/usr/bin:/bin",
-                                      "HOME=/work",
-                                      "TMPDIR=/tmp",
-                                      "LANG=C.UTF-8",
-                                      "PYTHONUTF8=1",
-                                      "PYTHONDONTWRITEBYTECODE=1",
-                                      "USER=job",
-                                      "TERM=dumb"};
+    static const char *const own[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/work", "TMPDIR=/tmp", "LANG=C.UTF-8", "PYTHONUTF8=1",
+                                      "PYTHONDONTWRITEBYTECODE=1",         "USER=job",   "TERM=dumb"};
     size_t n = 0;
     for (size_t i = 0; i < CDS_ARRAY_LEN(own); i++) {
         size_t name_len = strcspn(own[i], "=") + 1;
@@ -133,10 +137,22 @@ static size_t make_files(const struct cds_job_spec *spec, const struct jail_comm
     return n;
 }
 
+/* The ends of a jail that waits. What it will read on standard input is not known yet either: a memory file that is filled later. */
+static cds_rc make_order_ends(struct jail_job *job, struct ends *ret, struct cds_err *reterr)
+{
+    int p[2];
+    cds_close_fd(&ret->in);
+    if (memory_pair(&job->stdin_fd, &ret->in) || memory_pair(&job->order_fd, &ret->order) || pipe2(p, O_CLOEXEC))
+        return cds_fail_errno(reterr, errno, __func__, "No room for the order of a run.");
+    job->start_fd = lift(p[1]);
+    ret->start = lift(p[0]);
+    return job->start_fd < 0 || ret->start < 0 ? cds_fail_errno(reterr, errno, __func__, "No pipe for the order of a run.") : CDS_OK;
+}
+
 static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const struct jail_command *command, struct cds_err *reterr)
 {
     const struct sandbox_host *host = job_engine(job)->host;
-    CDS_CLEANUP(close_ends) struct ends ends = {.in = -1, .out = -1, .err = -1, .said = -1};
+    CDS_CLEANUP(close_ends) struct ends ends = {-1, -1, -1, -1, -1, -1};
     CDS_CLEANUP(cds_close_fd) int go = -1;
     char link[64], project_path[JAIL_PATH_MAX];
     const char *env[JAIL_ENV_MAX + 16];
@@ -147,9 +163,13 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
         return cds_fail_errno(reterr, errno, __func__, "The project's folder cannot be found.");
     project_path[len] = '\0';
     make_env(spec, env);
-    cds_rc rc = make_ends(job, spec, command, &ends, reterr);
-    if (rc)
+    cds_rc rc = make_ends(job, spec, command->reports, &ends, reterr);
+    if (rc || (job->waits && (rc = make_order_ends(job, &ends, reterr))))
         return rc;
+    bool given = command->gives && !job->waits, preloaded = job->waits && command->preload;
+    if (given && ((ends.order = fcntl(command->give_fds[0], F_DUPFD_CLOEXEC, FIRST_FREE_FD)) < 0 ||
+                  (ends.start = fcntl(command->give_fds[1], F_DUPFD_CLOEXEC, FIRST_FREE_FD)) < 0))
+        return cds_fail_errno(reterr, errno, __func__, "No descriptor for a run.");
     const struct cds_jail_plan plan = {.who = &host->who,
                                        .limits = &spec->limits,
                                        .cgroup = cds_cgroups_kind(host->cgroups) != CDS_CGROUP_NONE,
@@ -161,15 +181,16 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
                                        .binds = command->binds,
                                        .bind_count = command->bind_count,
                                        .files = files,
-                                       .file_count = make_files(spec, command, files),
-                                       .argv = command->argv,
+                                       .file_count = job->waits ? 0 : make_files(spec, command, files),
+                                       .argv = preloaded ? command->preload_argv : command->argv,
                                        .env = command->env ? command->env : env,
                                        .stdin_fd = ends.in,
                                        .stdout_fd = ends.out,
                                        .stderr_fd = ends.err,
                                        .said_fd = ends.said,
-                                       .more_fds = ends.more,
-                                       .more_count = ends.more_count,
+                                       .order_fd = ends.order,
+                                       .start_fd = ends.start,
+                                       .preloaded = preloaded || given,
                                        .clone_cgroup_fd = cds_cgroup_clone_fd(job->group)};
     if ((rc = cds_jail_start(&plan, &job->pid, &job->pidfd, &job->report_fd, &go, reterr)))
         return rc;
@@ -178,6 +199,36 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
     if ((rc = cds_cgroup_attach(job->group, job->pid, reterr)) || (rc = watch_job(job, reterr)))
         return rc;
     return cds_jail_go(&host->who, job->pid, &go, reterr);
+}
+
+/* Tells a jail that waits what to run. Its clock starts now. */
+static cds_rc give_order(struct jail_job *job, const struct cds_job_spec *spec, const struct jail_command *command, struct cds_err *reterr)
+{
+    CDS_CLEANUP(cds_buf_free) struct cds_buf order = cds_buf_init(CDS_ORDER_MAX);
+    const char *env[JAIL_ENV_MAX + 16];
+    struct cds_job_file files[JAIL_FILES_MAX + 1];
+    size_t file_count = make_files(spec, command, files);
+    make_env(spec, env);
+    /* The interpreter is there: it needs the program and its arguments only. */
+    const char *const *argv = command->preload ? command->argv + command->program_at : command->argv;
+    cds_rc rc = command->order ? CDS_OK : cds_order_write(&order, argv, env, files, file_count, reterr);
+    if (rc)
+        return rc;
+    const struct cds_buf *what = command->order ? command->order : &order;
+    if (write_all(job->order_fd, what->data, what->len) || (spec->stdin_data && write_all(job->stdin_fd, spec->stdin_data, spec->stdin_len)))
+        return cds_fail_errno(reterr, errno, __func__, "No room for the input of a run.");
+    job->waits = false;
+    job->started_ms = cds_now_ms();
+    job->deadline_ms = job->started_ms + spec->limits.wall_ms;
+    cds_cgroup_mark(job->group);
+    cds_timer_set(job->clock, job->started_ms + JOB_POLL_MS);
+    if (write(job->start_fd, "s", 1) != 1)
+        return cds_fail_errno(reterr, errno, __func__, "A jail that was ready has ended.");
+    cds_close_fd(&job->order_fd);
+    cds_close_fd(&job->start_fd);
+    cds_close_fd(&job->stdin_fd);
+    job->order_fd = job->start_fd = job->stdin_fd = -1;
+    return CDS_OK;
 }
 
 static cds_rc check(const struct cds_job_spec *spec, struct cds_err *reterr)
@@ -193,6 +244,53 @@ static cds_rc check(const struct cds_job_spec *spec, struct cds_err *reterr)
     return CDS_OK;
 }
 
+static cds_rc new_job(struct jail_engine *engine, const struct cds_run_limits *limits, struct jail_job **ret, struct cds_err *reterr)
+{
+    struct cds_cgroup *group = NULL;
+    struct jail_job *job = calloc(1, sizeof(*job));
+    cds_rc rc = job ? cds_cgroup_acquire(engine->host->cgroups, limits, &group, reterr) : cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    if (rc) {
+        free(job);
+        return rc;
+    }
+    *job = (struct jail_job){.base = {&engine->base},
+                             .group = group,
+                             .pidfd = -1,
+                             .report_fd = -1,
+                             .said_fd = -1,
+                             .order_fd = -1,
+                             .start_fd = -1,
+                             .stdin_fd = -1,
+                             .out = {{.fd = -1}, {.fd = -1}},
+                             .limits = *limits,
+                             .like = {.project_fd = -1},
+                             .origin = "cold"};
+    if ((job->next = engine->jobs))
+        job->next->prev = &job->next;
+    job->prev = &engine->jobs;
+    engine->jobs = job;
+    *ret = job;
+    return CDS_OK;
+}
+
+cds_rc jail_job_wait_for_order(struct jail_engine *engine, const struct cds_job_spec *spec, struct jail_job **ret, struct cds_err *reterr)
+{
+    struct jail_command command = {.code_name = NULL};
+    struct cds_job_spec any = *spec;
+    any.code = ""; /* some program: which one, the order tells */
+    cds_rc rc = new_job(engine, &spec->limits, ret, reterr);
+    if (rc)
+        return rc;
+    (*ret)->waits = true;
+    (*ret)->origin = "pool";
+    rc = engine->hooks->command(engine, &any, &command, reterr);
+    if (!rc)
+        rc = start(*ret, &any, &command, reterr);
+    if (rc)
+        jail_job_release(&(*ret)->base);
+    return rc;
+}
+
 cds_rc jail_job_acquire(struct cds_engine *base, const struct cds_job_spec *spec, struct cds_job **ret, struct cds_err *reterr)
 {
     struct jail_engine *engine = (struct jail_engine *)base;
@@ -200,30 +298,25 @@ cds_rc jail_job_acquire(struct cds_engine *base, const struct cds_job_spec *spec
     cds_rc rc = sandbox_host_take(engine->host, reterr);
     if (rc)
         return rc;
-    struct cds_cgroup *group = NULL;
-    struct jail_job *job = calloc(1, sizeof(*job));
-    rc = job ? cds_cgroup_acquire(engine->host->cgroups, &spec->limits, &group, reterr) :
-               cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
-    if (rc) {
-        free(job);
+    struct jail_job *job = jail_pool_take(engine->pool, spec);
+    if (!job && (rc = new_job(engine, &spec->limits, &job, reterr))) {
         sandbox_host_give(engine->host);
         return rc;
     }
-    *job = (struct jail_job){.base = {base},
-                             .group = group,
-                             .pidfd = -1,
-                             .report_fd = -1,
-                             .said_fd = -1,
-                             .out = {{.fd = -1}, {.fd = -1}},
-                             .limits = spec->limits,
-                             .origin = "cold"};
-    if ((job->next = engine->jobs))
-        job->next->prev = &job->next;
-    job->prev = &engine->jobs;
-    engine->jobs = job;
+    job->counted = true;
     job->phases.acquire_us = (cds_now_ns() - began_ns) / 1000;
     *ret = &job->base;
     return CDS_OK;
+}
+
+/* So that the next run of this kind finds a jail ready. */
+static void remember(struct jail_job *job, const struct cds_job_spec *spec)
+{
+    if (!job_engine(job)->pool || !spec->language || strlen(spec->language) >= sizeof(job->language))
+        return;
+    cds_strcpy(job->language, sizeof(job->language), spec->language);
+    job->like = (struct cds_job_spec){.language = job->language, .access = spec->access, .limits = spec->limits};
+    job->like.project_fd = fcntl(spec->project_fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
 }
 
 cds_rc jail_job_exec(struct cds_job *base, const struct cds_job_spec *spec, const struct cds_job_events *events, void *user, struct cds_err *reterr)
@@ -238,11 +331,12 @@ cds_rc jail_job_exec(struct cds_job *base, const struct cds_job_spec *spec, cons
     if (!rc)
         rc = engine->hooks->command(engine, spec, &command, reterr);
     if (!rc)
-        rc = start(job, spec, &command, reterr);
+        rc = job->waits ? give_order(job, spec, &command, reterr) : start(job, spec, &command, reterr);
     if (rc) {
         jail_job_release(base);
         return rc;
     }
+    remember(job, spec);
     job->went_ns = cds_now_ns();
     job->phases.start_us = (job->went_ns - began_ns) / 1000;
     return CDS_OK;

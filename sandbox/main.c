@@ -26,6 +26,7 @@ struct server {
     struct cds_config *config;
     struct cds_watch *accept;
     int listen_fd;
+    bool keeps; /* compiled modules in the data folder */
     char socket_path[600], jail_dir[600];
 };
 
@@ -69,8 +70,8 @@ static void folder_key(const char *home, char out[static 17])
     snprintf(out, 17, "%016llx", (unsigned long long)hash);
 }
 
-/* @param cached  keep compiled modules in the data folder; a probe of a studio that is running must not touch them */
-static cds_rc open_wasm(struct server *server, bool cached, struct cds_err *err)
+/* Where nothing is kept it is a probe: it must not touch what a studio that is running keeps. */
+static cds_rc open_wasm(struct server *server, unsigned pool, struct cds_err *err)
 {
     struct broker *broker = &server->broker;
     char dir[512], library[600], worker[600], cache[600];
@@ -79,22 +80,23 @@ static cds_rc open_wasm(struct server *server, bool cached, struct cds_err *err)
     snprintf(library, sizeof(library), "%s/../lib/wasmer/libwasmer.so", dir);
     snprintf(worker, sizeof(worker), "%s/cds-wasmworker", dir);
     cds_config_path(server->config, "cache/wasm", cache, sizeof(cache));
-    const struct wasm_settings settings = {.library = *given ? given : library, .worker = worker, .cache_dir = cached ? cache : NULL};
+    const struct wasm_settings settings = {
+        .library = *given ? given : library, .worker = worker, .cache_dir = server->keeps ? cache : NULL, .pool = pool};
     cds_rc rc = cds_wasm_engine_new(broker->host, &settings, &broker->engines[broker->engine_count], err);
     if (!rc)
         broker->engine_count++;
     return rc;
 }
 
-static cds_rc open_engines(struct server *server, const char *jail_dir, const char *key, bool cached, struct cds_err *err)
+static cds_rc open_engines(struct server *server, const char *jail_dir, const char *key, unsigned pool, struct cds_err *err)
 {
     struct broker *broker = &server->broker;
     const struct sandbox_settings settings = {
         .base_dir = jail_dir, .cgroup_key = key, .slots = (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_SLOTS)};
     cds_rc rc = sandbox_host_open(broker->loop, &settings, &broker->host, err);
-    if (!rc && !(rc = cds_run_engine_new(broker->host, &broker->engines[broker->engine_count], err)))
+    if (!rc && !(rc = cds_run_engine_new(broker->host, pool, &broker->engines[broker->engine_count], err)))
         broker->engine_count++;
-    return rc ? rc : open_wasm(server, cached, err);
+    return rc ? rc : open_wasm(server, pool, err);
 }
 
 static cds_rc open_folders(struct server *server, struct cds_err *err)
@@ -135,11 +137,12 @@ static cds_rc start(struct server *server, struct cds_err *err)
     char key[17];
     cds_rc rc;
     folder_key(cds_config_home(server->config), key);
+    server->keeps = true;
     if ((rc = cds_loop_new(&broker->loop, err)) || (rc = cds_loop_signal(broker->loop, SIGTERM, on_signal, server, err)) ||
         (rc = cds_loop_signal(broker->loop, SIGINT, on_signal, server, err)) || (rc = open_folders(server, err)) || (rc = check_alone(server, err)) ||
-        (rc = open_engines(server, server->jail_dir, key, true, err)) ||
+        (rc = open_engines(server, server->jail_dir, key, (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_POOL), err)) ||
         (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
-        (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) ||
+        (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) || (rc = fs_queue_new(&broker->changes, err)) ||
         (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
         return rc;
     return cds_watch_add(broker->loop, server->listen_fd, EPOLLIN, on_accept, server, &server->accept, err);
@@ -155,6 +158,7 @@ static void stop(struct server *server)
     }
     cds_pool_free(&broker->readers);
     cds_pool_free(&broker->writer);
+    fs_queue_free(&broker->changes);
     while (broker->clients) {
         struct client *client = broker->clients;
         cds_peer_close(&client->peer);
@@ -208,7 +212,7 @@ static int probe(struct server *server)
     snprintf(key, sizeof(key), "probe%d", (int)getpid());
     cds_rc rc = cds_loop_new(&server->broker.loop, &err);
     if (!rc && chmod(dir, 0755) == 0)
-        rc = open_engines(server, dir, key, false, &err);
+        rc = open_engines(server, dir, key, 0, &err);
     if (!rc && !(works = probe_empty_project(server, dir, &err)) && err.message[0])
         rc = err.code;
     if (rc)

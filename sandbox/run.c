@@ -9,6 +9,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
+#include "sandbox/job_pool.h"
 #include "sandbox/run_priv.h"
 
 /* ---- probe: a jailed `sh` that says ok ---- */
@@ -78,7 +79,7 @@ static void run_close(struct cds_engine *base)
     free(engine);
 }
 
-cds_rc cds_run_engine_new(struct sandbox_host *host, struct cds_engine **ret, struct cds_err *reterr)
+cds_rc cds_run_engine_new(struct sandbox_host *host, unsigned pool, struct cds_engine **ret, struct cds_err *reterr)
 {
     static const struct cds_engine_ops ops = {.name = "run",
                                               .probe = run_probe,
@@ -96,6 +97,16 @@ cds_rc cds_run_engine_new(struct sandbox_host *host, struct cds_engine **ret, st
     if (!engine)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     *engine = (struct jail_engine){.base = {&ops}, .host = host, .hooks = &hooks};
+    cds_rc rc = pool ? jail_pool_new(engine, pool, &engine->pool, reterr) : CDS_OK;
+    if (rc) {
+        free(engine);
+        return rc;
+    }
     *ret = &engine->base;
     return CDS_OK;
+}
+
+size_t cds_run_engine_ready(const struct cds_engine *engine)
+{
+    return jail_pool_ready(((const struct jail_engine *)engine)->pool);
 }

@@ -8,5 +8,7 @@
 #include "sandbox/host.h"
 #include "sandbox/sandbox.h"
 
-/** @param host  borrowed, outlives the engine */
-CDS_MUST_USE cds_rc cds_run_engine_new(struct sandbox_host *host, struct cds_engine **ret, struct cds_err *reterr);
+/** @param host  borrowed, outlives the engine @param pool  jails kept ready, see job_pool.h; 0: none */
+CDS_MUST_USE cds_rc cds_run_engine_new(struct sandbox_host *host, unsigned pool, struct cds_engine **ret, struct cds_err *reterr);
+/** Jails that are ready. */
+size_t cds_run_engine_ready(const struct cds_engine *engine);

@@ -12,6 +12,7 @@ struct language {
     const char *before[6];   /* arguments before the file */
     bool big_address_space;
     const char *compiler; /* must be there too; NULL: none */
+    const char *preload;  /* file of sandbox/preload that waits for an order; NULL: the program is executed then */
 };
 
 /* C is compiled inside the jail, too: a compiler that reads hostile text is hostile itself. The names come as arguments of the script. */
@@ -20,11 +21,11 @@ struct language {
 
 /* python: as closed as -I, except that a program finds the modules beside itself. */
 static const struct language languages[] = {
-    {"python", "main.py", {"/usr/bin/python3", "/usr/local/bin/python3"}, {"-B", "-E", "-s", "-u"}, false, NULL},
-    {"node", "main.mjs", {"/usr/bin/node", "/usr/local/bin/node"}, {"--max-old-space-size=256"}, true, NULL},
-    {"sh", "main.sh", {"/bin/sh"}, {NULL}, false, NULL},
-    {"c", "main.c", {"/bin/sh"}, {"-c", COMPILE_AND_RUN("gcc -std=gnu17", "c"), "sh"}, false, "/usr/bin/gcc"},
-    {"cpp", "main.cpp", {"/bin/sh"}, {"-c", COMPILE_AND_RUN("g++ -std=gnu++17", "c++"), "sh"}, false, "/usr/bin/g++"},
+    {"python", "main.py", {"/usr/bin/python3", "/usr/local/bin/python3"}, {"-B", "-E", "-s", "-u"}, false, NULL, "python.py"},
+    {"node", "main.mjs", {"/usr/bin/node", "/usr/local/bin/node"}, {"--max-old-space-size=256"}, true, NULL, "node.cjs"},
+    {"sh", "main.sh", {"/bin/sh"}, {NULL}, false, NULL, NULL},
+    {"c", "main.c", {"/bin/sh"}, {"-c", COMPILE_AND_RUN("gcc -std=gnu17", "c"), "sh"}, false, "/usr/bin/gcc", NULL},
+    {"cpp", "main.cpp", {"/bin/sh"}, {"-c", COMPILE_AND_RUN("g++ -std=gnu++17", "c++"), "sh"}, false, "/usr/bin/g++", NULL},
 };
 
 static cds_rc find_program(const struct language *language, const char **ret, struct cds_err *reterr)
@@ -50,12 +51,25 @@ cds_rc run_command(struct jail_engine *engine, const struct cds_job_spec *spec, 
         cds_fail(reterr, CDS_NOT_FOUND, __func__, "%s is not installed on this machine.", language->compiler);
         return cds_err_hint(reterr, "An admin can install it, e.g. with: apt-get install gcc g++ libc6-dev");
     }
-    size_t n = 0;
+    size_t n = 0, at = 0;
     cds_rc rc = find_program(language, &ret->argv[n++], reterr);
     if (rc)
         return rc;
     for (size_t i = 0; i < CDS_ARRAY_LEN(language->before) && language->before[i]; i++)
         ret->argv[n++] = language->before[i];
+    if (language->preload) {
+        snprintf(ret->preload_file, sizeof(ret->preload_file), "/opt/%s", language->preload);
+        while (at < n) {
+            ret->preload_argv[at] = ret->argv[at];
+            at++;
+        }
+        ret->preload_argv[at++] = ret->preload_file;
+        ret->preload_argv[at] = NULL;
+        snprintf(ret->preload_host, sizeof(ret->preload_host), "%s/%s", engine->host->preload_dir, language->preload);
+        ret->binds[ret->bind_count++] = (struct cds_jail_bind){ret->preload_host, language->preload};
+        ret->preload = language->preload;
+    }
+    ret->program_at = n;
     snprintf(ret->path, sizeof(ret->path), "%s/%s", spec->path ? "/work" : "/tmp", spec->path ? spec->path : language->code_name);
     ret->argv[n++] = ret->path;
     for (size_t i = 0; i < spec->arg_count; i++)

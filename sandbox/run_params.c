@@ -206,8 +206,7 @@ static cds_rc take_files(struct run_params *p, const cds_json *params, struct cd
 
 static cds_rc take_access(struct run_params *p, const cds_json *params, struct cds_err *err)
 {
-    static const char *const names[] = {
-        [CDS_PROJECT_READ_WRITE] = "read_write", [CDS_PROJECT_READ_ONLY] = "read_only", [CDS_PROJECT_NONE] = "none"};
+    static const char *const names[] = {[CDS_PROJECT_READ_WRITE] = "read_write", [CDS_PROJECT_READ_ONLY] = "read_only", [CDS_PROJECT_NONE] = "none"};
     const char *asked = cds_json_get_str(params, "project_access");
     size_t at = 0;
     while (asked && at < CDS_ARRAY_LEN(names) && !cds_streq(asked, names[at]))

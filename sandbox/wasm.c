@@ -11,6 +11,8 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
+#include "sandbox/job_pool.h"
+#include "sandbox/job_priv.h"
 #include "sandbox/wasm_priv.h"
 
 static const char no_library[] = "libwasmer.so is not here: the engine wasm is an extra that is built once.";
@@ -25,19 +27,28 @@ static void run_free(struct wasm_run *run)
         run->next->prev = run->prev;
     cds_close_fd(&run->request_fd);
     cds_close_fd(&run->aot_fd);
+    cds_buf_free(&run->order);
     free(run);
 }
 
-static struct wasm_run *run_new(struct wasm_engine *engine, const struct cds_job_events *events, void *user)
+static struct wasm_run *run_new(struct wasm_engine *engine)
 {
     struct wasm_run *run = calloc(1, sizeof(*run));
     if (!run)
         return NULL;
-    *run = (struct wasm_run){.engine = engine, .events = *events, .user = user, .request_fd = -1, .aot_fd = -1};
+    *run = (struct wasm_run){.engine = engine, .request_fd = -1, .aot_fd = -1};
     if ((run->next = engine->runs))
         run->next->prev = &run->next;
     run->prev = &engine->runs;
     engine->runs = run;
+    return run;
+}
+
+static struct wasm_run *run_of(struct wasm_engine *engine, const struct cds_job *job)
+{
+    struct wasm_run *run = engine->runs;
+    while (run && run->job != job)
+        run = run->next;
     return run;
 }
 
@@ -65,11 +76,18 @@ static void on_end(void *user, const struct cds_job_result *result)
 /* What the worker may use: the module's memory and the engine's own; threads of the library. */
 static void as_worker(struct cds_job_spec *spec)
 {
+    spec->language = "wasm";
     spec->path = NULL;
     spec->code = NULL;
     spec->arg_count = spec->env_count = 0;
     spec->limits.memory_bytes += WASM_ENGINE_BYTES;
     spec->limits.max_tasks = WASM_TASKS;
+}
+
+/* A worker that waits takes a module whose code is kept: what it compiled itself could not be told from what the module did afterwards. */
+static bool pool_fits(const struct wasm_run *run, const struct cds_job_spec *spec)
+{
+    return !run->leave && !spec->file_count;
 }
 
 static cds_rc wasm_acquire(struct cds_engine *base, const struct cds_job_spec *spec, struct cds_job **ret, struct cds_err *reterr)
@@ -81,8 +99,28 @@ static cds_rc wasm_acquire(struct cds_engine *base, const struct cds_job_spec *s
         cds_err_rule(reterr, "wasm.no_backend");
         return CDS_DENIED;
     }
-    as_worker(&worker);
-    return jail_job_acquire(base, &worker, ret, reterr);
+    struct wasm_run *run = run_new(engine);
+    cds_rc rc = run ? wasm_request_make(engine, spec, run, reterr) : cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    if (!rc) {
+        struct jail_pool *pool = engine->jail.pool;
+        as_worker(&worker);
+        engine->jail.pool = pool_fits(run, spec) ? pool : NULL;
+        rc = jail_job_acquire(base, &worker, &run->job, reterr);
+        engine->jail.pool = pool;
+    }
+    if (rc && run)
+        run_free(run);
+    if (!rc)
+        *ret = run->job;
+    return rc;
+}
+
+static void wasm_release(struct cds_job *job)
+{
+    struct wasm_run *run = run_of((struct wasm_engine *)job->engine, job);
+    jail_job_release(job);
+    if (run)
+        run_free(run);
 }
 
 static cds_rc wasm_exec(struct cds_job *job, const struct cds_job_spec *spec, const struct cds_job_events *events, void *user, struct cds_err *reterr)
@@ -90,38 +128,43 @@ static cds_rc wasm_exec(struct cds_job *job, const struct cds_job_spec *spec, co
     static const struct cds_job_events ours = {on_output, on_end};
     struct wasm_engine *engine = (struct wasm_engine *)job->engine;
     struct cds_job_spec worker = *spec;
-    struct wasm_run *run = run_new(engine, events, user);
-    cds_rc rc = run ? wasm_request_make(engine, spec, 0, run, reterr) : cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    struct wasm_run *run = run_of(engine, job);
+    run->events = *events;
+    run->user = user;
+    as_worker(&worker);
+    cds_rc rc = ((struct jail_job *)job)->waits ? CDS_OK : wasm_request_seal(run, reterr);
     if (rc) {
-        if (run)
-            run_free(run);
-        jail_job_release(job);
+        wasm_release(job);
         return rc;
     }
-    as_worker(&worker);
     engine->starting = run;
     rc = jail_job_exec(job, &worker, &ours, run, reterr);
     engine->starting = NULL;
-    if (rc)
+    if (rc) {
         run_free(run);
-    else
-        close(cds_steal_fd(&run->request_fd)); /* the worker has its own */
-    return rc;
+        return rc;
+    }
+    cds_buf_free(&run->order);
+    cds_close_fd(&run->request_fd); /* the worker has its own */
+    run->request_fd = -1;
+    return CDS_OK;
 }
 
 static cds_rc wasm_command(struct jail_engine *base, const struct cds_job_spec *spec, struct jail_command *ret, struct cds_err *reterr)
 {
     static const char *const env[] = {"LANG=C.UTF-8", NULL}; /* nothing of the caller's: a variable can lead a dynamic loader astray */
     struct wasm_engine *engine = (struct wasm_engine *)base;
+    const struct wasm_run *run = engine->starting; /* NULL: a worker is started ahead */
     if (access(engine->worker, X_OK))
         return cds_fail(reterr, CDS_NOT_FOUND, __func__, "%.200s is not there; build the studio again: make build", engine->worker);
-    ret->argv[0] = "/opt/cds-wasmworker";
-    ret->argv[1] = NULL;
+    ret->argv[0] = ret->preload_argv[0] = "/opt/cds-wasmworker";
+    ret->preload_argv[1] = ret->preload = "wait";
     ret->reports = true;
     ret->env = env;
-    ret->more_fds[0] = engine->starting->request_fd;
-    ret->more_fds[1] = engine->starting->aot_fd;
-    ret->more_count = 2;
+    ret->order = run ? &run->order : NULL;
+    ret->gives = run && run->request_fd >= 0;
+    ret->give_fds[0] = run ? run->request_fd : -1;
+    ret->give_fds[1] = run ? run->aot_fd : -1;
     ret->binds[0] = (struct cds_jail_bind){engine->worker, "cds-wasmworker"};
     ret->binds[1] = (struct cds_jail_bind){engine->library, "libwasmer.so"};
     ret->bind_count = 2;
@@ -231,7 +274,7 @@ cds_rc cds_wasm_engine_new(struct sandbox_host *host, const struct wasm_settings
                                               .hold = jail_job_hold,
                                               .kill = jail_job_kill,
                                               .stats = jail_job_stats,
-                                              .release = jail_job_release,
+                                              .release = wasm_release,
                                               .close = wasm_close};
     static const struct jail_hooks hooks = {.backend = "wasmer", .boundary = "language", .command = wasm_command, .verdict = wasm_verdict};
     struct wasm_engine *engine = calloc(1, sizeof(*engine));
@@ -241,7 +284,10 @@ cds_rc cds_wasm_engine_new(struct sandbox_host *host, const struct wasm_settings
     cds_strcpy(engine->library, sizeof(engine->library), settings->library);
     cds_strcpy(engine->worker, sizeof(engine->worker), settings->worker);
     cds_rc rc = wasm_cache_open(host->loop, settings->cache_dir, NULL, &engine->cache, reterr);
+    if (!rc && settings->pool)
+        rc = jail_pool_new(&engine->jail, settings->pool, &engine->jail.pool, reterr);
     if (rc) {
+        wasm_cache_free(&engine->cache);
         free(engine);
         return rc;
     }
@@ -252,4 +298,9 @@ cds_rc cds_wasm_engine_new(struct sandbox_host *host, const struct wasm_settings
 void cds_wasm_engine_counts(const struct cds_engine *base, struct wasm_cache_counts *ret)
 {
     wasm_cache_count(((const struct wasm_engine *)base)->cache, ret);
+}
+
+size_t cds_wasm_engine_ready(const struct cds_engine *base)
+{
+    return jail_pool_ready(((const struct wasm_engine *)base)->jail.pool);
 }

@@ -17,9 +17,12 @@ struct wasm_settings {
     const char *library;   /**< libwasmer.so; may not be there (yet); copied */
     const char *worker;    /**< cds-wasmworker; copied */
     const char *cache_dir; /**< for compiled code; NULL: in memory only; copied */
+    unsigned pool;         /**< workers kept ready at most; 0: none */
 };
 /** @param ret owned; free with ops->close. A library that is not there is no failure: acquire refuses with wasm.no_backend until it is. */
 CDS_MUST_USE cds_rc cds_wasm_engine_new(struct sandbox_host *host, const struct wasm_settings *settings, struct cds_engine **ret,
                                         struct cds_err *reterr);
+/** Workers that wait (tests, benchmark). */
+size_t cds_wasm_engine_ready(const struct cds_engine *engine);
 /** What the cache of compiled code did so far (tests, benchmark). */
 void cds_wasm_engine_counts(const struct cds_engine *engine, struct wasm_cache_counts *ret);

@@ -17,7 +17,7 @@
 #include "sandbox/wasm/request.h"
 #include "sandbox/wasm_priv.h"
 
-enum { TEXT_MAX = 4 << 20, CPU_TEXT = 16384 };
+enum { TEXT_MAX = 4 << 20, CPU_TEXT = 16384, ORDER_MAX = TEXT_MAX + WASM_MODULE_MAX + WASM_AOT_MAX + (1 << 16) };
 
 static cds_rc refuse(struct cds_err *reterr, const char *rule, const char *why, const char *path)
 {
@@ -127,35 +127,54 @@ static void add_values(struct cds_buf *to, const struct cds_job_spec *spec)
     }
 }
 
-static int sealed_file(const struct cds_buf *head, const struct cds_buf *texts, const void *module, size_t len)
+cds_rc wasm_request_seal(struct wasm_run *run, struct cds_err *reterr)
 {
     CDS_CLEANUP(cds_close_fd) int fd = memfd_create("request", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0 || cds_write_all(fd, head->data, head->len, 0, NULL) || cds_write_all(fd, texts->data, texts->len, 0, NULL) ||
-        cds_write_all(fd, module, len, 0, NULL) || fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
-        return -1;
-    return cds_steal_fd(&fd);
+    if (fd < 0 || cds_write_all(fd, run->order.data, run->order.len, 0, NULL) ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
+        return cds_fail_errno(reterr, errno, __func__, "No memory for the module.");
+    run->request_fd = cds_steal_fd(&fd);
+    if (run->aot_fd < 0)
+        run->aot_fd = memfd_create("compiled", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return run->aot_fd < 0 ? cds_fail_errno(reterr, errno, __func__, "No descriptor for a run.") : CDS_OK;
 }
 
-static cds_rc write_request(const struct cds_job_spec *spec, struct wasm_request *head, const void *module, size_t len, int *ret_fd,
-                            struct cds_err *reterr)
+/* Kept code behind all the rest; what cannot be read is compiled. */
+static void add_kept(struct cds_buf *to, int kept, struct wasm_request *head)
+{
+    struct stat st;
+    char *room = kept >= 0 && !fstat(kept, &st) && st.st_size <= WASM_AOT_MAX ? cds_buf_reserve(to, (size_t)st.st_size) : NULL;
+    if (!room || pread(kept, room, (size_t)st.st_size, 0) != st.st_size)
+        return;
+    cds_buf_commit(to, (size_t)st.st_size);
+    head->aot_bytes = (uint32_t)st.st_size;
+}
+
+static cds_rc write_request(const struct cds_job_spec *spec, struct wasm_request *head, const void *module, size_t len, int kept,
+                            struct wasm_run *run, struct cds_err *reterr)
 {
     CDS_CLEANUP(cds_buf_free) struct cds_buf texts = cds_buf_init(TEXT_MAX);
-    CDS_CLEANUP(cds_buf_free) struct cds_buf front = cds_buf_init(sizeof(*head) + 64 * sizeof(struct wasm_wire_value));
+    run->order = cds_buf_init((size_t)ORDER_MAX);
     add_text(&texts, spec->export_name ? spec->export_name : spec->path ? spec->path : "module.wasm");
     for (size_t i = 0; i < spec->arg_count; i++)
         add_text(&texts, spec->args[i]);
     for (size_t i = 0; i < spec->env_count; i++)
         add_text(&texts, spec->env[i]);
     head->text_bytes = (uint32_t)texts.len;
-    cds_buf_add(&front, head, sizeof(*head));
-    add_values(&front, spec);
-    if (texts.failed || front.failed)
+    cds_buf_add(&run->order, head, sizeof(*head));
+    add_values(&run->order, spec);
+    cds_buf_add(&run->order, texts.data, texts.len);
+    cds_buf_add(&run->order, module, len);
+    if (texts.failed || run->order.failed)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "Arguments, variables or values of the module are more than it can be given.");
-    *ret_fd = sealed_file(&front, &texts, module, len);
-    return *ret_fd < 0 ? cds_fail_errno(reterr, errno, __func__, "No memory for the module.") : CDS_OK;
+    add_kept(&run->order, kept, head);
+    run->leave = head->aot_bytes == 0;
+    head->flags |= run->leave ? WASM_AOT_LEAVE : WASM_AOT_USE;
+    memcpy(run->order.data, head, sizeof(*head));
+    return CDS_OK;
 }
 
-cds_rc wasm_request_make(struct wasm_engine *engine, const struct cds_job_spec *spec, uint32_t flags, struct wasm_run *run, struct cds_err *reterr)
+cds_rc wasm_request_make(struct wasm_engine *engine, const struct cds_job_spec *spec, struct wasm_run *run, struct cds_err *reterr)
 {
     CDS_CLEANUP(cds_buf_free) struct cds_buf file = cds_buf_init(WASM_MODULE_MAX + (1 << 17));
     cds_rc rc = spec->path ? read_module(engine, spec, &file, reterr) : CDS_OK;
@@ -167,7 +186,7 @@ cds_rc wasm_request_make(struct wasm_engine *engine, const struct cds_job_spec *
         return refuse(reterr, "wasm.too_big", "a module has at most 16 MiB.", spec->path ? spec->path : "The module");
     uint64_t pages = spec->limits.memory_bytes / WASM_PAGE;
     struct wasm_request head = {.magic = WASM_REQUEST_MAGIC,
-                                .flags = flags | (spec->export_name ? WASM_CALL : 0),
+                                .flags = spec->export_name ? WASM_CALL : 0,
                                 .pages_max = pages < WASM_PAGES_MAX ? (uint32_t)pages : WASM_PAGES_MAX,
                                 .value_count = (uint32_t)spec->value_count,
                                 .arg_count = (uint32_t)spec->arg_count,
@@ -175,11 +194,5 @@ cds_rc wasm_request_make(struct wasm_engine *engine, const struct cds_job_spec *
                                 .module_bytes = (uint32_t)len,
                                 .fuel = spec->limits.fuel};
     make_key(engine, module, len, head.pages_max, run->key);
-    int kept = wasm_cache_find(engine->cache, run->key);
-    run->leave = kept < 0;
-    run->aot_fd = kept < 0 ? memfd_create("compiled", MFD_CLOEXEC | MFD_ALLOW_SEALING) : fcntl(kept, F_DUPFD_CLOEXEC, 0);
-    if (run->aot_fd < 0)
-        return cds_fail_errno(reterr, errno, __func__, "No descriptor for a run.");
-    head.flags |= kept < 0 ? WASM_AOT_LEAVE : WASM_AOT_USE;
-    return write_request(spec, &head, module, len, &run->request_fd, reterr);
+    return write_request(spec, &head, module, len, wasm_cache_find(engine->cache, run->key), run, reterr);
 }

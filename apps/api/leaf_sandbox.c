@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "apps/api/message.h"
+#include "apps/api/runs.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
@@ -23,6 +24,7 @@ struct sandbox_link {
 /* State of one call at the sandbox. */
 struct work {
     int64_t peer_call;
+    char run_id[37];       /* of a run that has started; "" otherwise */
     struct cds_buf out[2]; /* stdout, stderr of a call that cannot stream */
     bool collects;
 };
@@ -126,6 +128,8 @@ static void drop(struct call *call)
     const struct work *work = call->leaf;
     struct cds_peer *peer = sandbox_link_peer(call->api->sandbox, NULL);
     tell_cancel(call);
+    if (work->run_id[0])
+        runs_gone(call, work->run_id, "cancelled");
     if (peer)
         cds_peer_forget(peer, work->peer_call);
     work_free(call);
@@ -153,6 +157,10 @@ static void on_result(void *user, cds_json *result, const struct cds_err *err)
 {
     struct call *call = user;
     const struct work *work = call->leaf;
+    if (work->run_id[0] && result)
+        runs_ended(call, result);
+    else if (work->run_id[0])
+        runs_gone(call, work->run_id, "engine_failed");
     cds_json *answer = result ? cds_json_copy(result) : NULL;
     if (answer && work->collects) {
         cds_json_set(answer, "stdout", text_of(&work->out[0]));
@@ -185,6 +193,10 @@ static void on_note(void *user, const char *method, cds_json *params)
 {
     struct call *call = user;
     struct work *work = call->leaf;
+    if (cds_streq(method, "run.started") && cds_json_get_str(params, "run_id")) {
+        cds_strcpy(work->run_id, sizeof(work->run_id), cds_json_get_str(params, "run_id"));
+        runs_started(call, params);
+    }
     if (work->collects) {
         if (cds_streq(method, "run.output") && cds_json_get_str(params, "data"))
             collect(work, params);
@@ -227,6 +239,13 @@ static void send_to_sandbox(struct call *call)
 
 void sandbox_start(struct call *call)
 {
+    if (cds_streq(call->method->name, "fs.watch") && !call_streams(call)) {
+        struct cds_err err;
+        cds_fail(&err, CDS_BAD_REQUEST, __func__, "%s tells what happens while it is open, which needs a WebSocket.", call->method->name);
+        cds_err_hint(&err, "Call it with an id over /ws.");
+        call_fail(call, &err);
+        return;
+    }
     if (cds_json_get(call->params, "project"))
         project_check(call, send_to_sandbox);
     else

@@ -1,5 +1,6 @@
 /* apps/api/local.c: the methods that the gateway answers itself. */
 #include "apps/api/message.h"
+#include "apps/api/runs.h"
 #include "lib/base/str.h"
 
 static void user_self(struct call *call)
@@ -39,7 +40,7 @@ void local_start(struct call *call)
         void (*start)(struct call *call);
     } methods[] = {
         {"rpc.discover", rpc_discover},     {"rpc.cancel", rpc_cancel},       {"user.self", user_self},   {"project.list", project_list},
-        {"project.create", project_create}, {"usage.summary", usage_summary}, {"budget.set", budget_set},
+        {"project.create", project_create}, {"usage.summary", usage_summary}, {"budget.set", budget_set}, {"run.history", run_history},
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(methods); i++)
         if (cds_streq(methods[i].name, call->method->name)) {

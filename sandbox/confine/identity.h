@@ -28,3 +28,9 @@ void cds_job_identity_find(bool force_userns, struct cds_job_identity *ret);
 /** From here on the calling thread touches files with the rights of uid only; cds_fs_identity_leave takes it back. */
 CDS_MUST_USE cds_rc cds_fs_identity_enter(const struct cds_job_identity *who, struct cds_err *reterr);
 void cds_fs_identity_leave(const struct cds_job_identity *who);
+/**
+ * From here on the calling thread may look into every folder and file that the process may, but change no more than before. True when that
+ * added something, which cds_fs_identity_see_less takes away; false where the process has no such right to give, or the thread had it.
+ */
+bool cds_fs_identity_see_all(void);
+void cds_fs_identity_see_less(void);

@@ -20,7 +20,7 @@
 #include "sandbox/confine/jail_priv.h"
 #include "sandbox/confine/seccomp.h"
 
-enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, GO_MARK = 'g', REPORT_FD = 3, SAID_FD = 4, MORE_FD = 5 };
+enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, RESERVE = 96 << 20, GO_MARK = 'g', REPORT_FD = 3, SAID_FD = 4, ORDER_FD = 5, START_FD = 6 };
 
 static const char *const names[CDS_STEP_COUNT] = {
     "wait for the broker",
@@ -38,6 +38,7 @@ static const char *const names[CDS_STEP_COUNT] = {
     "ids and capabilities",
     "no_new_privs",
     "init",
+    "order",
     "landlock",
     "seccomp",
     "exec",
@@ -72,8 +73,7 @@ static int set_limits(const struct cds_jail_plan *plan)
     if (!plan->cgroup) {
         /* Counted per user, not per job: coarse, and said so in the result. */
         bad |= limit(RLIMIT_NPROC, l->max_tasks);
-        if (!plan->big_address_space)
-            bad |= limit(RLIMIT_DATA, l->memory_bytes);
+        bad |= limit(RLIMIT_DATA, plan->big_address_space && l->memory_bytes < RESERVE ? RESERVE : l->memory_bytes);
     }
     return bad;
 }
@@ -108,7 +108,7 @@ static void default_signals(void)
 
 static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 {
-    const struct sock_fprog *filter = cds_seccomp_program();
+    const struct sock_fprog *filter = cds_seccomp_program(plan->cgroup);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     setsid();
     default_signals();
@@ -116,6 +116,13 @@ static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
         fail(report_fd, CDS_STEP_LANDLOCK);
     if (syscall(SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, 0, filter))
         fail(report_fd, CDS_STEP_SECCOMP);
+    if (plan->order_fd >= 0 && !plan->preloaded) {
+        const char *const *argv, *const *env;
+        if (jail_order_wait(ORDER_FD, START_FD, &argv, &env))
+            fail(report_fd, CDS_STEP_ORDER);
+        execve(argv[0], (char *const *)argv, (char *const *)env);
+        fail(report_fd, CDS_STEP_EXEC);
+    }
     execve(plan->argv[0], (char *const *)plan->argv, (char *const *)plan->env);
     fail(report_fd, CDS_STEP_EXEC);
 }
@@ -123,7 +130,7 @@ static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 /* Pid 1 of the job: reaps everything, and when the payload ends, so does the job: the kernel then kills what is left in the namespace. */
 static _Noreturn void init(pid_t main_pid, int report_fd)
 {
-    for (int fd = 0; fd < MORE_FD + CDS_JAIL_MORE_FDS; fd++)
+    for (int fd = 0; fd <= START_FD; fd++)
         if (fd != report_fd)
             close(fd); /* a writer that never ends would keep the broker waiting for the end of output */
     for (;;) {
@@ -147,14 +154,11 @@ static int take_descriptors(const struct cds_jail_plan *plan, int report_fd)
             return -1;
     if (report_fd != REPORT_FD && dup3(report_fd, REPORT_FD, O_CLOEXEC) < 0) /* dup3 refuses equal numbers */
         return -1;
-    if (plan->said_fd >= 0 && dup2(plan->said_fd, SAID_FD) < 0)
-        return -1;
-    for (size_t i = 0; i < plan->more_count; i++)
-        if (dup2(plan->more_fds[i], MORE_FD + (int)i) < 0)
+    const int more[] = {plan->said_fd, plan->order_fd, plan->start_fd};
+    for (int i = 0; i < 3; i++)
+        if (more[i] >= 0 ? dup2(more[i], SAID_FD + i) < 0 : close(SAID_FD + i) && errno != EBADF)
             return -1;
-    if (plan->said_fd < 0)
-        close(SAID_FD);
-    return close_range(MORE_FD + (unsigned)plan->more_count, ~0U, 0);
+    return close_range(START_FD + 1, ~0U, 0);
 }
 
 /* The parent is outside of our pid namespace, so getppid() says nothing. But it alone holds the other end of the report pipe by now. */

@@ -31,6 +31,7 @@ enum cds_jail_step {
     CDS_STEP_IDS,
     CDS_STEP_PRIVILEGES,
     CDS_STEP_INIT,
+    CDS_STEP_ORDER,
     CDS_STEP_LANDLOCK,
     CDS_STEP_SECCOMP,
     CDS_STEP_EXEC,
@@ -53,14 +54,12 @@ struct cds_jail_bind {
     const char *to;   /**< below the job's /opt: one name */
 };
 
-enum { CDS_JAIL_MORE_FDS = 4 };
-
 /** All of it is borrowed until cds_jail_start returns. */
 struct cds_jail_plan {
     const struct cds_job_identity *who;
     const struct cds_run_limits *limits;
     bool cgroup;              /**< memory and tasks are held by a cgroup; else by rlimits */
-    bool big_address_space;   /**< the program reserves more addresses than it uses (node): no RLIMIT_DATA below its reserve */
+    bool big_address_space;   /**< the program reserves more memory than it uses (node: stacks of threads): RLIMIT_DATA is at least 96 MiB */
     const char *base;         /**< empty folder the new root is mounted on */
     int project_fd;           /**< becomes /work */
     const char *project_path; /**< where project_fd is: a mount is only taken from the child's own namespace, so it opens the path and compares */
@@ -72,9 +71,11 @@ struct cds_jail_plan {
     const char *const *argv, *const *env; /**< NULL-terminated */
     int stdin_fd, stdout_fd, stderr_fd;   /**< all above 9 */
     int said_fd;                          /**< becomes descriptor 4, for what the program reports; -1: none */
-    const int *more_fds;                  /**< become descriptors 5, 6, ...; all above 9 */
-    size_t more_count;                    /**< at most CDS_JAIL_MORE_FDS */
-    int clone_cgroup_fd;                  /**< for CLONE_INTO_CGROUP; -1 */
+    /* A jail that is made before its job is known waits at the very end of all steps. */
+    int order_fd;        /**< memory file that will hold what to run (order.h), becomes descriptor 5; -1: argv, env and files above are all */
+    int start_fd;        /**< one byte on it: the order is there; becomes descriptor 6 */
+    bool preloaded;      /**< argv is started at once and reads the order itself, or whatever the two descriptors are to it */
+    int clone_cgroup_fd; /**< for CLONE_INTO_CGROUP; -1 */
 };
 
 /** Looks once at what of the system a job sees. */

@@ -2,7 +2,6 @@
 #include "sandbox/wasm/worker.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -23,7 +22,7 @@ static bool lay_out(struct worker *w, const void *data, size_t size)
     const struct wasm_request *q = data;
     if (size < sizeof(*q) || q->magic != WASM_REQUEST_MAGIC || q->value_count > 64 || q->arg_count > 1024 || q->env_count > 1024 ||
         q->module_bytes > WASM_MODULE_MAX + 1 ||
-        size != sizeof(*q) + q->value_count * sizeof(struct wasm_wire_value) + q->text_bytes + (size_t)q->module_bytes)
+        size != sizeof(*q) + q->value_count * sizeof(struct wasm_wire_value) + q->text_bytes + (size_t)q->module_bytes + q->aot_bytes)
         return false;
     w->request = q;
     w->values = (const struct wasm_wire_value *)(q + 1);
@@ -46,17 +45,25 @@ cds_rc worker_request(struct worker *w, struct cds_err *reterr)
     return lay_out(w, data, (size_t)st.st_size) ? CDS_OK : cds_fail(reterr, CDS_SYSTEM, __func__, "The request is not whole.");
 }
 
-int main(void)
+/* Started ahead: the request comes later, and one byte says so. */
+static void wait_for_request(void)
+{
+    char mark;
+    if (read(WASM_FD_AOT, &mark, 1) != 1)
+        _exit(WORKER_NOT_RUN); /* it will never come */
+    close(WASM_FD_AOT);
+}
+
+int main(int argc, char **argv)
 {
     struct worker w = {.aot = "none"};
     struct cds_err err = {0};
-    const char *missing = NULL;
-    cds_rc rc = worker_request(&w, &err);
-    /* Threads count against the tasks of the job, and one module keeps one processor busy at most. */
-    if (!rc && (setenv("RAYON_NUM_THREADS", "1", 1) || setenv("TOKIO_WORKER_THREADS", "1", 1)))
-        rc = cds_fail_errno(&err, errno, __func__, "No room for a variable.");
-    if (!rc && !wasmer_api_load(WORKER_LIBRARY, &w.wasmer, &missing))
-        rc = cds_fail(&err, CDS_SYSTEM, __func__, "libwasmer.so cannot be used: %.200s", missing);
+    bool ahead = argc > 1 && !strcmp(argv[1], "wait");
+    cds_rc rc = worker_load(&w, &err);
+    if (ahead)
+        wait_for_request();
+    if (!rc)
+        rc = worker_request(&w, &err);
     if (!rc)
         rc = worker_compile(&w, &err);
     if (rc)

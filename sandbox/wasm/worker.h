@@ -21,7 +21,7 @@ struct worker {
     const struct wasm_wire_value *values;
     const char *name;         /**< export to call, or name of the program */
     const char *args, *env;   /**< each text with its NUL, one behind the other */
-    const uint8_t *module;    /**< bytes as they came */
+    const uint8_t *module;    /**< bytes as they came; compiled code behind them */
     struct wasm_facts facts;  /**< of the module */
     struct wasmer_api wasmer; /**< the library */
     wasm_store_t *store;
@@ -31,6 +31,8 @@ struct worker {
 
 /** Maps descriptor 5 and sets the pointers into it. */
 CDS_MUST_USE cds_rc worker_request(struct worker *w, struct cds_err *reterr);
+/** Loads the library and makes w->store: what can be done before the request is there. */
+CDS_MUST_USE cds_rc worker_load(struct worker *w, struct cds_err *reterr);
 /** From bytes to w->code. @return CDS_OK; CDS_DENIED with a rule; CDS_SYSTEM */
 CDS_MUST_USE cds_rc worker_compile(struct worker *w, struct cds_err *reterr);
 /** Runs it; reports and ends the process. */

@@ -1,14 +1,16 @@
 /* sandbox/wasm/worker_compile.c: from the bytes of a module to code. See worker.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
 #include "sandbox/wasm/worker.h"
+
+enum { ALIGNED = 4096 };
 
 /* One for each instruction: what fuel counts. The worker's own hash is part of the key of kept code, so a change here makes new keys. */
 static uint64_t cost(wasmer_parser_operator_t instruction)
@@ -16,9 +18,15 @@ static uint64_t cost(wasmer_parser_operator_t instruction)
     return 1;
 }
 
-static cds_rc open_store(struct worker *w, struct cds_err *reterr)
+cds_rc worker_load(struct worker *w, struct cds_err *reterr)
 {
     const struct wasmer_api *api = &w->wasmer;
+    const char *missing = NULL;
+    /* Threads count against the tasks of the job, and one module keeps one processor busy at most. */
+    if (setenv("RAYON_NUM_THREADS", "1", 1) || setenv("TOKIO_WORKER_THREADS", "1", 1))
+        return cds_fail_errno(reterr, errno, __func__, "No room for a variable.");
+    if (!wasmer_api_load(WORKER_LIBRARY, &w->wasmer, &missing))
+        return cds_fail(reterr, CDS_SYSTEM, __func__, "libwasmer.so cannot be used: %.200s", missing);
     wasm_config_t *config = api->wasm_config_new();
     wasmer_features_t *features = api->wasmer_features_new();
     api->wasmer_features_threads(features, false);
@@ -33,15 +41,14 @@ static cds_rc open_store(struct worker *w, struct cds_err *reterr)
 /* Code that was compiled before. The broker has vouched for it; the library looks at its head once more. */
 static bool take_compiled(struct worker *w)
 {
-    struct stat st;
-    if (fstat(WASM_FD_AOT, &st) || st.st_size <= 0 || st.st_size > WASM_AOT_MAX)
+    const size_t len = w->request->aot_bytes;
+    void *data = len ? aligned_alloc(ALIGNED, (len + ALIGNED - 1) / ALIGNED * ALIGNED) : NULL;
+    if (!data)
         return false;
-    void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, WASM_FD_AOT, 0);
-    if (data == MAP_FAILED)
-        return false;
-    const wasm_byte_vec_t bytes = {(size_t)st.st_size, data};
+    memcpy(data, w->module + w->request->module_bytes, len);
+    const wasm_byte_vec_t bytes = {len, data};
     w->code = w->wasmer.wasm_module_deserialize(w->store, &bytes);
-    munmap(data, (size_t)st.st_size);
+    free(data);
     return w->code != NULL;
 }
 
@@ -78,7 +85,7 @@ cds_rc worker_compile(struct worker *w, struct cds_err *reterr)
     const size_t len = w->request->module_bytes;
     CDS_CLEANUP(cds_buf_free) struct cds_buf copy = cds_buf_init(len + WASM_PREPARE_EXTRA);
     cds_rc rc = wasm_module_check(w->module, len, w->request->pages_max, &w->facts, reterr);
-    if (rc || (rc = open_store(w, reterr)))
+    if (rc)
         return rc;
     if (w->request->flags & WASM_AOT_USE) {
         w->aot = take_compiled(w) ? "used" : "refused";

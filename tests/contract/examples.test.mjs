@@ -29,7 +29,44 @@ async function step({ method, params, as = "developer", until }, own) {
   }
 }
 
+/** Over a socket: notifications are checked with the schema; "until_told" cancels the call once such a notification came. */
+async function replayOverSocket(example, own) {
+  const request = fill(example.request, own);
+  const schema = schemas.get(request.method);
+  const socket = await client.socket(example.as);
+  const deadline = setTimeout(() => socket.terminate(), 60_000);
+  try {
+    const answer = await new Promise((resolve, reject) => {
+      let told = !example.until_told;
+      const cancel = () => socket.send(JSON.stringify({ jsonrpc: "2.0", id: "cancel", method: "rpc.cancel", params: { id: request.id } }));
+      socket.on("close", () => reject(new Error("the socket closed before the answer came")));
+      socket.on("message", (data) => {
+        const message = JSON.parse(data);
+        if (message.method) {
+          const misfit = validate(schema.notifications[message.method], message.params);
+          if (misfit) reject(new Error(`${message.method}: ${misfit}`));
+          if (told || differs(fill(example.until_told, own), message)) return;
+          told = true;
+          cancel();
+        } else if (message.id === request.id) {
+          if (told) resolve(message);
+          else reject(new Error(`it ended before it told ${JSON.stringify(example.until_told)}: ${JSON.stringify(message)}`));
+        }
+      });
+      socket.send(JSON.stringify(request));
+      for (const s of example.meanwhile ?? []) setTimeout(() => step({ as: example.as, ...s }, own).catch(reject), 200);
+    });
+    const wrong = differs(fill(example.response, own), answer);
+    assert.equal(wrong, null, wrong);
+    if (answer.result !== undefined) assert.equal(validate(schema.result, answer.result), null);
+  } finally {
+    clearTimeout(deadline);
+    socket.terminate();
+  }
+}
+
 async function replay(example, own) {
+  if (example.over === "socket") return replayOverSocket(example, own);
   const body = example.raw_body === undefined ? JSON.stringify(fill(example.request, own)) : fill(example.raw_body, own);
   const answer = await client.post(body, { as: example.as });
   const wrong = differs(fill(example.response, own), answer.json);

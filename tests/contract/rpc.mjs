@@ -29,6 +29,15 @@ export class Client {
     return { status: answer.status, headers: answer.headers, text, json };
   }
 
+  /** An open WebSocket of that role. */
+  async socket(as = "developer") {
+    const { default: WebSocket } = await import("ws");
+    const { stack } = this;
+    const socket = new WebSocket(`${stack.url.replace(/^http/, "ws")}/ws`, ["cds.rpc.v1", `cds.bearer.${stack.tokens[as]}`], { origin: stack.origin ?? stack.url });
+    await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+    return socket;
+  }
+
   send(message, options) {
     return this.post(JSON.stringify(message), options);
   }

@@ -42,12 +42,13 @@ async function connect(role = "developer") {
   return { socket, messages, next, send: (m) => socket.send(JSON.stringify(m)), call: (id, method, params) => socket.send(JSON.stringify({ jsonrpc: "2.0", id, method, params })) };
 }
 
-function notesOf(messages, method, id) {
+/** first: the number of the first one; those of a run begin behind run.started. */
+function notesOf(messages, method, id, first = 0) {
   const notes = messages.filter((m) => m.method === method && m.params.id === id).map((m) => m.params);
   const schema = Object.values(Object.fromEntries(schemas)).find((s) => method in s.notifications).notifications[method];
   notes.forEach((n, i) => {
     assert.equal(validate(schema, n), null);
-    assert.equal(n.seq, i);
+    assert.equal(n.seq, first + i);
   });
   return notes;
 }
@@ -59,7 +60,8 @@ test("run.exec streams its output in order and then answers without it", async (
     const answer = await c.next((m) => m.id === "r1" && !m.method);
     assert.equal(validate(schemas.get("run.exec").result, answer.result), null, JSON.stringify(answer));
     assert.equal(answer.result.end, "ok");
-    const notes = notesOf(c.messages, "run.output", "r1");
+    const notes = notesOf(c.messages, "run.output", "r1", 1);
+    assert.equal(notesOf(c.messages, "run.started", "r1")[0].run_id, answer.result.run_id);
     const text = (stream) => notes.filter((n) => n.stream === stream).map((n) => n.data).join("");
     assert.equal(text("stdout"), "one\nthree\n");
     assert.equal(text("stderr"), "two\n");
@@ -97,6 +99,46 @@ test("rpc.cancel ends an open run, which still gets its own answer", async () =>
     assert.deepEqual((await c.next((m) => m.id === "c2")).result, { cancelled: false });
   } finally {
     c.socket.close();
+  }
+});
+
+test("run.cancel ends a run by its id from another connection, and the history says so", async () => {
+  const [a, b] = [await connect(), await connect()];
+  try {
+    a.call("mine", "run.exec", { project: stack.project, language: "sh", code: "sleep 60" });
+    const runId = (await a.next((m) => m.method === "run.started")).params.run_id;
+    b.call(1, "run.history", { project: stack.project, limit: 1 });
+    assert.equal((await b.next((m) => m.id === 1)).result.runs[0].state, "running");
+    b.call(2, "run.cancel", { project: stack.project, run_id: runId });
+    assert.deepEqual((await b.next((m) => m.id === 2)).result, { cancelled: true });
+    assert.equal((await a.next((m) => m.id === "mine" && !m.method)).result.end, "cancelled");
+    b.call(3, "run.history", { project: stack.project, limit: 1 });
+    const [row] = (await b.next((m) => m.id === 3)).result.runs;
+    assert.deepEqual([row.run_id, row.state, row.end], [runId, "ended", "cancelled"]);
+    b.call(4, "run.history", { project: stack.project, before: runId });
+    assert.ok((await b.next((m) => m.id === 4)).result.runs.every((r) => r.run_id < runId));
+  } finally {
+    a.socket.close();
+    b.socket.close();
+  }
+});
+
+test("a client that leaves ends its run, and the history says so", async () => {
+  const [a, b] = [await connect(), await connect()];
+  try {
+    a.call("mine", "run.exec", { project: stack.project, language: "sh", code: "sleep 60" });
+    const runId = (await a.next((m) => m.method === "run.started")).params.run_id;
+    a.socket.terminate();
+    for (let i = 0, row; row?.state !== "ended"; i++) {
+      assert.ok(i < 100, "the run did not end");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      b.call(`h${i}`, "run.history", { project: stack.project, limit: 1 });
+      [row] = (await b.next((m) => m.id === `h${i}`)).result.runs;
+      assert.equal(row.run_id, runId);
+      if (row.state === "ended") assert.equal(row.end, "cancelled");
+    }
+  } finally {
+    b.socket.close();
   }
 });
 

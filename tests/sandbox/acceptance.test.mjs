@@ -43,6 +43,30 @@ describe('the sandbox through the gateway', () => {
     assert.equal(big.stdout, '');
   });
 
+  test('a wall clock below the CPU time and an engine that is not there are refused with their place', async () => {
+    const wrong = await refused('run.exec', { project, language: 'sh', code: 'true', limits: { wall_ms: 1000, cpu_ms: 2000 } });
+    assert.deepEqual([wrong.status, wrong.error.data.errors[0].pointer], [400, '/params/limits/wall_ms']);
+    const engine = await refused('run.exec', { project, engine: 'jail', language: 'sh', code: 'true' });
+    assert.deepEqual([engine.status, engine.error.data.errors[0].pointer], [400, '/params/engine']);
+  });
+
+  test('changes that are asked for at once happen in their order, writes in batches included', async () => {
+    const socket = new WebSocket(stack.apiUrl.replace('http', 'ws') + '/ws', ['cds.rpc.v1', `cds.bearer.${stack.tokens.developer}`], { origin: stack.url });
+    await new Promise((done, fail) => socket.on('open', done).on('error', fail));
+    const answers = new Map();
+    socket.on('message', (data) => answers.set(JSON.parse(data).id, JSON.parse(data)));
+    const calls = [];
+    for (let i = 0; i < 20; i++) calls.push(['fs.write', { path: 'order.txt', content: `${i}` }], ['fs.write', { path: `many${i}.txt`, content: 'x' }]);
+    calls.push(['fs.rename', { from: 'order.txt', to: 'moved.txt' }], ['fs.write', { path: 'order.txt', content: 'new', if_version: '' }]);
+    calls.push(['fs.delete', { path: 'moved.txt' }], ['fs.create', { path: 'moved.txt', type: 'dir' }], ['fs.write', { path: 'moved.txt/in', content: 'y' }]);
+    calls.forEach(([method, params], id) => socket.send(JSON.stringify({ jsonrpc: '2.0', id, method, params: { project, ...params } })));
+    await waitFor('all answers', () => answers.size === calls.length);
+    socket.close();
+    for (const [id, answer] of answers) assert.ok(answer.result, `${calls[id][0]} ${JSON.stringify(answer.error)}`);
+    assert.equal((await stack.rpc('fs.read', { project, path: 'order.txt' }, 'developer')).content, 'new');
+    assert.equal((await stack.rpc('fs.read', { project, path: 'moved.txt/in' }, 'developer')).content, 'y');
+  });
+
   test('a link that a run planted is not followed', async () => {
     await run({ language: 'sh', code: 'ln -s /etc/passwd /work/planted; ln -s / /work/root; ln -s .. /work/up' });
     for (const path of ['planted', 'root/etc/passwd', 'up/x']) {
@@ -53,6 +77,25 @@ describe('the sandbox through the gateway', () => {
     }
     const answer = await refused('fs.write', { project, path: 'big', content: 'a'.repeat(524289) });
     assert.deepEqual([answer.status, answer.rule], [403, 'fs.too_big']);
+  });
+
+  test('a run that fills the project ends with disk, whether it hides what it wrote or not, and the studio can clear it away', async () => {
+    for (const hide of ['', "os.chmod('/work/full', 0)"]) {
+      const result = await run({
+        language: 'python',
+        code: `import os, time\nos.makedirs('/work/full/in')\nos.chdir('/work/full/in')\n${hide}\nfor i in range(5):\n  fd = os.open(str(i), os.O_CREAT | os.O_WRONLY)\n  os.posix_fallocate(fd, 0, 100 << 20)\ntime.sleep(20)\nprint('not stopped')`,
+      });
+      assert.deepEqual([result.end, result.stdout], ['disk', ''], JSON.stringify(result));
+      const full = await refused('fs.write', { project, path: 'one-more.txt', content: 'x' });
+      assert.deepEqual([full.status, full.rule], [403, 'fs.quota']);
+      await stack.rpc('fs.delete', { project, path: 'full', recursive: true }, 'developer');
+      await stack.rpc('fs.write', { project, path: 'one-more.txt', content: 'x' }, 'developer');
+    }
+  });
+
+  test('a run that is refused tasks and fails for it ends with tasks where that is known', async () => {
+    const result = await run({ language: 'python', code: "import os, time\nfor i in range(5000):\n  if os.fork() == 0:\n    time.sleep(30)\n    os._exit(0)" });
+    assert.ok(result.end === 'tasks' || (result.end === 'exit' && result.limits.enforced_by === 'rlimit'), result.end);
   });
 
   test('a foreign project is not found by any method, and a viewer may not change anything', async () => {
@@ -81,7 +124,7 @@ describe('the sandbox through the gateway', () => {
     assert.equal(end.result.end, 'cancelled');
     assert.ok(Date.now() - began < 3000);
     const seqs = messages.filter((m) => m.method === 'run.output').map((m) => m.params.seq);
-    assert.deepEqual(seqs, seqs.map((_, i) => i));
+    assert.deepEqual(seqs, seqs.map((_, i) => i + 1));
     socket.close();
   });
 

@@ -74,9 +74,10 @@ static void a_wall_clock_alone_lowers_the_default_of_cpu_time(void **state)
 
 static void values_keep_their_type_and_all_their_bits(void **state)
 {
-    assert_int_equal(read_text("{\"engine\":\"wasm\",\"path\":\"a.wasm\",\"export\":\"f\",\"values\":[{\"type\":\"i32\",\"value\":4294967295},"
-                               "{\"type\":\"i64\",\"value\":\"-9223372036854775808\"},{\"type\":\"f32\",\"value\":1},{\"type\":\"f64\",\"value\":0.5}]}"),
-                     CDS_OK);
+    assert_int_equal(
+        read_text("{\"engine\":\"wasm\",\"path\":\"a.wasm\",\"export\":\"f\",\"values\":[{\"type\":\"i32\",\"value\":4294967295},"
+                  "{\"type\":\"i64\",\"value\":\"-9223372036854775808\"},{\"type\":\"f32\",\"value\":1},{\"type\":\"f64\",\"value\":0.5}]}"),
+        CDS_OK);
     assert_int_equal(params.spec.value_count, 4);
     assert_int_equal(params.spec.values[0].of.i32, -1);
     assert_true(params.spec.values[1].of.i64 == INT64_MIN);

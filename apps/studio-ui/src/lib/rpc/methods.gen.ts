@@ -135,6 +135,17 @@ export type FsStatResult = {
   version: string;
 };
 
+/** Parameters of fs.watch: Tells what changes in a project, in bundles, until it is cancelled with rpc.cancel or the socket closes. WebSocket only. */
+export type FsWatchParams = {
+  /** Project id */
+  project: string;
+};
+/** Result of fs.watch. */
+export type FsWatchResult = {
+  /** It ended because it was cancelled */
+  cancelled: boolean;
+};
+
 /** Parameters of fs.write: Writes a whole file, at most 524288 bytes. With if_version, only when the file still has that version. */
 export type FsWriteParams = {
   /** Project id */
@@ -315,6 +326,19 @@ export type RpcDiscoverResult = {
   methods: Record<string, unknown>[];
 };
 
+/** Parameters of run.cancel: Ends a run of a project by its id, from any connection; the call that started it still gets its answer. */
+export type RunCancelParams = {
+  /** Project id */
+  project: string;
+  /** Run id, as run.started and run.history tell it */
+  run_id: string;
+};
+/** Result of run.cancel. */
+export type RunCancelResult = {
+  /** Whether a run of this project with this id was going on */
+  cancelled: boolean;
+};
+
 /** Parameters of run.exec: Runs a file or a piece of code of a project in a sandbox and waits for its end: a program in the process sandbox, a WebAssembly module, or a program in a microVM. Over WebSocket output comes as run.output; over HTTP it is collected into stdout and stderr. */
 type RunExecParamsBase = {
   /** Project id */
@@ -452,6 +476,51 @@ export type RunExecResult = {
   stderr?: string;
 };
 
+/** Parameters of run.history: The latest runs of a project, newest first: what was run, where, and how it ended. The newest 500 are kept. */
+export type RunHistoryParams = {
+  /** Project id */
+  project: string;
+  /** Most rows; 20 when absent */
+  limit?: number;
+  /** Only runs older than this one: the last id of the page before */
+  before?: string;
+};
+/** Result of run.history. */
+export type RunHistoryResult = {
+  runs: {
+    /** Run id */
+    run_id: string;
+    /** Request id of the call that started it */
+    request_id: string;
+    /** run, wasm or micro */
+    engine: string;
+    /** How the engine did it; null until it ends */
+    backend: string | null;
+    /** What separated it from the host; null until it ends */
+    boundary: string | null;
+    /** Language; empty for a WebAssembly module */
+    language: string;
+    /** File of the project; null for code that came with the call */
+    path: string | null;
+    /** Start, RFC 3339 UTC */
+    started_at: string;
+    /** lost: its gateway died, so nobody knows its end; nothing of it runs any more */
+    state: "running" | "ended" | "lost";
+    /** End state as in run.exec; null until it ends */
+    end: string | null;
+    /** Exit code */
+    exit_code: number | null;
+    /** Signal that ended it */
+    signal: number | null;
+    /** Time it took, milliseconds */
+    wall_ms: number | null;
+    /** CPU time, milliseconds */
+    cpu_ms: number | null;
+    /** Most memory in use */
+    peak_memory_bytes: number | null;
+  }[];
+};
+
 /** Parameters of sandbox.probe: Which sandbox engines work on this machine and which do not, why, and what to do. Each is tried for real, at most once a minute. */
 export type SandboxProbeParams = Record<string, never>;
 /** Result of sandbox.probe. */
@@ -541,6 +610,24 @@ export type UserSelfResult = {
   expires_at: number;
 };
 
+/** Parameters of the notification fs.changed. */
+export type FsChangedNote = {
+  /** JSON-RPC id of the call this belongs to */
+  id: string | number;
+  /** Counts from 0 without gaps */
+  seq: number;
+  changes: {
+    /** Path below the project */
+    path: string;
+    /** What it is, or was */
+    type: "file" | "dir";
+    /** What happened last; a rename is deleted and created */
+    change: "created" | "changed" | "deleted";
+  }[];
+  /** More changed than is told: list again */
+  overflow: boolean;
+};
+
 /** Parameters of the notification llm.delta. */
 export type LlmDeltaNote = {
   /** JSON-RPC id of the call this belongs to */
@@ -555,6 +642,8 @@ export type LlmDeltaNote = {
 export type RunStartedNote = {
   /** JSON-RPC id of the call this belongs to */
   id: string | number;
+  /** 0: the first notification of a run */
+  seq: number;
   /** Run id, as in the result */
   run_id: string;
   /** What holds it */
@@ -565,7 +654,7 @@ export type RunStartedNote = {
 export type RunOutputNote = {
   /** JSON-RPC id of the call this belongs to */
   id: string | number;
-  /** Counts from 0 without gaps */
+  /** Counts from 1 without gaps; 0 is run.started */
   seq: number;
   stream: "stdout" | "stderr";
   /** Output; whole characters when it is text */
@@ -583,6 +672,7 @@ export interface Methods {
   "fs.read": { params: FsReadParams; result: FsReadResult; notifications: never };
   "fs.rename": { params: FsRenameParams; result: FsRenameResult; notifications: never };
   "fs.stat": { params: FsStatParams; result: FsStatResult; notifications: never };
+  "fs.watch": { params: FsWatchParams; result: FsWatchResult; notifications: "fs.changed" };
   "fs.write": { params: FsWriteParams; result: FsWriteResult; notifications: never };
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
   "llm.list_models": { params: LlmListModelsParams; result: LlmListModelsResult; notifications: never };
@@ -593,7 +683,9 @@ export interface Methods {
   "project.list": { params: ProjectListParams; result: ProjectListResult; notifications: never };
   "rpc.cancel": { params: RpcCancelParams; result: RpcCancelResult; notifications: never };
   "rpc.discover": { params: RpcDiscoverParams; result: RpcDiscoverResult; notifications: never };
+  "run.cancel": { params: RunCancelParams; result: RunCancelResult; notifications: never };
   "run.exec": { params: RunExecParams; result: RunExecResult; notifications: "run.started" | "run.output" };
+  "run.history": { params: RunHistoryParams; result: RunHistoryResult; notifications: never };
   "sandbox.probe": { params: SandboxProbeParams; result: SandboxProbeResult; notifications: never };
   "usage.summary": { params: UsageSummaryParams; result: UsageSummaryResult; notifications: never };
   "user.self": { params: UserSelfParams; result: UserSelfResult; notifications: never };
@@ -601,6 +693,7 @@ export interface Methods {
 export type MethodName = keyof Methods;
 
 export interface Notifications {
+  "fs.changed": FsChangedNote;
   "llm.delta": LlmDeltaNote;
   "run.started": RunStartedNote;
   "run.output": RunOutputNote;
@@ -623,6 +716,7 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "fs.read": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "fs.rename": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "fs.stat": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "fs.watch": { role: "viewer", deadlineMs: 3600000, streams: true, billable: false },
   "fs.write": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.list_models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
@@ -633,7 +727,9 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "project.list": { role: "viewer", deadlineMs: 15000, streams: false, billable: false },
   "rpc.cancel": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },
   "rpc.discover": { role: "none", deadlineMs: 5000, streams: false, billable: false },
+  "run.cancel": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "run.exec": { role: "developer", deadlineMs: 630000, streams: true, billable: false },
+  "run.history": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "sandbox.probe": { role: "viewer", deadlineMs: 60000, streams: false, billable: false },
   "usage.summary": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "user.self": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },

@@ -1,3 +1,4 @@
+import type { FsChangedNote } from "@/lib/rpc/methods.gen";
 import { rpc } from "@/lib/studio";
 
 /** The fs methods, bound to one project. */
@@ -9,6 +10,8 @@ export const filesOf = (project: string) => ({
   create: (path: string, type: "file" | "dir") => rpc.call("fs.create", { project, path, type }),
   rename: (from: string, to: string) => rpc.call("fs.rename", { project, from, to }),
   remove: (path: string) => rpc.call("fs.delete", { project, path, recursive: true }),
+  /** Tells what changes until the signal ends it; fails when the connection breaks. */
+  watch: (onChange: (note: FsChangedNote) => void, signal: AbortSignal) => rpc.call("fs.watch", { project }, { signal, onNotification: (_method, note) => onChange(note) }),
 });
 
 export type Files = ReturnType<typeof filesOf>;

@@ -6,7 +6,8 @@ import { useText } from "@/lib/i18n/i18n";
 import { useStore } from "@/lib/store";
 import { mayDevelop } from "@/lib/workspace";
 import type { Documents } from "../model/documents";
-import { nameOf, runLanguageOf } from "../model/paths";
+import { nameOf, runLanguageOf, type RunLanguage } from "../model/paths";
+import { watchProject } from "../model/watch";
 import { hasUnsaved, workbenchOf } from "../model/workbench";
 import { CloseDialog, ConflictDialog } from "./EditorDialogs";
 import { EditorPane } from "./EditorPane";
@@ -15,7 +16,7 @@ import { FileTree } from "./FileTree";
 interface Props {
   project: string;
   /** Starts a saved file. The editor knows nothing of runs. */
-  onRun(path: string, language: "python" | "node" | "sh" | "c"): void;
+  onRun(path: string, language: RunLanguage): void;
   running: boolean;
   /** Output of the latest run, shown below the editor. */
   panel: ReactNode;
@@ -26,7 +27,7 @@ interface Props {
 export function CodePage({ project, onRun, running, panel, bind }: Props) {
   const { t } = useText();
   const workbench = workbenchOf(project);
-  const { documents, tree } = workbench;
+  const { documents } = workbench;
   const { active, conflict, failure, files } = useStore(documents.state);
   const [closing, setClosing] = useState<string | null>(null);
   const treeSize = usePaneSize("files", 240, 160, 520);
@@ -54,12 +55,8 @@ export function CodePage({ project, onRun, running, panel, bind }: Props) {
     return () => window.removeEventListener("beforeunload", guard);
   }, []);
 
-  // A run may have written files.
-  const wasRunning = useRef(running);
-  useEffect(() => {
-    if (wasRunning.current && !running) void tree.refresh();
-    wasRunning.current = running;
-  }, [running, tree]);
+  // Runs, terminals and other people change files, too.
+  useEffect(() => watchProject(workbench), [workbench]);
 
   const close = (path: string) => (documents.find(path)?.unsaved ? setClosing(path) : documents.close(path));
   const file = files.find((one) => one.path === active);

@@ -168,4 +168,18 @@ describe("a file that changed on the server", () => {
     expect(await documents.save("a.py")).toBe(false);
     expect(documents.state.get().conflict).toEqual({ path: "a.py", gone: true });
   });
+
+  it("shows what something else has written, unless there are changes here", async () => {
+    const { files, documents, type, elsewhere } = scripted({ "a.py": "one" });
+    await documents.open("a.py");
+    elsewhere("a.py", "two");
+    await documents.changedOutside("a.py");
+    expect(documents.find("a.py")).toMatchObject({ unsaved: false });
+    expect(documents.find("a.py")?.buffer?.snapshot().text).toBe("two");
+    type("a.py", "mine");
+    elsewhere("a.py", "three");
+    await documents.changedOutside("a.py");
+    expect(documents.find("a.py")?.buffer?.snapshot().text).toBe("mine");
+    expect(files.read).toHaveBeenCalledTimes(2);
+  });
 });

@@ -130,6 +130,16 @@ export class Documents {
     }
   }
 
+  /** Something else has written an open file: without changes here its new text is shown; with changes the next save says that there is a conflict. */
+  async changedOutside(path: string): Promise<void> {
+    const file = this.find(path);
+    if (!file || file.unsaved || file.saving) return;
+    const known = file.version;
+    const now = await this.files.stat(path).catch(() => null);
+    const still = this.find(path);
+    if (now && now.version !== known && still && !still.unsaved && !still.saving && still.version === known) await this.reload(path);
+  }
+
   keepEditing(): void {
     this.change({ conflict: null });
   }

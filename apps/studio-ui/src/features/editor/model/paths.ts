@@ -19,10 +19,11 @@ export function isUsableName(name: string): boolean {
   return name.length > 0 && name.length <= 1024 && name.split("/").every((part) => part !== "" && part !== "." && part !== "..");
 }
 
-const runnable: Record<string, "python" | "node" | "sh" | "c"> = { py: "python", js: "node", mjs: "node", sh: "sh", c: "c" };
+export type RunLanguage = "python" | "node" | "sh" | "c" | "cpp";
+const runnable: Record<string, RunLanguage> = { py: "python", js: "node", mjs: "node", sh: "sh", c: "c", cc: "cpp", cpp: "cpp", cxx: "cpp" };
 
 /** The language a file is run with, or null when it cannot be run. */
-export function runLanguageOf(path: string): "python" | "node" | "sh" | "c" | null {
+export function runLanguageOf(path: string): RunLanguage | null {
   const dot = path.lastIndexOf(".");
   return dot < 0 ? null : (runnable[path.slice(dot + 1).toLowerCase()] ?? null);
 }

@@ -1,10 +1,11 @@
 import { session } from "@/lib/studio";
-import { filesOf } from "../api/files";
+import { filesOf, type Files } from "../api/files";
 import { Documents, type MakeBuffer } from "./documents";
 import { firstFileOf } from "./paths";
 import { Tree } from "./tree";
 
 export interface Workbench {
+  files: Files;
   tree: Tree;
   documents: Documents;
 }
@@ -18,7 +19,7 @@ export function workbenchOf(project: string): Workbench {
   const known = workbenches.get(project);
   if (known) return known;
   const files = filesOf(project);
-  const made = { tree: new Tree(files), documents: new Documents(files, makeBuffer) };
+  const made = { files, tree: new Tree(files), documents: new Documents(files, makeBuffer) };
   workbenches.set(project, made);
   // The editor is fetched while the files are listed.
   void import("../monaco/monaco");

@@ -57,7 +57,7 @@ export class Runs {
       this.patch(id, { output: output.view() });
     };
     const onNotification: CallOptions<"run.exec">["onNotification"] = (_method, note) => {
-      if (!("seq" in note)) return;
+      if (!("stream" in note)) return;
       output.add(note);
       if (waiting) return;
       waiting = true;
