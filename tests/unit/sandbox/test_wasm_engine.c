@@ -98,9 +98,11 @@ static void add_gives_3(void)
     assert_string_equal(r->values, "[{\"type\":\"i32\",\"value\":3}]");
 }
 
+static unsigned pool; /* workers to keep ready */
+
 static void open_engine(const char *library, const char *worker)
 {
-    const struct wasm_settings settings = {.library = library, .worker = worker, .cache_dir = cache_dir};
+    const struct wasm_settings settings = {.library = library, .worker = worker, .cache_dir = cache_dir, .pool = pool};
     struct cds_err err;
     if (cds_wasm_engine_new(host, &settings, &engine, &err))
         fail_msg("%s", err.message);
@@ -209,6 +211,55 @@ static void without_the_library_a_module_is_refused_by_rule(void **state)
     assert_non_null(strstr(err.message, "make wasmer"));
 }
 
+static void until_ready(size_t wanted)
+{
+    for (uint64_t began = cds_now_ms(); cds_wasm_engine_ready(engine) != wanted && cds_now_ms() - began < WAIT_MS;)
+        cds_loop_once(loop, 20);
+    assert_int_equal(cds_wasm_engine_ready(engine), wanted);
+}
+
+static void a_worker_that_waits_takes_kept_code_only_and_only_with_the_same_limits(void **state)
+{
+    struct cds_run_limits more = usual();
+    more.memory_bytes *= 2;
+    pool = 2;
+    reopen(WORKER);
+    pool = 0;
+    add_gives_3(); /* compiled: by a worker of its own */
+    assert_string_equal(f.r.origin, "cold");
+    until_ready(1);
+    add_gives_3();
+    assert_string_equal(f.r.origin, "pool");
+    until_ready(1);
+    run(loop_code, sizeof(loop_code) - 1, "go", usual()); /* not kept yet: the one that waits is left alone */
+    assert_int_equal(f.r.end, CDS_END_CPU_TIME);
+    assert_string_equal(f.r.origin, "cold");
+    run(loop_code, sizeof(loop_code) - 1, "go", usual());
+    assert_int_equal(f.r.end, CDS_END_CPU_TIME);
+    assert_string_equal(f.r.origin, "pool");
+    until_ready(1);
+    run(add, sizeof(add) - 1, "add", more);
+    run(add, sizeof(add) - 1, "add", more);
+    assert_string_equal(f.r.values, "[{\"type\":\"i32\",\"value\":3}]");
+}
+
+static void a_worker_that_waits_obeys_its_clock_and_ends_with_the_engine(void **state)
+{
+    struct cds_run_limits limits = usual();
+    limits.wall_ms = 500;
+    limits.fuel = UINT64_MAX >> 1;
+    pool = 1;
+    reopen(WORKER);
+    pool = 0;
+    run(loop_code, sizeof(loop_code) - 1, "go", limits);
+    until_ready(1);
+    const struct cds_job_result *r = run(loop_code, sizeof(loop_code) - 1, "go", limits);
+    assert_int_equal(r->end, CDS_END_WALL_TIME);
+    assert_string_equal(r->origin, "pool");
+    assert_in_range(r->wall_ms, 450, 2000);
+    until_ready(1); /* and is ended by close_each */
+}
+
 static void twenty_modules_leave_nothing_behind(void **state)
 {
     add_gives_3();
@@ -295,6 +346,8 @@ int main(void)
         EACH(a_module_can_use_all_the_memory_it_may_have),
         EACH(a_library_without_a_symbol_names_it),
         EACH(without_the_library_a_module_is_refused_by_rule),
+        EACH(a_worker_that_waits_takes_kept_code_only_and_only_with_the_same_limits),
+        EACH(a_worker_that_waits_obeys_its_clock_and_ends_with_the_engine),
         EACH(twenty_modules_leave_nothing_behind),
     };
     const struct CMUnitTest none[] = {cmocka_unit_test(skipped)};
