@@ -1,7 +1,7 @@
 /* sandbox/wasm_cache.h: compiled modules, kept by the broker alone.
  *
  * A worker leaves compiled code in a memory file and seals it before the module runs; the broker copies it, marks it with its own key and keeps
- * it: in memory as a sealed file that later workers map read-only, and on disk as <key>.aot. What comes from disk is used only when its mark
+ * it: in memory as a sealed file, from which later workers get a copy, and on disk as <key>.aot. What comes from disk is used only when its mark
  * fits; anything else is removed and the module is compiled again.
  *
  * Key:     SHA-256 over the module's bytes, the library, the worker (which holds the table of costs), the processor's features and the memory

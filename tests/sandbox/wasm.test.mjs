@@ -29,11 +29,35 @@ describe('a studio without libwasmer', () => {
   });
 });
 
-describe('modules of WebAssembly', { skip: !existsSync(library) && `libwasmer is not built: ${library} (make wasmer)` }, () => {
+const skip = !existsSync(library) && `libwasmer is not built: ${library} (make wasmer)`;
+
+describe('a worker that waits for the next module', { skip }, () => {
+  let stack;
+  before(async () => {
+    stack = await startStack({ llm: false });
+  });
+  after(() => stack?.stop());
+
+  test('takes the same module the next time, with another project in sight only for its own project', async () => {
+    const project = stack.project;
+    const hello = wasiProgram((w) => [w.show(w.open(4, 'main.py')), w.copyOut(0)]);
+    const run = (more) => stack.rpc('run.exec', { project, engine: 'wasm', module: hello.toString('base64'), stdin: 'in\n', ...more });
+    assert.equal((await run()).origin, 'cold');
+    const warm = await waitFor('a worker waits', () => run().then((r) => (r.origin === 'pool' ? r : null)));
+    assert.deepEqual([warm.end, warm.stdout], ['ok', '000\nin\n']);
+    const none = await run({ project_access: 'none' });
+    assert.deepEqual([none.origin, none.stdout], ['cold', '044\nin\n']);
+    const files = await run({ files: [{ path: 'x', content: '' }] });
+    assert.deepEqual([files.origin, files.stdout], ['cold', '000\nin\n']);
+  });
+});
+
+describe('modules of WebAssembly', { skip }, () => {
   let stack;
   let project;
   before(async () => {
-    stack = await startStack({ llm: false });
+    // Without jails that wait, a child of the broker is a job.
+    stack = await startStack({ llm: false, options: { 'run.pool': 0 } });
     project = stack.project;
   });
   after(() => stack?.stop());
