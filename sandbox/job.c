@@ -77,8 +77,10 @@ void jail_job_release(struct cds_job *base)
 void jail_jobs_end(struct jail_engine *engine)
 {
     jail_pool_free(&engine->pool);
-    while (engine->jobs)
-        jail_job_release(&engine->jobs->base);
+    for (struct jail_job *job = engine->jobs, *next; job; job = next) {
+        next = job->next;
+        jail_job_release(&job->base);
+    }
 }
 
 /* ---- output ---- */

@@ -101,6 +101,17 @@ static cds_rc make(const struct broker *broker, const char *id, const char *temp
     return rc;
 }
 
+cds_rc broker_project_discard(const struct broker *broker, const char *id, struct cds_err *reterr)
+{
+    struct cds_path path;
+    if (!cds_uuid_valid(id))
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A project is named by its id.");
+    cds_rc rc = cds_path_parse_below(id, strlen(id), &path, reterr);
+    if (!rc)
+        rc = cds_fs_delete(broker->projects_fd, &path, true, reterr);
+    return rc == CDS_NOT_FOUND ? CDS_OK : rc;
+}
+
 cds_rc broker_project_prepare(const struct broker *broker, const char *id, const char *template_name, struct cds_err *reterr)
 {
     struct stat st;
