@@ -51,8 +51,8 @@ bool cds_found_engines(struct cds_findings *all, const char *probe_json, size_t 
         else
             /* The studio needs the process engine; the others are extras, and who asks for one is refused by name. */
             cds_found(all, label, cds_streq(name, "run") ? CDS_MISSING : CDS_WEAK,
-                      remedy && *remedy ? remedy : "Allow user namespaces (sysctl kernel.unprivileged_userns_clone=1), or start the studio as root.", "%s",
-                      reason && *reason ? reason : "it did not start");
+                      remedy && *remedy ? remedy : "Allow user namespaces (sysctl kernel.unprivileged_userns_clone=1), or start the studio as root.",
+                      "%s", reason && *reason ? reason : "it did not start");
     }
     return true;
 }

@@ -69,9 +69,10 @@ static void a_complaint_is_one_line_with_the_remedy(void **state)
 
 static void doctor_reads_the_engines_of_a_probe(void **state)
 {
-    static const char probe[] = "{\"engines\":[{\"name\":\"run\",\"works\":true,\"boundary\":\"process\",\"limits\":\"cgroup\",\"reason\":\"\"},"
-                                "{\"name\":\"micro\",\"works\":false,\"boundary\":\"vm\",\"limits\":\"\",\"reason\":\"no virtualisation\",\"remedy\":\"build it\"},"
-                                "{\"name\":\"run\",\"works\":false}]}";
+    static const char probe[] =
+        "{\"engines\":[{\"name\":\"run\",\"works\":true,\"boundary\":\"process\",\"limits\":\"cgroup\",\"reason\":\"\"},"
+        "{\"name\":\"micro\",\"works\":false,\"boundary\":\"vm\",\"limits\":\"\",\"reason\":\"no virtualisation\",\"remedy\":\"build it\"},"
+        "{\"name\":\"run\",\"works\":false}]}";
     static struct cds_findings all;
     all.count = 0;
     assert_true(cds_found_engines(&all, probe, strlen(probe)));
