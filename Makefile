@@ -5,7 +5,7 @@ UI := apps/studio-ui
 UI_SOURCES = $(shell find $(UI)/src $(UI)/build-tools $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
 STEP := tools/step $(BUILD).log
 
-.PHONY: abuse-storm run build native ui test check fmt bench fuzz coverage clean setup
+.PHONY: run build native ui test check fmt bench bench-sandbox abuse-storm fuzz wasmer coverage clean setup
 .DEFAULT_GOAL := build
 # Set-up comes before the build and the build before the start, also with -j; Ninja uses all cores by itself.
 .NOTPARALLEL:
@@ -50,6 +50,17 @@ bench:
 # The long rows of the escape list: a million races, five hundred dead brokers, a thousand jobs at once. For the night.
 abuse-storm: native
 	@for mode in root unprivileged userns userns-single; do $(BUILD)/abuse/cds-abuse --mode $$mode --storm || exit 1; done
+
+# The engine for WebAssembly: built once, see tools/setup_wasmer.
+wasmer:
+	@tools/setup_wasmer required
+
+# Ratios against the bare command, see docs/performance.md.
+bench-sandbox:
+	@tools/setup test
+	@$(MAKE) --no-print-directory native
+	@$(BUILD)/bench/sandbox
+	@$(BUILD)/bench/wasm
 
 FUZZ_SECONDS ?= 60
 fuzz:

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "lib/base/buf.h"
 #include "sandbox/confine/jail.h"
 #include "sandbox/host.h"
 #include "sandbox/sandbox.h"
@@ -22,6 +23,10 @@ struct jail_command {
     const char *preload;                  /**< the program can be started ahead and reads the order itself; NULL: it is executed then */
     const char *preload_argv[8];          /**< how that program is started ahead */
     bool reports;                         /**< the program writes what it found to descriptor 4: at most JAIL_SAID_MAX bytes */
+    const char *const *env;               /**< NULL-terminated: these variables and no others; NULL: the usual ones and spec->env */
+    bool gives;                           /**< a program that is not started ahead gets give_fds as descriptors 5 and 6 */
+    int give_fds[2];                      /**< borrowed */
+    const struct cds_buf *order;          /**< what a program that was started ahead reads; NULL: as order.h lays it out; borrowed */
     struct cds_jail_bind binds[JAIL_BINDS_MAX];
     size_t bind_count;
     char path[JAIL_PATH_MAX];                 /**< memory for one argument */

@@ -166,7 +166,10 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
     cds_rc rc = make_ends(job, spec, command->reports, &ends, reterr);
     if (rc || (job->waits && (rc = make_order_ends(job, &ends, reterr))))
         return rc;
-    bool preloaded = job->waits && command->preload;
+    bool given = command->gives && !job->waits, preloaded = job->waits && command->preload;
+    if (given && ((ends.order = fcntl(command->give_fds[0], F_DUPFD_CLOEXEC, FIRST_FREE_FD)) < 0 ||
+                  (ends.start = fcntl(command->give_fds[1], F_DUPFD_CLOEXEC, FIRST_FREE_FD)) < 0))
+        return cds_fail_errno(reterr, errno, __func__, "No descriptor for a run.");
     const struct cds_jail_plan plan = {.who = &host->who,
                                        .limits = &spec->limits,
                                        .cgroup = cds_cgroups_kind(host->cgroups) != CDS_CGROUP_NONE,
@@ -180,14 +183,14 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
                                        .files = files,
                                        .file_count = job->waits ? 0 : make_files(spec, command, files),
                                        .argv = preloaded ? command->preload_argv : command->argv,
-                                       .env = env,
+                                       .env = command->env ? command->env : env,
                                        .stdin_fd = ends.in,
                                        .stdout_fd = ends.out,
                                        .stderr_fd = ends.err,
                                        .said_fd = ends.said,
                                        .order_fd = ends.order,
                                        .start_fd = ends.start,
-                                       .preloaded = preloaded,
+                                       .preloaded = preloaded || given,
                                        .clone_cgroup_fd = cds_cgroup_clone_fd(job->group)};
     if ((rc = cds_jail_start(&plan, &job->pid, &job->pidfd, &job->report_fd, &go, reterr)))
         return rc;
@@ -208,10 +211,11 @@ static cds_rc give_order(struct jail_job *job, const struct cds_job_spec *spec, 
     make_env(spec, env);
     /* The interpreter is there: it needs the program and its arguments only. */
     const char *const *argv = command->preload ? command->argv + command->program_at : command->argv;
-    cds_rc rc = cds_order_write(&order, argv, env, files, file_count, reterr);
+    cds_rc rc = command->order ? CDS_OK : cds_order_write(&order, argv, env, files, file_count, reterr);
     if (rc)
         return rc;
-    if (write_all(job->order_fd, order.data, order.len) || (spec->stdin_data && write_all(job->stdin_fd, spec->stdin_data, spec->stdin_len)))
+    const struct cds_buf *what = command->order ? command->order : &order;
+    if (write_all(job->order_fd, what->data, what->len) || (spec->stdin_data && write_all(job->stdin_fd, spec->stdin_data, spec->stdin_len)))
         return cds_fail_errno(reterr, errno, __func__, "No room for the input of a run.");
     job->waits = false;
     job->started_ms = cds_now_ms();

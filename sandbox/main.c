@@ -19,12 +19,14 @@
 #include "sandbox/listen.h"
 #include "sandbox/probe.h"
 #include "sandbox/run.h"
+#include "sandbox/wasm.h"
 
 struct server {
     struct broker broker;
     struct cds_config *config;
     struct cds_watch *accept;
     int listen_fd;
+    bool keeps; /* compiled modules in the data folder */
     char socket_path[600], jail_dir[600];
 };
 
@@ -68,6 +70,24 @@ static void folder_key(const char *home, char out[static 17])
     snprintf(out, 17, "%016llx", (unsigned long long)hash);
 }
 
+/* Where nothing is kept it is a probe: it must not touch what a studio that is running keeps. */
+static cds_rc open_wasm(struct server *server, unsigned pool, struct cds_err *err)
+{
+    struct broker *broker = &server->broker;
+    char dir[512], library[600], worker[600], cache[600];
+    const char *given = cds_config_str(server->config, CDS_OPT_RUN_WASMER_LIB);
+    cds_program_dir(dir, sizeof(dir));
+    snprintf(library, sizeof(library), "%s/../lib/wasmer/libwasmer.so", dir);
+    snprintf(worker, sizeof(worker), "%s/cds-wasmworker", dir);
+    cds_config_path(server->config, "cache/wasm", cache, sizeof(cache));
+    const struct wasm_settings settings = {
+        .library = *given ? given : library, .worker = worker, .cache_dir = server->keeps ? cache : NULL, .pool = pool};
+    cds_rc rc = cds_wasm_engine_new(broker->host, &settings, &broker->engines[broker->engine_count], err);
+    if (!rc)
+        broker->engine_count++;
+    return rc;
+}
+
 static cds_rc open_engines(struct server *server, const char *jail_dir, const char *key, unsigned pool, struct cds_err *err)
 {
     struct broker *broker = &server->broker;
@@ -76,7 +96,7 @@ static cds_rc open_engines(struct server *server, const char *jail_dir, const ch
     cds_rc rc = sandbox_host_open(broker->loop, &settings, &broker->host, err);
     if (!rc && !(rc = cds_run_engine_new(broker->host, pool, &broker->engines[broker->engine_count], err)))
         broker->engine_count++;
-    return rc;
+    return rc ? rc : open_wasm(server, pool, err);
 }
 
 static cds_rc open_folders(struct server *server, struct cds_err *err)
@@ -117,6 +137,7 @@ static cds_rc start(struct server *server, struct cds_err *err)
     char key[17];
     cds_rc rc;
     folder_key(cds_config_home(server->config), key);
+    server->keeps = true;
     if ((rc = cds_loop_new(&broker->loop, err)) || (rc = cds_loop_signal(broker->loop, SIGTERM, on_signal, server, err)) ||
         (rc = cds_loop_signal(broker->loop, SIGINT, on_signal, server, err)) || (rc = open_folders(server, err)) || (rc = check_alone(server, err)) ||
         (rc = open_engines(server, server->jail_dir, key, (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_POOL), err)) ||

@@ -103,9 +103,9 @@ struct cds_job_result {
     struct cds_job_phases {
         uint64_t acquire_us, start_us, run_us, teardown_us; /**< microseconds */
     } phases;
-    char values[512]; /**< wasm: what the function returned, JSON array of {type, value}; "" otherwise */
-    char rule[48];    /**< REFUSED: the rule, e.g. "wasm.import"; else "" */
-    char reason[256]; /**< a sentence: the step with ENGINE_FAILED and REFUSED, the trap of a module; else "" */
+    char values[1024]; /**< wasm: what the function returned, JSON array of {type, value}; "" otherwise */
+    char rule[48];     /**< REFUSED: the rule, e.g. "wasm.import"; else "" */
+    char reason[256];  /**< a sentence: the step with ENGINE_FAILED and REFUSED, the trap of a module; else "" */
 };
 
 /** What a job uses at the moment. */

@@ -40,7 +40,8 @@ bool cds_found_engines(struct cds_findings *all, const char *probe_json, size_t 
     for (size_t i = 0; i < cds_json_size(engines); i++) {
         const cds_json *engine = cds_json_at(engines, i);
         const char *name = cds_json_get_str(engine, "name"), *boundary = cds_json_get_str(engine, "boundary");
-        const char *limits = cds_json_get_str(engine, "limits"), *reason = cds_json_get_str(engine, "reason");
+        const char *limits = cds_json_get_str(engine, "limits"), *reason = cds_json_get_str(engine, "reason"),
+                   *remedy = cds_json_get_str(engine, "remedy");
         bool works = cds_json_true(cds_json_get(engine, "works"), false);
         char label[32];
         snprintf(label, sizeof(label), "engine %.20s", name ? name : "?");
@@ -48,7 +49,9 @@ bool cds_found_engines(struct cds_findings *all, const char *probe_json, size_t 
             cds_found(all, label, CDS_WORKS, "", "boundary %s, limits by %s%s%s", boundary ? boundary : "unknown", limits ? limits : "unknown",
                       reason && *reason ? ": " : "", reason ? reason : "");
         else
-            cds_found(all, label, CDS_MISSING, "Allow user namespaces (sysctl kernel.unprivileged_userns_clone=1), or start the studio as root.",
+            /* The studio needs the process engine; the others are extras, and who asks for one is refused by name. */
+            cds_found(all, label, cds_streq(name, "run") ? CDS_MISSING : CDS_WEAK,
+                      remedy && *remedy ? remedy : "Allow user namespaces (sysctl kernel.unprivileged_userns_clone=1), or start the studio as root.",
                       "%s", reason && *reason ? reason : "it did not start");
     }
     cds_json *interpreters = cds_json_get(probe, "interpreters");

@@ -33,7 +33,7 @@ static char *beside(const char *tail, char buf[static PLACE_MAX])
 
 void cds_check_programs(const struct cds_config *config, struct cds_findings *all)
 {
-    static const char *const extra[] = {"cds-llmworker"};
+    static const char *const extra[] = {"cds-llmworker", "cds-wasmworker"};
     char path[PLACE_MAX], tail[64], missing[256] = "";
     int count = 0, found = 0;
     for (size_t i = 0; i < CDS_PART_COUNT + CDS_ARRAY_LEN(extra); i++) {

@@ -74,7 +74,7 @@ struct cds_jail_plan {
     /* A jail that is made before its job is known waits at the very end of all steps. */
     int order_fd;        /**< memory file that will hold what to run (order.h), becomes descriptor 5; -1: argv, env and files above are all */
     int start_fd;        /**< one byte on it: the order is there; becomes descriptor 6 */
-    bool preloaded;      /**< argv is started at once and reads the order itself */
+    bool preloaded;      /**< argv is started at once and reads the order itself, or whatever the two descriptors are to it */
     int clone_cgroup_fd; /**< for CLONE_INTO_CGROUP; -1 */
 };
 

@@ -69,16 +69,20 @@ static void a_complaint_is_one_line_with_the_remedy(void **state)
 
 static void doctor_reads_the_engines_of_a_probe(void **state)
 {
-    static const char probe[] = "{\"engines\":[{\"name\":\"run\",\"works\":true,\"boundary\":\"process\",\"limits\":\"cgroup\",\"reason\":\"\"},"
-                                "{\"name\":\"micro\",\"works\":false,\"boundary\":\"vm\",\"limits\":\"\",\"reason\":\"no virtualisation\"}]}";
+    static const char probe[] =
+        "{\"engines\":[{\"name\":\"run\",\"works\":true,\"boundary\":\"process\",\"limits\":\"cgroup\",\"reason\":\"\"},"
+        "{\"name\":\"micro\",\"works\":false,\"boundary\":\"vm\",\"limits\":\"\",\"reason\":\"no virtualisation\",\"remedy\":\"build it\"},"
+        "{\"name\":\"run\",\"works\":false}]}";
     static struct cds_findings all;
     all.count = 0;
     assert_true(cds_found_engines(&all, probe, strlen(probe)));
-    assert_int_equal(all.count, 2);
+    assert_int_equal(all.count, 3);
     assert_int_equal(all.list[0].verdict, CDS_WORKS);
-    assert_int_equal(all.list[1].verdict, CDS_MISSING);
+    assert_int_equal(all.list[1].verdict, CDS_WEAK); /* an extra */
     assert_string_equal(all.list[1].text, "no virtualisation");
-    assert_true(all.list[1].remedy[0] != '\0');
+    assert_string_equal(all.list[1].remedy, "build it");
+    assert_int_equal(all.list[2].verdict, CDS_MISSING);
+    assert_true(all.list[2].remedy[0] != '\0');
 }
 
 static void doctor_refuses_what_is_no_probe_answer(void **state)
