@@ -24,6 +24,9 @@ struct jail_command {
     char path[JAIL_PATH_MAX]; /**< memory for one argument */
 };
 
+/** The job's own variables, except those that the caller has set otherwise, and the caller's; at most JAIL_ENV_MAX of those. Returns how many. */
+size_t jail_job_env(const struct cds_job_spec *spec, const char *env[static JAIL_ENV_MAX + 16]);
+
 struct jail_engine;
 struct jail_hooks {
     const char *backend, *boundary;

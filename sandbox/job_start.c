@@ -13,12 +13,10 @@
 #include "lib/base/str.h"
 #include "sandbox/job_priv.h"
 
-enum { FIRST_FREE_FD = 10 };
-
 /* Above the standard numbers, so that the child's dup2 cannot hit its own sources. */
 static int lift(int fd)
 {
-    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST);
     if (fd >= 0)
         close(fd);
     return high;
@@ -87,8 +85,7 @@ static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
     return rc;
 }
 
-/* The job's own variables, except those that the caller has set otherwise, and the caller's. */
-static void make_env(const struct cds_job_spec *spec, const char *env[static JAIL_ENV_MAX + 16])
+size_t jail_job_env(const struct cds_job_spec *spec, const char *env[static JAIL_ENV_MAX + 16])
 {
     static const char *const own[] = {"PATH=/usr/local/bin:/usr/bin:/bin",
                                       "HOME=/work",
@@ -110,6 +107,7 @@ static void make_env(const struct cds_job_spec *spec, const char *env[static JAI
     for (size_t k = 0; k < spec->env_count; k++)
         env[n++] = spec->env[k];
     env[n] = NULL;
+    return n;
 }
 
 static size_t make_files(const struct cds_job_spec *spec, const struct jail_command *command, struct cds_job_file files[static JAIL_FILES_MAX + 1])
@@ -135,7 +133,7 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
     if (len <= 0)
         return cds_fail_errno(reterr, errno, __func__, "The project's folder cannot be found.");
     project_path[len] = '\0';
-    make_env(spec, env);
+    jail_job_env(spec, env);
     cds_rc rc = make_ends(job, spec, command->reports, &ends, reterr);
     if (rc)
         return rc;

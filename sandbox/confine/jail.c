@@ -108,11 +108,11 @@ static void default_signals(void)
 
 static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 {
-    const struct sock_fprog *filter = cds_seccomp_program();
+    const struct sock_fprog *filter = cds_seccomp_program(plan->vmm ? CDS_SECCOMP_VMM : CDS_SECCOMP_JOB);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     setsid();
     default_signals();
-    if (jail_landlock())
+    if (jail_landlock(plan))
         fail(report_fd, CDS_STEP_LANDLOCK);
     if (syscall(SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, 0, filter))
         fail(report_fd, CDS_STEP_SECCOMP);
@@ -123,7 +123,7 @@ static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 /* Pid 1 of the job: reaps everything, and when the payload ends, so does the job: the kernel then kills what is left in the namespace. */
 static _Noreturn void init(pid_t main_pid, int report_fd)
 {
-    for (int fd = 0; fd <= SAID_FD; fd++)
+    for (int fd = 0; fd < CDS_JAIL_PASS_FIRST + CDS_JAIL_PASS_MAX; fd++)
         if (fd != report_fd)
             close(fd); /* a writer that never ends would keep the broker waiting for the end of output */
     for (;;) {
@@ -143,13 +143,20 @@ static int take_descriptors(const struct cds_jail_plan *plan, int report_fd)
 {
     const int from[] = {plan->stdin_fd, plan->stdout_fd, plan->stderr_fd};
     for (int fd = 0; fd < 3; fd++)
-        if (dup2(from[fd], fd) < 0) /* all of them are above 2 */
+        if (dup2(from[fd], fd) < 0) /* all of them are above what is given away */
             return -1;
     if (report_fd != REPORT_FD && dup3(report_fd, REPORT_FD, O_CLOEXEC) < 0) /* dup3 refuses equal numbers */
         return -1;
-    if (plan->said_fd >= 0 && dup2(plan->said_fd, SAID_FD) < 0)
-        return -1;
-    return close_range(plan->said_fd >= 0 ? SAID_FD + 1 : SAID_FD, ~0U, 0);
+    unsigned first_closed = REPORT_FD + 1;
+    if (plan->said_fd >= 0) {
+        if (dup2(plan->said_fd, SAID_FD) < 0)
+            return -1;
+        first_closed = SAID_FD + 1;
+    }
+    for (size_t i = 0; i < plan->pass_count; i++, first_closed = (unsigned)(CDS_JAIL_PASS_FIRST + i))
+        if (plan->pass[i] < 0 ? close(CDS_JAIL_PASS_FIRST + (int)i) && errno != EBADF : dup2(plan->pass[i], CDS_JAIL_PASS_FIRST + (int)i) < 0)
+            return -1;
+    return close_range(first_closed, ~0U, 0);
 }
 
 /* The parent is outside of our pid namespace, so getppid() says nothing. But it alone holds the other end of the report pipe by now. */

@@ -15,6 +15,12 @@
 #include "sandbox/confine/identity.h"
 #include "sandbox/sandbox.h"
 
+enum {
+    CDS_JAIL_PASS_FIRST = 5, /**< number of the first descriptor of a plan's pass list in the job */
+    CDS_JAIL_PASS_MAX = 10,
+    CDS_JAIL_FD_LOWEST = 20 /**< of the descriptors of a plan, so that no number that is given away is still needed */
+};
+
 enum cds_jail_step {
     CDS_STEP_SYNC,
     CDS_STEP_DEATH_SIGNAL,
@@ -68,8 +74,12 @@ struct cds_jail_plan {
     const struct cds_job_file *files; /**< written below /tmp, owned by the job */
     size_t file_count;
     const char *const *argv, *const *env; /**< NULL-terminated */
-    int stdin_fd, stdout_fd, stderr_fd;   /**< all above 9 */
+    int stdin_fd, stdout_fd, stderr_fd;   /**< all descriptors: at least CDS_JAIL_FD_LOWEST */
     int said_fd;                          /**< becomes descriptor 4, for what the program reports; -1: none */
+    const int *pass;                      /**< become CDS_JAIL_PASS_FIRST and up (-1: none there); for programs of ours */
+    size_t pass_count;                    /**< at most CDS_JAIL_PASS_MAX */
+    bool vmm;                             /**< the program is a virtual machine monitor: it may add a system call filter of its own */
+    bool kvm;                             /**< and gets /dev/kvm */
     int clone_cgroup_fd;                  /**< for CLONE_INTO_CGROUP; -1 */
 };
 
