@@ -352,7 +352,7 @@ cds_rc micro_exec(struct cds_job *base, const struct cds_job_spec *spec, const s
 {
     struct micro_job *job = (struct micro_job *)base;
     struct micro *m = engine_of(job);
-    const uint64_t room = (uint64_t)(m->memory_mib - MICRO_GUEST_MIB) << 20, half = ((uint64_t)m->memory_mib << 20) / MICRO_TMP_SHARE;
+    const uint64_t room = (uint64_t)(m->memory_mib - MICRO_GUEST_MIB) << 20, most = (uint64_t)MICRO_TMP_MIB << 20;
     job->events = *events;
     job->user = user;
     job->began_ns = cds_now_ns();
@@ -361,7 +361,7 @@ cds_rc micro_exec(struct cds_job *base, const struct cds_job_spec *spec, const s
     job->deadline_ms = UINT64_MAX;
     cds_rc rc = micro_add_files(m, spec, &job->script, reterr);
     if (!rc)
-        rc = micro_add_exec(spec, job->memory_bytes, spec->limits.tmp_bytes < half ? spec->limits.tmp_bytes : half, &job->script, reterr);
+        rc = micro_add_exec(spec, job->memory_bytes, spec->limits.tmp_bytes < most ? spec->limits.tmp_bytes : most, &job->script, reterr);
     if (!rc && cds_timer_add(m->host->loop, cds_now_ms() + POLL_MS, on_clock, job, &job->clock))
         rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     if (!rc)

@@ -212,7 +212,7 @@ static void take_words(char *said, char *reason, size_t reason_size, char *remed
             line++;
         if (cds_starts_with(line, "error:") && !reason[0])
             snprintf(reason, reason_size, "%s", line + strlen("error: "));
-        else if (cds_starts_with(line, arrow)) {
+        else if (reason[0] && cds_starts_with(line, arrow)) { /* those before belong to warnings */
             const char *words = line + strlen(arrow) + (line[strlen(arrow)] == ' ');
             char *to = strstr(words, "enable") || strstr(words, "add ") ? remedy : reason;
             size_t size = to == remedy ? remedy_size : reason_size, at = strlen(to);

@@ -12,7 +12,6 @@ enum {
     MICRO_PRESTART_MS = 60000,
     MICRO_POOL_MAX = 8,
     MICRO_JOB_ID = 1,
-    MICRO_TMP_SHARE = 2, /**< /tmp and /work get at most this part of the RAM */
     MICRO_GUEST_MIB = 80 /**< what the guest's kernel and agent need of its RAM */
 };
 

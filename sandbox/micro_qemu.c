@@ -59,10 +59,8 @@ static void put_devices(struct builder *b, const struct micro_qemu_plan *p)
     put(b, "-device");
     put(b, "virtio-blk-device,drive=root");
     if (p->fd.log >= 0) {
-        put(b, "-add-fd");
-        put(b, "fd=%d,set=2", p->fd.log);
         put(b, "-chardev");
-        put(b, "file,id=log,path=/dev/fdset/2");
+        put(b, "socket,id=log,fd=%d", p->fd.log);
         put(b, "-serial");
         put(b, "chardev:log");
     }
@@ -99,7 +97,8 @@ void micro_qemu_command(const struct micro_qemu_plan *p, struct micro_qemu_comma
     put(&b, "-no-reboot");
     put(&b, "-sandbox");
     put(&b, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-    put_kernel(&b, p);
+    if (!p->incoming) /* a saved machine has it in its memory */
+        put_kernel(&b, p);
     put_devices(&b, p);
     if (p->incoming) {
         put(&b, "-incoming");

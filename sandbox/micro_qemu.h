@@ -19,7 +19,7 @@ struct micro_qemu_fds {
     int kernel; /**< ELF, with a PVH entry */
     int initrd;
     int root; /**< erofs, opened for reading */
-    int log;  /**< pipe for the serial console */
+    int log;  /**< socket of the serial console */
 };
 
 struct micro_qemu_plan {

@@ -18,7 +18,7 @@
 #include "lib/log/log.h"
 #include "sandbox/micro_priv.h"
 
-enum { PRESTART_ID = 7, SETTLE_MS = 300 };
+enum { PRESTART_ID = 7, SETTLE_MS = 300, USUAL_TASKS = 64 /* default of run.max_tasks */ };
 
 struct micro_waiting {
     struct micro_waiting *next;
@@ -94,9 +94,11 @@ static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *
     if (type == MICRO_READY) {
         struct cds_buf frames = cds_buf_init(256);
         clock_gettime(CLOCK_REALTIME, &now);
-        const uint64_t ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+        const struct micro_prestart p = {.host_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
+                                         .memory_bytes = (uint64_t)(m->memory_mib - MICRO_GUEST_MIB) << 20,
+                                         .max_tasks = USUAL_TASKS};
         t->vm->decoder.asked = PRESTART_ID;
-        micro_frame_add(&frames, MICRO_PRESTART, 0, PRESTART_ID, &ns, sizeof(ns));
+        micro_frame_add(&frames, MICRO_PRESTART, 0, PRESTART_ID, &p, sizeof(p));
         cds_timer_set(t->deadline, cds_now_ms() + MICRO_PRESTART_MS);
         if (!micro_vm_send(t->vm, &frames)) {
             fail(m, "the machine does not take its first frame");

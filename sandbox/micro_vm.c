@@ -381,18 +381,11 @@ static void close_passed(int (*pass)[PASSED])
 
 static cds_rc make_ends(struct micro_vm *vm, const struct micro_vm_plan *plan, int pass[static PASSED], struct cds_err *reterr)
 {
-    int log[2];
     cds_rc rc = make_pair(&vm->agent_fd, &pass[PASS_AGENT], reterr);
     if (!rc && plan->ram_fd >= 0)
         rc = make_pair(&vm->qmp.fd, &pass[PASS_QMP], reterr);
-    if (!rc && plan->log) {
-        if (pipe2(log, O_CLOEXEC))
-            return cds_fail_errno(reterr, errno, __func__, "No pipe for the log of a microVM.");
-        vm->log_fd = log[0];
-        pass[PASS_LOG] = lift(log[1]);
-        if (cds_set_nonblock(vm->log_fd, true) || pass[PASS_LOG] < 0)
-            rc = cds_fail_errno(reterr, errno, __func__, "No pipe for the log of a microVM.");
-    }
+    if (!rc && plan->log)
+        rc = make_pair(&vm->log_fd, &pass[PASS_LOG], reterr);
     return rc;
 }
 

@@ -63,6 +63,8 @@ void job_signal(uint32_t signo);
 void job_resize(unsigned rows, unsigned cols);
 /** Checks and starts it. */
 void job_exec(const struct micro_header *h, const char *payload);
+/** Sets the limits of a group, unless it has them. */
+void job_limit_group(const char *name, uint64_t memory_bytes, uint32_t max_tasks);
 /** Descriptors to poll; serves what is ready. */
 struct pollfd;
 size_t job_poll(struct pollfd *fds, size_t room);

@@ -93,9 +93,10 @@ static bool mount_image(void)
 static bool mount_memory(void)
 {
     const unsigned long plain = MS_NOSUID | MS_NODEV;
-    char work[64];
-    snprintf(work, sizeof(work), "size=50%%,nr_inodes=16384,mode=755,uid=%d,gid=%d", AGENT_JOB_UID, AGENT_JOB_UID);
-    return mount("tmp", "/tmp", "tmpfs", plain, "size=50%,nr_inodes=16384,mode=1777") == 0 && mount("work", "/work", "tmpfs", plain, work) == 0 &&
+    char tmp[96], work[96];
+    snprintf(tmp, sizeof(tmp), "size=%dm,nr_inodes=16384,mode=1777", MICRO_TMP_MIB);
+    snprintf(work, sizeof(work), "size=%dm,nr_inodes=16384,mode=755,uid=%d,gid=%d", MICRO_TMP_MIB, AGENT_JOB_UID, AGENT_JOB_UID);
+    return mount("tmp", "/tmp", "tmpfs", plain, tmp) == 0 && mount("work", "/work", "tmpfs", plain, work) == 0 &&
            mount("run", "/run", "tmpfs", plain, "size=1m,mode=755") == 0 && mkdir("/dev/pts", 0755) == 0 &&
            mount("pts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666") == 0 &&
            (mkdir("/dev/shm", 0755) == 0 || errno == EEXIST) &&

@@ -22,6 +22,7 @@ enum {
     MICRO_STDIN_MAX = 1 << 20,     /**< bytes of standard input */
     MICRO_REASON_MAX = 160,        /**< text of FAILED and REFUSED */
     MICRO_SEED_BYTES = 32,         /**< random bytes of one SEED */
+    MICRO_TMP_MIB = 64,            /**< size of /tmp and of /work unless EXEC says otherwise */
     MICRO_BEHIND_S = 2 * 24 * 3600 /**< how far behind the host's the clock of a template is: see SEED in guest/README.md */
 };
 
@@ -35,7 +36,7 @@ enum micro_type {
     MICRO_SIGNAL,    /**< u32 signal number, for the main process and its group */
     MICRO_RESIZE,    /**< u16 rows, u16 columns */
     MICRO_PING,      /**< answered by PONG */
-    MICRO_PRESTART,  /**< u64 host time in ns; start the interpreters and let them wait; answered by PONG when they do */
+    MICRO_PRESTART,  /**< struct micro_prestart; start the interpreters and let them wait; answered by PONG when they do */
     MICRO_WARM,      /**< u8 enum micro_language: run that language once without a job, so that its code is translated; answered by WARMED */
     /* guest → host */
     MICRO_READY = 64, /**< struct micro_ready */
@@ -64,6 +65,12 @@ struct micro_header {
 struct micro_seed {
     uint64_t host_ns; /**< CLOCK_REALTIME of the host, nanoseconds */
     uint8_t random[MICRO_SEED_BYTES];
+} __attribute__((packed));
+
+struct micro_prestart {
+    uint64_t host_ns;      /**< CLOCK_REALTIME of the host, nanoseconds */
+    uint64_t memory_bytes; /**< what most jobs will be given: set beforehand, a job then need not change it */
+    uint32_t max_tasks;
 } __attribute__((packed));
 
 struct micro_exec {

@@ -181,21 +181,23 @@ static void finish(int status, const struct rusage *use)
         while (job.out[i] >= 0 && pass(i))
             ;
     }
-    snprintf(path, sizeof(path), "/run/cgroup/%s/memory.peak", job.group);
-    uint64_t peak = get_number(path, NULL);
-    snprintf(path, sizeof(path), "/run/cgroup/%s/memory.events", job.group);
-    uint64_t kills = get_number(path, "oom_kill");
-    snprintf(path, sizeof(path), "/run/cgroup/%s/pids.events", job.group);
+    uint64_t kills = 0, refused = 0;
+    if (status != 0) { /* a job that went well needs no explanation, and each look costs time under emulation */
+        snprintf(path, sizeof(path), "/run/cgroup/%s/memory.events", job.group);
+        kills = get_number(path, "oom_kill");
+        snprintf(path, sizeof(path), "/run/cgroup/%s/pids.events", job.group);
+        refused = get_number(path, "max");
+    }
     const struct micro_exit e = {.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
                                  .signo = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
                                  .utime_us = (uint64_t)use->ru_utime.tv_sec * 1000000 + (uint64_t)use->ru_utime.tv_usec,
                                  .stime_us = (uint64_t)use->ru_stime.tv_sec * 1000000 + (uint64_t)use->ru_stime.tv_usec,
-                                 .peak_bytes = peak ? peak : (uint64_t)use->ru_maxrss * 1024,
+                                 .peak_bytes = (uint64_t)use->ru_maxrss * 1024,
                                  .stdout_bytes = job.bytes[0],
                                  .stderr_bytes = job.bytes[1],
                                  .dropped_bytes = job.dropped,
                                  .oom_kills = (uint32_t)kills,
-                                 .tasks_refused = (uint32_t)get_number(path, "max")};
+                                 .tasks_refused = (uint32_t)refused};
     job.ended = true;
     port_send(MICRO_EXIT, job.id, &e, sizeof(e));
 }
@@ -261,16 +263,37 @@ static bool open_pipes(struct spawn *how)
     return true;
 }
 
-static void set_group(const char *name, const struct micro_exec *e)
+void job_limit_group(const char *name, uint64_t memory_bytes, uint32_t max_tasks)
 {
+    static struct {
+        char name[16];
+        uint64_t memory_bytes;
+        uint32_t max_tasks;
+    } known[4];
     char path[64], text[32];
-    job.group = name;
+    size_t i = 0;
+    while (i < 3 && known[i].name[0] && strcmp(known[i].name, name) != 0)
+        i++;
+    if (known[i].memory_bytes == memory_bytes && known[i].max_tasks == max_tasks)
+        return;
+    snprintf(known[i].name, sizeof(known[i].name), "%s", name);
+    known[i].memory_bytes = memory_bytes;
+    known[i].max_tasks = max_tasks;
     snprintf(path, sizeof(path), "/run/cgroup/%s/memory.max", name);
-    snprintf(text, sizeof(text), "%llu", (unsigned long long)e->memory_bytes);
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)memory_bytes);
     put_text(path, text);
     snprintf(path, sizeof(path), "/run/cgroup/%s/pids.max", name);
-    snprintf(text, sizeof(text), "%u", e->max_tasks);
+    snprintf(text, sizeof(text), "%u", max_tasks);
     put_text(path, text);
+}
+
+static void set_group(const char *name, const struct micro_exec *e)
+{
+    char text[32];
+    job.group = name;
+    job_limit_group(name, e->memory_bytes, e->max_tasks);
+    if (e->tmp_bytes == (uint64_t)MICRO_TMP_MIB << 20)
+        return; /* as it is */
     snprintf(text, sizeof(text), "size=%llu", (unsigned long long)e->tmp_bytes);
     mount(NULL, "/tmp", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, text);
     mount(NULL, "/work", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, text);

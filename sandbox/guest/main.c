@@ -47,14 +47,17 @@ static void seed(const struct micro_header *h, const char *payload)
 
 static void prestart(const struct micro_header *h, const char *payload)
 {
-    uint64_t host_ns = 0;
-    if (h->len == sizeof(host_ns))
-        memcpy(&host_ns, payload, sizeof(host_ns));
+    static const char *const groups[] = {"job", "python", "node"};
+    struct micro_prestart p = {.host_ns = 0};
+    if (h->len == sizeof(p))
+        memcpy(&p, payload, sizeof(p));
     /* Behind the real time, so that SEED makes the clock jump: libraries that reseed by time (OpenSSL) then do. */
-    if (!host_ns || !set_clock(host_ns - MICRO_BEHIND_S * 1000000000ull)) {
+    if (!p.host_ns || !set_clock(p.host_ns - MICRO_BEHIND_S * 1000000000ull)) {
         port_say(MICRO_REFUSED, h->id, "PRESTART carries the time");
         return;
     }
+    for (size_t i = 0; i < sizeof(groups) / sizeof(*groups); i++)
+        job_limit_group(groups[i], p.memory_bytes, p.max_tasks);
     const char *failed = prestart_all();
     if (failed)
         port_say(MICRO_FAILED, 0, "start %s and let it wait: %s", failed, strerror(errno));

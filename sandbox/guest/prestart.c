@@ -79,11 +79,15 @@ static bool start(const struct kind *kind, struct waiting *w)
 
 const char *prestart_all(void)
 {
-    if (!write_file("/run/warm.py", "import sys\nprint(1 + 2)\n") || !write_file("/run/warm.mjs", "console.log(1 + 2);\n"))
+    if (!write_file("/run/warm.py", "import sys\nprint(1 + 2)\n") || !write_file("/run/warm.mjs", "console.log(1 + 2);\n") ||
+        !write_file("/run/prestart-warm.mjs", "import 'node:fs';\nexport default 3;\n"))
         return "write the scripts";
     for (int i = MICRO_PYTHON; i <= MICRO_NODE; i++)
         if (access(kinds[i].program, X_OK) == 0 && !start(&kinds[i], &waiting[i]))
             return kinds[i].group;
+    /* So that the pages, caches and paths of a first run are in the memory that is saved. */
+    for (int i = MICRO_PYTHON; i < MICRO_LANGUAGES; i++)
+        prestart_warm((enum micro_language)i);
     return NULL;
 }
 

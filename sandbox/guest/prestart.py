@@ -1,6 +1,6 @@
 # sandbox/guest/prestart.py: waits inside a template for its job and then is that job, as `python3 -B -E -s -u <file> <arguments>` would be.
 # Holds no randomness, no thread, no socket: see README.md of this folder. What it imports stays imported in the job.
-import builtins, io, linecache, os, re, sys, traceback, types  # noqa: E401 (traceback: an uncaught error would cost half a second otherwise)
+import atexit, builtins, io, linecache, os, re, sys, threading, traceback, types  # noqa: E401 (traceback: an uncaught error would cost half a second otherwise)
 
 
 def receive():
@@ -34,18 +34,37 @@ def run(job):
     except OSError as error:
         sys.stderr.write(f"{sys.executable}: can't open file {argv[0]!r}: [Errno {error.errno}] {error.strerror}\n")
         sys.exit(2)
+    code = 0
     try:
         exec(compile(source, argv[0], 'exec', dont_inherit=True), main.__dict__)
-    except SystemExit:
-        raise
+    except SystemExit as error:
+        code = error.code
+        if code is None:
+            code = 0
+        elif not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
     except BaseException as error:
         # What stands below is ours: the program sees its own lines only.
         trace = error.__traceback__.tb_next
         sys.excepthook(type(error), error.with_traceback(trace), trace)
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1
+    leave(code)
+
+
+def leave(code):
+    # As the interpreter ends: threads, atexit, buffers. Only the taking apart of modules is left out: it costs more than a small program.
+    try:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+    except BaseException:
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
         try:
-            sys.stdout.flush()
-        finally:
-            sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+            stream.flush()
+        except Exception:
+            code = code or 120
+    os._exit(code & 0xff)
 
 
 def warm(job):
@@ -57,7 +76,6 @@ def warm(job):
             os.dup2(null, fd)
         os.close(3)
         run(job)
-        sys.exit(0)
     os.waitpid(child, 0)
     os.write(3, b'w')
 
