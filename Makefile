@@ -4,11 +4,15 @@ BUILD := build
 UI := apps/studio-ui
 UI_SOURCES = $(shell find $(UI)/src $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
 
-.PHONY: run build native ui test check fmt bench fuzz coverage clean setup
+.PHONY: run build native ui test check fmt bench bench-sandbox fuzz coverage clean setup micro storm-micro
 .DEFAULT_GOAL := build
 
 setup:
 	@tools/setup run
+
+# Kernel, image and programs of microVMs; `make run` and `make test` make them too.
+micro:
+	@tools/setup_micro
 
 build: setup native ui
 
@@ -43,6 +47,15 @@ bench:
 	@tools/setup test
 	@$(MAKE) --no-print-directory native ui
 	@tools/bench
+
+# Ratios of the sandbox's engines against the bare command, measured in one interleaved run each.
+bench-sandbox: setup native
+	@flock $(BUILD) $(BUILD)/bench/sandbox
+	@flock $(BUILD) $(BUILD)/bench/micro
+
+# 10,000 machines from one template: no random value may come twice. Hours under emulation; a night's work.
+storm-micro: setup native
+	@CDS_STORM=$(or $(CDS_STORM),10000) CDS_BUILD=$(BUILD) node --test tests/sandbox/micro-storm.test.mjs
 
 FUZZ_SECONDS ?= 60
 fuzz:
