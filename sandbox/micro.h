@@ -1,7 +1,7 @@
 /* sandbox/micro.h: the engine micro: python, node and sh in a microVM of their own, destroyed after one job.
  *
  * Tiers, the strongest first: microsandbox (msb) on KVM, QEMU on KVM, QEMU under emulation. A tier is used when a virtual machine of it has
- * booted here; /dev/kvm alone proves nothing. Where none works a job is refused with rule micro.no_backend: no weaker boundary is taken.
+ * booted here; /dev/kvm alone proves nothing. msb is tried and reported, but is given no runs yet. Where none works a job is refused with rule micro.no_backend: no weaker boundary is taken.
  * A job's machine comes from the pool (restored, warmed, frozen), else from the template, else it boots.
  *
  * Source:  sandbox/sandbox.h (the interface), docs/adr/0028-microvm.md, docs/adr/0029-microvm-random-and-templates.md.

@@ -125,7 +125,7 @@ static void finish_alone(void *user)
 static void take_cpu(struct micro_job *job)
 {
     struct cds_cgroup_usage used;
-    if (!job->vm)
+    if (!job->vm || job->state != JOB_RUNNING)
         return;
     micro_vm_usage(job->vm, &used);
     if (used.cpu_us != UINT64_MAX)
@@ -191,10 +191,7 @@ static const char *step_name(const struct micro_job *job)
 
 static void send_script(struct micro_job *job)
 {
-    struct cds_cgroup_usage used;
     struct micro_vm *vm = job->vm;
-    micro_vm_usage(vm, &used);
-    job->cpu_before_us = used.cpu_us == UINT64_MAX ? 0 : used.cpu_us;
     vm->decoder.job = MICRO_JOB_ID;
     vm->decoder.output_max = job->limits.output_bytes;
     job->state = JOB_SENT;
@@ -207,6 +204,9 @@ static void send_script(struct micro_job *job)
 
 static void started(struct micro_job *job)
 {
+    struct cds_cgroup_usage used;
+    micro_vm_usage(job->vm, &used); /* the boot and the restore are not the program's */
+    job->cpu_before_us = used.cpu_us == UINT64_MAX ? 0 : used.cpu_us;
     job->state = JOB_RUNNING;
     job->started_ms = cds_now_ms();
     job->phases.start_us = (cds_now_ns() - job->sent_ns) / 1000;

@@ -167,6 +167,14 @@ struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language)
     return NULL;
 }
 
+struct micro_vm *micro_pool_look(const struct micro *m, enum micro_language language)
+{
+    for (struct micro_spare *s = m->pool.spares; s; s = s->next)
+        if (s->ready && s->language == language && !s->vm->lost)
+            return s->vm;
+    return NULL;
+}
+
 cds_rc micro_pool_open(struct micro *m, struct cds_err *reterr)
 {
     return cds_timer_add(m->host->loop, UINT64_MAX, on_timer, m, &m->pool.timer) ? cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.") :

@@ -96,6 +96,8 @@ void micro_template_end(struct micro *m);
 /* micro_pool.c */
 /** A warm machine for the language; NULL: there is none. Its SEED is due. */
 struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language);
+/** The one that would be taken, without taking it (measurements, tests). */
+struct micro_vm *micro_pool_look(const struct micro *m, enum micro_language language);
 /** Fills it up a little later. */
 void micro_pool_wake(struct micro *m);
 CDS_MUST_USE cds_rc micro_pool_open(struct micro *m, struct cds_err *reterr);

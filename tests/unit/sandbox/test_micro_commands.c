@@ -110,13 +110,16 @@ static void the_real_msb_understands_the_command_line(void **state)
         print_message("skipped: no msb (make micro fetches it)\n");
         skip();
     }
+    char folder[] = "/tmp/cds-msb-XXXXXX";
+    assert_non_null(mkdtemp(folder));
     plan.msb = path;
+    plan.root = plan.tmp = plan.work = folder;
     assert_true(micro_msb_command(&plan, &msb));
     assert_int_equal(pipe(p), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        char home[] = "/tmp/cds-msb-XXXXXX";
-        setenv("MSB_HOME", mkdtemp(home), 1);
+        setenv("MSB_HOME", folder, 1);
+        alarm(30);
         dup2(p[1], 1);
         dup2(p[1], 2);
         close(p[0]);
