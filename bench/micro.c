@@ -94,7 +94,8 @@ static void run(struct cds_engine *engine, const char *language, const char *cod
 
 static void run_bare(const char *program, const char *flag, const char *code)
 {
-    char *const argv[] = {(char *)(uintptr_t)program, (char *)(uintptr_t)flag, (char *)(uintptr_t)code, NULL}, *const env[] = {(char *)"PATH=/usr/bin", NULL};
+    char *const argv[] = {(char *)(uintptr_t)program, (char *)(uintptr_t)flag, (char *)(uintptr_t)code, NULL}, *const env[] = {
+                                                                                                                   (char *)"PATH=/usr/bin", NULL};
     posix_spawn_file_actions_t files;
     int p[2], status = -1;
     pid_t pid;
@@ -200,7 +201,9 @@ static double p50(enum kind kind)
 static void gate(const char *id, const char *what, double reached, double gate_at, double moonshot, bool noisy)
 {
     printf("%-4s %-44s %8.2f   gate %7.2f   moonshot %6.2f   %s\n", id, what, reached, gate_at, moonshot,
-           reached <= gate_at ? "ok" : noisy ? "noisy" : "over");
+           reached <= gate_at ? "ok"
+           : noisy            ? "noisy"
+                              : "over");
 }
 
 static void print_all(double guest_mib)

@@ -103,8 +103,8 @@ static cds_json *limits_json(const struct run_call *run, const struct cds_job_re
     const struct cds_run_limits *l = &run->limits;
     uint64_t memory = r->memory_limit_bytes ? r->memory_limit_bytes : l->memory_bytes;
     cds_json *limits = cds_json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "wall_ms", (int64_t)l->wall_ms, "cpu_ms", (int64_t)l->cpu_ms, "memory_bytes",
-                                     (int64_t)memory, "output_bytes", (int64_t)l->output_bytes, "max_tasks", (int64_t)l->max_tasks,
-                                     "tmp_bytes", (int64_t)l->tmp_bytes, "enforced_by", r->enforced_by);
+                                     (int64_t)memory, "output_bytes", (int64_t)l->output_bytes, "max_tasks", (int64_t)l->max_tasks, "tmp_bytes",
+                                     (int64_t)l->tmp_bytes, "enforced_by", r->enforced_by);
     if (cds_streq(run->ops->name, "wasm"))
         cds_json_set(limits, "fuel", cds_json_int((int64_t)l->fuel));
     return limits;

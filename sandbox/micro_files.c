@@ -41,8 +41,8 @@ struct copy {
 
 static cds_rc too_much(struct cds_err *reterr)
 {
-    cds_fail(reterr, CDS_DENIED, "micro_files", "The project is too large for a microVM, which gets a copy: at most %d files and %d MiB.", PROJECT_FILES,
-             PROJECT_BYTES >> 20);
+    cds_fail(reterr, CDS_DENIED, "micro_files", "The project is too large for a microVM, which gets a copy: at most %d files and %d MiB.",
+             PROJECT_FILES, PROJECT_BYTES >> 20);
     cds_err_rule(reterr, "micro.project_size");
     return cds_err_hint(reterr, "Send what the program needs as files with project_access none, or use the engine run.");
 }

@@ -54,7 +54,8 @@ static bool in_order(struct micro_decoder *d, const struct micro_header *h)
 
 static bool has_size(struct micro_decoder *d, const struct micro_header *h)
 {
-    static const uint32_t exact[] = {[MICRO_READY - MICRO_READY] = sizeof(struct micro_ready), [MICRO_EXIT - MICRO_READY] = sizeof(struct micro_exit)};
+    static const uint32_t exact[] = {[MICRO_READY - MICRO_READY] = sizeof(struct micro_ready),
+                                     [MICRO_EXIT - MICRO_READY] = sizeof(struct micro_exit)};
     bool text = h->type == MICRO_REFUSED || h->type == MICRO_FAILED, data = h->type == MICRO_OUT || h->type == MICRO_ERR;
     uint32_t most = text ? MICRO_REASON_MAX : data ? MICRO_PAYLOAD_MAX : 0, least = data ? 1 : 0;
     if (h->type < MICRO_READY || h->type > MICRO_FAILED)

@@ -267,7 +267,8 @@ static void on_clock(void *user)
         micro_kill(&job->base, CDS_END_WALL_TIME);
     else if (now >= job->deadline_ms)
         fail(job, step_name(job), job->state == JOB_STARTING ? "it did not get ready in time" : "nothing was heard in time");
-    else if (job->state == JOB_RUNNING && job->cpu_us / 1000 >= job->limits.cpu_ms)
+    else if (job->state == JOB_RUNNING && job->limits.cpu_ms < job->limits.wall_ms && job->cpu_us / 1000 >= job->limits.cpu_ms)
+        /* Who named a wall clock only has the same number as CPU time; a machine has more threads than one and would reach that first. */
         micro_kill(&job->base, CDS_END_CPU_TIME);
     else
         cds_timer_set(job->clock, now + POLL_MS < job->deadline_ms ? now + POLL_MS : job->deadline_ms);

@@ -17,10 +17,10 @@ struct micro_tier_state;
 void micro_msb_look(const char *msb, struct micro_tier_state *state);
 
 struct micro_msb_plan {
-    const char *msb;   /**< program */
-    const char *root;  /**< folder that is the machine's root */
-    const char *tmp;   /**< folder of the host with code and files: /tmp of the machine */
-    const char *work;  /**< folder that becomes /work; NULL: none */
+    const char *msb;  /**< program */
+    const char *root; /**< folder that is the machine's root */
+    const char *tmp;  /**< folder of the host with code and files: /tmp of the machine */
+    const char *work; /**< folder that becomes /work; NULL: none */
     bool work_read_only;
     unsigned memory_mib, wall_ms, max_tasks;
     const char *const *argv; /**< of the program, NULL-terminated */

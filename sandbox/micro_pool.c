@@ -177,8 +177,8 @@ struct micro_vm *micro_pool_look(const struct micro *m, enum micro_language lang
 
 cds_rc micro_pool_open(struct micro *m, struct cds_err *reterr)
 {
-    return cds_timer_add(m->host->loop, UINT64_MAX, on_timer, m, &m->pool.timer) ? cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.") :
-                                                                                    CDS_OK;
+    return cds_timer_add(m->host->loop, UINT64_MAX, on_timer, m, &m->pool.timer) ? cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.")
+                                                                                 : CDS_OK;
 }
 
 void micro_pool_end(struct micro *m)

@@ -72,7 +72,8 @@ CDS_MUST_USE cds_rc micro_ready(struct micro *m, struct cds_err *reterr);
 /** The strongest tier that works; MICRO_TIERS: not known yet, a try is needed. @return CDS_OK; CDS_DENIED, rule micro.no_backend */
 CDS_MUST_USE cds_rc micro_choose(struct micro *m, enum micro_tier *ret, struct cds_err *reterr);
 typedef void micro_tried_fn(void *user);
-/** Tries what was not tried yet (or everything again), one tier after the other; done is called once, later. @return CDS_OK; CDS_BUSY; CDS_EXHAUSTED */
+/** Tries what was not tried yet (or everything again), one tier after the other; done is called once, later. @return CDS_OK; CDS_BUSY; CDS_EXHAUSTED
+ */
 CDS_MUST_USE cds_rc micro_try(struct micro *m, bool again, micro_tried_fn *done, void *user, struct cds_err *reterr);
 /** Nobody with this user is told any more. */
 void micro_try_forget(struct micro *m, const void *user);
@@ -90,7 +91,8 @@ bool micro_template_ready(const struct micro *m, enum micro_tier tier);
 /** Begins to make it, when it is neither there nor being made. done may be NULL. */
 CDS_MUST_USE cds_rc micro_template_make(struct micro *m, enum micro_tier tier, cds_prepare_fn_done *done, void *user, struct cds_err *reterr);
 /** A new machine from the template. */
-CDS_MUST_USE cds_rc micro_template_restore(struct micro *m, const struct micro_vm_ops *ops, void *user, struct micro_vm **ret, struct cds_err *reterr);
+CDS_MUST_USE cds_rc micro_template_restore(struct micro *m, const struct micro_vm_ops *ops, void *user, struct micro_vm **ret,
+                                           struct cds_err *reterr);
 void micro_template_end(struct micro *m);
 
 /* micro_pool.c */
@@ -104,7 +106,8 @@ CDS_MUST_USE cds_rc micro_pool_open(struct micro *m, struct cds_err *reterr);
 void micro_pool_end(struct micro *m);
 
 /* micro_files.c */
-/** Appends the code, the files and the project of a job as frames. @return CDS_OK; CDS_DENIED with rule micro.project_size; CDS_EXHAUSTED; CDS_SYSTEM */
+/** Appends the code, the files and the project of a job as frames. @return CDS_OK; CDS_DENIED with rule micro.project_size; CDS_EXHAUSTED; CDS_SYSTEM
+ */
 CDS_MUST_USE cds_rc micro_add_files(const struct micro *m, const struct cds_job_spec *spec, struct cds_buf *out, struct cds_err *reterr);
 /** Appends standard input and EXEC. memory_bytes: what the job may use of its guest */
 CDS_MUST_USE cds_rc micro_add_exec(const struct cds_job_spec *spec, uint64_t memory_bytes, uint64_t tmp_bytes, struct cds_buf *out,

@@ -117,9 +117,9 @@ static void on_deadline(void *user)
     struct micro_template *t = &m->template;
     struct cds_err err;
     if (!t->vm->decoder.ready || t->vm->decoder.asked || t->vm->qmp.watch) {
-        fail(m, !t->vm->decoder.ready ? "the machine did not boot in time" :
-                t->vm->decoder.asked  ? "the interpreters did not start in time" :
-                                        "QEMU did not save its state in time");
+        fail(m, !t->vm->decoder.ready  ? "the machine did not boot in time"
+                : t->vm->decoder.asked ? "the interpreters did not start in time"
+                                       : "QEMU did not save its state in time");
         return;
     }
     cds_timer_set(t->deadline, cds_now_ms() + MICRO_RESTORE_MS);

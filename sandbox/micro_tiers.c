@@ -95,9 +95,10 @@ static bool kvm_is_there(struct micro_tier_state *s)
     s->state = MICRO_FAILS;
     snprintf(s->reason, sizeof(s->reason), "open /dev/kvm: %s.", strerror(errno));
     cds_strcpy(s->remedy, sizeof(s->remedy),
-               errno == EACCES || errno == EPERM ? "Add the user of the studio to the group kvm and start it again." :
-                                                   "Switch on virtualisation in the firmware (in a virtual machine: nested virtualisation), then load "
-                                                   "kvm_intel or kvm_amd.");
+               errno == EACCES || errno == EPERM
+                   ? "Add the user of the studio to the group kvm and start it again."
+                   : "Switch on virtualisation in the firmware (in a virtual machine: nested virtualisation), then load "
+                     "kvm_intel or kvm_amd.");
     return false;
 }
 
@@ -156,10 +157,11 @@ static void note(struct micro_canary *c, bool works, const char *log)
     s->took_ms = (uint32_t)(cds_now_ms() - c->began_ms);
     s->reason[0] = s->remedy[0] = '\0';
     if (!works) {
-        snprintf(s->reason, sizeof(s->reason), "A machine was started and did not say READY: %.100s.%s%.70s", c->why, *log ? " Its last words: " : "", log);
+        snprintf(s->reason, sizeof(s->reason), "A machine was started and did not say READY: %.100s.%s%.70s", c->why, *log ? " Its last words: " : "",
+                 log);
         cds_strcpy(s->remedy, sizeof(s->remedy),
-                   c->tier == MICRO_TIER_KVM ? "Switch on (nested) virtualisation for this machine; until then emulation is used." :
-                                               "Run `make micro` again; if it stays, report it with this line.");
+                   c->tier == MICRO_TIER_KVM ? "Switch on (nested) virtualisation for this machine; until then emulation is used."
+                                             : "Run `make micro` again; if it stays, report it with this line.");
     }
     cds_log(CDS_LOG_INFO, "a microVM was tried", CDS_LS("backend", micro_backend_name(c->tier)), CDS_LS("works", works ? "yes" : "no"),
             CDS_LI("took_ms", s->took_ms), CDS_LS("error", works ? NULL : s->reason));

@@ -365,8 +365,8 @@ static cds_rc launch(struct micro_vm *vm, const struct micro_vm_plan *plan, cons
                                        .vmm = true,
                                        .kvm = plan->kvm,
                                        .clone_cgroup_fd = cds_cgroup_clone_fd(vm->group)};
-    cds_rc rc = null < 0 ? cds_fail_errno(reterr, errno, __func__, "/dev/null cannot be opened.") :
-                           cds_jail_start(&jail, &vm->pid, &vm->pidfd, &vm->report_fd, &go, reterr);
+    cds_rc rc = null < 0 ? cds_fail_errno(reterr, errno, __func__, "/dev/null cannot be opened.")
+                         : cds_jail_start(&jail, &vm->pid, &vm->pidfd, &vm->report_fd, &go, reterr);
     if (rc || (rc = cds_cgroup_attach(vm->group, vm->pid, reterr)) || (rc = watch_vm(vm, reterr)))
         return rc;
     return cds_jail_go(&vm->host->who, vm->pid, &go, reterr);
@@ -392,8 +392,8 @@ static cds_rc make_ends(struct micro_vm *vm, const struct micro_vm_plan *plan, i
 cds_rc micro_vm_start(struct sandbox_host *host, struct micro_vm **list, const struct micro_vm_plan *plan, const struct micro_vm_ops *ops, void *user,
                       struct micro_vm **ret, struct cds_err *reterr)
 {
-    CDS_CLEANUP(close_passed) int pass[PASSED] = {
-        -1, -1, plan->ram_fd, plan->image->kernel_fd, plan->image->initrd_fd, plan->image->root_fd, -1, plan->state_fd};
+    CDS_CLEANUP(close_passed)
+    int pass[PASSED] = {-1, -1, plan->ram_fd, plan->image->kernel_fd, plan->image->initrd_fd, plan->image->root_fd, -1, plan->state_fd};
     const struct cds_run_limits limits = {.wall_ms = CPU_BACKSTOP_MS,
                                           .cpu_ms = CPU_BACKSTOP_MS,
                                           .memory_bytes = (uint64_t)(plan->memory_mib + OVERHEAD_MIB) << 20,

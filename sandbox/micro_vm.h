@@ -36,10 +36,10 @@ struct micro_vm_plan {
 
 /** What became of QEMU. */
 struct micro_vm_end {
-    int status;            /**< as waitpid gives it */
-    uint64_t cpu_us;       /**< of the whole machine since its start; UINT64_MAX: unknown */
-    bool memory;           /**< the kernel killed it for memory */
-    int step, step_errno;  /**< a step of its jail that was refused; step -1: none */
+    int status;           /**< as waitpid gives it */
+    uint64_t cpu_us;      /**< of the whole machine since its start; UINT64_MAX: unknown */
+    bool memory;          /**< the kernel killed it for memory */
+    int step, step_errno; /**< a step of its jail that was refused; step -1: none */
 };
 typedef void micro_vm_gone(void *user, const struct micro_vm_end *end);
 
@@ -68,8 +68,8 @@ struct micro_vm {
  * Starts a machine and links it into *list. Its own limits: guest + 64 MiB in a control group, no network, a jail.
  * @return CDS_OK; CDS_EXHAUSTED; CDS_SYSTEM
  */
-CDS_MUST_USE cds_rc micro_vm_start(struct sandbox_host *host, struct micro_vm **list, const struct micro_vm_plan *plan, const struct micro_vm_ops *ops,
-                                   void *user, struct micro_vm **ret, struct cds_err *reterr);
+CDS_MUST_USE cds_rc micro_vm_start(struct sandbox_host *host, struct micro_vm **list, const struct micro_vm_plan *plan,
+                                   const struct micro_vm_ops *ops, void *user, struct micro_vm **ret, struct cds_err *reterr);
 /** Who is told from now on. */
 void micro_vm_own(struct micro_vm *vm, const struct micro_vm_ops *ops, void *user);
 /** Queues frames (taken out of *frames). False: it does not take them any more, and is lost. */
@@ -84,7 +84,8 @@ void micro_vm_hold(struct micro_vm *vm, bool hold);
 void micro_vm_stop(struct micro_vm *vm, bool stop);
 /** CPU time and memory of the whole machine so far. */
 void micro_vm_usage(const struct micro_vm *vm, struct cds_cgroup_usage *ret);
-/** Kills it; gone (may be NULL) is called once when it was reaped, then it is freed. on_* are not called any more. Idempotent: the first gone stays. */
+/** Kills it; gone (may be NULL) is called once when it was reaped, then it is freed. on_* are not called any more. Idempotent: the first gone stays.
+ */
 void micro_vm_end(struct micro_vm **vm, micro_vm_gone *gone, void *user);
 /** Kills and reaps all of the list, waiting for it; nobody is told. */
 void micro_vms_end(struct micro_vm **list);

@@ -44,7 +44,7 @@ pid_t spawn(const struct spawn *how);
 
 /* ---- prestart.c: interpreters that wait ---- */
 struct waiting {
-    pid_t pid; /**< 0: none */
+    pid_t pid;      /**< 0: none */
     int ctl, fd[3]; /**< our ends of its control socket and of its stdin, stdout and stderr */
 };
 struct waiting *prestarted(enum micro_language language);

@@ -28,16 +28,16 @@ enum {
 
 enum micro_type {
     /* host → guest */
-    MICRO_SEED = 1,  /**< struct micro_seed */
-    MICRO_FILE,      /**< u16 path length, path, data; flags MICRO_FILE_* */
-    MICRO_EXEC,      /**< struct micro_exec, then argv and env, each string with its NUL */
-    MICRO_STDIN,     /**< data */
-    MICRO_EOF,       /**< end of standard input */
-    MICRO_SIGNAL,    /**< u32 signal number, for the main process and its group */
-    MICRO_RESIZE,    /**< u16 rows, u16 columns */
-    MICRO_PING,      /**< answered by PONG */
-    MICRO_PRESTART,  /**< struct micro_prestart; start the interpreters and let them wait; answered by PONG when they do */
-    MICRO_WARM,      /**< u8 enum micro_language: run that language once without a job, so that its code is translated; answered by WARMED */
+    MICRO_SEED = 1, /**< struct micro_seed */
+    MICRO_FILE,     /**< u16 path length, path, data; flags MICRO_FILE_* */
+    MICRO_EXEC,     /**< struct micro_exec, then argv and env, each string with its NUL */
+    MICRO_STDIN,    /**< data */
+    MICRO_EOF,      /**< end of standard input */
+    MICRO_SIGNAL,   /**< u32 signal number, for the main process and its group */
+    MICRO_RESIZE,   /**< u16 rows, u16 columns */
+    MICRO_PING,     /**< answered by PONG */
+    MICRO_PRESTART, /**< struct micro_prestart; start the interpreters and let them wait; answered by PONG when they do */
+    MICRO_WARM,     /**< u8 enum micro_language: run that language once without a job, so that its code is translated; answered by WARMED */
     /* guest → host */
     MICRO_READY = 64, /**< struct micro_ready */
     MICRO_STARTED,
@@ -78,7 +78,7 @@ struct micro_exec {
     uint32_t max_tasks, cpu_ms;
     uint16_t rows, cols; /**< a terminal of that size; 0: pipes */
     uint16_t argc, envc;
-    uint8_t language;  /**< enum micro_language */
+    uint8_t language;   /**< enum micro_language */
     uint8_t prestarted; /**< an interpreter that waits may take the job; argv from prestarted on is what it needs */
     uint16_t zero;
 } __attribute__((packed));

@@ -19,9 +19,9 @@ enum { FIRST_FREE_FD = 10, PATH_LEN_MAX = 4096 };
 
 static struct {
     uint32_t id;
-    pid_t pid;         /* 0: not started; the job is over when it was reaped */
-    bool used, ended;  /* EXEC was taken; EXIT was sent */
-    int in, out[2];    /* our ends; out[1] is -1 with a terminal */
+    pid_t pid;        /* 0: not started; the job is over when it was reaped */
+    bool used, ended; /* EXEC was taken; EXIT was sent */
+    int in, out[2];   /* our ends; out[1] is -1 with a terminal */
     const char *group;
     uint64_t bytes[2], dropped, ceiling, sent;
     struct micro_exit exit;

@@ -184,7 +184,9 @@ describe('microVMs through the gateway', { skip }, () => {
     assert.equal((await answer).status, 503);
     await waitFor('no machine is left', () => machines.every((pid) => !alive(pid)));
     await stack.waitPart('sandboxd', sandboxd);
-  }, 40_000);
+    const next = await waitFor('the next run', () => run('sh', 'echo back').catch(() => null));
+    assert.equal(next.stdout, 'back\n');
+  }, 60_000);
 
   test('probe has a row for each tier, with a reason and a remedy where it does not work', { timeout: 90_000 }, async () => {
     const { engines } = await stack.rpc('sandbox.probe', {}, 'viewer');

@@ -1,4 +1,5 @@
-/* tests/support/hostile/agent.c: a guest that was taken over: boots as the real agent does, waits for its job, then attacks as the job's code says. */
+/* tests/support/hostile/agent.c: a guest that was taken over: boots as the real agent does, waits for its job, then attacks as the job's code says.
+ */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

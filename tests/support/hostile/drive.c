@@ -22,7 +22,8 @@ static void on_output(void *user, int stream, const char *data, size_t len)
 
 static void on_end(void *user, const struct cds_job_result *r)
 {
-    printf("{\"attack\":\"%s\",\"end\":\"%s\",\"wall_ms\":%u,\"reason\":\"%s\"}\n", (const char *)user, cds_run_end_name(r->end), r->wall_ms, r->reason);
+    printf("{\"attack\":\"%s\",\"end\":\"%s\",\"wall_ms\":%u,\"reason\":\"%s\"}\n", (const char *)user, cds_run_end_name(r->end), r->wall_ms,
+           r->reason);
     fflush(stdout);
     ended = true;
 }
