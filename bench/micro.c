@@ -1,7 +1,7 @@
 // link: app_sandbox
 /* bench/micro.c: microVMs against the bare command: cold, from the template, from the pool.
  *
- *   micro [rounds=30] [cold rounds=6]
+ *   micro [rounds=12] [cold rounds=4]
  *
  * One round runs every kind once, in rotating order, so that a busy moment hits all alike; cold boots are slow and come in every few rounds only.
  * Prints one line per gate: the ratio of the p50s reached, the gate, the moonshot; "noisy" instead of "over" when the bare command itself wobbled.
@@ -256,7 +256,7 @@ static void prepare(struct cds_engine *e, const char *language)
 
 int main(int argc, char **argv)
 {
-    size_t rounds = argc > 1 ? (size_t)atoi(argv[1]) : 30, cold = argc > 2 ? (size_t)atoi(argv[2]) : 6;
+    size_t rounds = argc > 1 ? (size_t)atoi(argv[1]) : 12, cold = argc > 2 ? (size_t)atoi(argv[2]) : 4;
     char dir[] = "/tmp/cds-bench-micro-XXXXXX", program[512], path[64];
     struct cds_err err;
     cds_log_init("bench", CDS_LOG_WARN);

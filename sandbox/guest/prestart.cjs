@@ -33,6 +33,13 @@ function become(job) {
   // asks, seeds itself anew because the clock has jumped by days since the template was saved.
   setFlagsFromString(`--random_seed=${randomBytes(4).readUInt32LE(0) >>> 1 || 1}`);
   delete require.cache[__filename];
+  // As the program ends: after the last listener of its end. Only the taking apart of the engine is left out, which nobody can see.
+  const { emit } = process;
+  process.emit = function (name, ...rest) {
+    const heard = Reflect.apply(emit, this, [name, ...rest]);
+    if (name === 'exit') process.reallyExit(process.exitCode ?? rest[0] ?? 0);
+    return heard;
+  };
   runMain();
 }
 

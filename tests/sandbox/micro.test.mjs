@@ -75,6 +75,9 @@ describe('microVMs through the gateway', { skip }, () => {
 
   vm('node and sh print 3, and an exit code, a signal and standard error come back', async () => {
     assert.equal((await run('node', 'console.log(1 + 2)')).stdout, '3\n');
+    const left = await run('node', 'process.on("exit", () => console.log("bye")); process.exitCode = 4');
+    assert.deepEqual([left.exit_code, left.stdout], [4, 'bye\n']);
+    assert.equal((await run('python', 'import atexit, sys\natexit.register(print, "bye")\nsys.exit(3)')).stdout, 'bye\n');
     const failed = await run('sh', 'echo oops >&2; exit 5');
     assert.deepEqual([failed.end, failed.exit_code, failed.stderr], ['exit', 5, 'oops\n']);
     const killed = await run('sh', 'kill -9 $$');

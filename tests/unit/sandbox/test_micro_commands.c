@@ -120,7 +120,7 @@ static void the_real_msb_understands_the_command_line(void **state)
     pid_t pid = fork();
     if (pid == 0) {
         setenv("MSB_HOME", folder, 1);
-        alarm(30);
+        alarm(15);
         dup2(p[1], 1);
         dup2(p[1], 2);
         close(p[0]);
