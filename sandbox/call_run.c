@@ -98,12 +98,13 @@ static void on_output(void *user, int stream, const char *data, size_t len)
 }
 
 /* ---- end ---- */
-static cds_json *limits_json(const struct run_call *run, const char *enforced_by)
+static cds_json *limits_json(const struct run_call *run, const struct cds_job_result *r)
 {
     const struct cds_run_limits *l = &run->limits;
+    uint64_t memory = r->memory_limit_bytes ? r->memory_limit_bytes : l->memory_bytes;
     cds_json *limits = cds_json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "wall_ms", (int64_t)l->wall_ms, "cpu_ms", (int64_t)l->cpu_ms, "memory_bytes",
-                                     (int64_t)l->memory_bytes, "output_bytes", (int64_t)l->output_bytes, "max_tasks", (int64_t)l->max_tasks,
-                                     "tmp_bytes", (int64_t)l->tmp_bytes, "enforced_by", enforced_by);
+                                     (int64_t)memory, "output_bytes", (int64_t)l->output_bytes, "max_tasks", (int64_t)l->max_tasks, "tmp_bytes",
+                                     (int64_t)l->tmp_bytes, "enforced_by", r->enforced_by);
     if (cds_streq(run->ops->name, "wasm"))
         cds_json_set(limits, "fuel", cds_json_int((int64_t)l->fuel));
     return limits;
@@ -118,7 +119,7 @@ static cds_json *result_json(const struct run_call *run, const struct cds_job_re
                                      "stderr_bytes", (int64_t)r->stderr_bytes, "dropped_bytes", (int64_t)r->dropped_bytes, "engine", run->ops->name,
                                      "backend", r->backend, "boundary", r->boundary, "origin", r->origin, "phases", "acquire_us",
                                      (int64_t)r->phases.acquire_us, "start_us", (int64_t)r->phases.start_us, "run_us", (int64_t)r->phases.run_us,
-                                     "teardown_us", (int64_t)r->phases.teardown_us, "limits", limits_json(run, r->enforced_by));
+                                     "teardown_us", (int64_t)r->phases.teardown_us, "limits", limits_json(run, r));
     cds_json *values = NULL;
     if (result && r->values[0] && !cds_json_parse(r->values, strlen(r->values), &values, NULL))
         cds_json_set(result, "values", values);

@@ -33,6 +33,9 @@ struct jail_command {
     char preload_file[64], preload_host[600]; /**< and for these */
 };
 
+/** The job's own variables, except those that the caller has set otherwise, and the caller's; at most JAIL_ENV_MAX of those. Returns how many. */
+size_t jail_job_env(const struct cds_job_spec *spec, const char *env[static JAIL_ENV_MAX + 16]);
+
 struct jail_engine;
 struct jail_hooks {
     const char *backend, *boundary;

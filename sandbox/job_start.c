@@ -15,12 +15,10 @@
 #include "sandbox/job_pool.h"
 #include "sandbox/job_priv.h"
 
-enum { FIRST_FREE_FD = 10 };
-
 /* Above the standard numbers, so that the child's dup2 cannot hit its own sources. */
 static int lift(int fd)
 {
-    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST);
     if (fd >= 0)
         close(fd);
     return high;
@@ -108,8 +106,7 @@ static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
     return rc;
 }
 
-/* The job's own variables, except those that the caller has set otherwise, and the caller's. */
-static void make_env(const struct cds_job_spec *spec, const char *env[static JAIL_ENV_MAX + 16])
+size_t jail_job_env(const struct cds_job_spec *spec, const char *env[static JAIL_ENV_MAX + 16])
 {
     static const char *const own[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/work", "TMPDIR=/tmp", "LANG=C.UTF-8", "PYTHONUTF8=1",
                                       "PYTHONDONTWRITEBYTECODE=1",         "USER=job",   "TERM=dumb"};
@@ -125,6 +122,7 @@ static void make_env(const struct cds_job_spec *spec, const char *env[static JAI
     for (size_t k = 0; k < spec->env_count; k++)
         env[n++] = spec->env[k];
     env[n] = NULL;
+    return n;
 }
 
 static size_t make_files(const struct cds_job_spec *spec, const struct jail_command *command, struct cds_job_file files[static JAIL_FILES_MAX + 1])
@@ -162,13 +160,13 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
     if (len <= 0)
         return cds_fail_errno(reterr, errno, __func__, "The project's folder cannot be found.");
     project_path[len] = '\0';
-    make_env(spec, env);
+    jail_job_env(spec, env);
     cds_rc rc = make_ends(job, spec, command->reports, &ends, reterr);
     if (rc || (job->waits && (rc = make_order_ends(job, &ends, reterr))))
         return rc;
     bool given = command->gives && !job->waits, preloaded = job->waits && command->preload;
-    if (given && ((ends.order = fcntl(command->give_fds[0], F_DUPFD_CLOEXEC, FIRST_FREE_FD)) < 0 ||
-                  (ends.start = fcntl(command->give_fds[1], F_DUPFD_CLOEXEC, FIRST_FREE_FD)) < 0))
+    if (given && ((ends.order = fcntl(command->give_fds[0], F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST)) < 0 ||
+                  (ends.start = fcntl(command->give_fds[1], F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST)) < 0))
         return cds_fail_errno(reterr, errno, __func__, "No descriptor for a run.");
     const struct cds_jail_plan plan = {.who = &host->who,
                                        .limits = &spec->limits,
@@ -208,7 +206,7 @@ static cds_rc give_order(struct jail_job *job, const struct cds_job_spec *spec, 
     const char *env[JAIL_ENV_MAX + 16];
     struct cds_job_file files[JAIL_FILES_MAX + 1];
     size_t file_count = make_files(spec, command, files);
-    make_env(spec, env);
+    jail_job_env(spec, env);
     /* The interpreter is there: it needs the program and its arguments only. */
     const char *const *argv = command->preload ? command->argv + command->program_at : command->argv;
     cds_rc rc = command->order ? CDS_OK : cds_order_write(&order, argv, env, files, file_count, reterr);
@@ -320,7 +318,7 @@ static void remember(struct jail_job *job, const struct cds_job_spec *spec)
         return;
     cds_strcpy(job->language, sizeof(job->language), spec->language);
     job->like = (struct cds_job_spec){.language = job->language, .access = spec->access, .limits = spec->limits};
-    job->like.project_fd = fcntl(spec->project_fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    job->like.project_fd = fcntl(spec->project_fd, F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST);
 }
 
 cds_rc jail_job_exec(struct cds_job *base, const struct cds_job_spec *spec, const struct cds_job_events *events, void *user, struct cds_err *reterr)

@@ -17,6 +17,7 @@
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 #include "sandbox/listen.h"
+#include "sandbox/micro.h"
 #include "sandbox/probe.h"
 #include "sandbox/run.h"
 #include "sandbox/wasm.h"
@@ -88,6 +89,32 @@ static cds_rc open_wasm(struct server *server, unsigned pool, struct cds_err *er
     return rc;
 }
 
+static cds_rc open_micro(struct server *server, struct cds_err *err)
+{
+    struct broker *broker = &server->broker;
+    const struct cds_config *c = server->config;
+    char program[512], images[600], agent[600], msb[600], cache[600];
+    cds_program_dir(program, sizeof(program));
+    snprintf(images, sizeof(images), "%.500s/../share/micro", program);
+    snprintf(agent, sizeof(agent), "%.500s/../lib/micro/agent", program);
+    snprintf(msb, sizeof(msb), "%.500s/../share/micro/msb/bin/msb", program);
+    cds_config_path(c, "run/micro-tiers.json", cache, sizeof(cache));
+    const struct micro_settings settings = {.image_dir = images,
+                                            .agent = agent,
+                                            .image = cds_config_str(c, CDS_OPT_MICRO_IMAGE),
+                                            .qemu = cds_config_str(c, CDS_OPT_MICRO_QEMU),
+                                            .msb = msb,
+                                            .cache = cache,
+                                            .memory_mib = (unsigned)(cds_config_u64(c, CDS_OPT_MICRO_MEMORY_BYTES) >> 20),
+                                            .pool = (unsigned)cds_config_u64(c, CDS_OPT_MICRO_POOL),
+                                            .pool_ttl_ms = (unsigned)cds_config_u64(c, CDS_OPT_MICRO_POOL_MS),
+                                            .templates = true};
+    cds_rc rc = cds_micro_engine_new(broker->host, &settings, &broker->engines[broker->engine_count], err);
+    if (!rc)
+        broker->engine_count++;
+    return rc;
+}
+
 static cds_rc open_engines(struct server *server, const char *jail_dir, const char *key, unsigned pool, struct cds_err *err)
 {
     struct broker *broker = &server->broker;
@@ -96,7 +123,9 @@ static cds_rc open_engines(struct server *server, const char *jail_dir, const ch
     cds_rc rc = sandbox_host_open(broker->loop, &settings, &broker->host, err);
     if (!rc && !(rc = cds_run_engine_new(broker->host, pool, &broker->engines[broker->engine_count], err)))
         broker->engine_count++;
-    return rc ? rc : open_wasm(server, pool, err);
+    if (!rc)
+        rc = open_wasm(server, pool, err);
+    return rc ? rc : open_micro(server, err);
 }
 
 static cds_rc open_folders(struct server *server, struct cds_err *err)

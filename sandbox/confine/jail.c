@@ -109,15 +109,15 @@ static void default_signals(void)
 
 static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 {
-    const struct sock_fprog *filter = cds_seccomp_program(plan->cgroup);
+    const struct sock_fprog *filter = cds_seccomp_program(plan->vmm ? CDS_SECCOMP_VMM : plan->cgroup ? CDS_SECCOMP_JOB : CDS_SECCOMP_JOB_UNCOUNTED);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     setsid();
     default_signals();
-    if (jail_landlock())
+    if (jail_landlock(plan))
         fail(report_fd, CDS_STEP_LANDLOCK);
     if (syscall(SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, 0, filter))
         fail(report_fd, CDS_STEP_SECCOMP);
-    if (plan->order_fd >= 0 && !plan->preloaded) {
+    if (plan->pass_count == 0 && plan->order_fd >= 0 && !plan->preloaded) {
         const char *const *argv, *const *env;
         if (jail_order_wait(ORDER_FD, START_FD, &argv, &env))
             fail(report_fd, CDS_STEP_ORDER);
@@ -131,7 +131,7 @@ static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 /* Pid 1 of the job: reaps everything, and when the payload ends, so does the job: the kernel then kills what is left in the namespace. */
 static _Noreturn void init(pid_t main_pid, int report_fd)
 {
-    for (int fd = 0; fd <= START_FD; fd++)
+    for (int fd = 0; fd < CDS_JAIL_PASS_FIRST + CDS_JAIL_PASS_MAX; fd++)
         if (fd != report_fd)
             close(fd); /* a writer that never ends would keep the broker waiting for the end of output */
     for (;;) {
@@ -151,15 +151,19 @@ static int take_descriptors(const struct cds_jail_plan *plan, int report_fd)
 {
     const int from[] = {plan->stdin_fd, plan->stdout_fd, plan->stderr_fd};
     for (int fd = 0; fd < 3; fd++)
-        if (dup2(from[fd], fd) < 0) /* all of them are above 2 */
+        if (dup2(from[fd], fd) < 0) /* all of them are above what is given away */
             return -1;
     if (report_fd != REPORT_FD && dup3(report_fd, REPORT_FD, O_CLOEXEC) < 0) /* dup3 refuses equal numbers */
         return -1;
-    const int more[] = {plan->said_fd, plan->order_fd, plan->start_fd};
-    for (int i = 0; i < 3; i++)
-        if (more[i] >= 0 ? dup2(more[i], SAID_FD + i) < 0 : close(SAID_FD + i) && errno != EBADF)
+    const int order[] = {plan->order_fd, plan->start_fd};
+    const int *more = plan->pass_count ? plan->pass : order;
+    size_t count = plan->pass_count ? plan->pass_count : CDS_ARRAY_LEN(order);
+    if (plan->said_fd >= 0 ? dup2(plan->said_fd, SAID_FD) < 0 : close(SAID_FD) && errno != EBADF)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (more[i] >= 0 ? dup2(more[i], CDS_JAIL_PASS_FIRST + (int)i) < 0 : close(CDS_JAIL_PASS_FIRST + (int)i) && errno != EBADF)
             return -1;
-    return close_range(START_FD + 1, ~0U, 0);
+    return close_range(CDS_JAIL_PASS_FIRST + (unsigned)count, ~0U, 0);
 }
 
 /* The parent is outside of our pid namespace, so getppid() says nothing. But it alone holds the other end of the report pipe by now. */

@@ -15,6 +15,12 @@
 #include "sandbox/confine/identity.h"
 #include "sandbox/sandbox.h"
 
+enum {
+    CDS_JAIL_PASS_FIRST = 5, /**< number of the first descriptor of a plan's pass list in the job */
+    CDS_JAIL_PASS_MAX = 10,
+    CDS_JAIL_FD_LOWEST = 20 /**< of the descriptors of a plan, so that no number that is given away is still needed */
+};
+
 enum cds_jail_step {
     CDS_STEP_SYNC,
     CDS_STEP_DEATH_SIGNAL,
@@ -69,12 +75,16 @@ struct cds_jail_plan {
     const struct cds_job_file *files; /**< written below /tmp, owned by the job */
     size_t file_count;
     const char *const *argv, *const *env; /**< NULL-terminated */
-    int stdin_fd, stdout_fd, stderr_fd;   /**< all above 9 */
+    int stdin_fd, stdout_fd, stderr_fd;   /**< all descriptors: at least CDS_JAIL_FD_LOWEST */
     int said_fd;                          /**< becomes descriptor 4, for what the program reports; -1: none */
     /* A jail that is made before its job is known waits at the very end of all steps. */
     int order_fd;        /**< memory file that will hold what to run (order.h), becomes descriptor 5; -1: argv, env and files above are all */
     int start_fd;        /**< one byte on it: the order is there; becomes descriptor 6 */
     bool preloaded;      /**< argv is started at once and reads the order itself, or whatever the two descriptors are to it */
+    const int *pass;     /**< instead of these two: become CDS_JAIL_PASS_FIRST and up (-1: none there); for programs of ours */
+    size_t pass_count;   /**< at most CDS_JAIL_PASS_MAX */
+    bool vmm;            /**< the program is a virtual machine monitor: it may add a system call filter of its own */
+    bool kvm;            /**< and gets /dev/kvm */
     int clone_cgroup_fd; /**< for CLONE_INTO_CGROUP; -1 */
 };
 

@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
@@ -22,7 +23,7 @@
 #define AT_RECURSIVE 0x8000
 #endif
 
-enum { TARGET_MAX = 256, TMP_INODES = 16384, ROOT_MODE = 0755 };
+enum { TARGET_MAX = 256, TMP_INODES = 16384, ROOT_MODE = 0755, KVM_MAJOR = 10, KVM_MINOR = 232 };
 
 /* Parts of the system a job sees, read-only. */
 static struct {
@@ -143,7 +144,20 @@ static int bind_system(void)
     return 0;
 }
 
-static int make_devices(void)
+/* Root makes a node of its own, which belongs to the job and is gone with it: the host's stays as closed as it is. Others show theirs. */
+static int make_kvm(const struct cds_jail_plan *plan)
+{
+    if (!plan->kvm)
+        return 0;
+    if (!plan->who->change)
+        return touch("dev/kvm") || bind(AT_FDCWD, "/dev/kvm", "dev/kvm", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC) ? -1 : 0;
+    if (mkdir("dev/vmm", ROOT_MODE) || mount("vmm", "dev/vmm", "tmpfs", MS_NOSUID | MS_NOEXEC, "size=4k,nr_inodes=4,mode=755") ||
+        mknod("dev/vmm/kvm", S_IFCHR | 0600, makedev(KVM_MAJOR, KVM_MINOR)) || lchown("dev/vmm/kvm", plan->who->uid, plan->who->gid))
+        return -1;
+    return symlink("vmm/kvm", "dev/kvm");
+}
+
+static int make_devices(const struct cds_jail_plan *plan)
 {
     for (size_t i = 0; i < CDS_ARRAY_LEN(devices); i++) {
         char from[32] = "/dev/", to[32] = "dev/";
@@ -153,7 +167,7 @@ static int make_devices(void)
             return -1;
     }
     if (symlink("/proc/self/fd", "dev/fd") || symlink("/proc/self/fd/0", "dev/stdin") || symlink("/proc/self/fd/1", "dev/stdout") ||
-        symlink("/proc/self/fd/2", "dev/stderr") || mkdir("dev/shm", ROOT_MODE))
+        symlink("/proc/self/fd/2", "dev/stderr") || mkdir("dev/shm", ROOT_MODE) || make_kvm(plan))
         return -1;
     return mount("shm", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=16m,nr_inodes=1024,mode=1777");
 }
@@ -286,7 +300,7 @@ int jail_root(const struct cds_jail_plan *plan, enum cds_jail_step *ret_step)
     if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible,subset=pid"))
         return -1;
     *ret_step = CDS_STEP_DEVICES;
-    if (make_devices())
+    if (make_devices(plan))
         return -1;
     *ret_step = CDS_STEP_TMP;
     if (make_tmp(plan))
@@ -301,7 +315,8 @@ int jail_root(const struct cds_jail_plan *plan, enum cds_jail_step *ret_step)
 /* ---- landlock ---- */
 enum {
     LL_EXECUTE = 1,
-    LL_READ = 4 | 8, /* files and folders */
+    LL_READ_FILE = 4,
+    LL_READ = LL_READ_FILE | 8, /* files and folders */
     LL_WRITE_FILE = 2,
     LL_ALL = 0x1fff,      /* what ABI 1 knows */
     LL_REFER = 0x2000,    /* ABI 2: renames between folders, which would always be refused otherwise */
@@ -309,20 +324,35 @@ enum {
     LL_SCOPES = 3         /* abstract sockets and signals, ABI 6 */
 };
 
-static int allow(int rules, const char *path, uint64_t access)
+static int allow_fd(int rules, int fd, uint64_t access)
 {
     struct {
         uint64_t access;
         int fd;
-    } __attribute__((packed)) rule = {access, open(path, O_PATH | O_CLOEXEC)};
-    if (rule.fd < 0)
+    } __attribute__((packed)) rule = {access, fd};
+    return (int)syscall(445, rules, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &rule, 0);
+}
+
+static int allow(int rules, const char *path, uint64_t access)
+{
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    if (fd < 0)
         return -1;
-    int bad = (int)syscall(445, rules, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &rule, 0);
-    close(rule.fd);
+    int bad = allow_fd(rules, fd, access);
+    close(fd);
     return bad;
 }
 
-int jail_landlock(void)
+/* A file that was handed over may be opened again by /proc/self/fd, to read. Sockets and pipes have no rules. */
+static void allow_passed(int rules, const struct cds_jail_plan *plan)
+{
+    struct stat st;
+    for (size_t i = 0; i < plan->pass_count; i++)
+        if (fstat(CDS_JAIL_PASS_FIRST + (int)i, &st) == 0 && S_ISREG(st.st_mode))
+            allow_fd(rules, CDS_JAIL_PASS_FIRST + (int)i, LL_READ_FILE);
+}
+
+int jail_landlock(const struct cds_jail_plan *plan)
 {
     struct {
         uint64_t fs, net, scoped;
@@ -338,6 +368,7 @@ int jail_landlock(void)
         return -1;
     int bad = allow(rules, "/", LL_EXECUTE | LL_READ) || allow(rules, "/work", wanted.fs) || allow(rules, "/tmp", wanted.fs) ||
               allow(rules, "/dev", LL_READ | LL_WRITE_FILE) || allow(rules, "/dev/shm", wanted.fs);
+    allow_passed(rules, plan);
     bad = bad || syscall(446, rules, 0);
     close(rules);
     return bad ? -1 : 0;

@@ -281,22 +281,26 @@ static const char *const allowed[] = {
 /* Memory that no process has to map: a look at the processes would not find it. */
 static const char *const only_when_counted[] = {"memfd_create", "shmget", "msgget"};
 
-enum { COUNTED, UNCOUNTED, PROGRAMS };
-static struct sock_filter instructions[PROGRAMS][PROGRAM_MAX];
-static struct sock_fprog programs[PROGRAMS] = {{.filter = instructions[COUNTED]}, {.filter = instructions[UNCOUNTED]}};
+static struct sock_filter instructions[CDS_SECCOMP_PROFILES][PROGRAM_MAX];
+static struct sock_fprog programs[CDS_SECCOMP_PROFILES];
 
-static bool is_left_out(const char *name, int which)
+static bool is_left_out(const char *name, enum cds_seccomp_profile profile)
 {
-    for (size_t i = 0; which == UNCOUNTED && i < CDS_ARRAY_LEN(only_when_counted); i++)
+    for (size_t i = 0; profile == CDS_SECCOMP_JOB_UNCOUNTED && i < CDS_ARRAY_LEN(only_when_counted); i++)
         if (!strcmp(name, only_when_counted[i]))
             return true;
     return false;
 }
 
-static int allow_list(scmp_filter_ctx ctx, int which)
+static int allow_list(scmp_filter_ctx ctx, enum cds_seccomp_profile profile)
 {
+    if (profile == CDS_SECCOMP_VMM) { /* it can only take rights away from itself */
+        int bad = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(seccomp), 0);
+        if (bad)
+            return bad;
+    }
     for (size_t i = 0; i < CDS_ARRAY_LEN(allowed); i++) {
-        if (is_left_out(allowed[i], which))
+        if (is_left_out(allowed[i], profile))
             continue;
         int number = seccomp_syscall_resolve_name(allowed[i]);
         int bad = number < 0 ? 0 : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, number, 0);
@@ -336,39 +340,42 @@ static int by_argument(scmp_filter_ctx ctx)
 }
 
 /* libseccomp writes to a descriptor only; a memory file holds it. */
-static cds_rc export(scmp_filter_ctx ctx, int which, struct cds_err *reterr)
+static cds_rc export(scmp_filter_ctx ctx, enum cds_seccomp_profile profile, struct cds_err *reterr)
 {
     CDS_CLEANUP(cds_close_fd) int fd = memfd_create("filter", MFD_CLOEXEC);
     if (fd < 0 || seccomp_export_bpf(ctx, fd))
         return cds_fail(reterr, CDS_SYSTEM, __func__, "The system call filter cannot be compiled.");
-    ssize_t n = pread(fd, instructions[which], sizeof(instructions[which]), 0);
-    if (n <= 0 || (size_t)n == sizeof(instructions[which]) || n % (ssize_t)sizeof(struct sock_filter))
+    const size_t one = sizeof(instructions[0][0]);
+    ssize_t n = pread(fd, instructions[profile], sizeof(instructions[profile]), 0);
+    if (n <= 0 || (size_t)n == sizeof(instructions[profile]) || (size_t)n % one)
         return cds_fail(reterr, CDS_INTERNAL, __func__, "The system call filter has an unexpected size.");
-    programs[which].len = (unsigned short)((size_t)n / sizeof(struct sock_filter));
+    programs[profile] = (struct sock_fprog){.len = (unsigned short)((size_t)n / one), .filter = instructions[profile]};
     return CDS_OK;
 }
 
-static cds_rc compile(int which, struct cds_err *reterr)
+static cds_rc compile(enum cds_seccomp_profile profile, struct cds_err *reterr)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!ctx)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS); /* int 0x80 and x32 */
     seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    int bad = allow_list(ctx, which);
+    int bad = allow_list(ctx, profile);
     bad = bad ? bad : by_argument(ctx);
-    cds_rc rc = bad ? cds_fail(reterr, CDS_INTERNAL, __func__, "The system call filter cannot be built (%d).", bad) : export(ctx, which, reterr);
+    cds_rc rc = bad ? cds_fail(reterr, CDS_INTERNAL, __func__, "The system call filter cannot be built (%d).", bad) : export(ctx, profile, reterr);
     seccomp_release(ctx);
     return rc;
 }
 
 cds_rc cds_seccomp_compile(struct cds_err *reterr)
 {
-    cds_rc rc = compile(COUNTED, reterr);
-    return rc ? rc : compile(UNCOUNTED, reterr);
+    cds_rc rc = CDS_OK;
+    for (int profile = 0; !rc && profile < CDS_SECCOMP_PROFILES; profile++)
+        rc = compile((enum cds_seccomp_profile)profile, reterr);
+    return rc;
 }
 
-const struct sock_fprog *cds_seccomp_program(bool memory_is_counted)
+const struct sock_fprog *cds_seccomp_program(enum cds_seccomp_profile profile)
 {
-    return &programs[memory_is_counted ? COUNTED : UNCOUNTED];
+    return &programs[profile];
 }

@@ -380,7 +380,7 @@ type RunExecParamsBase = {
     /** How content is written; utf8 when absent */
     encoding?: "utf8" | "base64";
   }[];
-  /** How the run sees the project at /work; none gives it an empty folder of its own. read_write when absent */
+  /** How the run sees the project at /work; none gives it an empty folder of its own. read_write when absent. A microVM gets a copy and what it writes there is gone with it */
   project_access?: "read_write" | "read_only" | "none";
   /** Arguments of the program */
   argv?: string[];

@@ -1,0 +1,61 @@
+// tests/sandbox/micro-storm.test.mjs: many machines from one template: no random value may come twice, no clock may be off. 30 in the suite,
+// 10,000 with `make storm-micro` (hours under emulation). Row A38 of the abuse list, gate G19.
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { test } from 'node:test';
+import { startStack } from '../support/stack.mjs';
+
+const COUNT = Number(process.env.CDS_STORM ?? 30);
+const skip = existsSync('/usr/bin/qemu-system-x86_64') ? false : 'skipped: no qemu (make micro installs it)';
+if (skip) console.log(skip);
+const PROGRAMS = {
+  sh: 'cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id; od -An -N16 -tx8 /dev/urandom; date +%s%N',
+  python: 'import os, time, uuid, random, secrets\nprint(os.urandom(16).hex(), uuid.uuid4(), random.getrandbits(64), secrets.token_hex(8))\nprint(time.time_ns())',
+  node: 'import { randomBytes, randomUUID } from "crypto"; console.log(randomBytes(16).toString("hex"), randomUUID(), Math.random()); console.log(String(BigInt(Date.now()) * 1000000n))',
+};
+
+test(`${COUNT} restores repeat no random value and have the right time`, { skip, timeout: 120_000 + COUNT * 5000 }, async () => {
+  const stack = await startStack({ llm: false, options: { 'micro.pool': 0 } });
+  const seen = new Map();
+  const origins = {};
+  let worst = 0;
+  let retries = 0;
+  const once = async (i) => {
+    const language = ['sh', 'python', 'sh', 'node'][i % 4];
+    const began = Date.now();
+    const result = await stack.rpc('run.exec', { project: stack.project, engine: `micro:${language}`, code: PROGRAMS[language], project_access: 'none' });
+    const ended = Date.now();
+    assert.equal(result.end, 'ok', `${result.end} ${result.reason ?? ''} ${result.stderr}`);
+    origins[result.origin] = (origins[result.origin] ?? 0) + 1;
+    const words = result.stdout.trim().split(/\s+/);
+    const clock = Number(BigInt(words.pop()) / 1_000_000n);
+    worst = Math.max(worst, began - clock, clock - ended);
+    for (const word of words) {
+      assert.ok(!seen.has(word), `${word} came in run ${seen.get(word)} and again in run ${i} (${language})`);
+      seen.set(word, i);
+    }
+  };
+  try {
+    // The first boots; the template is made when nothing runs.
+    for (let i = -1; !origins.snapshot && i > -60; i--) {
+      await once(i * 4);
+      if (!origins.snapshot) await new Promise((done) => setTimeout(done, 1000));
+    }
+    let next = 0;
+    const worker = async () => {
+      for (let i = next++; i < COUNT; i = next++)
+        await once(i).catch((error) => {
+          if (/came in run/.test(error.message)) throw error;
+          retries++;
+          console.log(`retry ${retries}: ${error.message}`);
+          return once(i);
+        });
+    };
+    await Promise.all([worker(), worker()]);
+    assert.ok(worst <= 5, `a clock was ${worst} ms outside of its call`);
+    assert.ok(retries <= Math.max(1, COUNT / 50), `${retries} retries`);
+  } finally {
+    console.log(`${seen.size} values of ${JSON.stringify(origins)} machines, ${retries} retries`);
+    await stack.stop();
+  }
+});

@@ -1,0 +1,83 @@
+/* tests/support/hostile/drive.c: runs one job for each attack of agent.c in a microVM whose agent is hostile; prints a JSON line for each.
+ *
+ *   drive attack...
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/config/config.h"
+#include "lib/log/log.h"
+#include "sandbox/micro.h"
+
+static bool ended;
+
+static void on_output(void *user, int stream, const char *data, size_t len)
+{
+}
+
+static void on_end(void *user, const struct cds_job_result *r)
+{
+    printf("{\"attack\":\"%s\",\"end\":\"%s\",\"wall_ms\":%u,\"reason\":\"%s\"}\n", (const char *)user, cds_run_end_name(r->end), r->wall_ms,
+           r->reason);
+    fflush(stdout);
+    ended = true;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct cds_job_events events = {on_output, on_end};
+    char dir[] = "/tmp/cds-hostile-XXXXXX", program[512], images[600], agent[600], path[64];
+    struct cds_loop *loop;
+    struct sandbox_host *host;
+    struct cds_engine *engine;
+    struct cds_err err = {0};
+    cds_log_init("hostile", CDS_LOG_ERROR);
+    if (!mkdtemp(dir) || chmod(dir, 0755))
+        return 1;
+    cds_program_dir(program, sizeof(program));
+    snprintf(images, sizeof(images), "%s/../share/micro", program);
+    snprintf(agent, sizeof(agent), "%s/agent", program);
+    const struct sandbox_settings settings = {.base_dir = dir, .cgroup_key = "hostile", .slots = 2};
+    const struct micro_settings micro = {.image_dir = images,
+                                         .agent = agent,
+                                         .image = "",
+                                         .qemu = "/usr/bin/qemu-system-x86_64",
+                                         .msb = "/nowhere",
+                                         .cache = "",
+                                         .memory_mib = 256,
+                                         .pool_ttl_ms = 1000};
+    if (cds_loop_new(&loop, &err) || sandbox_host_open(loop, &settings, &host, &err) || cds_micro_engine_new(host, &micro, &engine, &err)) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    for (int i = 1; i < argc; i++) {
+        const struct cds_job_spec spec = {.language = "sh",
+                                          .code = argv[i],
+                                          .code_len = strlen(argv[i]),
+                                          .project_fd = -1,
+                                          .access = CDS_PROJECT_NONE,
+                                          .limits = {2000, 2000, 128 << 20, 65536, 64, 16 << 20, 0}};
+        struct cds_job *job;
+        ended = false;
+        if (engine->ops->acquire(engine, &spec, &job, &err) || engine->ops->exec(job, &spec, &events, argv[i], &err)) {
+            fprintf(stderr, "%s\n", err.message);
+            return 1;
+        }
+        while (!ended)
+            cds_loop_once(loop, 1000);
+    }
+    engine->ops->close(engine);
+    sandbox_host_close(&host);
+    cds_loop_free(&loop);
+    static const char *const below[] = {"root", "empty", ""};
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(path, sizeof(path), "%s/%s", dir, below[i]);
+        rmdir(path);
+    }
+    return 0;
+}
