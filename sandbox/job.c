@@ -35,12 +35,15 @@ static void job_free(struct jail_job *job)
     cds_close_fd(&job->pidfd);
     cds_close_fd(&job->report_fd);
     cds_close_fd(&job->said_fd);
+    cds_close_fd(&job->slave_fd);
+    cds_buf_free(&job->input);
     if (job->group)
         cds_cgroup_release(engine->host->cgroups, &job->group);
     *job->prev = job->next;
     if (job->next)
         job->next->prev = job->prev;
-    sandbox_host_give(engine->host);
+    if (!job->terminal) /* terminals have places of their own, see term.c */
+        sandbox_host_give(engine->host);
     free(job);
 }
 
@@ -105,7 +108,9 @@ void job_on_stream(void *user, int fd, uint32_t events)
 {
     struct jail_job *job = user;
     int i = job->out[0].fd == fd ? 0 : 1;
-    if (!read_some(job, i))
+    if ((events & EPOLLOUT) && !job_terminal_flush(job))
+        close_stream(&job->out[i]);
+    else if ((events & ~(uint32_t)EPOLLOUT) && !read_some(job, i))
         close_stream(&job->out[i]);
 }
 
@@ -124,6 +129,12 @@ static void drain(struct jail_job *job)
 void jail_job_hold(struct cds_job *base, bool hold)
 {
     struct jail_job *job = (struct jail_job *)base;
+    job->held = hold;
+    if (job->terminal) {
+        if (job->out[0].watch && !job_terminal_flush(job))
+            close_stream(&job->out[0]);
+        return;
+    }
     for (int i = 0; i < JOB_STREAMS; i++)
         if (job->out[i].watch && cds_watch_set(job->out[i].watch, hold ? 0 : EPOLLIN))
             close_stream(&job->out[i]);
@@ -237,7 +248,8 @@ void job_on_clock(void *user)
         jail_job_kill(&job->base, CDS_END_WALL_TIME);
     else if (used.cpu_us != UINT64_MAX && used.cpu_us / 1000 >= job->limits.cpu_ms)
         jail_job_kill(&job->base, CDS_END_CPU_TIME);
-    cds_timer_set(job->clock, now + JOB_POLL_MS < job->deadline_ms || job->killed ? now + JOB_POLL_MS : job->deadline_ms);
+    uint64_t next = now + job_poll_ms(job);
+    cds_timer_set(job->clock, next < job->deadline_ms || job->killed ? next : job->deadline_ms);
 }
 
 void jail_job_stats(const struct cds_job *base, struct cds_job_stats *ret)
@@ -250,5 +262,6 @@ void jail_job_stats(const struct cds_job *base, struct cds_job_stats *ret)
                                   .peak_memory_bytes = used.peak_bytes,
                                   .stdout_bytes = job->out[0].bytes,
                                   .stderr_bytes = job->out[1].bytes,
-                                  .dropped_bytes = job->dropped};
+                                  .dropped_bytes = job->dropped,
+                                  .in_front = job_terminal_in_front(job)};
 }

@@ -42,6 +42,7 @@ static int memory_file(const char *data, size_t len)
 
 struct ends {
     int in, out, err, said; /* the child's ends */
+    char terminal[TERMINAL_NAME_MAX];
 };
 
 static void close_ends(struct ends *e)
@@ -64,9 +65,23 @@ static cds_rc make_pipe(int *ret_ours, int *ret_theirs, struct cds_err *reterr)
     return CDS_OK;
 }
 
+/* The three of a job with a terminal are the terminal. */
+static cds_rc make_terminal_ends(struct jail_job *job, const struct cds_job_spec *spec, struct ends *ret, struct cds_err *reterr)
+{
+    cds_rc rc = job_terminal_open(job, spec, ret->terminal, reterr);
+    if (rc)
+        return rc;
+    int *const three[] = {&ret->in, &ret->out, &ret->err};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(three); i++)
+        if ((*three[i] = fcntl(job->slave_fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD)) < 0)
+            return cds_fail_errno(reterr, errno, __func__, "No descriptors for a terminal.");
+    return CDS_OK;
+}
+
 static cds_rc make_ends(struct jail_job *job, const struct cds_job_spec *spec, bool reports, struct ends *ret, struct cds_err *reterr)
 {
-    *ret = (struct ends){-1, -1, -1, -1};
+    if (job->terminal)
+        return make_terminal_ends(job, spec, ret, reterr);
     ret->in = spec->stdin_data ? memory_file(spec->stdin_data, spec->stdin_len) : lift(open("/dev/null", O_RDONLY | O_CLOEXEC));
     if (ret->in < 0)
         return cds_fail_errno(reterr, errno, __func__, "No room for the input of a run.");
@@ -80,9 +95,9 @@ static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
 {
     struct cds_loop *loop = job_engine(job)->host->loop;
     cds_rc rc = cds_watch_add(loop, job->pidfd, EPOLLIN, job_on_ended, job, &job->ended, reterr);
-    for (int i = 0; i < JOB_STREAMS && !rc; i++)
+    for (int i = 0; i < JOB_STREAMS && !rc && job->out[i].fd >= 0; i++)
         rc = cds_watch_add(loop, job->out[i].fd, EPOLLIN, job_on_stream, job, &job->out[i].watch, reterr);
-    if (!rc && cds_timer_add(loop, cds_now_ms() + JOB_POLL_MS, job_on_clock, job, &job->clock))
+    if (!rc && cds_timer_add(loop, cds_now_ms() + job_poll_ms(job), job_on_clock, job, &job->clock))
         rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     return rc;
 }
@@ -90,14 +105,8 @@ static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
 /* The job's own variables, except those that the caller has set otherwise, and the caller's. */
 static void make_env(const struct cds_job_spec *spec, const char *env[static JAIL_ENV_MAX + 16])
 {
-    static const char *const own[] = {"PATH=/usr/local/bin:/usr/bin:/bin",
-                                      "HOME=/work",
-                                      "TMPDIR=/tmp",
-                                      "LANG=C.UTF-8",
-                                      "PYTHONUTF8=1",
-                                      "PYTHONDONTWRITEBYTECODE=1",
-                                      "USER=job",
-                                      "TERM=dumb"};
+    static const char *const own[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/work", "TMPDIR=/tmp", "LANG=C.UTF-8", "PYTHONUTF8=1",
+                                      "PYTHONDONTWRITEBYTECODE=1",         "USER=job",   "TERM=dumb"};
     size_t n = 0;
     for (size_t i = 0; i < CDS_ARRAY_LEN(own); i++) {
         size_t name_len = strcspn(own[i], "=") + 1;
@@ -125,7 +134,7 @@ static size_t make_files(const struct cds_job_spec *spec, const struct jail_comm
 static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const struct jail_command *command, struct cds_err *reterr)
 {
     const struct sandbox_host *host = job_engine(job)->host;
-    CDS_CLEANUP(close_ends) struct ends ends = {-1, -1, -1, -1};
+    CDS_CLEANUP(close_ends) struct ends ends = {-1, -1, -1, -1, ""};
     CDS_CLEANUP(cds_close_fd) int go = -1;
     char link[64], project_path[JAIL_PATH_MAX];
     const char *env[JAIL_ENV_MAX + 16];
@@ -156,6 +165,7 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
                                        .stdin_fd = ends.in,
                                        .stdout_fd = ends.out,
                                        .stderr_fd = ends.err,
+                                       .terminal = job->terminal ? ends.terminal : NULL,
                                        .said_fd = ends.said,
                                        .clone_cgroup_fd = cds_cgroup_clone_fd(job->group)};
     if ((rc = cds_jail_start(&plan, &job->pid, &job->pidfd, &job->report_fd, &go, reterr)))
@@ -175,8 +185,8 @@ static cds_rc check(const struct cds_job_spec *spec, struct cds_err *reterr)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A program gets at most %d variables.", JAIL_ENV_MAX);
     if (spec->file_count >= JAIL_FILES_MAX)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A program gets at most %d files.", JAIL_FILES_MAX - 1);
-    if (spec->rows || spec->cols)
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "This engine has no terminals.");
+    if (!spec->rows != !spec->cols || spec->rows > CDS_TERMINAL_SIDE_MAX || spec->cols > CDS_TERMINAL_SIDE_MAX)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A terminal has 1 to %d rows and columns.", CDS_TERMINAL_SIDE_MAX);
     return CDS_OK;
 }
 
@@ -184,16 +194,17 @@ cds_rc jail_job_acquire(struct cds_engine *base, const struct cds_job_spec *spec
 {
     struct jail_engine *engine = (struct jail_engine *)base;
     uint64_t began_ns = cds_now_ns();
-    cds_rc rc = sandbox_host_take(engine->host, reterr);
+    const bool terminal = spec->rows > 0;
+    cds_rc rc = terminal ? CDS_OK : sandbox_host_take(engine->host, reterr);
     if (rc)
         return rc;
     struct cds_cgroup *group = NULL;
     struct jail_job *job = calloc(1, sizeof(*job));
-    rc = job ? cds_cgroup_acquire(engine->host->cgroups, &spec->limits, &group, reterr) :
-               cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    rc = job ? cds_cgroup_acquire(engine->host->cgroups, &spec->limits, &group, reterr) : cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     if (rc) {
         free(job);
-        sandbox_host_give(engine->host);
+        if (!terminal)
+            sandbox_host_give(engine->host);
         return rc;
     }
     *job = (struct jail_job){.base = {base},
@@ -201,6 +212,9 @@ cds_rc jail_job_acquire(struct cds_engine *base, const struct cds_job_spec *spec
                              .pidfd = -1,
                              .report_fd = -1,
                              .said_fd = -1,
+                             .slave_fd = -1,
+                             .terminal = terminal,
+                             .input = cds_buf_init(JOB_INPUT_MAX),
                              .out = {{.fd = -1}, {.fd = -1}},
                              .limits = spec->limits,
                              .origin = "cold"};
@@ -233,14 +247,4 @@ cds_rc jail_job_exec(struct cds_job *base, const struct cds_job_spec *spec, cons
     job->went_ns = cds_now_ns();
     job->phases.start_us = (job->went_ns - began_ns) / 1000;
     return CDS_OK;
-}
-
-cds_rc jail_job_write(struct cds_job *base, const char *data, size_t len, struct cds_err *reterr)
-{
-    return cds_fail(reterr, CDS_CONFLICT, __func__, "This run has no terminal to type into.");
-}
-
-cds_rc jail_job_resize(struct cds_job *base, unsigned rows, unsigned cols, struct cds_err *reterr)
-{
-    return cds_fail(reterr, CDS_CONFLICT, __func__, "This run has no terminal to resize.");
 }

@@ -19,6 +19,7 @@
 #include "sandbox/listen.h"
 #include "sandbox/probe.h"
 #include "sandbox/run.h"
+#include "sandbox/term.h"
 
 struct server {
     struct broker broker;
@@ -141,6 +142,7 @@ static void stop(struct server *server)
         cds_peer_close(&client->peer);
         broker_client_closed(client);
     }
+    terms_free(broker);
     while (broker->engine_count) {
         struct cds_engine *engine = broker->engines[--broker->engine_count];
         engine->ops->close(engine);

@@ -8,5 +8,7 @@
 #include "sandbox/host.h"
 #include "sandbox/sandbox.h"
 
+/** The shell of a terminal (language "shell"): bash where there is one. Static. */
+const char *run_shell(void);
 /** @param host  borrowed, outlives the engine */
 CDS_MUST_USE cds_rc cds_run_engine_new(struct sandbox_host *host, struct cds_engine **ret, struct cds_err *reterr);

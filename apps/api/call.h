@@ -31,6 +31,7 @@ struct call {
     struct ticket *ticket;
     uint64_t seq; /**< next sequence number of its notifications */
     bool cancelled;
+    bool ends_with_token;                   /**< it has no end of its own: cancelled when the socket's token expires */
     void *leaf;                             /**< state of the leaf that works on it */
     void (*leaf_cancel)(struct call *call); /**< asks the leaf to end soon; the answer still comes */
     void (*leaf_drop)(struct call *call);   /**< forgets the leaf's work at once; frees leaf */
@@ -44,6 +45,8 @@ void call_succeed(struct call *call, cds_json *result);
 void call_fail(struct call *call, const struct cds_err *err);
 /** Sends a notification of this call to the client, params.id and params.seq filled in; steals params. False: the client cannot get it. */
 bool call_notify(struct call *call, const char *method, cds_json *params);
+/** The same for what a leaf has numbered itself: only params.id is filled in. */
+bool call_pass_on(struct call *call, const char *method, cds_json *params);
 /** True when notifications reach the client (WebSocket); false when the leaf collects its output into the result. */
 bool call_streams(const struct call *call);
 /** Who calls. Never NULL in a leaf whose method needs a role. */
@@ -66,8 +69,10 @@ void call_database_full(struct call *call);
 
 /* Leaves: each takes over the call. */
 void local_start(struct call *call);   /**< local.c: rpc.discover, rpc.cancel, user.self and the calls of projects.c, usage.c */
-void sandbox_start(struct call *call); /**< leaf_sandbox.c: fs.*, run.*, sandbox.probe */
+void sandbox_start(struct call *call); /**< leaf_sandbox.c: fs.*, run.*, term.*, sandbox.probe */
 void llm_start(struct call *call);     /**< leaf_llm.c: llm.* */
+/** leaf_sandbox.c: tells the sandbox that the reader of this term.attach has taken in what came before seq. False: it is no such call. */
+bool sandbox_ack(struct call *attach, int64_t seq);
 void project_list(struct call *call);
 void project_create(struct call *call);
 void usage_summary(struct call *call);

@@ -153,6 +153,15 @@ void message_start(const struct message_spec *spec, const char *body, size_t len
     done_one(message);
 }
 
+void message_expire(struct message *message)
+{
+    for (struct call *call = message->calls, *next; call; call = next) {
+        next = call->next;
+        if (call->ends_with_token)
+            call_cancel(call);
+    }
+}
+
 void message_drop(struct message *message)
 {
     while (message->calls)

@@ -19,6 +19,8 @@ struct message_spec {
     void (*on_done)(void *user, cds_json *answer, int status);
     /** A notification for the client; NULL: this transport has none. */
     bool (*on_notify)(void *user, const cds_json *notification);
+    /** Bytes that wait for a slow client; NULL: not known. */
+    size_t (*pending)(void *user);
     void *user;
 };
 
@@ -38,5 +40,7 @@ struct message {
 void message_start(const struct message_spec *spec, const char *body, size_t len);
 /** The client is gone: drops all calls and frees the message, on_done is not called. */
 void message_drop(struct message *message);
+/** The token of its socket has expired: calls without an end of their own are cancelled. */
+void message_expire(struct message *message);
 /** For call.c: an answer (stolen, NULL for a notification). The call has left the list already. */
 void message_answer(struct message *message, cds_json *answer, cds_rc rc);

@@ -143,6 +143,22 @@ static int bind_system(void)
     return 0;
 }
 
+/* The job's terminal, and an instance of devpts that nobody else shares, for terminals that its programs open themselves. */
+static int make_terminals(const struct cds_jail_plan *plan)
+{
+    struct stat wanted, found;
+    if (!plan->terminal)
+        return 0;
+    if (mkdir("dev/pts", ROOT_MODE) || mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=600,max=64") ||
+        symlink("pts/ptmx", "dev/ptmx") || touch("dev/tty") || bind(AT_FDCWD, "/dev/tty", "dev/tty", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC) ||
+        touch("dev/console") || bind(AT_FDCWD, plan->terminal, "dev/console", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC) || stat("dev/console", &found) ||
+        fstat(plan->stdin_fd, &wanted))
+        return -1;
+    /* Where /dev/pts is not the instance that the terminal came from, its name would be somebody else's. */
+    errno = ESTALE;
+    return wanted.st_dev == found.st_dev && wanted.st_ino == found.st_ino && wanted.st_rdev == found.st_rdev ? 0 : -1;
+}
+
 static int make_devices(void)
 {
     for (size_t i = 0; i < CDS_ARRAY_LEN(devices); i++) {
@@ -286,7 +302,7 @@ int jail_root(const struct cds_jail_plan *plan, enum cds_jail_step *ret_step)
     if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible,subset=pid"))
         return -1;
     *ret_step = CDS_STEP_DEVICES;
-    if (make_devices())
+    if (make_devices() || make_terminals(plan))
         return -1;
     *ret_step = CDS_STEP_TMP;
     if (make_tmp(plan))
