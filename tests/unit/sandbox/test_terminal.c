@@ -135,12 +135,9 @@ static void control_c_ends_the_program_in_front_and_not_the_shell(void **state)
     wait_for("> ");
     engine->ops->stats(seen.job, &stats);
     assert_false(stats.in_front);
-    type("sleep 60\n");
-    uint64_t began = cds_now_ms();
-    do {
-        cds_loop_once(loop, 20);
-        engine->ops->stats(seen.job, &stats);
-    } while (!stats.in_front && cds_now_ms() - began < WAIT_MS);
+    type("python3 -c \"import time; print('be' + 'gun', flush=True); time.sleep(60)\"\n");
+    wait_for("begun");
+    engine->ops->stats(seen.job, &stats);
     assert_true(stats.in_front);
     type("\x03");
     wait_for("> ");
@@ -178,12 +175,12 @@ static void a_terminal_that_is_not_read_takes_its_input_whole_or_not_at_all(void
     wait_for("raw\n");
     cds_rc rc = CDS_OK;
     int taken = 0;
-    while (!rc && taken < 100) { /* the kernel's 640 KiB, then ours */
+    while (!rc && taken < 100) { /* the kernel's buffers, then ours */
         rc = engine->ops->write(seen.job, much, sizeof(much), &err);
         taken += !rc;
     }
     assert_int_equal(rc, CDS_BUSY);
-    assert_true(taken >= 2 && taken < 40);
+    assert_true(taken >= 1 && taken < 40);
     assert_true(err.retry_after_ms > 0);
     assert_int_equal(engine->ops->write(seen.job, much, 1, &err), CDS_OK); /* a little still fits: nothing of the refused was taken */
     close_terminal();
