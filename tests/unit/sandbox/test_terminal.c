@@ -135,7 +135,7 @@ static void control_c_ends_the_program_in_front_and_not_the_shell(void **state)
     wait_for("> ");
     engine->ops->stats(seen.job, &stats);
     assert_false(stats.in_front);
-    type("python3 -c \"import time; print('be' + 'gun', flush=True); time.sleep(60)\"\n");
+    type("python3 -c \"import signal, time; signal.signal(2, 0); print('be' + 'gun', flush=True); time.sleep(60)\"\n");
     wait_for("begun");
     engine->ops->stats(seen.job, &stats);
     assert_true(stats.in_front);
