@@ -76,9 +76,11 @@ static bool notify(const struct term_reader *reader, const char *method, cds_jso
 static void tell_state(const struct term_reader *reader, uint64_t lost_bytes)
 {
     const struct term *term = reader->term;
-    if (!reader->deadline_ms && !notify(reader, "term.state",
-                                        cds_json_pack("{s:I,s:I,s:I,s:I}", "rows", (int64_t)term->rows, "cols", (int64_t)term->cols, "seq",
-                                                      (int64_t)reader->seq, "lost_bytes", (int64_t)lost_bytes)))
+    if (reader->deadline_ms)
+        return;
+    cds_json *params = cds_json_pack("{s:I,s:I,s:I,s:I,s:I}", "rows", (int64_t)term->rows, "cols", (int64_t)term->cols, "seq", (int64_t)reader->seq,
+                                     "end_seq", (int64_t)term->ring.end, "lost_bytes", (int64_t)lost_bytes);
+    if (!notify(reader, "term.state", params))
         cds_log(CDS_LOG_WARN, "the state of a terminal could not be queued", CDS_LS("term_id", term->id));
 }
 

@@ -734,6 +734,8 @@ export type TermStateNote = {
   cols: number;
   /** Number of the next byte of output */
   seq: number;
+  /** Bytes written so far: up to here it is a replay */
+  end_seq: number;
   /** Bytes before seq that were no longer kept and are skipped */
   lost_bytes: number;
 };
