@@ -36,6 +36,9 @@ export interface SessionFacts {
   cols: number;
 }
 
+/** setTimeout, or a test's own. */
+export type Later = (work: () => void, ms: number) => ReturnType<typeof setTimeout>;
+
 /** The server keeps at most this much on its way; half a window is confirmed at once. */
 const windowBytes = 131_072;
 const ackBytes = 32_768;
@@ -53,7 +56,7 @@ export class Session {
   private readonly api: TerminalApi;
   private readonly project: string;
   private readonly input: InputQueue;
-  private readonly later: typeof setTimeout;
+  private readonly later: Later;
   private stopper: AbortController | null = null;
   private closed = false;
   /** Number of the next byte; null before the first word of the server. */
@@ -66,7 +69,7 @@ export class Session {
   private size: { rows: number; cols: number };
   private resizeTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(api: TerminalApi, project: string, facts: SessionFacts, screen: Screen, later: typeof setTimeout = setTimeout) {
+  constructor(api: TerminalApi, project: string, facts: SessionFacts, screen: Screen, later: Later = (work, ms) => setTimeout(work, ms)) {
     this.api = api;
     this.project = project;
     this.facts = facts;
