@@ -124,6 +124,7 @@ static cds_rc call_kill(struct client *client, const struct cds_rpc_request *req
     if (rc)
         return rc;
     const bool ran = term->job != NULL;
+    term->told = true; /* by this very answer, whoever else is attached */
     term_end(term, "killed");
     client_result(client, request->id, cds_json_pack("{s:b}", "killed", (int)ran));
     return CDS_OK;

@@ -221,6 +221,9 @@ describe('terminals through the gateway', { timeout: 300_000 }, () => {
     assert.deepEqual([(await waitFor('the end', () => view.answer)).end, view.answer.exit_code], ['killed', null]);
     assert.equal((await rpc('run.exec', { project, language: 'sh', code: 'grep -l sleep.987 /proc/[0-9]*/cmdline; true' })).stdout, '');
     assert.equal((await refused('term.kill', { project, term_id: term })).status, 404);
+    const alone = await open(); // nobody is attached, and who ended it knows: it does not wait to be told
+    await rpc('term.kill', { project, term_id: alone });
+    await waitFor('it is forgotten', async () => !(await one(alone)));
   });
 
   test('there are places for three in a project; what has ended makes room', async () => {
