@@ -224,7 +224,7 @@ static cds_rc check_places(struct broker *broker, const char *project, struct cd
     unsigned per_project = (unsigned)cds_config_u64(broker->config, CDS_OPT_TERM_PER_PROJECT);
     for (const struct term *term = broker->terms; term; term = term->next) {
         all++;
-        here += cds_streq(term->project, project);
+        here += cds_streq(term->project, project) && !(term->job && term->why); /* one that is just being ended leaves its place at once */
     }
     if (here >= per_project && !make_room(broker, project))
         return full(reterr, per_project, " of this project");

@@ -1,6 +1,8 @@
 // tests/sandbox/term.test.mjs: terminals through the gateway on a live studio: opened, typed into, left and found again, over WebSocket and HTTP.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
@@ -23,6 +25,7 @@ describe('terminals through the gateway', { timeout: 300_000 }, () => {
     for (const socket of sockets) socket.terminate();
     sockets.clear();
     for (const { term_id } of (await rpc('term.list', { project })).terminals) await rpc('term.kill', { project, term_id });
+    await waitFor('all are gone', async () => (await rpc('term.list', { project })).terminals.length === 0);
   });
 
   const rpc = (method, params, as) => stack.rpc(method, params, as);
@@ -237,6 +240,9 @@ describe('terminals through the gateway', { timeout: 300_000 }, () => {
     await waitFor('it has ended', async () => (await one(terms[1])).end === 'ok');
     terms.push(await open());
     assert.equal(await one(terms[1]), undefined);
+    await rpc('term.kill', { project, term_id: terms[0] });
+    await open(); // at once
+    await waitFor('the killed one is gone', async () => !(await one(terms[0])));
     const other = (await rpc('project.create', { name: `p${Date.now()}`, template: 'empty' })).id;
     const fourth = (await rpc('term.open', { project: other, rows: 24, cols: 80 })).term_id;
     const all = await refused('term.open', { project: other, rows: 24, cols: 80 });
@@ -259,6 +265,43 @@ describe('terminals through the gateway', { timeout: 300_000 }, () => {
     assert.equal((await refused('term.attach', { project: mine, term_id: term }, 'admin')).status, 404);
     assert.equal((await refused('term.attach', { project, term_id: term, user: 'someone' })).status, 400);
     assert.equal((await one(term)).end, 'running');
+  });
+
+  test('the sandbox itself keeps to owner and ceilings, whoever writes to its socket', async () => {
+    const term = await open();
+    const { user_id: user } = await rpc('user.self', {});
+    const socket = createConnection(join(stack.home, 'run/sandboxd.sock'));
+    const answers = [];
+    let rest = Buffer.alloc(0);
+    socket.on('data', (data) => {
+      rest = Buffer.concat([rest, data]);
+      while (rest.length >= 4 && rest.length >= 4 + rest.readUInt32BE(0)) {
+        answers.push(JSON.parse(rest.subarray(4, 4 + rest.readUInt32BE(0))));
+        rest = rest.subarray(4 + rest.readUInt32BE(0));
+      }
+    });
+    const ask = async (method, params) => {
+      const id = ++lastId;
+      const text = Buffer.from(JSON.stringify({ jsonrpc: '2.0', id, method, params }));
+      const head = Buffer.alloc(4);
+      head.writeUInt32BE(text.length);
+      socket.write(Buffer.concat([head, text]));
+      const answer = await waitFor(`an answer to ${method}`, () => answers.find((a) => a.id === id));
+      return answer.error?.code ?? answer.result;
+    };
+    const stranger = '01890000-0000-7000-8000-000000000000';
+    const size = { rows: 5, cols: 5 };
+    for (const [method, more] of [['term.attach', {}], ['term.input', { data: 'x' }], ['term.resize', size], ['term.kill', {}]])
+      for (const who of [{ user: stranger }, {}]) assert.equal(await ask(method, { project, term_id: term, ...who, ...more }), -32004, method);
+    assert.deepEqual(await ask('term.list', { project, user: stranger }), { terminals: [] });
+    assert.equal(await ask('term.open', { project, ...size }), -32602); // whose?
+    for (const bad of [{ rows: 0 }, { cols: 0 }, { rows: -1 }, { cols: 1001 }, { program: 'perl' }, { rows: '5' }])
+      assert.equal(await ask('term.open', { project, user, ...size, ...bad }), -32602, JSON.stringify(bad));
+    assert.equal(await ask('term.input', { project, user, term_id: term, data: 'x'.repeat(65_537) }), -32602);
+    assert.equal(await ask('term.input', { project, user, term_id: term }), -32602);
+    assert.equal(await ask('term.attach', { project, user, term_id: term, window_bytes: 1 }), -32602);
+    assert.deepEqual(await ask('term.input', { project, user, term_id: term, data: 'x' }), { accepted_bytes: 1 });
+    socket.destroy();
   });
 
   test('over HTTP a reader is answered with what there is, and goes on from there', async () => {
