@@ -147,6 +147,15 @@ static void control_c_ends_the_program_in_front_and_not_the_shell(void **state)
     close_terminal();
 }
 
+static void an_interpreter_leads_a_session_on_its_controlling_terminal(void **state)
+{
+    open_terminal("python");
+    wait_for(">>> ");
+    type("import os; print('led', os.getsid(0) == os.getpid(), os.tcgetpgrp(0) == os.getpgrp(), open('/dev/tty', 'w').isatty(), os.ttyname(1))\n");
+    wait_for("led True True True /dev/console");
+    close_terminal();
+}
+
 static void nothing_can_be_typed_into_a_terminal_from_inside(void **state)
 {
     open_terminal("python");
@@ -277,6 +286,7 @@ int main(void)
         cmocka_unit_test(a_shell_has_a_terminal_of_its_own_and_ends_with_its_code),
         cmocka_unit_test(programs_see_a_new_size_and_bounds_are_kept),
         cmocka_unit_test(control_c_ends_the_program_in_front_and_not_the_shell),
+        cmocka_unit_test(an_interpreter_leads_a_session_on_its_controlling_terminal),
         cmocka_unit_test(nothing_can_be_typed_into_a_terminal_from_inside),
         cmocka_unit_test(a_terminal_that_is_not_read_takes_its_input_whole_or_not_at_all),
         cmocka_unit_test(a_held_terminal_makes_its_program_wait_and_then_goes_on),
