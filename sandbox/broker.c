@@ -8,6 +8,7 @@
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 #include "sandbox/listen.h"
+#include "sandbox/term.h"
 
 void client_ref(struct client *client)
 {
@@ -55,9 +56,10 @@ struct cds_engine *broker_engine(const struct broker *broker, const char *name)
 
 static void reply_metrics(struct client *client, cds_json *id)
 {
-    static const enum cds_metric always[] = {CDS_M_SANDBOX_RUNTIME, CDS_M_RUNS_ACTIVE, CDS_M_COUNT};
+    static const enum cds_metric always[] = {CDS_M_SANDBOX_RUNTIME, CDS_M_RUNS_ACTIVE, CDS_M_TERMS_ACTIVE, CDS_M_COUNT};
     CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(BROKER_FRAME_MAX / 2);
     cds_metric_set(CDS_M_RUNS_ACTIVE, NULL, client->broker->host->active);
+    cds_metric_set(CDS_M_TERMS_ACTIVE, NULL, term_count(client->broker));
     cds_rc rc = cds_metrics_text(&text, always);
     (void)rc; /* over the ceiling: what fits is sent */
     client_result(client, id, cds_json_pack("{s:o}", "text", cds_json_stringn(text.data ? text.data : "", text.len)));
@@ -75,10 +77,14 @@ static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_r
         run_stop_call(client, request);
     } else if (cds_streq(request->method, "run.cancel")) {
         int64_t call = cds_json_get_i64(request->params, "call", 0);
-        if (!watch_call_cancel(client, call))
+        if (!watch_call_cancel(client, call)) {
             run_call_cancel(client, call);
+            term_call_cancel(client, call);
+        }
     } else if (cds_streq(request->method, "fs.watch")) {
         watch_call(client, request);
+    } else if (cds_starts_with(request->method, "term.")) {
+        term_call(client, request);
     } else if (cds_streq(request->method, "sandbox.probe")) {
         probe_call(client, request);
     } else if (cds_streq(request->method, "sandboxd.metrics")) {
@@ -95,6 +101,7 @@ void broker_client_closed(struct client *client)
     client->peer = NULL;
     run_call_drop_all(client);
     watch_call_drop_all(client);
+    term_call_drop_all(client);
     if (client->prev) {
         *client->prev = client->next;
         if (client->next)

@@ -32,6 +32,7 @@ struct broker {
     struct cds_pool *readers, *writer;
     struct fs_queue *changes; /**< what the writer has before it, in order */
     struct client *clients;
+    struct term *terms; /**< terminals of all projects, the newest first */
     unsigned client_count, watch_count;
     int projects_fd;
     uid_t services_uid;
@@ -47,8 +48,9 @@ struct client {
     struct client *next, **prev;
     struct cds_peer *peer; /**< NULL once closed */
     unsigned refs;
-    struct run_call *runs;      /**< its runs; they end with it */
-    struct watch_call *watches; /**< its open fs.watch; they end with it */
+    struct run_call *runs;       /**< its runs; they end with it */
+    struct watch_call *watches;  /**< its open fs.watch; they end with it */
+    struct term_reader *readers; /**< its term.attach calls; the terminals stay */
 };
 
 void client_ref(struct client *client);
@@ -78,6 +80,12 @@ void run_stop_call(struct client *client, const struct cds_rpc_request *request)
 void run_call_cancel(struct client *client, int64_t call);
 /** The client is gone: its runs are killed and never answered. */
 void run_call_drop_all(struct client *client);
+/** call_term.c: takes over one term.* call. */
+void term_call(struct client *client, const struct cds_rpc_request *request);
+/** Ends the client's term.attach of that call id; it is answered. */
+void term_call_cancel(struct client *client, int64_t call);
+/** The client is gone: its readers are, too; the terminals go on. */
+void term_call_drop_all(struct client *client);
 /** The engine of that name; NULL: there is none. */
 struct cds_engine *broker_engine(const struct broker *broker, const char *name);
 

@@ -41,12 +41,14 @@ static void job_free(struct jail_job *job)
     cds_close_fd(&job->start_fd);
     cds_close_fd(&job->stdin_fd);
     cds_close_fd(&job->like.project_fd);
+    cds_close_fd(&job->slave_fd);
+    cds_buf_free(&job->input);
     if (job->group)
         cds_cgroup_release(engine->host->cgroups, &job->group);
     *job->prev = job->next;
     if (job->next)
         job->next->prev = job->prev;
-    if (job->counted)
+    if (job->counted) /* a terminal has a place of its own, see term.c; a jail that waits has none */
         sandbox_host_give(engine->host);
     free(job);
 }
@@ -115,7 +117,9 @@ void job_on_stream(void *user, int fd, uint32_t events)
 {
     struct jail_job *job = user;
     int i = job->out[0].fd == fd ? 0 : 1;
-    if (!read_some(job, i))
+    if ((events & EPOLLOUT) && !job_terminal_flush(job))
+        close_stream(&job->out[i]);
+    else if ((events & ~(uint32_t)EPOLLOUT) && !read_some(job, i))
         close_stream(&job->out[i]);
 }
 
@@ -134,6 +138,12 @@ static void drain(struct jail_job *job)
 void jail_job_hold(struct cds_job *base, bool hold)
 {
     struct jail_job *job = (struct jail_job *)base;
+    job->held = hold;
+    if (job->terminal) {
+        if (job->out[0].watch && !job_terminal_flush(job))
+            close_stream(&job->out[0]);
+        return;
+    }
     for (int i = 0; i < JOB_STREAMS; i++)
         if (job->out[i].watch && cds_watch_set(job->out[i].watch, hold ? 0 : EPOLLIN))
             close_stream(&job->out[i]);
@@ -267,7 +277,8 @@ void job_on_clock(void *user)
         jail_job_kill(&job->base, CDS_END_CPU_TIME);
     else if (used.memory_over || used.tasks_over)
         jail_job_kill(&job->base, used.tasks_over ? CDS_END_TASKS : CDS_END_MEMORY); /* too many tasks use much memory, too */
-    cds_timer_set(job->clock, now + JOB_POLL_MS < job->deadline_ms || job->killed ? now + JOB_POLL_MS : job->deadline_ms);
+    uint64_t next = now + job_poll_ms(job);
+    cds_timer_set(job->clock, next < job->deadline_ms || job->killed ? next : job->deadline_ms);
 }
 
 void jail_job_stats(const struct cds_job *base, struct cds_job_stats *ret)
@@ -280,5 +291,6 @@ void jail_job_stats(const struct cds_job *base, struct cds_job_stats *ret)
                                   .peak_memory_bytes = used.peak_bytes,
                                   .stdout_bytes = job->out[0].bytes,
                                   .stderr_bytes = job->out[1].bytes,
-                                  .dropped_bytes = job->dropped};
+                                  .dropped_bytes = job->dropped,
+                                  .in_front = job_terminal_in_front(job)};
 }

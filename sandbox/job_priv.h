@@ -3,9 +3,10 @@
 
 #include <sys/epoll.h>
 
+#include "lib/base/buf.h"
 #include "sandbox/job.h"
 
-enum { JOB_STREAMS = 2, JOB_PIECE = 64 * 1024, JOB_POLL_MS = 50 };
+enum { JOB_STREAMS = 2, JOB_PIECE = 64 * 1024, JOB_POLL_MS = 50, JOB_TERMINAL_POLL_MS = 500, JOB_INPUT_MAX = 64 * 1024, TERMINAL_NAME_MAX = 64 };
 
 struct job_stream {
     int fd;
@@ -22,7 +23,10 @@ struct jail_job {
     int said_fd; /**< what the program reports; -1: nothing */
     struct cds_watch *ended;
     struct cds_timer *clock;
-    struct job_stream out[JOB_STREAMS];
+    struct job_stream out[JOB_STREAMS]; /**< of a terminal: its master, and nothing */
+    bool terminal, held;
+    int slave_fd;         /**< our end of its terminal, so that it is never without one; -1 */
+    struct cds_buf input; /**< typed and not yet taken by the terminal */
     struct cds_run_limits limits;
     struct cds_job_events events;
     void *user;
@@ -52,3 +56,13 @@ CDS_MUST_USE cds_rc jail_job_wait_for_order(struct jail_engine *engine, const st
 void job_on_stream(void *user, int fd, uint32_t events);
 void job_on_ended(void *user, int fd, uint32_t events);
 void job_on_clock(void *user);
+static inline uint64_t job_poll_ms(const struct jail_job *job)
+{
+    return job->terminal ? JOB_TERMINAL_POLL_MS : JOB_POLL_MS;
+}
+/* job_terminal.c */
+CDS_MUST_USE cds_rc job_terminal_open(struct jail_job *job, const struct cds_job_spec *spec, char ret_name[static TERMINAL_NAME_MAX],
+                                      struct cds_err *reterr);
+/** Types what waits, and waits for what it can do next. False: the terminal is gone. */
+bool job_terminal_flush(struct jail_job *job);
+bool job_terminal_in_front(const struct jail_job *job);

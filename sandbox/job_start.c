@@ -59,6 +59,7 @@ static int memory_file(const char *data, size_t len)
 
 struct ends {
     int in, out, err, said, order, start; /* the child's ends */
+    char terminal[TERMINAL_NAME_MAX];
 };
 
 static void close_ends(struct ends *e)
@@ -83,9 +84,24 @@ static cds_rc make_pipe(int *ret_ours, int *ret_theirs, struct cds_err *reterr)
     return CDS_OK;
 }
 
+/* The three of a job with a terminal are the terminal. */
+static cds_rc make_terminal_ends(struct jail_job *job, const struct cds_job_spec *spec, struct ends *ret, struct cds_err *reterr)
+{
+    cds_rc rc = job_terminal_open(job, spec, ret->terminal, reterr);
+    if (rc)
+        return rc;
+    int *const three[] = {&ret->in, &ret->out, &ret->err};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(three); i++)
+        if ((*three[i] = fcntl(job->slave_fd, F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST)) < 0)
+            return cds_fail_errno(reterr, errno, __func__, "No descriptors for a terminal.");
+    return CDS_OK;
+}
+
 static cds_rc make_ends(struct jail_job *job, const struct cds_job_spec *spec, bool reports, struct ends *ret, struct cds_err *reterr)
 {
-    *ret = (struct ends){-1, -1, -1, -1, -1, -1};
+    *ret = (struct ends){-1, -1, -1, -1, -1, -1, ""};
+    if (job->terminal)
+        return make_terminal_ends(job, spec, ret, reterr);
     ret->in = spec->stdin_data ? memory_file(spec->stdin_data, spec->stdin_len) : lift(open("/dev/null", O_RDONLY | O_CLOEXEC));
     if (ret->in < 0)
         return cds_fail_errno(reterr, errno, __func__, "No room for the input of a run.");
@@ -99,9 +115,9 @@ static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
 {
     struct cds_loop *loop = job_engine(job)->host->loop;
     cds_rc rc = cds_watch_add(loop, job->pidfd, EPOLLIN, job_on_ended, job, &job->ended, reterr);
-    for (int i = 0; i < JOB_STREAMS && !rc; i++)
+    for (int i = 0; i < JOB_STREAMS && !rc && job->out[i].fd >= 0; i++)
         rc = cds_watch_add(loop, job->out[i].fd, EPOLLIN, job_on_stream, job, &job->out[i].watch, reterr);
-    if (!rc && cds_timer_add(loop, job->waits ? UINT64_MAX : cds_now_ms() + JOB_POLL_MS, job_on_clock, job, &job->clock))
+    if (!rc && cds_timer_add(loop, job->waits ? UINT64_MAX : cds_now_ms() + job_poll_ms(job), job_on_clock, job, &job->clock))
         rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     return rc;
 }
@@ -150,7 +166,7 @@ static cds_rc make_order_ends(struct jail_job *job, struct ends *ret, struct cds
 static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const struct jail_command *command, struct cds_err *reterr)
 {
     const struct sandbox_host *host = job_engine(job)->host;
-    CDS_CLEANUP(close_ends) struct ends ends = {-1, -1, -1, -1, -1, -1};
+    CDS_CLEANUP(close_ends) struct ends ends = {-1, -1, -1, -1, -1, -1, ""};
     CDS_CLEANUP(cds_close_fd) int go = -1;
     char link[64], project_path[JAIL_PATH_MAX];
     const char *env[JAIL_ENV_MAX + 16];
@@ -185,6 +201,7 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
                                        .stdin_fd = ends.in,
                                        .stdout_fd = ends.out,
                                        .stderr_fd = ends.err,
+                                       .terminal = job->terminal ? ends.terminal : NULL,
                                        .said_fd = ends.said,
                                        .order_fd = ends.order,
                                        .start_fd = ends.start,
@@ -237,8 +254,8 @@ static cds_rc check(const struct cds_job_spec *spec, struct cds_err *reterr)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A program gets at most %d variables.", JAIL_ENV_MAX);
     if (spec->file_count >= JAIL_FILES_MAX)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A program gets at most %d files.", JAIL_FILES_MAX - 1);
-    if (spec->rows || spec->cols)
-        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "This engine has no terminals.");
+    if (!spec->rows != !spec->cols || spec->rows > CDS_TERMINAL_SIDE_MAX || spec->cols > CDS_TERMINAL_SIDE_MAX)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A terminal has 1 to %d rows and columns.", CDS_TERMINAL_SIDE_MAX);
     return CDS_OK;
 }
 
@@ -261,6 +278,8 @@ static cds_rc new_job(struct jail_engine *engine, const struct cds_run_limits *l
                              .order_fd = -1,
                              .start_fd = -1,
                              .stdin_fd = -1,
+                             .slave_fd = -1,
+                             .input = cds_buf_init(JOB_INPUT_MAX),
                              .out = {{.fd = -1}, {.fd = -1}},
                              .limits = *limits,
                              .like = {.project_fd = -1},
@@ -295,17 +314,20 @@ cds_rc jail_job_acquire(struct cds_engine *base, const struct cds_job_spec *spec
 {
     struct jail_engine *engine = (struct jail_engine *)base;
     uint64_t began_ns = cds_now_ns();
-    cds_rc rc = sandbox_host_take(engine->host, reterr);
+    const bool terminal = spec->rows > 0;
+    cds_rc rc = terminal ? CDS_OK : sandbox_host_take(engine->host, reterr);
     if (rc)
         return rc;
-    struct jail_job *job = jail_pool_take(engine->pool, spec);
+    struct jail_job *job = terminal ? NULL : jail_pool_take(engine->pool, spec);
     if (!job)
         rc = new_job(engine, &spec->limits, &job, reterr);
     if (rc || !job) {
-        sandbox_host_give(engine->host);
+        if (!terminal)
+            sandbox_host_give(engine->host);
         return rc;
     }
-    job->counted = true;
+    job->terminal = terminal;
+    job->counted = !terminal;
     job->phases.acquire_us = (cds_now_ns() - began_ns) / 1000;
     *ret = &job->base;
     return CDS_OK;
@@ -342,14 +364,4 @@ cds_rc jail_job_exec(struct cds_job *base, const struct cds_job_spec *spec, cons
     job->went_ns = cds_now_ns();
     job->phases.start_us = (job->went_ns - began_ns) / 1000;
     return CDS_OK;
-}
-
-cds_rc jail_job_write(struct cds_job *base, const char *data, size_t len, struct cds_err *reterr)
-{
-    return cds_fail(reterr, CDS_CONFLICT, __func__, "This run has no terminal to type into.");
-}
-
-cds_rc jail_job_resize(struct cds_job *base, unsigned rows, unsigned cols, struct cds_err *reterr)
-{
-    return cds_fail(reterr, CDS_CONFLICT, __func__, "This run has no terminal to resize.");
 }

@@ -20,6 +20,7 @@
 #include "sandbox/micro.h"
 #include "sandbox/probe.h"
 #include "sandbox/run.h"
+#include "sandbox/term.h"
 #include "sandbox/wasm.h"
 
 struct server {
@@ -193,6 +194,7 @@ static void stop(struct server *server)
         cds_peer_close(&client->peer);
         broker_client_closed(client);
     }
+    terms_free(broker);
     while (broker->engine_count) {
         struct cds_engine *engine = broker->engines[--broker->engine_count];
         engine->ops->close(engine);

@@ -39,12 +39,30 @@ static cds_rc find_program(const struct language *language, const char **ret, st
     return cds_err_hint(reterr, "An admin can install it; `cyberdevstudio doctor` names what is missing.");
 }
 
+const char *run_shell(void)
+{
+    return access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
+}
+
+/* On a terminal: the interpreter itself, which asks for its input there. */
+static cds_rc terminal_command(const struct cds_job_spec *spec, const struct language *language, struct jail_command *ret, struct cds_err *reterr)
+{
+    if (spec->path || spec->code || spec->arg_count)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "What runs on a terminal takes neither a file nor code nor arguments.");
+    ret->argv[0] = run_shell();
+    cds_rc rc = language ? find_program(language, &ret->argv[0], reterr) : CDS_OK;
+    ret->big_address_space = language && language->big_address_space;
+    return rc;
+}
+
 cds_rc run_command(struct jail_engine *engine, const struct cds_job_spec *spec, struct jail_command *ret, struct cds_err *reterr)
 {
     const struct language *language = NULL;
     for (size_t i = 0; i < CDS_ARRAY_LEN(languages); i++)
         if (cds_streq(languages[i].name, spec->language))
             language = &languages[i];
+    if (spec->rows && (language || cds_streq(spec->language, "shell")))
+        return terminal_command(spec, language, ret, reterr);
     if (!language)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "There is no language %.32s; choose python, node, sh, c or cpp.", spec->language);
     if (language->compiler && access(language->compiler, X_OK)) {

@@ -63,6 +63,8 @@ struct cds_wasm_value {
     } of;
 };
 
+enum { CDS_TERMINAL_SIDE_MAX = 1000 }; /**< most rows and most columns of a terminal */
+
 /** How a job sees its project at /work. */
 enum cds_project_access { CDS_PROJECT_READ_WRITE, CDS_PROJECT_READ_ONLY, CDS_PROJECT_NONE /**< an empty folder stands there */ };
 
@@ -113,6 +115,7 @@ struct cds_job_result {
 struct cds_job_stats {
     uint32_t wall_ms, cpu_ms;
     uint64_t peak_memory_bytes, stdout_bytes, stderr_bytes, dropped_bytes;
+    bool in_front; /**< of a job with a terminal: another program than its first is in front */
 };
 
 struct cds_engine;

@@ -18,6 +18,7 @@ struct projects;
 enum {
     API_WS_MESSAGE_MAX = 2 * 1024 * 1024,  /**< bytes of one WebSocket message */
     API_WS_OUT_MAX = 4 * 1024 * 1024,      /**< bytes waiting for a slow reader before it is closed with 1013 */
+    API_WS_HOLD = 1024 * 1024,             /**< a terminal waits while more than this waits for its reader */
     API_OPEN_PER_SOCKET = 100,             /**< calls being worked on per socket; a whole batch fits (CDS_RPC_BATCH_MAX) */
     API_FRAME_MAX = 4 * 1024 * 1024,       /**< bytes of one frame to or from the sandbox */
     API_DB_QUEUE = 256,                    /**< statements waiting for the database */

@@ -37,12 +37,12 @@ static void log_end(const struct call *call, cds_rc rc, const struct cds_err *er
     cds_metric_add(CDS_M_RPC_CALLS, call->method ? call->method->name : "unknown", 1);
     if (rc)
         cds_metric_add(CDS_M_RPC_ERRORS, cds_rc_name(rc), 1);
-    /* The client's mistakes are news for the client; the log shouts only about ours. */
-    bool ours = cds_rc_http(rc) >= 500;
-    cds_log(ours ? CDS_LOG_ERROR : CDS_LOG_INFO, "call", CDS_LS("request_id", call->request_id), CDS_LS("user_id", who ? who->claims.user_id : NULL),
-            CDS_LS("method", call->method_name), CDS_LS("end", rc ? cds_rc_name(rc) : "OK"), CDS_LS("error", err ? err->message : NULL),
-            CDS_LS("rule", err && err->rule[0] ? err->rule : NULL), CDS_LS("detail", err && err->detail[0] ? err->detail : NULL),
-            CDS_LI("ms", (long long)ms));
+    /* The client's mistakes are news for the client; the log shouts only about ours, and whispers about each key of a terminal. */
+    bool ours = cds_rc_http(rc) >= 500, key = !rc && (cds_streq(call->method_name, "term.input") || cds_streq(call->method_name, "term.ack"));
+    cds_log(ours ? CDS_LOG_ERROR : (key ? CDS_LOG_DEBUG : CDS_LOG_INFO), "call", CDS_LS("request_id", call->request_id),
+            CDS_LS("user_id", who ? who->claims.user_id : NULL), CDS_LS("method", call->method_name), CDS_LS("end", rc ? cds_rc_name(rc) : "OK"),
+            CDS_LS("error", err ? err->message : NULL), CDS_LS("rule", err && err->rule[0] ? err->rule : NULL),
+            CDS_LS("detail", err && err->detail[0] ? err->detail : NULL), CDS_LI("ms", (long long)ms));
 }
 
 /* Ends the call: answer may be NULL (notification). */
@@ -87,8 +87,17 @@ bool call_notify(struct call *call, const char *method, cds_json *params)
         cds_json_unref(params);
         return false;
     }
-    cds_json_set(params, "id", cds_json_ref(call->id));
     cds_json_set(params, "seq", cds_json_int((int64_t)call->seq++));
+    return call_pass_on(call, method, params);
+}
+
+bool call_pass_on(struct call *call, const char *method, cds_json *params)
+{
+    if (!call_streams(call)) {
+        cds_json_unref(params);
+        return false;
+    }
+    cds_json_set(params, "id", cds_json_ref(call->id));
     CDS_JSON_AUTO note = cds_rpc_notification(method, params);
     return note && call->message->spec.on_notify(call->message->spec.user, note);
 }

@@ -31,7 +31,8 @@ struct call {
     struct ticket *ticket;
     uint64_t seq; /**< next sequence number of its notifications */
     bool cancelled;
-    void *leaf; /**< state of the leaf that works on it */
+    bool ends_with_token; /**< it has no end of its own: cancelled when the token of its socket expires */
+    void *leaf;           /**< state of the leaf that works on it */
     /** Asks the leaf to end soon and tells whether it will; the call still gets its answer, perhaps before this returns. NULL while what runs
      *  cannot be ended early: a change to a file or to the database, a model that is being loaded. */
     bool (*leaf_cancel)(struct call *call);
@@ -46,6 +47,8 @@ void call_succeed(struct call *call, cds_json *result);
 void call_fail(struct call *call, const struct cds_err *err);
 /** Sends a notification of this call to the client, params.id and params.seq filled in; steals params. False: the client cannot get it. */
 bool call_notify(struct call *call, const char *method, cds_json *params);
+/** The same for what a leaf has numbered itself: only params.id is filled in. */
+bool call_pass_on(struct call *call, const char *method, cds_json *params);
 /** True when notifications reach the client (WebSocket); false when the leaf collects its output into the result. */
 bool call_streams(const struct call *call);
 /** Who calls. Never NULL in a leaf whose method needs a role. */
@@ -69,8 +72,10 @@ void call_database_full(struct call *call);
 
 /* Leaves: each takes over the call. */
 void local_start(struct call *call);   /**< local.c: rpc.discover, rpc.cancel, user.self and the calls of projects.c, usage.c */
-void sandbox_start(struct call *call); /**< leaf_sandbox.c: fs.*, run.*, sandbox.probe */
+void sandbox_start(struct call *call); /**< leaf_sandbox.c: fs.*, run.*, term.*, sandbox.probe */
 void llm_start(struct call *call);     /**< leaf_llm.c: llm.* */
+/** leaf_sandbox.c: tells the sandbox that the reader of this term.attach has taken in what came before seq. False: it is no such call. */
+bool sandbox_ack(struct call *attach, int64_t seq);
 void project_list(struct call *call);
 void project_create(struct call *call);
 /** project_create.c: makes one more project of the caller while there are fewer than most, and answers with it; a project.list call with the

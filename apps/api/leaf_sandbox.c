@@ -1,4 +1,4 @@
-/* apps/api/leaf_sandbox.c: fs.*, run.* and sandbox.probe over the socket of cds-sandboxd. */
+/* apps/api/leaf_sandbox.c: fs.*, run.*, term.* and sandbox.probe over the socket of cds-sandboxd. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,7 +11,7 @@
 #include "lib/log/log.h"
 #include "lib/rpc/frame.h"
 
-enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 1000 };
+enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 1000, HOLD_POLL_MS = 20 };
 
 struct sandbox_link {
     struct api *api;
@@ -27,6 +27,7 @@ struct work {
     char run_id[37];       /* of a run that has started; "" otherwise */
     struct cds_buf out[2]; /* stdout, stderr of a call that cannot stream */
     bool collects;
+    struct cds_timer *hold; /* runs while the sandbox is asked to send no more of a terminal */
 };
 
 /* ---- connection ---- */
@@ -108,22 +109,70 @@ static void work_free(struct call *call)
     struct work *work = call->leaf;
     if (!work)
         return;
+    cds_timer_remove(&work->hold);
     cds_buf_free(&work->out[0]);
     cds_buf_free(&work->out[1]);
     free(work);
     call->leaf = NULL;
 }
 
-static bool tell_cancel(struct call *call)
+/* A notification about this call; steals params. False: it could not be sent. */
+static bool tell(struct call *call, const char *method, cds_json *params)
 {
     const struct work *work = call->leaf;
     struct cds_peer *peer = sandbox_link_peer(call->api->sandbox, NULL);
-    CDS_JSON_AUTO note = cds_rpc_notification("run.cancel", cds_json_pack("{s:I}", "call", work->peer_call));
+    cds_json_set(params, "call", cds_json_int(work->peer_call));
+    CDS_JSON_AUTO note = cds_rpc_notification(method, params);
     if (peer && note && !cds_peer_send(peer, note))
         return true;
     if (peer)
-        cds_log(CDS_LOG_WARN, "could not tell the sandbox to cancel", CDS_LS("request_id", call->request_id));
+        cds_log(CDS_LOG_WARN, "the sandbox could not be told", CDS_LS("request_id", call->request_id), CDS_LS("method", method));
     return false;
+}
+
+static bool tell_cancel(struct call *call)
+{
+    return tell(call, "run.cancel", cds_json_object());
+}
+
+/* ---- terminals: a slow reader slows its terminal instead of filling our memory ---- */
+static bool is_attach(const struct call *call)
+{
+    return call->method && cds_streq(call->method->name, "term.attach");
+}
+
+bool sandbox_ack(struct call *attach, int64_t seq)
+{
+    if (!is_attach(attach) || !attach->leaf)
+        return false;
+    tell(attach, "term.ack", cds_json_pack("{s:I}", "seq", seq));
+    return true;
+}
+
+static size_t waiting_for_client(const struct call *call)
+{
+    const struct message_spec *spec = &call->message->spec;
+    return spec->pending ? spec->pending(spec->user) : 0;
+}
+
+static void on_hold_poll(void *user)
+{
+    struct call *call = user;
+    struct work *work = call->leaf;
+    if (waiting_for_client(call) > API_WS_HOLD / 2) {
+        cds_timer_set(work->hold, cds_now_ms() + HOLD_POLL_MS);
+        return;
+    }
+    cds_timer_remove(&work->hold);
+    tell(call, "term.hold", cds_json_pack("{s:b}", "hold", 0));
+}
+
+static void hold_if_slow(struct call *call)
+{
+    struct work *work = call->leaf;
+    if (!work->hold && waiting_for_client(call) > API_WS_HOLD &&
+        !cds_timer_add(call->api->loop, cds_now_ms() + HOLD_POLL_MS, on_hold_poll, call, &work->hold))
+        tell(call, "term.hold", cds_json_pack("{s:b}", "hold", 1));
 }
 
 static void drop(struct call *call)
@@ -207,7 +256,21 @@ static void on_note(void *user, const char *method, cds_json *params)
     }
     cds_json *out = cds_json_copy(params);
     cds_json_del(out, "call");
-    call_notify(call, method, out);
+    call_pass_on(call, method, out);
+    if (is_attach(call) && call->leaf)
+        hold_if_slow(call);
+}
+
+/* Terminals belong to a user, so the sandbox is told whose call this is; the client cannot, its schema knows no such member. */
+static cds_json *params_of(const struct call *call)
+{
+    if (!cds_starts_with(call->method->name, "term."))
+        return cds_json_ref(call->params);
+    cds_json *params = cds_json_copy(call->params);
+    cds_json_set(params, "user", cds_json_string(call_who(call)->claims.user_id));
+    if (is_attach(call) && !call_streams(call))
+        cds_json_set(params, "collect", cds_json_bool(true));
+    return params;
 }
 
 static void send_to_sandbox(struct call *call)
@@ -225,12 +288,13 @@ static void send_to_sandbox(struct call *call)
     size_t ceiling = (size_t)cds_config_u64(call->api->config, CDS_OPT_RUN_OUTPUT_BYTES) * 2 + 65536;
     work->out[0] = cds_buf_init(ceiling);
     work->out[1] = cds_buf_init(ceiling);
-    work->collects = call->method->streams && !call_streams(call);
+    work->collects = call->method->streams && !call_streams(call) && !is_attach(call);
+    call->ends_with_token = is_attach(call) || cds_streq(call->method->name, "fs.watch");
     call->leaf = work;
     /* One id through all logs. The parameters have been checked and are ours alone. */
     cds_json_set(call->params, "request_id", cds_json_string(call->request_id));
     /* A little longer than our own deadline, which is the one that answers the client. */
-    work->peer_call = cds_peer_call(peer, call->method->name, cds_json_ref(call->params), call->deadline_ms + 1000, on_result, on_note, call);
+    work->peer_call = cds_peer_call(peer, call->method->name, params_of(call), call->deadline_ms + 1000, on_result, on_note, call);
     if (work->peer_call == 0) {
         work_free(call);
         cds_fail(&err, CDS_BUSY, __func__, "The sandbox has more waiting than it can take.");

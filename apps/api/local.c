@@ -10,20 +10,31 @@ static void user_self(struct call *call)
                                      cds_role_name(who->role), "expires_at", (int64_t)who->claims.expires_s));
 }
 
-/* Cancels the caller's own open call with that id on the same socket. */
-static void rpc_cancel(struct call *call)
+/* The caller's own open call with the id that the parameters name, on the same socket. */
+static struct call *sibling(const struct call *call)
 {
     const cds_json *id = cds_json_get(call->params, "id");
     struct message **siblings = call->message->spec.siblings;
     struct call *found = NULL;
-    bool hit = false;
     for (struct message *m = siblings ? *siblings : NULL; m && !found; m = m->next)
         for (struct call *c = m->calls; c && !found; c = c->next)
             if (c != call && c->id && cds_json_equal(c->id, id))
                 found = c;
-    if (found)
-        hit = call_cancel(found);
+    return found;
+}
+
+static void rpc_cancel(struct call *call)
+{
+    struct call *found = sibling(call);
+    bool hit = found && call_cancel(found);
     call_succeed(call, cds_json_pack("{s:b}", "cancelled", hit));
+}
+
+static void term_ack(struct call *call)
+{
+    struct call *attach = sibling(call);
+    bool acked = attach && sandbox_ack(attach, cds_json_get_i64(call->params, "seq", 0));
+    call_succeed(call, cds_json_pack("{s:b}", "acked", (int)acked));
 }
 
 static void rpc_discover(struct call *call)
@@ -37,8 +48,9 @@ void local_start(struct call *call)
         const char *name;
         void (*start)(struct call *call);
     } methods[] = {
-        {"rpc.discover", rpc_discover},     {"rpc.cancel", rpc_cancel},       {"user.self", user_self},   {"project.list", project_list},
-        {"project.create", project_create}, {"usage.summary", usage_summary}, {"budget.set", budget_set}, {"run.history", run_history},
+        {"rpc.discover", rpc_discover}, {"rpc.cancel", rpc_cancel},         {"user.self", user_self},
+        {"project.list", project_list}, {"project.create", project_create}, {"usage.summary", usage_summary},
+        {"budget.set", budget_set},     {"run.history", run_history},       {"term.ack", term_ack},
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(methods); i++)
         if (cds_streq(methods[i].name, call->method->name)) {

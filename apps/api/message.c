@@ -162,6 +162,15 @@ unsigned message_open_calls(const struct message *message)
     return count;
 }
 
+void message_expire(struct message *message)
+{
+    for (struct call *call = message->calls, *next; call; call = next) {
+        next = call->next;
+        if (call->ends_with_token)
+            call_cancel(call);
+    }
+}
+
 void message_drop(struct message *message)
 {
     while (message->calls)

@@ -20,6 +20,8 @@ struct message_spec {
     void (*on_done)(void *user, cds_json *answer, int status);
     /** A notification for the client; NULL: this transport has none. */
     bool (*on_notify)(void *user, const cds_json *notification);
+    /** Bytes that wait for a slow client; NULL: not known. */
+    size_t (*pending)(void *user);
     void *user;
 };
 
@@ -41,5 +43,7 @@ void message_start(const struct message_spec *spec, const char *body, size_t len
 void message_drop(struct message *message);
 /** Calls of this message and its siblings that have not been answered. */
 unsigned message_open_calls(const struct message *message);
+/** The token of its socket has expired: calls without an end of their own are cancelled. */
+void message_expire(struct message *message);
 /** For call.c: an answer (stolen, NULL for a notification). The call has left the list already. */
 void message_answer(struct message *message, cds_json *answer, cds_rc rc);

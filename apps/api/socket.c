@@ -1,7 +1,8 @@
 /* apps/api/socket.c: GET /ws: JSON-RPC over WebSocket.
  *
  * The access token comes as a subprotocol, so that it stands in no URL. The socket lives as long as the token: when it expires, no new call
- * is taken and the socket closes with 4001 once the running ones have ended; the page then connects again with a fresh token. */
+ * is taken, what has no end of its own (a terminal's reader) is cancelled, and the socket closes with 4001 once the others have ended; the page then
+ * connects again with a fresh token. */
 #include <stdlib.h>
 
 #include "apps/api/message.h"
@@ -47,6 +48,12 @@ static bool on_notify(void *user, const cds_json *notification)
     return true;
 }
 
+static size_t pending(void *user)
+{
+    const struct socket *s = user;
+    return s->ws ? cds_ws_pending(s->ws) : 0;
+}
+
 static void on_text(void *user, struct cds_ws *ws, const char *data, size_t len)
 {
     struct socket *s = user;
@@ -57,6 +64,7 @@ static void on_text(void *user, struct cds_ws *ws, const char *data, size_t len)
                                 .calls_max = API_OPEN_PER_SOCKET,
                                 .on_done = on_done,
                                 .on_notify = on_notify,
+                                .pending = pending,
                                 .user = s};
     message_start(&spec, data, len);
 }
@@ -74,6 +82,10 @@ static void on_close(void *user, struct cds_ws *ws)
 static void on_expiry(void *user)
 {
     struct socket *s = user;
+    for (struct message *m = s->open, *next; m; m = next) {
+        next = m->next;
+        message_expire(m);
+    }
     if (s->open)
         cds_timer_set(s->expiry, cds_now_ms() + EXPIRED_GRACE_MS);
     else

@@ -6,8 +6,9 @@ import tseslint from "typescript-eslint";
 
 const features = readdirSync(new URL("./src/features", import.meta.url));
 
-/** lib, components -> features -> app. A feature never reaches into another one; Monaco lives in features/editor alone. */
+/** lib, components -> features -> app. A feature never reaches into another one; Monaco and xterm live in one feature each. */
 const monaco = { group: ["monaco-editor", "monaco-editor/*"], message: "Monaco is imported in features/editor only." };
+const xterm = { group: ["@xterm/*"], message: "xterm is imported in features/terminal only." };
 const app = { group: ["@/app", "@/app/*", "**/app/*"], message: "Only src/main.tsx and src/app may import from src/app." };
 const anyFeature = { group: ["@/features/*", "**/features/*"], message: "lib and components know no feature." };
 const restrict = (files, patterns) => ({ files, rules: { "no-restricted-imports": ["error", { patterns }] } });
@@ -30,13 +31,14 @@ export default tseslint.config(
     },
   },
   { files: ["public/*.js"], languageOptions: { sourceType: "script" }, rules: { "@typescript-eslint/no-unused-vars": "off" } },
-  restrict(["src/lib/**", "src/components/**", "src/testing/**"], [monaco, app, anyFeature]),
-  restrict(["src/app/**"], [monaco]),
+  restrict(["src/lib/**", "src/components/**", "src/testing/**"], [monaco, xterm, app, anyFeature]),
+  restrict(["src/app/**"], [monaco, xterm]),
   ...features.map((name) =>
     restrict(
       [`src/features/${name}/**`],
       [
         ...(name === "editor" ? [] : [monaco]),
+        ...(name === "terminal" ? [] : [xterm]),
         app,
         {
           regex: `^(@/features/(?!${name}(/|$))|(\\.\\./)+(?!${name}/)(${features.join("|")})(/|$))`,

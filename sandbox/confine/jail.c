@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -40,6 +41,7 @@ static const char *const names[CDS_STEP_COUNT] = {
     "no_new_privs",
     "init",
     "order",
+    "controlling terminal",
     "landlock",
     "seccomp",
     "exec",
@@ -113,6 +115,8 @@ static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     setsid();
     default_signals();
+    if (plan->terminal && ioctl(STDIN_FILENO, TIOCSCTTY, 0))
+        fail(report_fd, CDS_STEP_TERMINAL);
     if (jail_landlock(plan))
         fail(report_fd, CDS_STEP_LANDLOCK);
     if (syscall(SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, 0, filter))
@@ -149,7 +153,10 @@ static _Noreturn void init(pid_t main_pid, int report_fd)
 
 static int take_descriptors(const struct cds_jail_plan *plan, int report_fd)
 {
-    const int from[] = {plan->stdin_fd, plan->stdout_fd, plan->stderr_fd};
+    int from[] = {plan->stdin_fd, plan->stdout_fd, plan->stderr_fd};
+    /* Opened by its name inside, so that the job may open it again and ttyname finds it. */
+    if (plan->terminal && (from[0] = from[1] = from[2] = open("/dev/console", O_RDWR | O_NOCTTY)) < 0)
+        return -1;
     for (int fd = 0; fd < 3; fd++)
         if (dup2(from[fd], fd) < 0) /* all of them are above what is given away */
             return -1;

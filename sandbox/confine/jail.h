@@ -2,7 +2,8 @@
  * the program does not start.
  *
  * Order:   parent-death signal → session → private mounts → tmpfs root → read-only system → proc → devices → tmp → project → pivot_root →
- *          host name → rlimits → descriptors → capabilities and ids → no_new_privs → init forks the payload → landlock → seccomp → exec.
+ *          host name → rlimits → descriptors → capabilities and ids → no_new_privs → init forks the payload → controlling terminal → landlock →
+ *          seccomp → exec.
  * Source:  clone(2), mount(2), pivot_root(2), capabilities(7), landlock(7), seccomp(2).
  * Threads: cds_jail_start from the loop thread. The child makes system calls only: it comes from a process with threads, so no lock and no
  *          allocator of the C library may be touched.
@@ -38,6 +39,7 @@ enum cds_jail_step {
     CDS_STEP_PRIVILEGES,
     CDS_STEP_INIT,
     CDS_STEP_ORDER,
+    CDS_STEP_TERMINAL,
     CDS_STEP_LANDLOCK,
     CDS_STEP_SECCOMP,
     CDS_STEP_EXEC,
@@ -76,7 +78,8 @@ struct cds_jail_plan {
     size_t file_count;
     const char *const *argv, *const *env; /**< NULL-terminated */
     int stdin_fd, stdout_fd, stderr_fd;   /**< all descriptors: at least CDS_JAIL_FD_LOWEST */
-    int said_fd;                          /**< becomes descriptor 4, for what the program reports; -1: none */
+    const char *terminal; /**< path of the terminal that the three are, e.g. /dev/pts/3: its /dev/console, in a session of its own; NULL */
+    int said_fd;          /**< becomes descriptor 4, for what the program reports; -1: none */
     /* A jail that is made before its job is known waits at the very end of all steps. */
     int order_fd;        /**< memory file that will hold what to run (order.h), becomes descriptor 5; -1: argv, env and files above are all */
     int start_fd;        /**< one byte on it: the order is there; becomes descriptor 6 */

@@ -144,6 +144,22 @@ static int bind_system(void)
     return 0;
 }
 
+/* The job's terminal, and an instance of devpts that nobody else shares, for terminals that its programs open themselves. */
+static int make_terminals(const struct cds_jail_plan *plan)
+{
+    struct stat wanted, found;
+    if (!plan->terminal)
+        return 0;
+    if (mkdir("dev/pts", ROOT_MODE) || mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=600,max=64") ||
+        symlink("pts/ptmx", "dev/ptmx") || touch("dev/tty") || bind(AT_FDCWD, "/dev/tty", "dev/tty", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC) ||
+        touch("dev/console") || bind(AT_FDCWD, plan->terminal, "dev/console", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC) || stat("dev/console", &found) ||
+        fstat(plan->stdin_fd, &wanted))
+        return -1;
+    /* Where /dev/pts is not the instance that the terminal came from, its name would be somebody else's. */
+    errno = ESTALE;
+    return wanted.st_dev == found.st_dev && wanted.st_ino == found.st_ino && wanted.st_rdev == found.st_rdev ? 0 : -1;
+}
+
 /* Root makes a node of its own, which belongs to the job and is gone with it: the host's stays as closed as it is. Others show theirs. */
 static int make_kvm(const struct cds_jail_plan *plan)
 {
@@ -300,7 +316,7 @@ int jail_root(const struct cds_jail_plan *plan, enum cds_jail_step *ret_step)
     if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible,subset=pid"))
         return -1;
     *ret_step = CDS_STEP_DEVICES;
-    if (make_devices(plan))
+    if (make_devices(plan) || make_terminals(plan))
         return -1;
     *ret_step = CDS_STEP_TMP;
     if (make_tmp(plan))

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,7 +14,10 @@
 
 #include "lib/base/cleanup.h"
 
-enum { PROGRAM_MAX = 4096, TIOCSTI_CODE = 0x5412, TIOCLINUX_CODE = 0x541c };
+enum { PROGRAM_MAX = 4096, IOCTL_BITS = 32 };
+
+/* TIOCSTI and TIOCLINUX type into a terminal, TIOCSETD loads kernel code for another line discipline. */
+static const uint32_t forbidden_ioctls[] = {0x5412, 0x541c, 0x5423};
 
 /* Files, memory, processes, threads, time, signals, local sockets: what an interpreter or a compiler needs. */
 static const char *const allowed[] = {
@@ -310,6 +314,29 @@ static int allow_list(scmp_filter_ctx ctx, enum cds_seccomp_profile profile)
     return 0;
 }
 
+/* Does one of the first n forbidden codes begin with these bits? */
+static bool one_of_first(size_t n, uint32_t prefix, uint32_t mask)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((forbidden_ioctls[i] & mask) == prefix)
+            return true;
+    return false;
+}
+
+/* Every code but the forbidden ones. At each of their bits, the codes that go the other way are allowed at once, unless another one lies there. */
+static int allow_ioctls(scmp_filter_ctx ctx)
+{
+    int bad = 0;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(forbidden_ioctls); i++)
+        for (int bit = IOCTL_BITS - 1; !bad && bit >= 0; bit--) {
+            const uint32_t flip = (uint32_t)1 << bit, mask = ~(flip - 1), here = forbidden_ioctls[i] & mask, other = here ^ flip;
+            /* What another code shares with this one was told before. */
+            if (!one_of_first(i, here, mask) && !one_of_first(CDS_ARRAY_LEN(forbidden_ioctls), other, mask))
+                bad = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, mask, other));
+        }
+    return bad;
+}
+
 /* Calls whose arguments decide. Comparisons of flags and commands look at 32 bits only, as the kernel does: a set high bit would slip past. */
 static int by_argument(scmp_filter_ctx ctx)
 {
@@ -323,18 +350,7 @@ static int by_argument(scmp_filter_ctx ctx)
             bad ? bad
                 : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffffu, (scmp_datum_t)families[i]));
     }
-    /* Everything but the two that type into a terminal: each bit pattern that differs in one bit position is allowed. */
-    for (int bit = 0; !bad && bit < 32; bit++) {
-        const scmp_datum_t mask = (scmp_datum_t)1 << bit;
-        /* differs from TIOCSTI in this bit and is not TIOCLINUX, which differs from TIOCSTI in bits 1..3 */
-        if ((TIOCSTI_CODE ^ TIOCLINUX_CODE) & mask)
-            continue;
-        bad = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, mask, ~(scmp_datum_t)TIOCSTI_CODE & mask));
-    }
-    /* Those that agree with both in all other bits: 0x5410 to 0x541e in steps of two; all of them but the two. */
-    for (unsigned code = 0x5410; !bad && code <= 0x541e; code += 2)
-        if (code != TIOCSTI_CODE && code != TIOCLINUX_CODE)
-            bad = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffu, code));
+    bad = bad ? bad : allow_ioctls(ctx);
     /* Reading the execution domain is harmless; changing it would switch off address randomisation. */
     return bad ? bad : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(personality), 1, SCMP_A0(SCMP_CMP_EQ, 0xffffffffu, 0));
 }

@@ -90,12 +90,15 @@ for (const example of loadExamples()) {
     const own = { ...values, UNIQUE: randomBytes(6).toString("hex") };
     let failure;
     try {
+      if (JSON.stringify(example).includes("$TERM")) own.TERM = (await client.call("term.open", { project: own.PROJECT, rows: 24, cols: 80 })).term_id;
       for (const s of example.before ?? []) await step({ as: example.as, ...s }, own);
       await replay(example, own);
     } catch (e) {
       failure = e;
     }
     for (const s of example.after ?? []) await step({ as: example.as, ...s }, own).catch((e) => (failure ??= e));
+    // It may have been what the example ended.
+    if (own.TERM) await client.call("term.kill", { project: own.PROJECT, term_id: own.TERM }).catch(() => {});
     if (failure) throw failure;
   });
 }

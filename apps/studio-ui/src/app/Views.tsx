@@ -5,6 +5,7 @@ import { ChatPage } from "@/features/chat";
 import { CodePage } from "@/features/editor";
 import { LogsPage } from "@/features/logs";
 import { runFile, RunPage, useRunPanel } from "@/features/run";
+import { TerminalPage } from "@/features/terminal";
 import { useText } from "@/lib/i18n/i18n";
 import { route } from "@/lib/router";
 import type { User } from "@/lib/session/session";
@@ -32,6 +33,7 @@ export function Views({ user, signOut }: { user: User; signOut: () => void }) {
       )}
       <Boundary key={here}>
         {here === "/run" && <Run />}
+        {here === "/terminal" && <Terminal />}
         {here === "/chat" && <ChatPage />}
         {here === "/logs" && <LogsPage admin={user.role === "admin"} />}
         {here === "/account" && <AccountPage user={user} signOut={signOut} failure={failure} />}
@@ -68,6 +70,11 @@ function Code() {
       bind={bindCode}
     />
   );
+}
+
+function Terminal() {
+  const { current } = useStore(projects);
+  return current ? <TerminalPage key={current.id} project={current.id} /> : <NoProject />;
 }
 
 function Run() {

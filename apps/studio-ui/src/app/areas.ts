@@ -13,6 +13,7 @@ export interface Area {
 export const areas: readonly Area[] = [
   { route: "/code", icon: "code", label: "app.tab.code", digit: "1" },
   { route: "/run", icon: "play", label: "app.tab.run", digit: "2" },
+  { route: "/terminal", icon: "terminal", label: "app.tab.terminal", digit: "6" },
   { route: "/chat", icon: "chat", label: "app.tab.chat", digit: "3" },
   { route: "/logs", icon: "logs", label: "app.tab.logs", digit: "4" },
 ];

@@ -16,7 +16,7 @@ const uuid = "018f3c2a-0000-7000-8000-000000000001";
 
 /** Stands in for what an example only describes: {"$type": "string"} and the like. */
 function concrete(value: unknown): unknown {
-  if (value === "$PROJECT") return uuid;
+  if (value === "$PROJECT" || value === "$TERM") return uuid;
   if (Array.isArray(value)) return value.map(concrete);
   if (value === null || typeof value !== "object") return value;
   const matcher = value as Record<string, unknown>;

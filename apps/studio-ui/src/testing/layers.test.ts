@@ -16,6 +16,8 @@ describe("who may import whom", () => {
     ["src/features/chat/model/x.ts", 'import "../../run/model/runs";'],
     ["src/features/chat/x.ts", 'import "@/app/actions";'],
     ["src/features/chat/x.ts", 'import "monaco-editor";'],
+    ["src/features/chat/x.ts", 'import "@xterm/xterm";'],
+    ["src/app/x.ts", 'import "@xterm/xterm";'],
     ["src/lib/x.ts", 'import "@/features/chat";'],
     ["src/components/ui/x.ts", 'import "@/features/chat";'],
     ["src/app/x.ts", 'import "monaco-editor/esm/vs/editor/editor.api.js";'],
@@ -27,6 +29,7 @@ describe("who may import whom", () => {
     ["src/features/chat/model/x.ts", 'import "../components/Markdown";'],
     ["src/features/chat/model/x.ts", 'import "@/lib/store";'],
     ["src/features/editor/monaco/x.ts", 'import "monaco-editor/esm/vs/editor/editor.api.js";'],
+    ["src/features/terminal/xterm/x.ts", 'import "@xterm/xterm";'],
     ["src/app/x.ts", 'import "@/features/chat";'],
   ])("%s may: %s", async (file, code) => {
     expect(await lint(file, code)).toEqual([]);

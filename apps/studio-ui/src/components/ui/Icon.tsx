@@ -2,6 +2,7 @@
 const paths = {
   code: "m9 7-5 5 5 5M15 7l5 5-5 5",
   play: "M7 4.5v15l12-7.5z",
+  terminal: "M3 5h18v14H3zM7 9l3 3-3 3M12 15h5",
   chat: "M4 5h16v11H10l-4 4v-4H4z",
   logs: "M4 6h2M9 6h11M4 12h2M9 12h11M4 18h2M9 18h7",
   user: "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8ZM4.5 20.5c.8-3.6 3.7-5.5 7.5-5.5s6.7 1.9 7.5 5.5",

@@ -245,6 +245,24 @@ describe("the connection", () => {
     expect(ScriptedSocket.last().protocols[1]).toBe("cds.bearer.token-2");
   });
 
+  it("changes to the fresh token beside a call that can be resumed, but not before the others have ended", async () => {
+    let token = "token-1";
+    const { client, socket } = await connected({ token: async () => token });
+    const project = "018f3c2a-0000-7000-8000-000000000001";
+    const follows = failureOf(client.call("term.attach", { project, term_id: project }, { resumable: true }));
+    const answer = client.call("project.list", {});
+    token = "token-2";
+    client.renew();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(ScriptedSocket.made).toHaveLength(1);
+    socket.answers(socket.sent[1]?.["id"], { projects: [] });
+    await answer;
+    await vi.advanceTimersByTimeAsync(0);
+    expect((await follows).name).toBe("CONNECTION_LOST");
+    expect(socket.closedWith).toBe(1000);
+    expect(ScriptedSocket.last().protocols[1]).toBe("cds.bearer.token-2");
+  });
+
   it("closes a socket that does not open within ten seconds", async () => {
     const client = makeClient();
     client.start();

@@ -27,12 +27,15 @@ export interface RpcOptions {
 export interface CallOptions<M extends MethodName> {
   signal?: AbortSignal;
   deadlineMs?: number;
+  /** It has no end of its own and its owner asks again: it keeps no old connection alive, and fails with CONNECTION_LOST when that is left. */
+  resumable?: boolean;
   onNotification?: (method: Methods[M]["notifications"], params: Notifications[Methods[M]["notifications"] & NotificationName]) => void;
 }
 
 interface Pending {
   text: string;
   sent: boolean;
+  resumable: boolean;
   deadline: ReturnType<typeof setTimeout>;
   unlisten: () => void;
   resolve(result: unknown): void;
@@ -124,6 +127,7 @@ export class RpcClient {
       this.pending.set(id, {
         text,
         sent: false,
+        resumable: options.resumable ?? false,
         deadline: setTimeout(() => this.expire(id, method, deadlineMs), deadlineMs),
         unlisten: () => options.signal?.removeEventListener("abort", onAbort),
         resolve: resolve as (result: unknown) => void,
@@ -243,9 +247,11 @@ export class RpcClient {
   }
 
   private renewWhenQuiet(): void {
-    if (!this.renewing || this.pending.size > 0 || this.socket?.readyState !== openState) return;
+    if (!this.renewing || this.socket?.readyState !== openState) return;
+    for (const call of this.pending.values()) if (!call.resumable) return;
     this.renewing = false;
     this.drop(1000);
+    this.failAll((call) => call.sent, new Failure("CONNECTION_LOST", { detail: "The connection was changed for one with a fresh token." }));
     void this.connect();
   }
 

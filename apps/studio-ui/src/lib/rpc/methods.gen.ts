@@ -545,6 +545,156 @@ export type SandboxProbeResult = {
   }[];
 };
 
+/** Parameters of term.ack: Confirms output of the caller's own term.attach on the same connection that has a window, so that more may come. */
+export type TermAckParams = {
+  /** JSON-RPC id of the term.attach */
+  id: string | number;
+  /** next_seq of the last output that was taken in */
+  seq: number;
+};
+/** Result of term.ack. */
+export type TermAckResult = {
+  /** True: there is such a call */
+  acked: boolean;
+};
+
+/** Parameters of term.attach: Follows a terminal from a byte on. Over WebSocket what it writes comes as term.output until rpc.cancel (end is detached then), the end of the connection, or the terminal's end; an hour at most. Over HTTP the answer comes with the first output there is, at the latest after wait_ms, and end is running. */
+export type TermAttachParams = {
+  /** Project id */
+  project: string;
+  /** Terminal id, from term.open or term.list */
+  term_id: string;
+  /** Bytes that the caller has already: next_seq of what came last. Absent: all that is kept */
+  after_seq?: number;
+  /** At most so many bytes are sent beyond what term.ack confirmed; absent: as much as the connection takes */
+  window_bytes?: number;
+  /** Over HTTP: how long to wait for output, milliseconds; 10000 when absent */
+  wait_ms?: number;
+};
+/** Result of term.attach. */
+export type TermAttachResult = {
+  /** Terminal id, from term.open or term.list */
+  term_id: string;
+  /** Why it ended; detached: the caller left it; running: it goes on (HTTP only) */
+  end: "running" | "detached" | "killed" | "idle" | "ok" | "exit" | "signal" | "cpu_time" | "wall_time" | "memory" | "tasks" | "disk" | "cancelled" | "engine_failed";
+  /** Exit code, when the program ended by itself */
+  exit_code: number | null;
+  /** Signal that ended the program */
+  signal: number | null;
+  /** Bytes the caller has now; after_seq of the next call */
+  next_seq: number;
+  /** Bytes between after_seq and next_seq that were no longer kept */
+  lost_bytes: number;
+  /** A sentence, when the sandbox failed */
+  reason?: string;
+  /** HTTP only: the output, up to next_seq */
+  data?: string;
+  /** Present when the bytes are not UTF-8 */
+  encoding?: "base64";
+};
+
+/** Parameters of term.input: Types into a terminal. All of it is taken, or nothing. */
+export type TermInputParams = {
+  /** Project id */
+  project: string;
+  /** Terminal id, from term.open or term.list */
+  term_id: string;
+  /** Text or control characters, at most 65536 bytes */
+  data: string;
+};
+/** Result of term.input. */
+export type TermInputResult = {
+  /** Bytes taken */
+  accepted_bytes: number;
+};
+
+/** Parameters of term.kill: Ends a terminal with all its programs. One that has ended already is forgotten. */
+export type TermKillParams = {
+  /** Project id */
+  project: string;
+  /** Terminal id, from term.open or term.list */
+  term_id: string;
+};
+/** Result of term.kill. */
+export type TermKillResult = {
+  /** False: it had ended already */
+  killed: boolean;
+};
+
+/** Parameters of term.list: Lists the caller's terminals of a project, the newest first. */
+export type TermListParams = {
+  /** Project id */
+  project: string;
+};
+/** Result of term.list. */
+export type TermListResult = {
+  /** Terminals */
+  terminals: {
+    /** Terminal id, from term.open or term.list */
+    term_id: string;
+    /** What runs in it: a shell (bash where there is one, the default), or an interpreter */
+    program: "shell" | "python" | "node";
+    /** running, or why it ended */
+    end: "running" | "detached" | "killed" | "idle" | "ok" | "exit" | "signal" | "cpu_time" | "wall_time" | "memory" | "tasks" | "disk" | "cancelled" | "engine_failed";
+    /** A program runs in front of the shell, or it is an interpreter: ending it ends work */
+    busy: boolean;
+    /** Rows */
+    rows: number;
+    /** Columns */
+    cols: number;
+    /** Callers attached */
+    attached: number;
+    /** Milliseconds since it was opened */
+    age_ms: number;
+    /** Oldest byte that is kept */
+    first_seq: number;
+    /** Bytes written so far */
+    next_seq: number;
+  }[];
+};
+
+/** Parameters of term.open: Opens a terminal in a project's sandbox: a program on a pty of its own, in a session of its own. It goes on when nobody is attached, until its program ends, it is killed, or one of its ceilings is reached. */
+export type TermOpenParams = {
+  /** Project id */
+  project: string;
+  /** Rows */
+  rows: number;
+  /** Columns */
+  cols: number;
+  /** What runs in it: a shell (bash where there is one, the default), or an interpreter */
+  program?: "shell" | "python" | "node";
+};
+/** Result of term.open. */
+export type TermOpenResult = {
+  /** Terminal id, from term.open or term.list */
+  term_id: string;
+  /** What runs in it: a shell (bash where there is one, the default), or an interpreter */
+  program: "shell" | "python" | "node";
+  /** Rows */
+  rows: number;
+  /** Columns */
+  cols: number;
+};
+
+/** Parameters of term.resize: Gives a terminal another size; its programs and everybody attached are told. */
+export type TermResizeParams = {
+  /** Project id */
+  project: string;
+  /** Terminal id, from term.open or term.list */
+  term_id: string;
+  /** Rows */
+  rows: number;
+  /** Columns */
+  cols: number;
+};
+/** Result of term.resize. */
+export type TermResizeResult = {
+  /** Rows */
+  rows: number;
+  /** Columns */
+  cols: number;
+};
+
 /** Parameters of usage.summary: Tokens and cost of the caller in the current month, by model, and the latest requests. */
 export type UsageSummaryParams = Record<string, never>;
 /** Result of usage.summary. */
@@ -663,6 +813,36 @@ export type RunOutputNote = {
   encoding?: "base64";
 };
 
+/** Parameters of the notification term.state. */
+export type TermStateNote = {
+  /** JSON-RPC id of the call this belongs to */
+  id: string | number;
+  /** Rows */
+  rows: number;
+  /** Columns */
+  cols: number;
+  /** Number of the next byte of output */
+  seq: number;
+  /** Bytes written so far: up to here it is a replay */
+  end_seq: number;
+  /** Bytes before seq that were no longer kept and are skipped */
+  lost_bytes: number;
+};
+
+/** Parameters of the notification term.output. */
+export type TermOutputNote = {
+  /** JSON-RPC id of the call this belongs to */
+  id: string | number;
+  /** Number of its first byte, counted from the terminal's opening */
+  seq: number;
+  /** Number of the byte after its last */
+  next_seq: number;
+  /** What the program wrote; whole characters when it is text */
+  data: string;
+  /** Present when the bytes are not UTF-8 */
+  encoding?: "base64";
+};
+
 /** Every method with its parameters, its result and the notifications sent before the result. */
 export interface Methods {
   "budget.set": { params: BudgetSetParams; result: BudgetSetResult; notifications: never };
@@ -687,6 +867,13 @@ export interface Methods {
   "run.exec": { params: RunExecParams; result: RunExecResult; notifications: "run.started" | "run.output" };
   "run.history": { params: RunHistoryParams; result: RunHistoryResult; notifications: never };
   "sandbox.probe": { params: SandboxProbeParams; result: SandboxProbeResult; notifications: never };
+  "term.ack": { params: TermAckParams; result: TermAckResult; notifications: never };
+  "term.attach": { params: TermAttachParams; result: TermAttachResult; notifications: "term.state" | "term.output" };
+  "term.input": { params: TermInputParams; result: TermInputResult; notifications: never };
+  "term.kill": { params: TermKillParams; result: TermKillResult; notifications: never };
+  "term.list": { params: TermListParams; result: TermListResult; notifications: never };
+  "term.open": { params: TermOpenParams; result: TermOpenResult; notifications: never };
+  "term.resize": { params: TermResizeParams; result: TermResizeResult; notifications: never };
   "usage.summary": { params: UsageSummaryParams; result: UsageSummaryResult; notifications: never };
   "user.self": { params: UserSelfParams; result: UserSelfResult; notifications: never };
 }
@@ -697,6 +884,8 @@ export interface Notifications {
   "llm.delta": LlmDeltaNote;
   "run.started": RunStartedNote;
   "run.output": RunOutputNote;
+  "term.state": TermStateNote;
+  "term.output": TermOutputNote;
 }
 export type NotificationName = keyof Notifications;
 
@@ -731,6 +920,13 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "run.exec": { role: "developer", deadlineMs: 630000, streams: true, billable: false },
   "run.history": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "sandbox.probe": { role: "viewer", deadlineMs: 60000, streams: false, billable: false },
+  "term.ack": { role: "developer", deadlineMs: 5000, streams: false, billable: false },
+  "term.attach": { role: "developer", deadlineMs: 3600000, streams: true, billable: false },
+  "term.input": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "term.kill": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "term.list": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "term.open": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "term.resize": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "usage.summary": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "user.self": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },
 };
