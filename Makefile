@@ -2,10 +2,13 @@
 CC := $(or $(CDS_CC),gcc)
 BUILD := build
 UI := apps/studio-ui
-UI_SOURCES = $(shell find $(UI)/src $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
+UI_SOURCES = $(shell find $(UI)/src $(UI)/build-tools $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
+STEP := tools/step $(BUILD).log
 
 .PHONY: abuse-storm run build native ui test check fmt bench fuzz coverage clean setup
 .DEFAULT_GOAL := build
+# Set-up comes before the build and the build before the start, also with -j; Ninja uses all cores by itself.
+.NOTPARALLEL:
 
 setup:
 	@tools/setup run
@@ -13,13 +16,13 @@ setup:
 build: setup native ui
 
 native:
-	@[ -e $(BUILD)/build.ninja ] || cmake -S . -B $(BUILD) -G Ninja -DCMAKE_C_COMPILER=$(CC) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
-	@ninja -C $(BUILD) --quiet
+	@: >$(BUILD).log
+	@[ -e $(BUILD)/build.ninja ] || $(STEP) "configuring the programs" cmake -S . -B $(BUILD) -G Ninja -DCMAKE_C_COMPILER=$(CC)
+	@$(STEP) "building the programs" ninja -C $(BUILD)
 
 ui: $(BUILD)/share/ui/index.html
 $(BUILD)/share/ui/index.html: $(UI_SOURCES)
-	@echo "  ... building the page"
-	@cd $(UI) && CDS_UI_OUT=$(CURDIR)/$(BUILD)/share/ui npm run --silent build
+	@cd $(UI) && CDS_UI_OUT=$(CURDIR)/$(BUILD)/share/ui $(CURDIR)/tools/step $(CURDIR)/$(BUILD).log "building the page" npm run --silent build
 	@touch $@
 
 run: build
@@ -53,5 +56,10 @@ fuzz:
 	@tools/setup test
 	@tools/fuzz $(FUZZ_SECONDS)
 
+# Which lines the unit tests reach: a summary here, each line in build-coverage/coverage.html.
+coverage:
+	@tools/setup test
+	@tools/coverage
+
 clean:
-	rm -rf $(BUILD) build-*
+	rm -rf $(BUILD) $(BUILD).log build-*

@@ -1,6 +1,7 @@
 /* sandbox/broker.h: cds-sandboxd: takes frames from the gateway, works below one project at a time, holds no secret.
  *
- * Source:  lib/rpc/frame.h, schemas/rpc/{fs.*,run.*,sandbox.probe}.json; internal methods project.prepare, sandboxd.metrics, run.cancel.
+ * Source:  lib/rpc/frame.h, schemas/rpc/{fs.*,run.*,sandbox.probe}.json; internal methods project.prepare, project.discard,
+ *          sandboxd.metrics, run.cancel. Parameters may carry the request_id of the call they belong to, for the log.
  * Threads: the loop thread, and pool threads for file work (one for changes, so that they are ordered, and two for reading).
  */
 #pragma once
@@ -61,7 +62,10 @@ CDS_MUST_USE cds_rc broker_project_open(const struct broker *broker, const char 
 /** Makes the folder of a project and fills it from a template when it is new. Any thread. */
 CDS_MUST_USE cds_rc broker_project_prepare(const struct broker *broker, const char *id, const char *template_name, struct cds_err *reterr);
 
-/** call_fs.c: takes over one fs.* or project.prepare call. */
+/** Removes the folder of a project that came to nothing; CDS_OK also when there is none. Any thread. */
+CDS_MUST_USE cds_rc broker_project_discard(const struct broker *broker, const char *id, struct cds_err *reterr);
+
+/** call_fs.c: takes over one fs.* or project.* call. */
 void fs_call(struct client *client, const struct cds_rpc_request *request);
 bool fs_call_knows(const char *method);
 CDS_MUST_USE cds_rc fs_queue_new(struct fs_queue **ret, struct cds_err *reterr);

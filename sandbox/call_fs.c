@@ -1,21 +1,25 @@
-/* sandbox/call_fs.c: fs.* and project.prepare: parameters on the loop thread, work on a pool thread with the job's rights, answer on the loop. */
+/* sandbox/call_fs.c: fs.*, project.prepare and project.discard: parameters on the loop thread, work on a pool thread with the job's rights, answer on
+ * the loop. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lib/base/str.h"
+#include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 #include "sandbox/broker.h"
 
-enum kind { FS_LIST, FS_READ, FS_STAT, FS_WRITE, FS_CREATE, FS_RENAME, FS_DELETE, FS_PREPARE };
+/* In the order of methods[]. */
+enum kind { FS_LIST, FS_READ, FS_STAT, FS_WRITE, FS_CREATE, FS_RENAME, FS_DELETE, FS_PREPARE, FS_DISCARD };
 
 static const struct {
     const char *name;
     enum kind kind;
     bool changes;
-} methods[] = {{"fs.list", FS_LIST, false},    {"fs.read", FS_READ, false},    {"fs.stat", FS_STAT, false},    {"fs.write", FS_WRITE, true},
-               {"fs.create", FS_CREATE, true}, {"fs.rename", FS_RENAME, true}, {"fs.delete", FS_DELETE, true}, {"project.prepare", FS_PREPARE, true}};
+} methods[] = {{"fs.list", FS_LIST, false},    {"fs.read", FS_READ, false},           {"fs.stat", FS_STAT, false},
+               {"fs.write", FS_WRITE, true},   {"fs.create", FS_CREATE, true},        {"fs.rename", FS_RENAME, true},
+               {"fs.delete", FS_DELETE, true}, {"project.prepare", FS_PREPARE, true}, {"project.discard", FS_DISCARD, true}};
 
 struct work {
     struct client *client;
@@ -187,6 +191,10 @@ static void run_change(void *user)
         w->rc = broker_project_prepare(broker, cds_json_get_str(w->params, "project"), cds_json_get_str(w->params, "template"), &w->err);
         return;
     }
+    if (w->kind == FS_DISCARD) {
+        w->rc = broker_project_discard(broker, cds_json_get_str(w->params, "project"), &w->err);
+        return;
+    }
     cds_rc rc = cds_fs_identity_enter(who, &err);
     if (rc) {
         for (size_t i = 0; i < count; i++) {
@@ -262,11 +270,21 @@ static cds_json *result_of(const struct work *w)
     }
 }
 
+/* What was refused by a rule is news for the caller; the log shouts only about what is ours. */
+static void fail(struct work *w, const struct cds_err *err)
+{
+    cds_log(cds_rc_http(err->code) >= 500 ? CDS_LOG_ERROR : CDS_LOG_INFO, "file call",
+            CDS_LS("request_id", cds_json_get_str(w->params, "request_id")), CDS_LS("method", methods[w->kind].name),
+            CDS_LS("end", cds_rc_name(err->code)), CDS_LS("error", err->message), CDS_LS("rule", err->rule[0] ? err->rule : NULL),
+            CDS_LS("detail", err->detail[0] ? err->detail : NULL));
+    client_error(w->client, w->id, err);
+}
+
 static void on_worked(void *user)
 {
     struct work *w = user;
     if (w->rc)
-        client_error(w->client, w->id, &w->err);
+        fail(w, &w->err);
     else
         client_result(w->client, w->id, result_of(w));
     work_free(w);
@@ -306,7 +324,7 @@ static cds_rc take_content(struct work *w, struct cds_err *err)
 static cds_rc take_params(struct work *w, struct cds_err *err)
 {
     cds_rc rc;
-    if (w->kind == FS_PREPARE)
+    if (w->kind == FS_PREPARE || w->kind == FS_DISCARD)
         return CDS_OK;
     bool below = w->kind != FS_LIST && w->kind != FS_STAT;
     if ((rc = take_path(w, w->kind == FS_RENAME ? "from" : "path", below, &w->path, err)))
@@ -337,7 +355,7 @@ void fs_call(struct client *client, const struct cds_rpc_request *request)
         err.retry_after_ms = 500;
     }
     if (rc) {
-        client_error(client, w->id, &err);
+        fail(w, &err);
         work_free(w);
     } else if (changes) {
         queue_add(client->broker->changes, w);

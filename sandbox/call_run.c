@@ -26,7 +26,7 @@ struct run_call {
     cds_json *id;
     int64_t call;
     uint64_t seq;
-    char run_id[CDS_UUID_LEN + 1], project[CDS_UUID_LEN + 1];
+    char run_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], project[CDS_UUID_LEN + 1];
     struct cds_run_limits limits;
     char tail[2][TAIL]; /* begin of a character whose rest is still to come */
     size_t tail_len[2];
@@ -140,9 +140,9 @@ static void on_end(void *user, const struct cds_job_result *r)
     cds_metric_us(CDS_M_SANDBOX_RUNTIME, run->ops->name, (uint64_t)r->wall_ms * 1000);
     cds_metric_us(CDS_M_RUN_SECONDS, NULL, (uint64_t)r->wall_ms * 1000);
     cds_metric_add(CDS_M_RUNS, cds_run_end_name(r->end), 1);
-    cds_log(r->end == CDS_END_ENGINE_FAILED ? CDS_LOG_ERROR : CDS_LOG_INFO, "run", CDS_LS("run_id", run->run_id), CDS_LS("engine", run->ops->name),
-            CDS_LS("end", cds_run_end_name(r->end)), CDS_LI("wall_ms", r->wall_ms), CDS_LI("cpu_ms", r->cpu_ms),
-            CDS_LS("error", r->reason[0] ? r->reason : NULL));
+    cds_log(r->end == CDS_END_ENGINE_FAILED ? CDS_LOG_ERROR : CDS_LOG_INFO, "run", CDS_LS("request_id", run->request_id),
+            CDS_LS("run_id", run->run_id), CDS_LS("engine", run->ops->name), CDS_LS("end", cds_run_end_name(r->end)), CDS_LI("wall_ms", r->wall_ms),
+            CDS_LI("cpu_ms", r->cpu_ms), CDS_LS("error", r->reason[0] ? r->reason : NULL));
     if (run->client)
         client_result(run->client, run->id, result_json(run, r));
     call_free(run);
@@ -248,6 +248,8 @@ void run_call(struct client *client, const struct cds_rpc_request *request)
     run->call = cds_json_i64(request->id, 0);
     cds_uuid7(run->run_id);
     cds_strcpy(run->project, sizeof(run->project), cds_json_get_str(request->params, "project") ? cds_json_get_str(request->params, "project") : "");
+    const char *request_id = cds_json_get_str(request->params, "request_id");
+    cds_strcpy(run->request_id, sizeof(run->request_id), request_id ? request_id : "");
     if ((run->next = client->runs))
         run->next->prev = &run->next;
     run->prev = &client->runs;
@@ -263,6 +265,7 @@ void run_call(struct client *client, const struct cds_rpc_request *request)
         answer_refused(run, &err);
     } else if (rc) {
         cds_metric_add(CDS_M_RUNS, "refused", 1);
+        cds_log_err(cds_rc_http(err.code) >= 500 ? CDS_LOG_ERROR : CDS_LOG_INFO, "run refused", run->request_id, &err);
         client_error(client, run->id, &err);
         call_free(run);
     }
@@ -293,12 +296,11 @@ void run_stop_call(struct client *client, const struct cds_rpc_request *request)
 
 void run_call_drop_all(struct client *client)
 {
-    while (client->runs) {
-        struct run_call *run = client->runs;
-        *run->prev = run->next;
-        if (run->next)
-            run->next->prev = run->prev;
-        run->prev = NULL;
+    struct run_call *run = client->runs, *next;
+    client->runs = NULL;
+    for (; run; run = next) {
+        next = run->next;
+        run->prev = NULL;   /* it is in no list any more */
         run->client = NULL; /* on_end frees it */
         if (run->job)       /* else it is just being answered: that very answer may be what broke the connection */
             run->ops->kill(run->job, CDS_END_CANCELLED);

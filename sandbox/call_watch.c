@@ -89,6 +89,8 @@ bool watch_call_cancel(struct client *client, int64_t call)
 
 void watch_call_drop_all(struct client *client)
 {
-    while (client->watches)
-        call_free(client->watches);
+    for (struct watch_call *w = client->watches, *next; w; w = next) {
+        next = w->next;
+        call_free(w);
+    }
 }

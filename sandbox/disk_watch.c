@@ -11,7 +11,7 @@
 #include "sandbox/fs.h"
 
 /* A look may take a tenth of the time at most, so that a project of many small files does not keep a thread busy. */
-enum { LOOK_MIN_MS = 200, LOOK_MAX_MS = 5000, LOOK_SHARE = 10 };
+enum { LOOK_MIN_MS = 200, LOOK_MAX_MS = 5000, LOOK_SHARE = 10, MOST = 2 /* quotas */ };
 #define DISK_FLOOR_BYTES (256ULL << 20)
 
 struct disk_watch {
@@ -23,7 +23,8 @@ struct disk_watch {
     int project_fd;
     bool counting, stopped, begun;
     uint64_t began_ms;                                   /* of the look under way */
-    uint64_t bytes, entries, free_bytes;                 /* what it found */
+    struct cds_fs_usage used;                            /* what it found */
+    uint64_t free_bytes;                                 /* and that */
     uint64_t bytes_limit, entries_limit, free_bytes_min; /* set by the first look */
 };
 
@@ -40,16 +41,21 @@ static void look(void *user)
     struct disk_watch *w = user;
     struct statfs fs;
     w->free_bytes = fstatfs(w->project_fd, &fs) ? UINT64_MAX : (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
-    w->bytes = w->entries = 0;
+    w->used = (struct cds_fs_usage){.hidden = true};
     if (cds_fs_identity_enter(w->who, NULL))
         return;
-    cds_fs_count(w->project_fd, &w->bytes, &w->entries);
+    cds_fs_count(w->project_fd, w->begun ? w->entries_limit : MOST * CDS_FS_QUOTA_FILES, &w->used);
     cds_fs_identity_leave(w->who);
 }
 
 static uint64_t larger(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 static void looked(void *user)
@@ -62,12 +68,14 @@ static void looked(void *user)
     }
     if (!w->begun) {
         w->begun = true;
-        w->bytes_limit = larger(CDS_FS_QUOTA_BYTES, w->bytes);
-        w->entries_limit = larger(CDS_FS_QUOTA_FILES, w->entries);
+        /* What one run wrote too much before it was stopped is not the next one's due: there is an end to it. */
+        w->bytes_limit = smaller(larger(CDS_FS_QUOTA_BYTES, w->used.bytes), MOST * CDS_FS_QUOTA_BYTES);
+        w->entries_limit = smaller(larger(CDS_FS_QUOTA_FILES, w->used.entries), MOST * CDS_FS_QUOTA_FILES);
         /* On a disk that was nearly full before, runs still work as long as they leave half of the rest. */
         w->free_bytes_min = w->free_bytes / 2 < DISK_FLOOR_BYTES ? w->free_bytes / 2 : DISK_FLOOR_BYTES;
     }
-    if (w->bytes > w->bytes_limit || w->entries > w->entries_limit || w->free_bytes < w->free_bytes_min) {
+    bool full = w->used.bytes > w->bytes_limit || w->used.entries > w->entries_limit || w->free_bytes < w->free_bytes_min;
+    if (full || w->used.hidden) { /* what cannot be counted may be anything */
         w->over(w->user);
         return;
     }

@@ -1,7 +1,7 @@
 /* sandbox/disk_watch.h: looks at what a run writes into its project, because nothing else bounds it: /work is a folder of the host's disk.
  *
  * A run is over its limit when the project is larger than the quota of the file engine (and than it was at the start: a run that tidies up
- * a full project is welcome), or when the host's disk is nearly full.
+ * a full project is welcome, up to twice the quota), when a folder hides from the count, or when the host's disk is nearly full.
  * Threads: start and stop on the loop thread; counting on a pool thread with the job's rights. Coarse by nature: what a run writes between
  *          two looks is not stopped.
  */

@@ -162,9 +162,13 @@ cds_rc fs_check_target(int parent, const struct cds_path *path, const char *if_v
 
 cds_rc fs_check_quota(int project, uint64_t more_bytes, uint64_t more_entries, const char *path, struct cds_err *reterr)
 {
-    uint64_t bytes, entries;
-    cds_fs_count(project, &bytes, &entries);
-    if (bytes + more_bytes <= CDS_FS_QUOTA_BYTES && entries + more_entries <= CDS_FS_QUOTA_FILES)
+    struct cds_fs_usage used;
+    cds_fs_count(project, CDS_FS_QUOTA_FILES, &used);
+    if (used.hidden) {
+        fs_refuse(reterr, "fs.quota", "the project cannot be measured: a folder in it cannot be read, or lies deeper than 128 folders.", path);
+        return cds_err_hint(reterr, "Delete that folder first.");
+    }
+    if (used.bytes + more_bytes <= CDS_FS_QUOTA_BYTES && used.entries + more_entries <= CDS_FS_QUOTA_FILES)
         return CDS_OK;
     fs_refuse(reterr, "fs.quota", "the project is full: at most 256 MiB in 20000 files and folders.", path);
     return cds_err_hint(reterr, "Delete something first.");

@@ -81,5 +81,13 @@ CDS_MUST_USE cds_rc cds_fs_create(int project, const struct cds_path *path, enum
 CDS_MUST_USE cds_rc cds_fs_rename(int project, const struct cds_path *from, const struct cds_path *to, struct cds_err *reterr);
 /** @return also CDS_CONFLICT: a folder that is not empty without recursive; CDS_TOO_LARGE: more than CDS_FS_DELETE_MAX entries */
 CDS_MUST_USE cds_rc cds_fs_delete(int project, const struct cds_path *path, bool recursive, struct cds_err *reterr);
-/** Bytes and entries below the project, counted up to just over the quota. */
-void cds_fs_count(int project, uint64_t *ret_bytes, uint64_t *ret_entries);
+
+struct cds_fs_usage {
+    uint64_t bytes, entries;
+    bool hidden; /**< a folder could not be entered, or lies deeper than 128: bytes and entries are less than what is there */
+};
+/**
+ * Bytes and entries below the project, whatever modes its owner gave the folders; stops just over entries_max. Temporary files that a
+ * killed write left a minute ago or earlier are removed on the way.
+ */
+void cds_fs_count(int project, uint64_t entries_max, struct cds_fs_usage *ret);

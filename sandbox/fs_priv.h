@@ -1,4 +1,7 @@
-/* sandbox/fs_priv.h: what the files of the file engine share. */
+/* sandbox/fs_priv.h: what the files of the file engine share.
+ *
+ * Threads: as fs.h.
+ */
 #pragma once
 
 #include <sys/stat.h>

@@ -77,8 +77,10 @@ void jail_job_release(struct cds_job *base)
 void jail_jobs_end(struct jail_engine *engine)
 {
     jail_pool_free(&engine->pool);
-    while (engine->jobs)
-        jail_job_release(&engine->jobs->base);
+    for (struct jail_job *job = engine->jobs, *next; job; job = next) {
+        next = job->next;
+        jail_job_release(&job->base);
+    }
 }
 
 /* ---- output ---- */
@@ -208,9 +210,11 @@ static void judge(struct jail_job *job, struct cds_job_result *r)
                                  .boundary = engine->hooks->boundary,
                                  .origin = job->origin,
                                  .phases = job->phases};
-    uint64_t cpu_us = used.cpu_us;
-    if (cpu_us == UINT64_MAX)
-        cpu_us = (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000000 + (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    uint64_t cpu_us = (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000000 + (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    /* rusage has only those that were waited for; and a control group begins to count with the order of a jail that was ready. */
+    bool counted = cds_cgroups_kind(engine->host->cgroups) != CDS_CGROUP_NONE;
+    if (used.cpu_us != UINT64_MAX && (counted || used.cpu_us > cpu_us))
+        cpu_us = used.cpu_us;
     r->cpu_ms = (uint32_t)(cpu_us / 1000);
     judge_report(job, &used, r);
     refine(job, r);
@@ -261,6 +265,8 @@ void job_on_clock(void *user)
         jail_job_kill(&job->base, CDS_END_WALL_TIME);
     else if (used.cpu_us != UINT64_MAX && used.cpu_us / 1000 >= job->limits.cpu_ms)
         jail_job_kill(&job->base, CDS_END_CPU_TIME);
+    else if (used.memory_over || used.tasks_over)
+        jail_job_kill(&job->base, used.tasks_over ? CDS_END_TASKS : CDS_END_MEMORY); /* too many tasks use much memory, too */
     cds_timer_set(job->clock, now + JOB_POLL_MS < job->deadline_ms || job->killed ? now + JOB_POLL_MS : job->deadline_ms);
 }
 

@@ -77,10 +77,8 @@ static void make_ready(struct jail_pool *pool)
 {
     struct cds_err err;
     struct jail_job *job = NULL;
-    const struct cds_job_spec spec = {.language = pool->expected.language,
-                                      .project_fd = pool->expected_fd,
-                                      .access = pool->expected.access,
-                                      .limits = pool->expected.limits};
+    const struct cds_job_spec spec = {
+        .language = pool->expected.language, .project_fd = pool->expected_fd, .access = pool->expected.access, .limits = pool->expected.limits};
     if (pool->count == pool->size)
         jail_job_release(&forget(pool, 0)->base);
     if (jail_job_wait_for_order(pool->engine, &spec, &job, &err))

@@ -244,7 +244,9 @@ static cds_rc new_job(struct jail_engine *engine, const struct cds_run_limits *l
 {
     struct cds_cgroup *group = NULL;
     struct jail_job *job = calloc(1, sizeof(*job));
-    cds_rc rc = job ? cds_cgroup_acquire(engine->host->cgroups, limits, &group, reterr) : cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    if (!job)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    cds_rc rc = cds_cgroup_acquire(engine->host->cgroups, limits, &group, reterr);
     if (rc) {
         free(job);
         return rc;
@@ -295,7 +297,9 @@ cds_rc jail_job_acquire(struct cds_engine *base, const struct cds_job_spec *spec
     if (rc)
         return rc;
     struct jail_job *job = jail_pool_take(engine->pool, spec);
-    if (!job && (rc = new_job(engine, &spec->limits, &job, reterr))) {
+    if (!job)
+        rc = new_job(engine, &spec->limits, &job, reterr);
+    if (rc || !job) {
         sandbox_host_give(engine->host);
         return rc;
     }

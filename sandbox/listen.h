@@ -1,4 +1,7 @@
-/* sandbox/listen.h: the broker's socket: who may connect, and what becomes of a connection. */
+/* sandbox/listen.h: the broker's socket: who may connect, and what becomes of a connection.
+ *
+ * Threads: loop thread only.
+ */
 #pragma once
 
 #include "sandbox/broker.h"

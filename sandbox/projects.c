@@ -15,6 +15,16 @@
 
 enum { TEMPLATE_FILES = 64 };
 
+/* A run owns the folder it sees as /work and may have locked itself, and with it the studio, out. */
+static void give_back_rights(int fd)
+{
+    char path[40];
+    struct stat st;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    if (fstat(fd, &st) == 0 && (st.st_mode & 0700) != 0700)
+        (void)!chmod(path, (st.st_mode & 0777) | 0700);
+}
+
 cds_rc broker_project_open(const struct broker *broker, const char *id, int *ret_fd, struct cds_err *reterr)
 {
     if (!cds_uuid_valid(id))
@@ -22,6 +32,7 @@ cds_rc broker_project_open(const struct broker *broker, const char *id, int *ret
     int fd = openat(broker->projects_fd, id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return cds_fail(reterr, CDS_NOT_FOUND, __func__, "The folder of this project is missing.");
+    give_back_rights(fd);
     *ret_fd = fd;
     return CDS_OK;
 }
@@ -88,6 +99,17 @@ static cds_rc make(const struct broker *broker, const char *id, const char *temp
         return rc;
     fsync(broker->projects_fd);
     return rc;
+}
+
+cds_rc broker_project_discard(const struct broker *broker, const char *id, struct cds_err *reterr)
+{
+    struct cds_path path;
+    if (!cds_uuid_valid(id))
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A project is named by its id.");
+    cds_rc rc = cds_path_parse_below(id, strlen(id), &path, reterr);
+    if (!rc)
+        rc = cds_fs_delete(broker->projects_fd, &path, true, reterr);
+    return rc == CDS_NOT_FOUND ? CDS_OK : rc;
 }
 
 cds_rc broker_project_prepare(const struct broker *broker, const char *id, const char *template_name, struct cds_err *reterr)

@@ -1,4 +1,7 @@
-/* sandbox/run_priv.h: what the files of the process engine share. Threads: loop thread only. */
+/* sandbox/run_priv.h: what the files of the process engine share.
+ *
+ * Threads: loop thread only.
+ */
 #pragma once
 
 #include "sandbox/job.h"

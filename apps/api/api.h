@@ -16,13 +16,14 @@ struct logs;
 struct projects;
 
 enum {
-    API_WS_MESSAGE_MAX = 2 * 1024 * 1024, /**< bytes of one WebSocket message */
-    API_WS_OUT_MAX = 4 * 1024 * 1024,     /**< bytes waiting for a slow reader before it is closed with 1013 */
-    API_OPEN_PER_SOCKET = 64,             /**< messages being worked on per socket */
-    API_FRAME_MAX = 4 * 1024 * 1024,      /**< bytes of one frame to or from the sandbox */
-    API_DB_QUEUE = 256,                   /**< statements waiting for the database */
-    API_DB_MS = 5000,                     /**< deadline of one statement, milliseconds */
-    API_V1_MS = 3600000                   /**< longest proxied /v1 call, milliseconds */
+    API_WS_MESSAGE_MAX = 2 * 1024 * 1024,  /**< bytes of one WebSocket message */
+    API_WS_OUT_MAX = 4 * 1024 * 1024,      /**< bytes waiting for a slow reader before it is closed with 1013 */
+    API_OPEN_PER_SOCKET = 100,             /**< calls being worked on per socket; a whole batch fits (CDS_RPC_BATCH_MAX) */
+    API_FRAME_MAX = 4 * 1024 * 1024,       /**< bytes of one frame to or from the sandbox */
+    API_DB_QUEUE = 256,                    /**< statements waiting for the database */
+    API_DB_MS = 5000,                      /**< deadline of one statement, milliseconds */
+    API_LLM_GRACE_MS = 10000,              /**< what llm.chat gets beyond llm.request_ms: llmserver's own last word, milliseconds */
+    API_V1_MS = 3600000 + API_LLM_GRACE_MS /**< longest proxied /v1 call, milliseconds: the most that llm.request_ms can be, and the same */
 };
 
 struct api {

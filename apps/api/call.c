@@ -140,13 +140,17 @@ void call_query(struct call *call, const char *sql, int n, const char *const *pa
     }
 }
 
-void call_cancel(struct call *call)
+bool call_cancel(struct call *call)
 {
     if (call->cancelled)
-        return;
-    call->cancelled = true;
-    if (call->leaf_cancel)
-        call->leaf_cancel(call);
+        return true;
+    if (!call->leaf_cancel)
+        return false;
+    call->cancelled = true; /* before the leaf, which may answer and so free the call */
+    if (call->leaf_cancel(call))
+        return true;
+    call->cancelled = false;
+    return false;
 }
 
 void call_drop(struct call *call)
@@ -163,14 +167,26 @@ static void on_deadline(void *user)
 {
     struct call *call = user;
     struct cds_err err;
-    cds_fail(&err, CDS_TIMED_OUT, __func__, "%s did not answer within %u ms.", call->method_name, call->method->deadline_ms);
+    cds_fail(&err, CDS_TIMED_OUT, __func__, "%s did not answer within %llu ms.", call->method_name,
+             (unsigned long long)(call->deadline_ms - call->started_ms));
     cds_err_hint(&err, "Try again; if it happens again, tell an admin the request id.");
     if (call->leaf_drop)
         call->leaf_drop(call);
     call_fail(call, &err);
 }
 
-/* Credential, role and parameters, in this order. */
+/* The call itself is counted. One that ends others, or is answered at once, must get through a full socket. */
+static cds_rc check_room(const struct call *call, struct cds_err *err)
+{
+    unsigned most = call->message->spec.calls_max;
+    if (!most || cds_streq(call->method->name, "rpc.cancel") || message_open_calls(call->message) <= most)
+        return CDS_OK;
+    cds_fail(err, CDS_BUSY, __func__, "This connection has %u calls open, the most it may have.", most);
+    err->retry_after_ms = 1000;
+    return cds_err_hint(err, "Wait for answers before sending more.");
+}
+
+/* Credential, role, room and parameters, in this order. */
 static cds_rc guard(const struct call *call, struct cds_err *err)
 {
     const struct cds_rpc_method *method = call->method;
@@ -193,11 +209,21 @@ static cds_rc guard(const struct call *call, struct cds_err *err)
         if ((rc = cds_credential_need(who, method->least_role, method->name, err)))
             return rc;
     }
+    if ((rc = check_room(call, err)))
+        return rc;
     if (method->billable && !call->id) {
         cds_fail(err, CDS_BAD_REQUEST, __func__, "%s costs tokens and must be called with an id, so that its answer can be told.", method->name);
         return CDS_BAD_REQUEST;
     }
     return cds_rpc_check_params(method, call->params, err);
+}
+
+/* A generation may take what the studio allows it, and llmserver is the one to end it: its answer says what was generated and what it cost. */
+static uint64_t allowed_ms(const struct call *call)
+{
+    if (cds_streq(call->method->name, "llm.chat"))
+        return cds_config_u64(call->api->config, CDS_OPT_LLM_REQUEST_MS) + API_LLM_GRACE_MS;
+    return call->method->deadline_ms;
 }
 
 static void route(struct call *call)
@@ -230,7 +256,8 @@ void call_start(struct message *message, const struct cds_rpc_request *request, 
         call_fail(call, &err);
         return;
     }
-    if (cds_timer_add(call->api->loop, call->started_ms + call->method->deadline_ms, on_deadline, call, &call->deadline)) {
+    call->deadline_ms = call->started_ms + allowed_ms(call);
+    if (cds_timer_add(call->api->loop, call->deadline_ms, on_deadline, call, &call->deadline)) {
         cds_fail(&err, CDS_EXHAUSTED, __func__, "Out of memory.");
         call_fail(call, &err);
         return;

@@ -24,16 +24,18 @@ struct call {
     const struct cds_rpc_method *method; /**< NULL when unknown */
     char method_name[64];                /**< as asked, cut; for the log */
     char request_id[37];
-    cds_json *id;     /**< owned; NULL for a notification */
-    cds_json *params; /**< owned */
-    uint64_t started_ms;
+    cds_json *id;                     /**< owned; NULL for a notification */
+    cds_json *params;                 /**< owned */
+    uint64_t started_ms, deadline_ms; /**< on the clock of cds_now_ms */
     struct cds_timer *deadline;
     struct ticket *ticket;
     uint64_t seq; /**< next sequence number of its notifications */
     bool cancelled;
-    void *leaf;                             /**< state of the leaf that works on it */
-    void (*leaf_cancel)(struct call *call); /**< asks the leaf to end soon; the answer still comes */
-    void (*leaf_drop)(struct call *call);   /**< forgets the leaf's work at once; frees leaf */
+    void *leaf; /**< state of the leaf that works on it */
+    /** Asks the leaf to end soon and tells whether it will; the call still gets its answer, perhaps before this returns. NULL while what runs
+     *  cannot be ended early: a change to a file or to the database, a model that is being loaded. */
+    bool (*leaf_cancel)(struct call *call);
+    void (*leaf_drop)(struct call *call); /**< forgets the leaf's work at once; frees leaf */
 };
 
 /** Starts one call of a message. May answer before it returns. */
@@ -50,8 +52,9 @@ bool call_streams(const struct call *call);
 const struct cds_credential *call_who(const struct call *call);
 /** "Bearer ..." of the caller, to be passed on to another service. */
 const char *call_authorization(const struct call *call);
-/** rpc.cancel or shutdown: the call ends soon, with an answer. */
-void call_cancel(struct call *call);
+/** rpc.cancel: true when the call ends soon, with an answer (which may have been given already: the call is not to be touched after it);
+ *  false when it cannot be ended early and runs on. */
+bool call_cancel(struct call *call);
 /** The client is gone: no answer, all work is ended. */
 void call_drop(struct call *call);
 /** A new ticket of the call (one at a time). */
@@ -70,6 +73,9 @@ void sandbox_start(struct call *call); /**< leaf_sandbox.c: fs.*, run.*, sandbox
 void llm_start(struct call *call);     /**< leaf_llm.c: llm.* */
 void project_list(struct call *call);
 void project_create(struct call *call);
+/** project_create.c: makes one more project of the caller while there are fewer than most, and answers with it; a project.list call with the
+ *  list as it is then. */
+void project_make(struct call *call, const char *name, const char *template_name, int most);
 void usage_summary(struct call *call);
 void budget_set(struct call *call);
 
@@ -82,5 +88,5 @@ struct cds_peer *sandbox_link_peer(struct sandbox_link *link, struct cds_err *re
 /* projects.c: whose project is it? */
 CDS_MUST_USE cds_rc projects_new(struct projects **ret, struct cds_err *reterr);
 void projects_free(struct projects **projects);
-/** Goes on with next(call) when the caller owns params.project; fails the call with NOT_FOUND otherwise. */
+/** Goes on with next(call) when the caller owns params.project; fails the call with NOT_FOUND otherwise. May be cancelled until then. */
 void project_check(struct call *call, void (*next)(struct call *call));

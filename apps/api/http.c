@@ -43,6 +43,8 @@ static void on_message_done(void *user, cds_json *answer, int status)
         cds_http_add_header(req, "Retry-After", seconds);
     if (status == 401)
         cds_http_add_header(req, "WWW-Authenticate", "Bearer realm=\"cyberdevstudio\"");
+    if (cds_json_get_i64(error, "code", 0) == cds_rc_jsonrpc(CDS_BUDGET_EXCEEDED))
+        cds_http_add_header(req, "x-should-retry", "false"); /* as under /v1: no waiting helps before the budget's next month */
     if (answer)
         cds_http_reply_json(req, status, answer);
     else
@@ -193,11 +195,13 @@ static bool to_llmserver(const char *path)
     return cds_starts_with(path, "/v1/");
 }
 
+static const enum cds_metric shown_metrics[] = {CDS_M_RPC_CALLS, CDS_M_RPC_ERRORS, CDS_M_WS_OPEN, CDS_M_COUNT};
+
 void api_on_request(void *user, struct cds_http_req *req)
 {
     struct api *api = user;
     const char *path = cds_http_path(req);
-    if (cds_http_ops(req, ready, api))
+    if (cds_http_ops(req, shown_metrics, ready, api))
         return;
     if (cds_streq(path, "/rpc") || cds_starts_with(path, "/rpc/"))
         rpc(api, req);

@@ -9,11 +9,11 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 
-enum { EVENT_MAX = 1024 * 1024, ERROR_MAX = 64 * 1024, ANSWER_MAX = 4 * 1024 * 1024 };
+enum { EVENT_MAX = 1024 * 1024, ERROR_MAX = 64 * 1024, ANSWER_MAX = 4 * 1024 * 1024, CANCEL_MS = 2000 };
 
 struct chat {
     struct call *call;
-    struct cds_http_call *http;
+    struct cds_http_call *http, *cancel; /* the stream; the request to end it */
     struct cds_sse sse;
     struct cds_buf content, error_body;
     int status;
@@ -24,6 +24,7 @@ struct chat {
 
 static void chat_free(struct chat *chat)
 {
+    cds_http_call_cancel(&chat->cancel);
     cds_sse_free(&chat->sse);
     cds_buf_free(&chat->content);
     cds_buf_free(&chat->error_body);
@@ -35,29 +36,27 @@ static void chat_free(struct chat *chat)
     free(chat);
 }
 
-/* An OpenAI error object, or whatever came with that status, as our error value. */
+/* An OpenAI error object, or whatever came with that status, as our error value. Parameters of llm.* have the names of the body's members. */
 static void error_of(const cds_json *body, int status, struct cds_err *err)
 {
-    const cds_json *object = cds_json_get(body, "error");
-    const char *text = cds_json_get_str(object, "message");
-    const char *hint = cds_json_get_str(object, "hint"), *rule = cds_json_get_str(object, "rule");
-    cds_rc code = cds_rc_from_openai(cds_json_get_str(object, "code"));
     static const struct {
         int status;
         cds_rc code;
     } by_status[] = {{400, CDS_BAD_PARAM}, {401, CDS_UNAUTHENTICATED}, {403, CDS_DENIED},      {404, CDS_NOT_FOUND}, {409, CDS_CONFLICT},
                      {413, CDS_TOO_LARGE}, {429, CDS_RATE_LIMITED},    {503, CDS_UNAVAILABLE}, {504, CDS_TIMED_OUT}};
-    for (size_t i = 0; code == CDS_INTERNAL && i < CDS_ARRAY_LEN(by_status); i++)
+    char param[sizeof(err->pointer)];
+    cds_rc otherwise = CDS_INTERNAL;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(by_status); i++)
         if (by_status[i].status == status)
-            code = by_status[i].code;
-    cds_fail(err, code, __func__, "%s", text ? text : "The model server gave an answer that could not be read.");
-    if (hint)
-        cds_err_hint(err, "%s", hint);
-    if (rule)
-        cds_err_rule(err, rule);
-    err->retry_after_ms = (uint32_t)cds_json_get_i64(object, "retry_after_ms", 0);
-    if (!text)
+            otherwise = by_status[i].code;
+    cds_openai_error_parse(body, otherwise, err);
+    cds_strcpy(param, sizeof(param), err->pointer);
+    if (*param)
+        cds_err_pointer(err, "/params%s", param);
+    if (!*err->message) {
+        cds_fail(err, otherwise, __func__, "The model server gave an answer that could not be read.");
         cds_err_detail(err, "llmserver status %d", status);
+    }
 }
 
 static void take_part(cds_json **place, cds_json *value)
@@ -174,12 +173,6 @@ static void on_chat_done(void *user, int status, const char *body, size_t len, c
     }
 }
 
-/* Asks llmserver to end the stream; its last events bring the usage, so the call still gets its answer. */
-static void ignore_done(void *user, int status, const char *body, size_t len, const struct cds_err *err)
-{
-    (void)user, (void)status, (void)body, (void)len, (void)err;
-}
-
 static cds_rc post(struct call *call, const char *method, const char *path, const cds_json *body, struct cds_http_call_spec *spec,
                    struct cds_http_call **ret, struct cds_err *err)
 {
@@ -199,16 +192,32 @@ static cds_rc post(struct call *call, const char *method, const char *path, cons
     return cds_http_call_start(call->api->client, spec, ret, err);
 }
 
-static void chat_cancel(struct call *call)
+/* The answer to our wish. A stream that has begun and is not known any more has just ended by itself: its last events are on their way.
+ * Otherwise the wish came before the request or did not come through at all: leaving ends it as well, only without its numbers. */
+static void on_cancel_done(void *user, int status, const char *body, size_t len, const struct cds_err *http_err)
+{
+    struct chat *chat = user;
+    struct cds_err err;
+    chat->cancel = NULL;
+    if (!http_err && (status / 100 == 2 || (status == 404 && chat->status != 0)))
+        return;
+    cds_http_call_cancel(&chat->http);
+    cds_fail(&err, CDS_CANCELLED, __func__, "The call was cancelled.");
+    fail_chat(chat, &err);
+}
+
+/* Asks llmserver to end the stream; its last events bring the usage, so the call still gets its answer. */
+static bool chat_cancel(struct call *call)
 {
     char path[128];
+    struct chat *chat = call->leaf;
     struct cds_err err;
-    struct cds_http_call *http;
-    struct cds_http_call_spec spec = {.deadline_ms = cds_now_ms() + 2000, .body_max_bytes = ERROR_MAX, .on_done = ignore_done};
+    struct cds_http_call_spec spec = {.deadline_ms = cds_now_ms() + CANCEL_MS, .body_max_bytes = ERROR_MAX, .on_done = on_cancel_done, .user = chat};
+    if (chat->cancel)
+        return true;
     snprintf(path, sizeof(path), "/v1/requests/%s/cancel", call->request_id);
     CDS_JSON_AUTO empty = cds_json_object();
-    if (post(call, "POST", path, empty, &spec, &http, &err))
-        return; /* the call's own deadline still ends it */
+    return !post(call, "POST", path, empty, &spec, &chat->cancel, &err);
 }
 
 static void chat_drop(struct call *call)
@@ -238,7 +247,7 @@ static void chat_start(struct call *call)
     chat->error_body = cds_buf_init(ERROR_MAX);
     call->leaf = chat;
     struct cds_http_call_spec spec = {
-        .deadline_ms = call->started_ms + call->method->deadline_ms, .on_head = on_head, .on_data = on_data, .on_done = on_chat_done, .user = chat};
+        .deadline_ms = call->deadline_ms, .on_head = on_head, .on_data = on_data, .on_done = on_chat_done, .user = chat};
     CDS_JSON_AUTO body = chat_body(call->params);
     if (post(call, "POST", "/v1/chat/completions", body, &spec, &chat->http, &err)) {
         fail_chat(chat, &err);
@@ -261,6 +270,16 @@ static void plain_drop(struct call *call)
     cds_http_call_cancel(&plain->http);
     free(plain);
     call->leaf = NULL;
+}
+
+/* Only for what changes nothing: a load goes on in llmserver whoever waits for it. */
+static bool plain_cancel(struct call *call)
+{
+    struct cds_err err;
+    plain_drop(call);
+    cds_fail(&err, CDS_CANCELLED, __func__, "The call was cancelled.");
+    call_fail(call, &err);
+    return true;
 }
 
 static void on_plain_done(void *user, int status, const char *body, size_t len, const struct cds_err *http_err)
@@ -313,8 +332,7 @@ static void plain_start(struct call *call, const char *method, const char *path,
     plain->call = call;
     plain->translate = translate;
     call->leaf = plain;
-    struct cds_http_call_spec spec = {
-        .deadline_ms = call->started_ms + call->method->deadline_ms, .body_max_bytes = EVENT_MAX, .on_done = on_plain_done, .user = plain};
+    struct cds_http_call_spec spec = {.deadline_ms = call->deadline_ms, .body_max_bytes = EVENT_MAX, .on_done = on_plain_done, .user = plain};
     if (post(call, method, path, body, &spec, &plain->http, &err)) {
         free(plain);
         call->leaf = NULL;
@@ -322,6 +340,8 @@ static void plain_start(struct call *call, const char *method, const char *path,
         return;
     }
     call->leaf_drop = plain_drop;
+    if (cds_streq(method, "GET"))
+        call->leaf_cancel = plain_cancel;
 }
 
 void llm_start(struct call *call)

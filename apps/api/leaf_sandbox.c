@@ -114,13 +114,16 @@ static void work_free(struct call *call)
     call->leaf = NULL;
 }
 
-static void tell_cancel(struct call *call)
+static bool tell_cancel(struct call *call)
 {
     const struct work *work = call->leaf;
     struct cds_peer *peer = sandbox_link_peer(call->api->sandbox, NULL);
     CDS_JSON_AUTO note = cds_rpc_notification("run.cancel", cds_json_pack("{s:I}", "call", work->peer_call));
-    if (peer && note && cds_peer_send(peer, note))
+    if (peer && note && !cds_peer_send(peer, note))
+        return true;
+    if (peer)
         cds_log(CDS_LOG_WARN, "could not tell the sandbox to cancel", CDS_LS("request_id", call->request_id));
+    return false;
 }
 
 static void drop(struct call *call)
@@ -210,6 +213,7 @@ static void on_note(void *user, const char *method, cds_json *params)
 static void send_to_sandbox(struct call *call)
 {
     struct cds_err err;
+    call->leaf_cancel = NULL; /* that of the wait for the owner */
     struct cds_peer *peer = sandbox_link_peer(call->api->sandbox, &err);
     struct work *work = peer ? calloc(1, sizeof(*work)) : NULL;
     if (!work) {
@@ -223,9 +227,10 @@ static void send_to_sandbox(struct call *call)
     work->out[1] = cds_buf_init(ceiling);
     work->collects = call->method->streams && !call_streams(call);
     call->leaf = work;
+    /* One id through all logs. The parameters have been checked and are ours alone. */
+    cds_json_set(call->params, "request_id", cds_json_string(call->request_id));
     /* A little longer than our own deadline, which is the one that answers the client. */
-    work->peer_call = cds_peer_call(peer, call->method->name, cds_json_ref(call->params), call->started_ms + call->method->deadline_ms + 1000,
-                                    on_result, on_note, call);
+    work->peer_call = cds_peer_call(peer, call->method->name, cds_json_ref(call->params), call->deadline_ms + 1000, on_result, on_note, call);
     if (work->peer_call == 0) {
         work_free(call);
         cds_fail(&err, CDS_BUSY, __func__, "The sandbox has more waiting than it can take.");

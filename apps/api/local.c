@@ -16,16 +16,14 @@ static void rpc_cancel(struct call *call)
     const cds_json *id = cds_json_get(call->params, "id");
     struct message **siblings = call->message->spec.siblings;
     struct call *found = NULL;
+    bool hit = false;
     for (struct message *m = siblings ? *siblings : NULL; m && !found; m = m->next)
         for (struct call *c = m->calls; c && !found; c = c->next)
             if (c != call && c->id && cds_json_equal(c->id, id))
                 found = c;
-    /* Answer first: the cancelled call's own answer may come before call_cancel returns. */
-    bool hit = found && !found->cancelled;
-    struct call *target = hit ? found : NULL;
+    if (found)
+        hit = call_cancel(found);
     call_succeed(call, cds_json_pack("{s:b}", "cancelled", hit));
-    if (target)
-        call_cancel(target);
 }
 
 static void rpc_discover(struct call *call)

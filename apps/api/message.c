@@ -153,6 +153,15 @@ void message_start(const struct message_spec *spec, const char *body, size_t len
     done_one(message);
 }
 
+unsigned message_open_calls(const struct message *message)
+{
+    unsigned count = 0;
+    for (const struct message *m = message->spec.siblings ? *message->spec.siblings : message; m; m = m->next)
+        for (const struct call *call = m->calls; call; call = call->next)
+            count++;
+    return count;
+}
+
 void message_drop(struct message *message)
 {
     while (message->calls)

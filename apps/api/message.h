@@ -15,6 +15,7 @@ struct message_spec {
     const char *request_id;           /**< of the HTTP request; NULL: each call gets its own */
     const char *method;               /**< from the path /rpc/<method>, or NULL */
     struct message **siblings;        /**< list of the socket's open messages, or NULL */
+    unsigned calls_max;               /**< calls that may be open in all siblings; the ones beyond are answered with BUSY. 0: no ceiling */
     /** The end: the answer (borrowed; NULL: nothing to send) and the HTTP status. The message is freed after it. */
     void (*on_done)(void *user, cds_json *answer, int status);
     /** A notification for the client; NULL: this transport has none. */
@@ -38,5 +39,7 @@ struct message {
 void message_start(const struct message_spec *spec, const char *body, size_t len);
 /** The client is gone: drops all calls and frees the message, on_done is not called. */
 void message_drop(struct message *message);
+/** Calls of this message and its siblings that have not been answered. */
+unsigned message_open_calls(const struct message *message);
 /** For call.c: an answer (stolen, NULL for a notification). The call has left the list already. */
 void message_answer(struct message *message, cds_json *answer, cds_rc rc);

@@ -23,14 +23,6 @@ struct socket {
     char authorization[CDS_JWT_MAX + 8];
 };
 
-static unsigned open_count(const struct socket *s)
-{
-    unsigned n = 0;
-    for (const struct message *m = s->open; m; m = m->next)
-        n++;
-    return n;
-}
-
 static void send_json(struct socket *s, const cds_json *value)
 {
     size_t len;
@@ -55,26 +47,14 @@ static bool on_notify(void *user, const cds_json *notification)
     return true;
 }
 
-static void refuse(struct socket *s, const struct cds_err *err)
-{
-    CDS_JSON_AUTO answer = cds_rpc_error(NULL, err, NULL);
-    if (answer)
-        send_json(s, answer);
-}
-
 static void on_text(void *user, struct cds_ws *ws, const char *data, size_t len)
 {
     struct socket *s = user;
-    struct cds_err err;
-    if (open_count(s) >= API_OPEN_PER_SOCKET) {
-        cds_fail(&err, CDS_BUSY, __func__, "This connection has %d calls open; wait for answers before sending more.", API_OPEN_PER_SOCKET);
-        refuse(s, &err);
-        return;
-    }
     struct message_spec spec = {.api = s->api,
                                 .who = &s->who,
                                 .authorization = s->authorization,
                                 .siblings = &s->open,
+                                .calls_max = API_OPEN_PER_SOCKET,
                                 .on_done = on_done,
                                 .on_notify = on_notify,
                                 .user = s};

@@ -1,4 +1,5 @@
-/* apps/api/usage.c: what a user has spent, and what an admin allows. Reads the ledger's tables; only llmserver writes them. */
+/* apps/api/usage.c: what a user has spent, and what an admin allows. Reads the ledger's tables; only llmserver writes them, but for the limit
+ * of a month. */
 #include <stdio.h>
 #include <string.h>
 
@@ -28,11 +29,16 @@ static const char summary_sql[] =
     "     ORDER BY at DESC, id DESC), '[]') FROM r))"
     " FROM p, b";
 
-/* A lower limit than is used already only blocks what comes; the current month's row, if there is one, changes with it. */
-static const char budget_sql[] = "WITH u AS (UPDATE users SET month_tokens_limit = $2::bigint WHERE email = lower($1) RETURNING id, email),"
-                                 " b AS (UPDATE budget_user SET lim = $2::bigint FROM u WHERE budget_user.user_id = u.id AND"
-                                 "   budget_user.period = date_trunc('month', now() AT TIME ZONE 'UTC')::date RETURNING 1)"
-                                 " SELECT id, email FROM u WHERE (SELECT count(*) FROM b) >= 0";
+/* A lower limit than is used already only blocks what comes; what counted then is noted for `ledger verify`. The row of the month is made here if it
+ * is not there: an update would miss one that llmserver makes at the same moment with the old limit, and it would stand for the whole month. An
+ * upsert waits for it. Shortly before midnight the next month's may be the one that is being made. */
+static const char budget_sql[] =
+    "WITH u AS (UPDATE users SET month_tokens_limit = $2::bigint WHERE email = lower($1) RETURNING id, email),"
+    " m AS (SELECT DISTINCT date_trunc('month', (now() + w.ahead) AT TIME ZONE 'UTC')::date AS period"
+    "   FROM (VALUES (interval '0'), (interval '10 minutes')) w(ahead)),"
+    " b AS (INSERT INTO budget_user AS b (user_id, period, lim) SELECT u.id, m.period, $2::bigint FROM u CROSS JOIN m ORDER BY 1, 2"
+    "   ON CONFLICT (user_id, period) DO UPDATE SET lim = excluded.lim, counted_when_set = b.used + b.held RETURNING 1)"
+    " SELECT id, email FROM u WHERE (SELECT count(*) FROM b) >= 0";
 
 static void on_summary(void *user, const struct cds_rows *rows, const struct cds_err *err)
 {

@@ -249,12 +249,14 @@ static void start(struct cds_auth *auth, struct cds_http_req *req, enum cds_auth
     free_job(job);
 }
 
+static const enum cds_metric shown_metrics[] = {CDS_M_LOGINS, CDS_M_TOKENS_ISSUED, CDS_M_COUNT};
+
 void cds_auth_handle(void *user, struct cds_http_req *req)
 {
     struct cds_auth *auth = user;
     const char *method = cds_http_method(req), *path = cds_http_path(req);
     struct cds_err err;
-    if (cds_http_ops(req, cds_auth_ready, auth))
+    if (cds_http_ops(req, shown_metrics, cds_auth_ready, auth))
         return;
     if (cds_streq(path, "/.well-known/jwks.json") && cds_streq(method, "GET")) {
         reply_keys(auth, req);

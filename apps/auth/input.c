@@ -150,7 +150,7 @@ bool cds_is_json_type(const char *content_type)
 {
     static const char json[] = "application/json";
     size_t len = sizeof(json) - 1;
-    if (!content_type || strncasecmp(content_type, json, len))
+    if (!content_type || strncasecmp(content_type, json, len) != 0)
         return false;
     const char *rest = content_type + len + strspn(content_type + len, " \t");
     return *rest == '\0' || *rest == ';';

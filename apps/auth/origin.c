@@ -18,7 +18,7 @@ static void add(struct cds_origins *origins, const char *text)
 static bool origin_of(const char *url, char *out, bool *ret_https)
 {
     bool https = !strncasecmp(url, "https://", 8);
-    if (!https && strncasecmp(url, "http://", 7))
+    if (!https && strncasecmp(url, "http://", 7) != 0)
         return false;
     const char *host = url + (https ? 8 : 7);
     size_t len = strcspn(host, "/?#");

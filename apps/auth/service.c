@@ -60,7 +60,7 @@ static unsigned hash_threads(void)
 static cds_rc open_parts(struct cds_auth *auth, struct cds_err *reterr)
 {
     struct cds_config *config = auth->config;
-    char conninfo[1024];
+    char conninfo[CDS_DB_CONNINFO_MAX];
     unsigned threads = hash_threads();
     cds_config_path(config, "keys/jwt.pem", auth->key_path, sizeof(auth->key_path));
     cds_rc rc = cds_origins_init(&auth->origins, cds_config_str(config, CDS_OPT_PUBLIC_URL), cds_config_str(config, CDS_OPT_BIND),
@@ -72,7 +72,9 @@ static cds_rc open_parts(struct cds_auth *auth, struct cds_err *reterr)
     if (!rc)
         rc = cds_throttle_new(&auth->throttle, reterr);
     if (!rc)
-        rc = cds_store_new(cds_db_conninfo(config, conninfo, sizeof(conninfo)), threads + CDS_AUTH_SQL_THREADS, &auth->store, reterr);
+        rc = cds_db_conninfo_whole(config, conninfo, reterr);
+    if (!rc)
+        rc = cds_store_new(conninfo, threads + CDS_AUTH_SQL_THREADS, &auth->store, reterr);
     if (!rc)
         rc = cds_pool_new(auth->loop, threads, CDS_AUTH_HASH_QUEUE, &auth->hash_pool, reterr);
     if (!rc)

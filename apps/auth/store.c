@@ -31,7 +31,7 @@ cds_rc cds_store_new(const char *conninfo, unsigned connections, struct cds_stor
         pthread_cond_init(&store->returned, NULL);
         store->most = connections;
         store->conninfo = strdup(conninfo);
-        store->free_list = calloc(connections, sizeof(*store->free_list));
+        store->free_list = calloc(connections, sizeof(*store->free_list)); // NOLINT(bugprone-sizeof-expression): a list of pointers
     }
     if (!store || !store->conninfo || !store->free_list) {
         cds_store_free(&store);

@@ -1,4 +1,7 @@
-/* apps/auth/store_priv.h: connections of the store, shared by its files. */
+/* apps/auth/store_priv.h: connections of the store, shared by its files.
+ *
+ * Threads: any worker thread, as store.h: a connection belongs to the thread that took it until it gives it back.
+ */
 #pragma once
 
 #include "apps/auth/store.h"

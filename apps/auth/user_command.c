@@ -11,6 +11,8 @@
 static const char usage[] = "Usage: cds-auth user add --email MAIL --role admin|developer|viewer [--name NAME]\n"
                             "The password is the first line of standard input.\n";
 
+enum { PASSWORD_LINE_MAX = 256 /* bytes, as the supervisor's `user add` reads; the rules of password.h are stricter */ };
+
 struct words {
     const char *email, *role, *name;
 };
@@ -19,7 +21,7 @@ struct words {
 static bool take(int argc, char **argv, int *i, const char *flag, const char **ret)
 {
     size_t len = strlen(flag);
-    if (strncmp(argv[*i], flag, len))
+    if (strncmp(argv[*i], flag, len) != 0)
         return false;
     if (argv[*i][len] == '=')
         *ret = argv[*i] + len + 1;
@@ -58,7 +60,7 @@ static cds_rc read_password(char *out, size_t size, struct cds_err *reterr)
 
 static cds_rc add_user(struct cds_config *config, const struct words *words, struct cds_user *ret, struct cds_err *reterr)
 {
-    char email[CDS_EMAIL_MAX + 1], password[256] = "", hash[CDS_HASH_SIZE], conninfo[1024];
+    char email[CDS_EMAIL_MAX + 1], password[PASSWORD_LINE_MAX + 2] = "", hash[CDS_HASH_SIZE], conninfo[CDS_DB_CONNINFO_MAX];
     CDS_CLEANUP(cds_store_free) struct cds_store *store = NULL;
     cds_rc rc = cds_email_fold(words->email, email, reterr);
     if (!rc)
@@ -71,7 +73,9 @@ static cds_rc add_user(struct cds_config *config, const struct words *words, str
         rc = cds_password_hash(password, strlen(password), (unsigned)cds_config_u64(config, CDS_OPT_BCRYPT_COST), hash, reterr);
     cds_wipe(password, sizeof(password));
     if (!rc)
-        rc = cds_store_new(cds_db_conninfo(config, conninfo, sizeof(conninfo)), 1, &store, reterr);
+        rc = cds_db_conninfo_whole(config, conninfo, reterr);
+    if (!rc)
+        rc = cds_store_new(conninfo, 1, &store, reterr);
     if (rc)
         return rc;
     const struct cds_new_user fresh = {email, words->name, hash, words->role, cds_config_u64(config, CDS_OPT_BUDGET_TOKENS)};

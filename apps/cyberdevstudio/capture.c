@@ -13,25 +13,32 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 
-enum { INPUT_MAX = 4096 };
+enum { INPUT_MAX = 4096, ASK_MS = 100 };
 
-/** Reads until the end, the deadline, or nothing more comes. @return false at the deadline */
-static bool read_all(int fd, uint64_t deadline_ms, size_t max_bytes, struct cds_buf *out)
+static bool goes_on(const struct cds_patience *patience)
+{
+    return !patience->go_on || patience->go_on(patience->user);
+}
+
+/** Reads until the end, the deadline, or nothing more comes. @return false when the patience ended */
+static bool read_all(int fd, const struct cds_capture_how *how, struct cds_buf *out)
 {
     char chunk[4096];
     for (;;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        int left = cds_ms_left(deadline_ms);
-        if (left == 0)
+        int left = cds_ms_left(how->deadline_ms);
+        if (!goes_on(&how->patience))
             return false;
-        if (poll(&p, 1, left) <= 0)
+        if (left == 0)
+            return true;
+        if (poll(&p, 1, left < ASK_MS ? left : ASK_MS) <= 0)
             continue;
         ssize_t n = read(fd, chunk, sizeof(chunk));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return true;
-        size_t room = max_bytes - out->len;
+        size_t room = how->max_bytes - out->len;
         if (room > 0 && cds_buf_add(out, chunk, (size_t)n < room ? (size_t)n : room) != CDS_OK)
             return true;
     }
@@ -96,12 +103,17 @@ cds_rc cds_capture_run(const struct cds_capture_how *how, struct cds_capture *re
     if (rc != CDS_OK)
         return rc;
     close(cds_steal_fd(&out));
-    *ret = (struct cds_capture){.out = cds_buf_init(how->max_bytes + 1)};
-    read_all(in, how->deadline_ms, how->max_bytes, &ret->out);
-    int status = wait_or_kill(pid, how->deadline_ms, &ret->timed_out);
-    ret->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    while (ret->out.len > 0 && (unsigned char)ret->out.data[ret->out.len - 1] <= ' ')
-        ret->out.data[--ret->out.len] = '\0';
+    struct cds_capture got = {.out = cds_buf_init(how->max_bytes + 1)};
+    bool patient = read_all(in, how, &got.out);
+    int status = wait_or_kill(pid, patient ? how->deadline_ms : 0, &got.timed_out);
+    if (!patient) {
+        cds_capture_free(&got);
+        return cds_fail(reterr, CDS_CANCELLED, __func__, "%s was interrupted.", how->argv[0]);
+    }
+    got.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    while (got.out.len > 0 && (unsigned char)got.out.data[got.out.len - 1] <= ' ')
+        got.out.data[--got.out.len] = '\0';
+    *ret = got;
     return CDS_OK;
 }
 

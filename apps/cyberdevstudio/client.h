@@ -1,4 +1,7 @@
-/* apps/cyberdevstudio/client.h: the command line's end of the control socket (control.c has the other). */
+/* apps/cyberdevstudio/client.h: the command line's end of the control socket (control.c has the other).
+ *
+ * Threads: main thread only. It blocks until the answer or the deadline.
+ */
 #pragma once
 
 #include "lib/config/config.h"

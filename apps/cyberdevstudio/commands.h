@@ -1,4 +1,7 @@
-/* apps/cyberdevstudio/commands.h: the commands of the command line; main.c chooses one. */
+/* apps/cyberdevstudio/commands.h: the commands of the command line; main.c chooses one.
+ *
+ * Threads: main thread only.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -3,9 +3,9 @@
 
 #include <string.h>
 
+#include "apps/cyberdevstudio/parts.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
-#include "lib/json/json.h"
 
 static const char *const verdict_words[] = {"works", "weak", "missing"};
 
@@ -51,7 +51,53 @@ bool cds_found_engines(struct cds_findings *all, const char *probe_json, size_t 
             cds_found(all, label, CDS_MISSING, "Allow user namespaces (sysctl kernel.unprivileged_userns_clone=1), or start the studio as root.",
                       "%s", reason && *reason ? reason : "it did not start");
     }
+    cds_json *interpreters = cds_json_get(probe, "interpreters");
+    all->interpreters = interpreters ? cds_json_ref(interpreters) : NULL;
     return true;
+}
+
+void cds_found_language(struct cds_findings *all, const char *language, const char *package, const char *installed)
+{
+    const cds_json *said = cds_json_get(all->interpreters, language);
+    const char *reason = cds_json_get_str(said, "reason");
+    char name[32], remedy[128];
+    snprintf(name, sizeof(name), "run %s", language);
+    snprintf(remedy, sizeof(remedy), "Install it again: apt install --reinstall %s", package);
+    if (!said)
+        cds_found(all, name, CDS_WORKS, "", "%s", installed);
+    else if (cds_json_true(cds_json_get(said, "works"), false))
+        cds_found(all, name, CDS_WORKS, "", "%s, runs in the sandbox", installed);
+    else
+        cds_found(all, name, CDS_MISSING, remedy, "%s, but not in the sandbox: %s", installed, reason && *reason ? reason : "it printed nothing");
+}
+
+static void found_part(struct cds_findings *all, const cds_json *part, const char *log)
+{
+    const char *name = cds_json_get_str(part, "name"), *state = cds_json_get_str(part, "state"), *message = cds_json_get_str(part, "message");
+    long long restarts = cds_json_get_i64(part, "restarts", 0);
+    int64_t uptime_ms = cds_json_get_i64(part, "uptime_ms", 0);
+    char label[32], remedy[300];
+    snprintf(label, sizeof(label), "part %.20s", name ? name : "?");
+    snprintf(remedy, sizeof(remedy), "Its lines in the log tell why: %.250s", log ? log : "logs/studio.jsonl");
+    message = message && *message ? message : "no reason is known";
+    if (cds_streq(state, "external"))
+        cds_found(all, label, CDS_WORKS, "", "a server the studio does not run itself");
+    else if (cds_streq(state, "ready") && restarts > 0 && uptime_ms < CDS_BACKOFF_RESET_MS)
+        cds_found(all, label, CDS_WEAK, remedy, "ready for %lld s only, after %lld restarts", (long long)(uptime_ms / 1000), restarts);
+    else if (cds_streq(state, "ready"))
+        cds_found(all, label, CDS_WORKS, "", "ready, process %lld", (long long)cds_json_get_i64(part, "pid", 0));
+    else if (cds_streq(state, "starting") && restarts == 0)
+        cds_found(all, label, CDS_WEAK, "Wait a moment and ask again.", "is starting");
+    else
+        cds_found(all, label, CDS_MISSING, remedy, "%s after %lld restarts: %s", state ? state : "unknown", restarts, message);
+}
+
+bool cds_found_parts(struct cds_findings *all, const cds_json *status)
+{
+    const cds_json *parts = cds_json_get(status, "parts");
+    for (size_t i = 0; i < cds_json_size(parts); i++)
+        found_part(all, cds_json_at(parts, i), cds_json_get_str(status, "log"));
+    return cds_json_size(parts) > 0;
 }
 
 static void print_json(const struct cds_findings *all)
@@ -92,6 +138,8 @@ enum cds_exit cds_cmd_doctor(const struct cds_command *cmd)
             fflush(stdout);
         }
     }
+    cds_json_unref(all.interpreters);
+    all.interpreters = NULL;
     if (json)
         print_json(&all);
     else

@@ -75,9 +75,14 @@ void cds_check_data_folder(const struct cds_config *config, struct cds_findings 
     else
         cds_found_err(all, "disk", &err);
     struct cds_identity who;
+    const char *user = cds_config_str(config, CDS_OPT_RUN_USER);
     if (geteuid() != 0 || access(home, F_OK) != 0)
         return;
-    cds_services_identity(config, home, cds_program_dir(dir, sizeof(dir)), &who, note, sizeof(note));
+    if (*user && cds_sysuser_find(user, &who.uid, &who.gid, NULL) == CDS_NOT_FOUND) {
+        cds_found(all, "service user", CDS_WORKS, "", "%s is made by the next start", user);
+        return;
+    }
+    cds_services_identity(config, home, cds_program_dir(dir, sizeof(dir)), false, &who, note, sizeof(note));
     if (*note)
         cds_found(all, "service user", CDS_WEAK, "Read the sentence above; the studio works, with less protection.", "%s", note);
     else
@@ -122,6 +127,8 @@ void cds_check_ports(const struct cds_config *config, struct cds_findings *all)
     CDS_JSON_AUTO status = NULL;
     if (cds_ask_supervisor(config, "status", cds_now_ms() + DATABASE_MS, NULL, &status, &err) == CDS_OK) {
         cds_found(all, "ports", CDS_WORKS, "", "in use by the running studio");
+        if (!cds_found_parts(all, status))
+            cds_found(all, "parts", CDS_MISSING, "Stop it with \"cyberdevstudio down\" and start it again.", "the running studio does not list them");
         return;
     }
     err = (struct cds_err){0};
@@ -269,33 +276,41 @@ void cds_check_sandbox(const struct cds_config *config, struct cds_findings *all
                   last ? last : "");
 }
 
+/** Where a job finds a program: its root has /usr of the host. @return false when it is in none of them */
+static bool find_language(const char *program, char *path, size_t size)
+{
+    static const char *const folders[] = {"/usr/local/bin", "/usr/bin", "/bin"};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(folders); i++) {
+        snprintf(path, size, "%s/%s", folders[i], program);
+        if (access(path, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
 void cds_check_languages(const struct cds_config *config, struct cds_findings *all)
 {
     static const struct {
         const char *name, *program, *package;
     } languages[] = {{"python", "python3", "python3"}, {"node", "node", "nodejs"}, {"c", "gcc", "gcc libc6-dev"}, {"sh", "sh", "dash"}};
-    /* The places a job sees: its root has /usr of the host. */
-    static const char *const folders[] = {"/usr/local/bin", "/usr/bin", "/bin"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(languages); i++) {
-        char path[64] = "", remedy[128], name[32];
-        for (size_t k = 0; k < CDS_ARRAY_LEN(folders) && !*path; k++) {
-            snprintf(path, sizeof(path), "%s/%s", folders[k], languages[i].program);
-            if (access(path, X_OK) != 0)
-                path[0] = '\0';
-        }
+        const char *program = languages[i].program, *package = languages[i].package;
+        char path[64] = "", installed[256], remedy[128], name[32];
         snprintf(name, sizeof(name), "run %s", languages[i].name);
-        snprintf(remedy, sizeof(remedy), "Install it: apt install %s", languages[i].package);
+        snprintf(remedy, sizeof(remedy), "Install it: apt install %s", package);
+        if (!find_language(program, path, sizeof(path))) {
+            cds_found(all, name, CDS_MISSING, remedy, "%s is not in /usr/local/bin, /usr/bin or /bin", program);
+            continue;
+        }
         const char *const argv[] = {path, "--version", NULL};
-        struct cds_err err = {0};
         CDS_CLEANUP(cds_capture_free) struct cds_capture got = {0};
         struct cds_capture_how how = {.argv = argv, .deadline_ms = cds_now_ms() + VERSION_MS, .max_bytes = 256};
-        if (!*path)
-            cds_found(all, name, CDS_MISSING, remedy, "%s is not in /usr/local/bin, /usr/bin or /bin", languages[i].program);
-        else if (cds_streq(languages[i].program, "sh"))
-            cds_found(all, name, CDS_WORKS, "", "%s", path);
-        else if (cds_capture_run(&how, &got, &err) == CDS_OK && got.exit_code == 0 && got.out.data)
-            cds_found(all, name, CDS_WORKS, "", "%s (%.*s)", path, (int)strcspn(got.out.data, "\n"), got.out.data);
-        else
+        if (cds_streq(program, "sh")) /* it has no --version */
+            cds_found_language(all, languages[i].name, package, path);
+        else if (cds_capture_run(&how, &got, NULL) == CDS_OK && got.exit_code == 0 && got.out.data) {
+            snprintf(installed, sizeof(installed), "%s (%.*s)", path, (int)strcspn(got.out.data, "\n"), got.out.data);
+            cds_found_language(all, languages[i].name, package, installed);
+        } else
             cds_found(all, name, CDS_MISSING, remedy, "%s does not start", path);
     }
 }

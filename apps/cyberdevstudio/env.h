@@ -1,5 +1,6 @@
 /* apps/cyberdevstudio/env.h: the environment of a child process: built from a short list, never inherited.
  *
+ * Threads: main thread only: it reads the process's own environment.
  * Memory: items and the texts are owned by the struct; free with cds_env_free.
  */
 #pragma once

@@ -1,6 +1,7 @@
 /* apps/cyberdevstudio/firstadmin.h: the one-time link with which the first admin is made.
  *
  * Only its SHA-256 is stored; the link itself is printed once, by `up`, and carries the token in the fragment, which browsers do not send.
+ * Threads: one thread, that of the connection.
  */
 #pragma once
 

@@ -7,7 +7,8 @@
  *   <home>/logs       0750 root, group services: api streams studio.jsonl
  *   <home>/models     0750 services
  *   <home>/projects   root: sandboxd alone, which may let its jobs pass through
- * A job (user nobody) can reach none of them.
+ * A job (a user id of its own, sandbox/confine/identity.h) can reach none of them.
+ * Threads: main thread only.
  */
 #pragma once
 

@@ -4,7 +4,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/json/json.h"
 
-static cds_rc verify(void *user, struct cds_db *db, struct cds_err *reterr)
+static cds_rc verify(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
 {
     cds_rc rc = cds_ledger_verify(db, user, reterr);
     if (rc == CDS_INTERNAL)
@@ -58,7 +58,7 @@ enum cds_exit cds_cmd_ledger_verify(const struct cds_command *cmd)
     bool json = cds_take_switch(&rest, "--json");
     if (!cds_no_more(&rest))
         return CDS_EXIT_USAGE;
-    if (cds_with_database(cmd, verify, &report, &err) != CDS_OK)
+    if (cds_with_database(cmd, CDS_CLUSTER_THERE, verify, &report, &err) != CDS_OK)
         return cds_complain(stderr, &err);
     if (json)
         print_json(&report);

@@ -40,6 +40,14 @@ static const struct {
     /* held is 0 when the reservation was lost in a crash or given up: such a request is charged without a hold. */
     {"within_hold", "No request used more than was held for it.",
      "SELECT count(*), min(id::text) FROM llm_requests WHERE state = 2 AND held > 0 AND used > held"},
+    /* What was booked without a hold (lost in a crash, or given up by the reaper) may pass a limit, and a limit may be set below what counts. */
+    {"within_limit", "No budget counts more than its limit, or than it counted when the limit was set, but for what was booked without a hold.",
+     "SELECT count(*), min(b.who || ' ' || b.period || ': used ' || b.used || ', held ' || b.held || ', limit ' || b.lim) FROM"
+     " (SELECT user_id || '' AS who, user_id, NULL::uuid AS key_id, period, lim, used, held, counted_when_set FROM budget_user UNION ALL"
+     "  SELECT user_id || ' key ' || key_id, user_id, key_id, period, lim, used, held, 0 FROM budget_key) b"
+     " WHERE b.lim IS NOT NULL AND b.used + b.held > greatest(b.lim, b.counted_when_set) + (SELECT coalesce(sum(q.used), 0) FROM llm_requests q "
+     "WHERE q.user_id = b.user_id"
+     " AND q.period = b.period AND q.state = 2 AND q.held = 0 AND (b.key_id IS NULL OR q.key_id = b.key_id))"},
     {"ended_explained", "Every request that ended says how and when, and none has been open for an hour past its lease.",
      "SELECT count(*), min(id::text) FROM llm_requests WHERE (state <> 1 AND (outcome IS NULL OR ended_at IS NULL))"
      " OR (state = 1 AND expires_at < now() - interval '1 hour')"},

@@ -1,15 +1,15 @@
 /* apps/cyberdevstudio/ledger_verify.h: does every token and every micro-credit add up?
  *
- * Source:  database/migrations/0004_ledger.sql. The rules are those that every statement of the ledger keeps, so one broken rule is a defect
- *          (or somebody changed the tables by hand).
- * Not a rule: used + held <= limit. An admin may lower a limit below what is used, and a request that lost its hold in a crash is charged all
- *          the same.
+ * Source:  database/migrations/0004_ledger.sql, 0008_ledger_repeats.sql. The rules are those that every statement of the ledger keeps, so one
+ *          broken rule is a defect (or somebody changed the tables by hand).
+ * Threads: one thread, that of the connection.
+ * used + held <= limit is not one of them as it stands: docs/adr/0013-limits-and-room.md says which form of it is.
  */
 #pragma once
 
 #include "lib/db/db.h"
 
-enum { CDS_LEDGER_CHECKS = 9 };
+enum { CDS_LEDGER_CHECKS = 10 };
 
 /** One rule. */
 struct cds_ledger_check {

@@ -1,4 +1,7 @@
-/* apps/cyberdevstudio/parts.h: the parts of a studio in the order they start, and the rules of their restart. Pure data. */
+/* apps/cyberdevstudio/parts.h: the parts of a studio in the order they start, and the rules of their restart. Pure data.
+ *
+ * Threads: safe; the functions are pure.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -274,7 +274,7 @@ static cds_rc prepare(struct cds_pg *pg, const struct cds_config *config, const 
             return rc;
         pg->owner.change = true;
     }
-    if ((rc = ensure_cluster(pg, home->path, tick, user, reterr)) || (rc = make_folders(pg, reterr)))
+    if ((rc = cds_pg_check_users(pg, reterr)) || (rc = ensure_cluster(pg, home->path, tick, user, reterr)) || (rc = make_folders(pg, reterr)))
         return rc;
     return cds_pg_write_files(pg, reterr);
 }

@@ -65,11 +65,32 @@ static cds_rc put(const struct cds_pg *pg, const char *name, const struct cds_bu
     return rc;
 }
 
-static void map_user(struct cds_buf *text, uid_t uid)
+/** The name under which the ident map may list a user, NULL when it has none. Static storage, overwritten by the next call. */
+static const char *name_of(uid_t uid)
 {
     const struct passwd *pw = getpwuid(uid);
-    if (pw && !strpbrk(pw->pw_name, " \t\"\n"))
-        cds_buf_addf(text, "cds \"%s\" studio\n", pw->pw_name);
+    return pw && !strpbrk(pw->pw_name, " \t\"\n") ? pw->pw_name : NULL;
+}
+
+cds_rc cds_pg_check_users(const struct cds_pg *pg, struct cds_err *reterr)
+{
+    const uid_t uids[] = {geteuid(), cds_pg_uid(pg), pg->services.change ? pg->services.uid : geteuid()};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(uids); i++)
+        if (!name_of(uids[i])) {
+            cds_fail(reterr, CDS_NOT_FOUND, __func__, "The database knows users by name, and user id %u has none on this system.", (unsigned)uids[i]);
+            cds_err_hint(reterr,
+                         "Add a line for it to /etc/passwd (useradd --uid %u NAME), start the studio as a user that has one, or set DATABASE_URL.",
+                         (unsigned)uids[i]);
+            return CDS_NOT_FOUND;
+        }
+    return CDS_OK;
+}
+
+static void map_user(struct cds_buf *text, uid_t uid)
+{
+    const char *name = name_of(uid);
+    if (name)
+        cds_buf_addf(text, "cds \"%s\" studio\n", name);
 }
 
 cds_rc cds_pg_write_files(const struct cds_pg *pg, struct cds_err *reterr)

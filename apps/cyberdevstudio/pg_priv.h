@@ -1,4 +1,7 @@
-/* apps/cyberdevstudio/pg_priv.h: what the files of the private cluster share. Not for others. */
+/* apps/cyberdevstudio/pg_priv.h: what the files of the private cluster share. Not for others.
+ *
+ * Threads: main thread only, as pg.h.
+ */
 #pragma once
 
 #include "apps/cyberdevstudio/pg.h"
@@ -11,6 +14,11 @@ struct cds_pg {
     pid_t pid; /**< postmaster, 0 when down */
 };
 
+/**
+ * Peer authentication knows users by name: does each that connects have one? Asked before anything is made.
+ * @return CDS_OK; CDS_NOT_FOUND with the uid and the remedy
+ */
+CDS_MUST_USE cds_rc cds_pg_check_users(const struct cds_pg *pg, struct cds_err *reterr);
 /** Settings, host based access and ident map, written anew before each start. */
 CDS_MUST_USE cds_rc cds_pg_write_files(const struct cds_pg *pg, struct cds_err *reterr);
 /** Uid that owns the cluster. */

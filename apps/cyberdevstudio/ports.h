@@ -1,4 +1,7 @@
-/* apps/cyberdevstudio/ports.h: are the TCP ports of the studio free? Asked before anything starts, so that the answer is one sentence. */
+/* apps/cyberdevstudio/ports.h: are the TCP ports of the studio free? Asked before anything starts, so that the answer is one sentence.
+ *
+ * Threads: main thread only. It blocks until the deadline at most.
+ */
 #pragma once
 
 #include <stdint.h>

@@ -1,4 +1,8 @@
-/* apps/cyberdevstudio/procinfo.h: what /proc tells about processes. Source: proc(5). */
+/* apps/cyberdevstudio/procinfo.h: what /proc tells about processes.
+ *
+ * Source:  proc(5).
+ * Threads: safe.
+ */
 #pragma once
 
 #include <stdbool.h>

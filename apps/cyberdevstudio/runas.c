@@ -43,24 +43,29 @@ static const char *useradd_path(void)
     return NULL;
 }
 
-cds_rc cds_sysuser_ensure(const char *name, uid_t *ret_uid, gid_t *ret_gid, struct cds_err *reterr)
+cds_rc cds_sysuser_find(const char *name, uid_t *ret_uid, gid_t *ret_gid, struct cds_err *reterr)
 {
     if (!name_is_valid(name))
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"%s\" cannot be the name of a system user; use lower-case letters, digits, - and _.",
                         name);
     if (find_user(name, ret_uid, ret_gid))
         return CDS_OK;
+    cds_fail(reterr, CDS_NOT_FOUND, __func__, "The system user %s does not exist.", name);
+    cds_err_hint(reterr, "Create it as root with: useradd --system --user-group --no-create-home %s", name);
+    return CDS_NOT_FOUND;
+}
+
+cds_rc cds_sysuser_ensure(const char *name, uid_t *ret_uid, gid_t *ret_gid, struct cds_err *reterr)
+{
     const char *tool = useradd_path();
-    if (geteuid() != 0 || !tool) {
-        cds_fail(reterr, CDS_NOT_FOUND, __func__, "The system user %s does not exist.", name);
-        cds_err_hint(reterr, "Create it as root with: useradd --system --user-group --no-create-home %s", name);
-        return CDS_NOT_FOUND;
-    }
+    cds_rc rc = cds_sysuser_find(name, ret_uid, ret_gid, reterr);
+    if (rc != CDS_NOT_FOUND || geteuid() != 0 || !tool)
+        return rc;
     const char *const argv[] = {tool, "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin",
                                 name, NULL};
     CDS_CLEANUP(cds_capture_free) struct cds_capture got = {0};
     struct cds_capture_how how = {.argv = argv, .deadline_ms = cds_now_ms() + USERADD_MS, .max_bytes = 4096};
-    cds_rc rc = cds_capture_run(&how, &got, reterr);
+    rc = cds_capture_run(&how, &got, reterr);
     if (rc != CDS_OK)
         return rc;
     /* Another start may have created it in the same moment: what counts is that it is there now. */

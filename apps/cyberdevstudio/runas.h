@@ -18,6 +18,8 @@ struct cds_identity {
     char name[64];
 };
 
+/** Looks a system user up; changes nothing. @return CDS_OK; CDS_NOT_FOUND with the remedy; CDS_BAD_PARAM (name with odd characters) */
+CDS_MUST_USE cds_rc cds_sysuser_find(const char *name, uid_t *ret_uid, gid_t *ret_gid, struct cds_err *reterr);
 /**
  * Looks a system user up and creates it with useradd --system when it is absent. Needs root to create.
  * @return CDS_OK; CDS_NOT_FOUND (absent and not root, or no useradd); CDS_BAD_PARAM (name with odd characters); CDS_SYSTEM

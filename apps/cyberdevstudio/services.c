@@ -51,8 +51,8 @@ static void gather(const struct cds_config *config, const char *home, const char
         need(needs, R_OK | X_OK, page, "");
 }
 
-void cds_services_identity(const struct cds_config *config, const char *home, const char *program_dir, struct cds_identity *ret, char *note,
-                           size_t note_size)
+void cds_services_identity(const struct cds_config *config, const char *home, const char *program_dir, bool may_create, struct cds_identity *ret,
+                           char *note, size_t note_size)
 {
     struct cds_err err = {0};
     struct needs needs = {.count = 0};
@@ -67,7 +67,8 @@ void cds_services_identity(const struct cds_config *config, const char *home, co
         snprintf(note, note_size, "The services run as root, as studio.run_user says; a user of its own is safer.");
         return;
     }
-    if (cds_sysuser_ensure(name, &other.uid, &other.gid, &err) != CDS_OK) {
+    cds_rc rc = may_create ? cds_sysuser_ensure(name, &other.uid, &other.gid, &err) : cds_sysuser_find(name, &other.uid, &other.gid, &err);
+    if (rc != CDS_OK) {
         snprintf(note, note_size, "The services run as root: %s", err.message);
         return;
     }

@@ -43,7 +43,11 @@ void cds_progress_look(struct cds_progress *progress)
 {
     if (cds_now_ms() < progress->next_ms)
         return;
-    cds_say(progress->sup, "  ...     %s, %llu s so far", progress->what, (unsigned long long)((cds_now_ms() - progress->begin_ms) / 1000));
+    unsigned long long passed_s = (cds_now_ms() - progress->begin_ms) / 1000;
+    if (!progress->sup->quiet)
+        cds_say(progress->sup, "  ...     %s, %llu s so far", progress->what, passed_s);
+    else if (progress->sup->terminal)
+        fprintf(progress->sup->terminal, "  ...     %s, %llu s so far\n", progress->what, passed_s);
     progress->next_ms += CDS_PROGRESS_MS;
 }
 
@@ -115,7 +119,7 @@ cds_rc cds_supervisor_open(struct cds_supervisor *sup, bool with_servers, struct
         rc = cds_home_disk_check(sup->home.path, reterr);
     if (rc != CDS_OK)
         return rc;
-    cds_services_identity(sup->config, sup->home.path, sup->program_dir, &sup->services, note, sizeof(note));
+    cds_services_identity(sup->config, sup->home.path, sup->program_dir, true, &sup->services, note, sizeof(note));
     if (*note)
         cds_say(sup, "  note    %s", note);
     rc = cds_home_folders(&sup->home, &sup->services, reterr);

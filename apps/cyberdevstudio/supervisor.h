@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "apps/cyberdevstudio/home.h"
@@ -59,7 +60,8 @@ struct cds_control;
 struct cds_command;
 
 struct cds_supervisor {
-    bool quiet; /**< nothing on stdout: a command that only needs the database */
+    bool quiet;     /**< nothing on stdout: a command that only needs the database */
+    FILE *terminal; /**< where a quiet command tells that it waits; borrowed, NULL: nowhere */
     const struct cds_config *config;
     struct cds_home home;
     struct cds_identity services;
@@ -97,7 +99,7 @@ cds_rc cds_interrupted(struct cds_err *reterr);
 /** Prints one line on stdout and flushes it, unless quiet. */
 void cds_say(const struct cds_supervisor *sup, const char *fmt, ...) CDS_PRINTF(2, 3);
 
-/** Prints a line every CDS_PROGRESS_MS for a step that takes long. */
+/** Prints a line every CDS_PROGRESS_MS for a step that takes long; a quiet command prints it on its terminal. */
 struct cds_progress {
     const struct cds_supervisor *sup;
     const char *what;

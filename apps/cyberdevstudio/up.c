@@ -39,9 +39,10 @@ static cds_rc prepare_database(struct cds_supervisor *sup, char *link, size_t li
 {
     char folder[PATH_MAX + 32];
     struct wait wait = {sup, cds_progress_begin(sup, "waiting for the database")};
+    const struct cds_patience patience = {on_wait, &wait};
     CDS_CLEANUP(cds_db_close) struct cds_db *db = NULL;
     snprintf(folder, sizeof(folder), "%s/../share/migrations", sup->program_dir);
-    cds_rc rc = cds_database_open(sup->config, on_wait, &wait, &db, reterr);
+    cds_rc rc = cds_database_open(sup->config, &patience, &db, reterr);
     if (rc != CDS_OK)
         return sup->stopping ? cds_interrupted(reterr) : rc;
     wait.progress = cds_progress_begin(sup, "the schema is being updated");

@@ -1,6 +1,8 @@
 /* apps/cyberdevstudio/user.c: `user add`: asks for the password and hands everything to cds-auth, the only program that may see it. */
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
@@ -12,7 +14,12 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 
-enum { PASSWORD_MAX = 1024, AUTH_MS = 30000, AUTH_OUT_MAX = 8192, ARGS_MAX = 160 };
+enum {
+    PASSWORD_MAX = 256 /* bytes of the line, as in cds-auth, which has the rules for what a password is */,
+    AUTH_MS = 30000,
+    AUTH_OUT_MAX = 8192,
+    ARGS_MAX = 160
+};
 
 struct new_user {
     const struct cds_command *cmd;
@@ -21,12 +28,26 @@ struct new_user {
     int exit_code;
 };
 
-/** One line from stdin without its newline. @return false at the end of input or when it is too long */
-static bool read_line(char *buf, size_t size)
+static volatile sig_atomic_t caught;
+
+static void on_signal(int signo)
+{
+    caught = signo;
+}
+
+/** One line from stdin without its newline. waiting: the signals that may come while it waits, NULL: as they are.
+ *  @return false at the end of input, after a signal, or when the line is empty or too long */
+static bool read_line(char *buf, size_t size, const sigset_t *waiting)
 {
     size_t len = 0;
     for (;;) {
         char c;
+        struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+        if (waiting && ppoll(&p, 1, NULL, waiting) < 0) {
+            if (caught)
+                return false;
+            continue;
+        }
         ssize_t n = read(STDIN_FILENO, &c, 1);
         if (n < 0 && errno == EINTR)
             continue;
@@ -40,18 +61,41 @@ static bool read_line(char *buf, size_t size)
     return len > 0;
 }
 
+/** Asks without echo. A signal that ends the program does so after the echo is back: the terminal outlives us. */
 static bool prompt(const char *text, char *buf, size_t size)
 {
+    static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    struct sigaction before_signal[CDS_ARRAY_LEN(ending)], stop_before;
     struct termios before, silent;
+    sigset_t blocked, waiting;
     if (tcgetattr(STDIN_FILENO, &before) != 0)
         return false;
+    sigemptyset(&blocked);
+    for (size_t i = 0; i < CDS_ARRAY_LEN(ending); i++)
+        sigaddset(&blocked, ending[i]);
+    /* Blocked but inside ppoll, so that none falls between the look and the wait. */
+    sigprocmask(SIG_BLOCK, &blocked, &waiting);
+    for (size_t i = 0; i < CDS_ARRAY_LEN(ending); i++) {
+        sigaction(ending[i], NULL, &before_signal[i]);
+        if (before_signal[i].sa_handler != SIG_IGN)
+            sigaction(ending[i], &(struct sigaction){.sa_handler = on_signal}, NULL);
+    }
+    sigaction(SIGTSTP, &(struct sigaction){.sa_handler = SIG_IGN}, &stop_before); /* a stopped program would leave the echo off too */
     silent = before;
     silent.c_lflag &= ~(tcflag_t)ECHO;
     fprintf(stderr, "%s: ", text);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
-    bool fine = read_line(buf, size);
+    bool fine = read_line(buf, size, &waiting);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
     fputc('\n', stderr);
+    sigaction(SIGTSTP, &stop_before, NULL);
+    for (size_t i = 0; i < CDS_ARRAY_LEN(ending); i++)
+        sigaction(ending[i], &before_signal[i], NULL);
+    sigprocmask(SIG_SETMASK, &waiting, NULL);
+    if (caught) {
+        explicit_bzero(buf, size);
+        raise(caught);
+    }
     return fine;
 }
 
@@ -59,7 +103,7 @@ static bool ask_password(char *password, size_t size)
 {
     char again[PASSWORD_MAX + 1];
     if (!isatty(STDIN_FILENO)) {
-        if (read_line(password, size))
+        if (read_line(password, size, NULL))
             return true;
         fprintf(stderr, "cyberdevstudio: write the password, one line of at most %d bytes, to stdin.\n", PASSWORD_MAX);
         return false;
@@ -67,11 +111,11 @@ static bool ask_password(char *password, size_t size)
     bool same = prompt("Password", password, size) && prompt("Once more", again, sizeof(again)) && cds_streq(password, again);
     explicit_bzero(again, sizeof(again));
     if (!same)
-        fprintf(stderr, "cyberdevstudio: the two passwords differ or are empty; try again.\n");
+        fprintf(stderr, "cyberdevstudio: the two passwords differ, are empty or longer than %d bytes; try again.\n", PASSWORD_MAX);
     return same;
 }
 
-static cds_rc run_auth(void *user, struct cds_db *db, struct cds_err *reterr)
+static cds_rc run_auth(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
 {
     struct new_user *fresh = user;
     const struct cds_command *cmd = fresh->cmd;
@@ -91,12 +135,13 @@ static cds_rc run_auth(void *user, struct cds_db *db, struct cds_err *reterr)
         argv[argc++] = fresh->name;
     }
     struct cds_identity who;
-    cds_services_identity(cmd->config, cds_config_home(cmd->config), program_dir, &who, note, sizeof(note));
+    cds_services_identity(cmd->config, cds_config_home(cmd->config), program_dir, true, &who, note, sizeof(note));
     struct cds_capture_how how = {.argv = argv,
                                   .input = fresh->password,
                                   .as = &who,
                                   .env = {.database = true, .home = who.change ? cds_config_home(cmd->config) : NULL},
                                   .deadline_ms = cds_now_ms() + AUTH_MS,
+                                  .patience = *patience,
                                   .max_bytes = AUTH_OUT_MAX};
     CDS_CLEANUP(cds_capture_free) struct cds_capture got = {0};
     cds_rc rc = cds_capture_run(&how, &got, reterr);
@@ -126,8 +171,9 @@ enum cds_exit cds_cmd_user_add(const struct cds_command *cmd)
     }
     if (!ask_password(fresh.password, PASSWORD_MAX + 1))
         return CDS_EXIT_USAGE;
-    strcat(fresh.password, "\n");
-    cds_rc rc = cds_with_database(cmd, run_auth, &fresh, &err);
+    size_t len = strlen(fresh.password);
+    memcpy(fresh.password + len, "\n", 2);
+    cds_rc rc = cds_with_database(cmd, CDS_CLUSTER_MIGRATED, run_auth, &fresh, &err);
     explicit_bzero(fresh.password, sizeof(fresh.password));
     return rc == CDS_OK ? CDS_EXIT_OK : cds_complain(stderr, &err);
 }

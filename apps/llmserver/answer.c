@@ -3,6 +3,7 @@
 #include "apps/llmserver/generation.h"
 #include "lib/base/clock.h"
 #include "lib/http/reply.h"
+#include "lib/json/problem.h"
 #include "lib/log/log.h"
 
 enum { STREAM_BUFFER = 128 * 1024, WRITE_MAX = 32 * 1024 };
@@ -35,38 +36,44 @@ static void pump(struct cds_gen *gen)
         cds_http_stream_finish(gen->req, false);
 }
 
+/** Breaks the connection, so that the client sees that the stream is not whole. The request may be over after it. */
+static void cut(struct cds_gen *gen)
+{
+    struct cds_http_req *req = gen->req;
+    gen->req = NULL;
+    cds_http_set_user(req, NULL, NULL, NULL);
+    cds_http_stream_finish(req, true);
+    cds_gen_left(gen, true);
+}
+
 static void push(struct cds_gen *gen, const char *data, size_t len)
 {
     if (!gen->req)
         return;
-    if (cds_buf_add(&gen->out, data, len) != CDS_OK) {
-        /* 4 MiB wait already: this client does not read. */
-        struct cds_http_req *req = gen->req;
-        gen->req = NULL;
-        cds_http_set_user(req, NULL, NULL, NULL);
-        cds_http_stream_finish(req, true);
-        cds_gen_left(gen, true);
-        return;
-    }
-    pump(gen);
+    if (cds_buf_add(&gen->out, data, len) != CDS_OK)
+        cut(gen); /* 4 MiB wait already: this client does not read */
+    else
+        pump(gen);
 }
 
-/** Appends one event; steals the chunk, NULL is fine. */
+/** Appends one event; steals the chunk, NULL is one that could not be made. */
 static void add_event(struct cds_buf *events, cds_json *chunk)
 {
     CDS_JSON_AUTO value = chunk;
-    if (!value)
-        return;
     (void)cds_buf_add_str(events, "data: ");
-    if (cds_json_dump(value, events) != CDS_OK)
+    if (!value || cds_json_dump(value, events) != CDS_OK)
         events->failed = true;
     (void)cds_buf_add_str(events, "\n\n");
 }
 
-/** Sends events as a whole. The request may be over after it. */
+/** Sends events as a whole; a stream that lacks some (memory is out) is cut. The request may be over after it. */
 static void push_events(struct cds_gen *gen, struct cds_buf *events)
 {
-    if (!events->failed && events->len)
+    if (!gen->req)
+        return;
+    if (events->failed)
+        cut(gen);
+    else
         push(gen, events->data, events->len);
 }
 
@@ -79,15 +86,24 @@ static void push_event(struct cds_gen *gen, cds_json *chunk)
 
 /* --- the parts of an answer --------------------------------------------------------------------------------------------- */
 
-void cds_gen_open_stream(struct cds_gen *gen)
+/** Begins the stream; its first event, if it has one, goes to events. */
+static void begin_stream(struct cds_gen *gen, struct cds_buf *events)
 {
-    if (!gen->req || !gen->ask.stream || gen->streaming)
-        return;
     gen->streaming = true;
     gen->status = 200;
     cds_http_add_header(gen->req, "Cache-Control", "no-cache");
     cds_http_stream_begin(gen->req, 200, "text/event-stream; charset=utf-8", STREAM_BUFFER);
-    push_event(gen, cds_wire_role(&gen->wire));
+    if (gen->wire.chat)
+        add_event(events, cds_wire_role(&gen->wire));
+}
+
+void cds_gen_open_stream(struct cds_gen *gen)
+{
+    CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
+    if (!gen->req || !gen->ask.stream || gen->streaming)
+        return;
+    begin_stream(gen, &events);
+    push_events(gen, &events);
 }
 
 void cds_gen_write_text(struct cds_gen *gen, const char *text, size_t len)
@@ -105,20 +121,23 @@ void cds_gen_write_alive(struct cds_gen *gen)
     static const char comment[] = ": the model is at work\n\n";
     if (!gen->req || !gen->ask.stream || cds_now_ms() - gen->wrote_ms < CDS_GEN_ALIVE_MS - 500)
         return;
-    cds_gen_open_stream(gen);
-    push(gen, comment, sizeof(comment) - 1);
+    if (gen->streaming)
+        push(gen, comment, sizeof(comment) - 1);
+    else
+        cds_gen_open_stream(gen); /* its first bytes are a sign of life as well */
 }
 
 static void write_stream_end(struct cds_gen *gen)
 {
     CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
-    cds_gen_open_stream(gen);
+    if (!gen->streaming)
+        begin_stream(gen, &events);
     add_event(&events, cds_wire_finish(&gen->wire, &gen->end));
     if (gen->wire.include_usage)
         add_event(&events, cds_wire_usage(&gen->wire, &gen->end));
     (void)cds_buf_add_str(&events, "data: [DONE]\n\n");
     gen->finished = true;
-    push_events(gen, &events);
+    push_events(gen, &events); /* nothing after it: a stream that is cut here takes gen with it */
 }
 
 void cds_gen_write_end(struct cds_gen *gen)
@@ -135,22 +154,19 @@ void cds_gen_write_end(struct cds_gen *gen)
         cds_http_reply_json(gen->req, 200, answer);
         return;
     }
-    struct cds_err err = {0};
-    cds_fail(&err, CDS_EXHAUSTED, __func__, "The answer is too long to be sent in one piece.");
-    cds_err_hint(&err, "Ask with \"stream\": true.");
-    gen->status = cds_rc_http(err.code);
-    cds_http_reply_openai_err(gen->req, &err);
+    cds_fail(&gen->failure, CDS_EXHAUSTED, __func__, "The answer is too long to be sent in one piece.");
+    cds_err_hint(&gen->failure, "Ask with \"stream\": true.");
+    gen->status = cds_rc_http(gen->failure.code);
+    cds_http_reply_openai_err(gen->req, &gen->failure);
 }
 
 void cds_gen_write_error(struct cds_gen *gen, const struct cds_err *err)
 {
     gen->status = cds_rc_http(err->code);
-    if (gen->status >= 500)
-        cds_log_err(CDS_LOG_WARN, "request failed", gen->http_id, err);
     if (!gen->streaming) {
         cds_http_reply_openai_err(gen->req, err);
         return;
     }
     gen->finished = true;
-    push_event(gen, cds_wire_error(err));
+    push_event(gen, cds_openai_error(err));
 }

@@ -50,10 +50,15 @@ static void gen_free(struct cds_gen *gen)
 
 static void write_log(const struct cds_gen *gen)
 {
-    cds_log(CDS_LOG_INFO, "request", CDS_LS("request_id", gen->http_id), CDS_LS("user_id", gen->user_id), CDS_LS("method", "POST"),
-            CDS_LS("path", gen->wire.chat ? "/v1/chat/completions" : "/v1/completions"), CDS_LI("status", gen->status),
+    const struct cds_err *why = gen->failure.code ? &gen->failure : NULL;
+    /* The client's mistakes are news for the client; the log shouts only about ours. */
+    bool ours = why && cds_rc_http(why->code) >= 500;
+    cds_log(ours ? CDS_LOG_WARN : CDS_LOG_INFO, "request", CDS_LS("request_id", gen->http_id), CDS_LS("user_id", gen->user_id),
+            CDS_LS("method", "POST"), CDS_LS("path", gen->wire.chat ? "/v1/chat/completions" : "/v1/completions"), CDS_LI("status", gen->status),
             CDS_LI("ms", cds_now_ms() - gen->started_ms), CDS_LS("model", gen->model_id), CDS_LI("prompt_tokens", gen->end.prompt_tokens),
-            CDS_LI("completion_tokens", gen->end.completion_tokens), CDS_LS("ended", gen->end.ended));
+            CDS_LI("completion_tokens", gen->end.completion_tokens), CDS_LS("ended", gen->end.ended),
+            CDS_LS("code", why ? cds_rc_name(why->code) : NULL), CDS_LS("error", why ? why->message : NULL),
+            CDS_LS("rule", why && *why->rule ? why->rule : NULL), CDS_LS("detail", why && *why->detail ? why->detail : NULL));
 }
 
 void cds_flow_over(struct cds_gen *gen)
@@ -114,6 +119,7 @@ void cds_flow_fail(struct cds_gen *gen, const struct cds_err *err, const char *o
     if (held)
         settle_zero(gen, err->code == CDS_MODEL_CRASHED ? "crashed" : "failed");
     cds_metric_add(CDS_M_LLM_REQUESTS, outcome, 1);
+    gen->failure = *err;
     gen->end = (struct cds_wire_end){.ended = outcome};
     /* While a reservation is under way the stage tells its answer that nobody wants it any more. */
     gen->stage = CDS_GEN_LEAVING;
@@ -313,7 +319,14 @@ static void reserve(struct cds_gen *gen)
     struct cds_meter_request request = ledger_request(gen);
     gen->stage = CDS_GEN_RESERVING;
     gen->ledger_calls++;
-    if (cds_meter_reserve(gen->app->meter, &request, gen->prompt_tokens + gen->slices.granted, on_reserved, gen, &err) == CDS_OK)
+    uint32_t tokens = gen->prompt_tokens + gen->slices.granted;
+    cds_rc rc = cds_meter_reserve(gen->app->meter, &request, tokens, on_reserved, gen, &err);
+    if (rc == CDS_CONFLICT) {
+        /* Another request of this caller runs under the same id: the ledger gets one of our own. */
+        cds_uuid7(gen->request_id);
+        rc = cds_meter_reserve(gen->app->meter, &request, tokens, on_reserved, gen, &err);
+    }
+    if (rc == CDS_OK)
         return;
     gen->ledger_calls--;
     cds_flow_fail(gen, &err, "busy");

@@ -1,4 +1,7 @@
-/* apps/llmserver/flow.h: inside of a generation: the steps from stage to stage. Included by generation.c and flow.c only. */
+/* apps/llmserver/flow.h: inside of a generation: the steps from stage to stage. Included by generation.c and flow.c only.
+ *
+ * Threads: loop thread only.
+ */
 #pragma once
 
 #include "apps/llmserver/generation.h"

@@ -56,6 +56,7 @@ struct cds_gen {
     bool stop_wanted;      /**< the user asked to end it and keep what there is */
     unsigned ledger_calls; /**< calls whose callback has not come */
     struct cds_wire_end end;
+    struct cds_err failure; /**< why it failed, for its log line; code CDS_OK: it did not */
     char notice[256];
     struct cds_timer *deadline, *alive;
     uint64_t started_ms, admitted_ms, wrote_ms;

@@ -1,9 +1,13 @@
 /* apps/llmserver/ledger.h: inside of metering: gathering calls into batches and repeating them. Included by metering.c and ledger.c only.
  *
- * A lane is one connection. It has one batch in flight; what arrives meanwhile waits in order, per kind.
+ * A lane is one connection. It has one batch in flight; what arrives meanwhile waits in order, per kind. A settlement that the database refuses by
+ * itself is parked with a pause of its own, so that it does not hold up the others.
+ * Threads: loop thread only.
  */
 #pragma once
 
+#include "apps/llmserver/disk.h"
+#include "apps/llmserver/live.h"
 #include "apps/llmserver/metering.h"
 #include "lib/base/random.h"
 #include "lib/db/db.h"
@@ -15,12 +19,15 @@ struct cds_ledger_op {
     struct cds_ledger_op *next;
     enum cds_ledger_kind kind;
     char user_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], model[129], period[CDS_METER_PERIOD_LEN + 1];
-    uint32_t tokens; /**< to hold: in all, or more */
+    uint32_t tokens;       /**< more to hold */
+    uint32_t total_tokens; /**< to hold in all with them */
     struct cds_meter_used used;
     const char *outcome;  /**< of a settlement; static */
     uint64_t deadline_ms; /**< UINT64_MAX: never given up */
     bool alone;           /**< goes out in a call of its own */
-    bool uncertain;       /**< an earlier call may have been carried out */
+    bool uncertain;       /**< the answer of an earlier call was lost: it may have been carried out */
+    uint32_t pause_ms;    /**< of a parked settlement: its last pause */
+    uint64_t due_ms;      /**< of a parked settlement: its end */
     cds_meter_granted_fn *granted;
     cds_meter_settled_fn *settled;
     void *user; /**< NULL with both callbacks NULL: nobody listens */
@@ -36,10 +43,12 @@ struct cds_ledger_lane {
     struct cds_dbq *db;
     struct cds_ledger_list waiting[CDS_LEDGER_KINDS];
     struct cds_ledger_list flying; /**< the batch in flight */
-    struct cds_timer *retry;
+    struct cds_ledger_list parked; /**< settlements that were refused; no order */
+    struct cds_timer *retry, *unpark;
     bool busy;           /**< a batch is in flight */
     bool retrying;       /**< waits backoff_ms before the next one */
     uint32_t backoff_ms; /**< 0 after an answer */
+    uint64_t unpark_ms;  /**< when the first of the parked ones is due */
 };
 
 struct cds_meter {
@@ -48,8 +57,9 @@ struct cds_meter {
     char price_in[24], price_out[24];
     struct cds_ledger_lane reserve, settle;
     struct cds_timer *beat; /**< cleans up after a predecessor, then keeps live reservations from expiring */
+    struct cds_disk *disk;  /**< NULL: the database's disk is not ours to watch */
     bool recovered;
-    unsigned live; /**< reservations that were granted and are not settled */
+    struct cds_live_set live;
 };
 
 /** Adds an op to its lane and sends what can be sent. Steals op. */
@@ -58,8 +68,11 @@ CDS_MUST_USE cds_rc cds_ledger_lane_open(struct cds_meter *meter, struct cds_led
 void cds_ledger_lane_close(struct cds_ledger_lane *lane);
 /** Callbacks of this user are dropped, the ops stay. */
 void cds_ledger_forget(struct cds_ledger_lane *lane, const void *user);
+/** metering.c: sends what keeps the granted requests of this server from expiring, CDS_METER_BATCH in a call. */
+CDS_MUST_USE cds_rc cds_ledger_prolong(struct cds_meter *meter, uint64_t deadline_ms);
 
-/** ledger_sql.c: calls with the node (recover), with node and seconds (prolong), without parameters (reap), with model, price_in, price_out. */
+/** ledger_sql.c: calls with the node (recover), with users, requests, node and seconds (prolong), without parameters (reap), with model, price_in,
+ *  price_out. */
 extern const char cds_ledger_sql_recover[], cds_ledger_sql_prolong[], cds_ledger_sql_reap[], cds_ledger_sql_add_model[];
 /** Time after which a reservation that nobody prolongs is given up, for `prolong` and reservations. */
 extern const char cds_ledger_ttl[];
@@ -67,7 +80,15 @@ extern const char cds_ledger_ttl[];
 CDS_MUST_USE cds_rc cds_ledger_send(struct cds_ledger_lane *lane, cds_dbq_done_fn *done);
 /** What the ledger said about one op of the batch. */
 struct cds_ledger_answer {
-    enum { CDS_LEDGER_DONE, CDS_LEDGER_ALONE, CDS_LEDGER_REFUSED, CDS_LEDGER_DUPLICATE, CDS_LEDGER_NO_PRICE } is;
+    enum {
+        CDS_LEDGER_DONE,
+        CDS_LEDGER_HELD_BEFORE, /**< this very reservation is open already */
+        CDS_LEDGER_ALONE,
+        CDS_LEDGER_REFUSED,
+        CDS_LEDGER_DUPLICATE, /**< the id is another request's */
+        CDS_LEDGER_FOREIGN,   /**< settlements: the id is a request's of another server */
+        CDS_LEDGER_NO_PRICE
+    } is;
     int64_t cost_micro; /**< settlements */
     struct cds_err err; /**< REFUSED: what the user is told */
 };

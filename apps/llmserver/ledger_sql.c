@@ -8,8 +8,10 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 
-/* The functions are in database/migrations/0004_ledger.sql. A batch is held as a whole or not at all (code 0: "alone"); a single call says why.
- * Reservations commit without waiting for the disk: one that a crash loses takes its hold with it, and its settlement is booked all the same. */
+/* The functions are in database/migrations/0004_ledger.sql and 0008_ledger_repeats.sql. A batch is held as a whole or not at all (code 0: "alone"); a
+ * single call says why. Only reservations commit without waiting for the disk: one that a crash loses takes its hold with it, and its settlement is
+ * booked all the same. An extension that was granted must not vanish: the request would use more than the hold that is left, and a node that died
+ * would be billed for less than it noted. */
 #define QUICK "FROM set_config('synchronous_commit', 'off', true) s, "
 static const char reserve_one[] =
     "SELECT x.code, x.lim, x.used, x.held " QUICK "reserve($1::uuid, $2::uuid, $3::uuid, $4::text, $5::date, $6::bigint, $7::uuid, $8::interval) x";
@@ -17,15 +19,15 @@ static const char reserve_batch[] =
     "SELECT x.code " QUICK "unnest(reserve_many($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date, $6::bigint[], $7::uuid, $8::interval))"
     " WITH ORDINALITY x(code, n) ORDER BY x.n";
 static const char extend_one[] =
-    "SELECT x.code, x.lim, x.used, x.held " QUICK "extend($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint, $6::interval) x";
+    "SELECT x.code, x.lim, x.used, x.held FROM extend($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint, $6::interval) x";
 static const char extend_batch[] =
-    "SELECT x.code " QUICK "unnest(extend_many($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::interval))"
+    "SELECT x.code FROM unnest(extend_many($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::interval))"
     " WITH ORDINALITY x(code, n) ORDER BY x.n";
 static const char settle_batch[] =
     "SELECT code, cost_micro FROM settle_many($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date[], $6::bigint[], $7::bigint[], $8::bigint[],"
     " $9::text[], $10::uuid)";
 const char cds_ledger_sql_recover[] = "SELECT release_node($1::uuid)";
-const char cds_ledger_sql_prolong[] = "UPDATE llm_requests SET expires_at = now() + $2::interval WHERE node = $1::uuid AND state = 1";
+const char cds_ledger_sql_prolong[] = "SELECT prolong($1::uuid[], $2::uuid[], $3::uuid, $4::interval)";
 const char cds_ledger_sql_reap[] = "SELECT reap(500)";
 const char cds_ledger_sql_add_model[] =
     "INSERT INTO models (id, price_in, price_cached, price_out) VALUES ($1::text, $2::bigint, $2::bigint, $3::bigint) ON CONFLICT DO NOTHING";
@@ -64,6 +66,10 @@ static void add_period(struct cds_buf *buf, const struct cds_ledger_op *op)
 static void add_tokens(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
     (void)cds_buf_addf(buf, "%" PRIu32, op->tokens);
+}
+static void add_total(struct cds_buf *buf, const struct cds_ledger_op *op)
+{
+    (void)cds_buf_addf(buf, "%" PRIu32, op->total_tokens);
 }
 static void add_in(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
@@ -109,7 +115,7 @@ static const struct call calls[CDS_LEDGER_KINDS] = {
                             8},
     [CDS_LEDGER_EXTEND] = {extend_one,
                            extend_batch,
-                           {{PER_OP, add_user}, {PER_OP, add_request}, {PER_OP, add_tokens}, {PER_OP, add_in}, {PER_OP, add_out}, {TTL, NULL}},
+                           {{PER_OP, add_user}, {PER_OP, add_request}, {PER_OP, add_total}, {PER_OP, add_in}, {PER_OP, add_out}, {TTL, NULL}},
                            6},
     [CDS_LEDGER_SETTLE] = {NULL,
                            settle_batch,
@@ -191,10 +197,10 @@ static void over_budget(const struct cds_ledger_op *op, const struct cds_rows *r
 
 void cds_ledger_read(const struct cds_ledger_op *op, const struct cds_rows *rows, int row, struct cds_ledger_answer *ret)
 {
-    enum { ALONE = 0, DONE = 1, REPLAY = 2, KEY_LIMIT = 3, USER_LIMIT = 4, NO_MODEL = 5 };
+    enum { ALONE = 0, DONE = 1, REPLAY = 2, KEY_LIMIT = 3, USER_LIMIT = 4, NO_MODEL = 5, HELD_BEFORE = 6, FOREIGN = 3 };
     int64_t code = cds_rows_i64(rows, row, 0, -1);
     if (op->kind == CDS_LEDGER_SETTLE) {
-        ret->is = CDS_LEDGER_DONE;
+        ret->is = code == FOREIGN ? CDS_LEDGER_FOREIGN : CDS_LEDGER_DONE;
         ret->cost_micro = cds_rows_i64(rows, row, 1, 0);
     } else if (code == DONE) {
         ret->is = CDS_LEDGER_DONE;
@@ -202,6 +208,8 @@ void cds_ledger_read(const struct cds_ledger_op *op, const struct cds_rows *rows
         ret->is = CDS_LEDGER_ALONE;
     } else if (code == REPLAY && op->kind == CDS_LEDGER_RESERVE) {
         ret->is = CDS_LEDGER_DUPLICATE;
+    } else if (code == HELD_BEFORE) {
+        ret->is = CDS_LEDGER_HELD_BEFORE;
     } else if (code == KEY_LIMIT || code == USER_LIMIT) {
         ret->is = CDS_LEDGER_REFUSED;
         over_budget(op, rows, row, code == KEY_LIMIT, &ret->err);

@@ -66,8 +66,10 @@ static void on_drain(void *user)
 static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds_err *err)
 {
     const struct cds_config *c = service->config;
-    char conninfo[1024], auth_url[128], node[CDS_UUID_LEN + 1];
-    cds_rc rc = node_id(c, node, err);
+    char conninfo[CDS_DB_CONNINFO_MAX], auth_url[128], node[CDS_UUID_LEN + 1], cluster[4096];
+    cds_rc rc = cds_db_conninfo_whole(c, conninfo, err);
+    if (rc == CDS_OK)
+        rc = node_id(c, node, err);
     if (rc != CDS_OK)
         return rc;
     app->config = service->config;
@@ -78,10 +80,12 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     cds_models_init(app);
     struct cds_meter_options meter = {
         .loop = app->loop,
-        .conninfo = cds_db_conninfo(c, conninfo, sizeof(conninfo)),
+        .conninfo = conninfo,
         .node = node,
         .price_in = (int64_t)cds_config_u64(c, CDS_OPT_PRICE_IN),
         .price_out = (int64_t)cds_config_u64(c, CDS_OPT_PRICE_OUT),
+        .disk_path = *cds_config_str(c, CDS_OPT_DB_URL) ? NULL : cds_config_path(c, "pg", cluster, sizeof(cluster)),
+        .disk_min_bytes = cds_config_u64(c, CDS_OPT_DB_DISK_MIN),
     };
     cds_service_url(c, CDS_OPT_AUTH_PORT, auth_url, sizeof(auth_url));
     rc = cds_meter_new(&meter, &app->meter, err);
@@ -96,6 +100,7 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     app->server = service->server;
     /* Callers are the gateway and clients of this port; an id that the ledger knows already is replaced (flow.c). */
     cds_http_trust_request_id(app->server, true);
+    cds_http_openai_below(app->server, "/v1/");
     return CDS_OK;
 }
 

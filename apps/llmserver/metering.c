@@ -7,11 +7,12 @@
 #include <time.h>
 
 #include "apps/llmserver/ledger.h"
+#include "lib/base/buf.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 
-enum { BEAT_MS = 20000, RECOVER_RETRY_MS = 500, BEAT_DEADLINE_MS = 5000 };
+enum { BEAT_MS = 20000, RECOVER_RETRY_MS = 500, BEAT_DEADLINE_MS = 5000, PROLONG_MAX_BYTES = CDS_METER_BATCH * (CDS_UUID_LEN + 1) + 2 };
 
 /* --- ops ---------------------------------------------------------------------------------------------------------------- */
 
@@ -39,6 +40,11 @@ static struct cds_ledger_op *op_new(enum cds_ledger_kind kind, const struct cds_
     return op;
 }
 
+static cds_rc no_memory(struct cds_err *reterr)
+{
+    return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory to reserve tokens.");
+}
+
 /** Checks that a call may wait, and makes its op. */
 static cds_rc ask(struct cds_meter *meter, enum cds_ledger_kind kind, const struct cds_meter_request *request, uint32_t tokens, void *user,
                   struct cds_ledger_op **ret, struct cds_err *reterr)
@@ -57,8 +63,8 @@ static cds_rc ask(struct cds_meter *meter, enum cds_ledger_kind kind, const stru
     }
     *ret = op_new(kind, request, user);
     if (!*ret)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory to reserve tokens.");
-    (*ret)->tokens = tokens;
+        return no_memory(reterr);
+    (*ret)->tokens = (*ret)->total_tokens = tokens;
     return CDS_OK;
 }
 
@@ -66,9 +72,17 @@ cds_rc cds_meter_reserve(struct cds_meter *meter, const struct cds_meter_request
                          struct cds_err *reterr)
 {
     struct cds_ledger_op *op = NULL;
-    cds_rc rc = ask(meter, CDS_LEDGER_RESERVE, request, tokens, user, &op, reterr);
+    cds_rc rc = cds_disk_room(meter->disk, reterr);
+    if (rc == CDS_OK && cds_live_find(&meter->live, request->user_id, request->request_id))
+        rc = cds_fail(reterr, CDS_CONFLICT, __func__, "A request with this id is not settled yet.");
+    if (rc == CDS_OK)
+        rc = ask(meter, CDS_LEDGER_RESERVE, request, tokens, user, &op, reterr);
     if (rc != CDS_OK)
         return rc;
+    if (!cds_live_add(&meter->live, request->user_id, request->request_id, tokens)) {
+        free(op);
+        return no_memory(reterr);
+    }
     op->granted = done;
     cds_ledger_put(&meter->reserve, op);
     return CDS_OK;
@@ -78,9 +92,13 @@ cds_rc cds_meter_extend(struct cds_meter *meter, const struct cds_meter_request 
                         cds_meter_granted_fn *done, void *user, struct cds_err *reterr)
 {
     struct cds_ledger_op *op = NULL;
+    const struct cds_live *live = cds_live_find(&meter->live, request->user_id, request->request_id);
+    if (!live || !live->granted)
+        return cds_fail(reterr, CDS_CONFLICT, __func__, "No tokens are reserved for this request.");
     cds_rc rc = ask(meter, CDS_LEDGER_EXTEND, request, more_tokens, user, &op, reterr);
     if (rc != CDS_OK)
         return rc;
+    op->total_tokens = live->held_tokens + more_tokens;
     op->used = *so_far;
     op->granted = done;
     cds_ledger_put(&meter->reserve, op);
@@ -132,20 +150,65 @@ static void on_beat_done(void *user, const struct cds_rows *rows, const struct c
         cds_log_err(CDS_LOG_WARN, "open reservations could not be looked after", NULL, err);
 }
 
+/** Calls that keep what this server runs from expiring, and nothing else: a hold that only the database knows of must not live for ever. */
+struct prolonging {
+    struct cds_meter *meter;
+    struct cds_buf users, requests;
+    unsigned count;
+    uint64_t deadline_ms;
+    cds_rc rc;
+};
+
+static void prolong_send(struct prolonging *p)
+{
+    struct cds_meter *meter = p->meter;
+    if (p->count == 0)
+        return;
+    (void)cds_buf_add_str(&p->users, "}");
+    (void)cds_buf_add_str(&p->requests, "}");
+    const char *params[] = {p->users.data, p->requests.data, meter->node, cds_ledger_ttl};
+    cds_rc rc = p->users.failed || p->requests.failed
+                    ? CDS_EXHAUSTED
+                    : cds_dbq_exec(meter->settle.db, cds_ledger_sql_prolong, 4, params, p->deadline_ms, on_beat_done, meter);
+    if (p->rc == CDS_OK)
+        p->rc = rc;
+    cds_buf_clear(&p->users);
+    cds_buf_clear(&p->requests);
+    p->count = 0;
+}
+
+static void prolong_one(void *user, const struct cds_live *live)
+{
+    struct prolonging *p = user;
+    (void)cds_buf_addf(&p->users, "%c%s", p->count ? ',' : '{', live->user_id);
+    (void)cds_buf_addf(&p->requests, "%c%s", p->count ? ',' : '{', live->request_id);
+    if (++p->count == CDS_METER_BATCH)
+        prolong_send(p);
+}
+
+cds_rc cds_ledger_prolong(struct cds_meter *meter, uint64_t deadline_ms)
+{
+    struct prolonging p = {
+        .meter = meter, .users = cds_buf_init(PROLONG_MAX_BYTES), .requests = cds_buf_init(PROLONG_MAX_BYTES), .deadline_ms = deadline_ms};
+    cds_live_each_granted(&meter->live, prolong_one, &p);
+    prolong_send(&p);
+    cds_buf_free(&p.users);
+    cds_buf_free(&p.requests);
+    return p.rc;
+}
+
 /** Keeps ours alive, and gives up what other servers left behind. */
 static void on_beat(void *user)
 {
     struct cds_meter *meter = user;
     uint64_t deadline = cds_now_ms() + BEAT_DEADLINE_MS;
-    const char *params[] = {meter->node, cds_ledger_ttl};
     if (!meter->recovered) {
+        const char *params[] = {meter->node};
         if (cds_dbq_exec(meter->settle.db, cds_ledger_sql_recover, 1, params, deadline, on_recovered, meter) != CDS_OK)
             cds_timer_set(meter->beat, cds_now_ms() + RECOVER_RETRY_MS);
         return;
     }
-    cds_rc rc = CDS_OK;
-    if (meter->live > 0)
-        rc = cds_dbq_exec(meter->settle.db, cds_ledger_sql_prolong, 2, params, deadline, on_beat_done, meter);
+    cds_rc rc = cds_ledger_prolong(meter, deadline);
     if (rc == CDS_OK)
         rc = cds_dbq_exec(meter->settle.db, cds_ledger_sql_reap, 0, NULL, deadline, on_beat_done, meter);
     if (rc != CDS_OK)
@@ -167,6 +230,9 @@ cds_rc cds_meter_new(const struct cds_meter_options *options, struct cds_meter *
         rc = cds_ledger_lane_open(meter, &meter->reserve, options->conninfo, reterr);
     if (rc == CDS_OK)
         rc = cds_ledger_lane_open(meter, &meter->settle, options->conninfo, reterr);
+    const struct cds_disk_options disk = {.loop = meter->loop, .path = options->disk_path, .min_bytes = options->disk_min_bytes};
+    if (rc == CDS_OK && options->disk_path)
+        rc = cds_disk_new(&disk, &meter->disk, reterr);
     if (rc != CDS_OK) {
         cds_meter_free(&meter);
         return rc;
@@ -182,6 +248,8 @@ void cds_meter_free(struct cds_meter **meter)
     cds_ledger_lane_close(&(*meter)->reserve);
     cds_ledger_lane_close(&(*meter)->settle);
     cds_timer_remove(&(*meter)->beat);
+    cds_disk_free(&(*meter)->disk);
+    cds_live_clear(&(*meter)->live);
     free(*meter);
     *meter = NULL;
 }
@@ -208,5 +276,6 @@ cds_rc cds_meter_ready(const struct cds_meter *meter, struct cds_err *reterr)
 
 bool cds_meter_idle(const struct cds_meter *meter)
 {
-    return meter->settle.waiting[CDS_LEDGER_SETTLE].count == 0 && !meter->settle.busy;
+    const struct cds_ledger_lane *lane = &meter->settle;
+    return lane->waiting[CDS_LEDGER_SETTLE].count == 0 && lane->parked.count == 0 && !lane->busy;
 }

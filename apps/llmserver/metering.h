@@ -2,10 +2,12 @@
  *
  * Source:  database/README.md (ledger functions); docs in README.md "Money".
  * Threads: loop thread only.
- * Two connections: reservations (commit without waiting for the disk: a lost one takes its held tokens with it) and settlements (durable).
+ * Two connections: one for holds and one for settlements. Reservations commit without waiting for the disk (a lost one takes its held tokens with
+ * it), extensions and settlements are durable before they are answered.
  * While a connection is busy, what arrives is gathered and goes out as one array call, at most CDS_METER_BATCH entries; so the batch size
  * follows the load and a single request never waits for a timer. A batch that cannot be granted as a whole is sent again one by one.
- * A lost answer is asked again: ids make every call safe to repeat. A settlement is repeated until it is acknowledged.
+ * A lost answer is asked again: ids make every call safe to repeat. A settlement is repeated until it is acknowledged. A reservation that is given
+ * up while its outcome is not known is settled with nothing, so that it holds nothing for a request that never ran.
  */
 #pragma once
 
@@ -19,6 +21,8 @@ struct cds_meter_options {
     const char *conninfo;        /**< copied */
     const char *node;            /**< UUID of this server; open reservations of a predecessor with the same id are closed at start; copied */
     int64_t price_in, price_out; /**< of a model without a row of its own, micro-credits per token */
+    const char *disk_path;       /**< folder of the database when it is on this machine, NULL: elsewhere; copied */
+    uint64_t disk_min_bytes;     /**< nothing new is reserved while less is free there */
 };
 CDS_MUST_USE cds_rc cds_meter_new(const struct cds_meter_options *options, struct cds_meter **ret, struct cds_err *reterr);
 /** Callers have waited for cds_meter_idle; what is left is logged. */
@@ -39,10 +43,13 @@ struct cds_meter_used {
 };
 /** err NULL: granted. CDS_BUDGET_EXCEEDED with used, limit and reset date; CDS_CONFLICT (id was used before); CDS_UNAVAILABLE (fail closed). */
 typedef void cds_meter_granted_fn(void *user, const struct cds_err *err);
-/** Holds tokens for a request. done is called exactly once, later. @return CDS_OK; CDS_BUSY: too many wait, done is not called */
+/** Holds tokens for a request. done is called exactly once, later, unless this returns an error.
+ *  @return CDS_OK; CDS_BUSY (too many wait); CDS_CONFLICT (a request of this server with this id is not settled yet); CDS_UNAVAILABLE (not ready);
+ *          CDS_EXHAUSTED (the database's disk is nearly full, or memory) */
 CDS_MUST_USE cds_rc cds_meter_reserve(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t tokens, cds_meter_granted_fn *done,
                                       void *user, struct cds_err *reterr);
-/** Holds more tokens for a running request, and notes how far it is: a server that dies is billed up to there. Same rules. */
+/** Holds more tokens for a running request, and notes how far it is: a server that dies is billed up to there. done as above.
+ *  @return CDS_OK; CDS_BUSY; CDS_CONFLICT (nothing is reserved for this request); CDS_UNAVAILABLE; CDS_EXHAUSTED (memory) */
 CDS_MUST_USE cds_rc cds_meter_extend(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t more_tokens,
                                      const struct cds_meter_used *so_far, cds_meter_granted_fn *done, void *user, struct cds_err *reterr);
 /** cost_micro as the ledger booked it. */

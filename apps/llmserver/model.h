@@ -9,6 +9,7 @@
 #pragma once
 
 #include <limits.h>
+#include <time.h>
 
 #include "apps/llmserver/proc.h"
 #include "apps/llmserver/queue.h"
@@ -53,12 +54,16 @@ struct cds_models {
     char dirs[2][PATH_MAX]; /**< folders that are searched: <home>/models, <program>/../share/models */
     char run_dir[PATH_MAX], lib_dir[PATH_MAX], program[PATH_MAX];
     bool lib_dir_given;
+    struct timespec seen[2]; /**< change times of dirs at the last look */
+    uint64_t looked_ms;      /**< of the last look; 0: none yet */
 };
 
 /** Sets the folders. */
 void cds_models_init(struct cds_llm *app);
 void cds_models_free(struct cds_llm *app);
-/** Looks for new and gone files; a model in use stays. */
+enum { CDS_MODELS_FRESH_MS = 1000 };
+/** Looks for new and gone files; a model in use stays. A look serves for CDS_MODELS_FRESH_MS unless a folder changed: everybody may list
+ *  models, and reading folders stops the loop. */
 void cds_models_scan(struct cds_llm *app);
 /** By id or alias, lower case; "" is the loaded one, or the one that would be loaded at start. NULL: unknown. */
 struct cds_model *cds_models_find(struct cds_llm *app, const char *id);

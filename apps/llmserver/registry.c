@@ -10,6 +10,7 @@
 
 #include "apps/llmserver/app.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 
@@ -151,8 +152,26 @@ static void scan_dir(struct cds_llm *app, const char *dir)
     free(entries);
 }
 
+/** Notes how the folders look now. @return whether that is how they looked a moment ago */
+static bool looked_already(struct cds_models *models)
+{
+    uint64_t now = cds_now_ms();
+    bool same = models->looked_ms && now - models->looked_ms < CDS_MODELS_FRESH_MS;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(models->dirs); i++) {
+        struct stat st;
+        struct timespec changed = stat(models->dirs[i], &st) == 0 ? st.st_mtim : (struct timespec){0};
+        same = same && changed.tv_sec == models->seen[i].tv_sec && changed.tv_nsec == models->seen[i].tv_nsec;
+        models->seen[i] = changed;
+    }
+    if (!same)
+        models->looked_ms = now;
+    return same;
+}
+
 void cds_models_scan(struct cds_llm *app)
 {
+    if (looked_already(&app->models))
+        return;
     for (struct cds_model **link = &app->models.first; *link;) {
         struct cds_model *model = *link;
         bool idle = model->state == CDS_MODEL_UNLOADED && !model->proc;

@@ -24,7 +24,10 @@ void cds_routes_log(const struct cds_http_req *req, const char *user_id, int sta
 
 void cds_routes_fail(struct cds_http_req *req, const char *user_id, const struct cds_err *err)
 {
-    cds_routes_log(req, user_id, cds_rc_http(err->code));
+    cds_log(cds_rc_http(err->code) >= 500 ? CDS_LOG_WARN : CDS_LOG_INFO, "request", CDS_LS("request_id", cds_http_request_id(req)),
+            CDS_LS("user_id", user_id), CDS_LS("method", cds_http_method(req)), CDS_LS("path", cds_http_path(req)),
+            CDS_LI("status", cds_rc_http(err->code)), CDS_LI("ms", cds_now_ms() - cds_http_started_ms(req)), CDS_LS("code", cds_rc_name(err->code)),
+            CDS_LS("error", err->message), CDS_LS("rule", *err->rule ? err->rule : NULL), CDS_LS("detail", *err->detail ? err->detail : NULL));
     cds_http_reply_openai_err(req, err);
 }
 
@@ -106,10 +109,24 @@ static void on_checked(void *user, const struct cds_credential *credential, cons
         dispatch(app, req, credential);
 }
 
+static const enum cds_metric shown_metrics[] = {CDS_M_LLM_REQUEST_COUNT,
+                                                CDS_M_TOKEN_SPEND,
+                                                CDS_M_LLM_REQUESTS,
+                                                CDS_M_LLM_TTFT,
+                                                CDS_M_LLM_TOKENS_PROMPT,
+                                                CDS_M_LLM_TOKENS_COMPLETION,
+                                                CDS_M_LLM_QUEUE,
+                                                CDS_M_LLM_ACTIVE,
+                                                CDS_M_LLM_WORKER_RESTARTS,
+                                                CDS_M_LLM_LOADED,
+                                                CDS_M_LEDGER_BATCHES,
+                                                CDS_M_LEDGER_REFUSED,
+                                                CDS_M_COUNT};
+
 void cds_routes_on_request(void *user, struct cds_http_req *req)
 {
     struct cds_llm *app = user;
-    if (cds_http_ops(req, ready, app))
+    if (cds_http_ops(req, shown_metrics, ready, app))
         return;
     struct cds_err err = {0};
     struct caller *caller = calloc(1, sizeof(*caller));

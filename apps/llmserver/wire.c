@@ -89,33 +89,3 @@ cds_json *cds_wire_answer(const struct cds_wire *wire, const char *text, size_t 
     cds_json_set(answer, "cds", own(wire, end));
     return answer;
 }
-
-/** The class of an error, as OpenAI names it. */
-static const char *error_type(cds_rc code)
-{
-    switch (code) {
-    case CDS_UNAUTHENTICATED:
-        return "authentication_error";
-    case CDS_DENIED:
-        return "permission_error";
-    case CDS_BUDGET_EXCEEDED:
-        return "insufficient_quota";
-    case CDS_RATE_LIMITED:
-        return "rate_limit_error";
-    default:
-        return cds_rc_http(code) < 500 ? "invalid_request_error" : "server_error";
-    }
-}
-
-cds_json *cds_wire_error(const struct cds_err *err)
-{
-    cds_json *error =
-        cds_json_pack("{s:s,s:s,s:n,s:s}", "message", err->message, "type", error_type(err->code), "param", "code", cds_rc_openai(err->code));
-    if (err->hint[0])
-        cds_json_set(error, "hint", cds_json_string(err->hint));
-    if (err->rule[0])
-        cds_json_set(error, "rule", cds_json_string(err->rule));
-    if (err->retry_after_ms)
-        cds_json_set(error, "retry_after_ms", cds_json_int(err->retry_after_ms));
-    return cds_json_pack("{s:o}", "error", error);
-}

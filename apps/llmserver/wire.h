@@ -1,4 +1,4 @@
-/* apps/llmserver/wire.h: the objects an OpenAI client reads: chunks, whole answers, errors inside a stream.
+/* apps/llmserver/wire.h: the objects an OpenAI client reads: chunks and whole answers.
  *
  * Source:  OpenAI API reference; README.md "Wire".
  * Threads: pure functions; results are owned by the caller.
@@ -31,5 +31,3 @@ cds_json *cds_wire_finish(const struct cds_wire *wire, const struct cds_wire_end
 cds_json *cds_wire_usage(const struct cds_wire *wire, const struct cds_wire_end *end);
 /** Answer without streaming. */
 cds_json *cds_wire_answer(const struct cds_wire *wire, const char *text, size_t len, const struct cds_wire_end *end);
-/** {"error":{...}} for a stream that has begun. */
-cds_json *cds_wire_error(const struct cds_err *err);

@@ -186,6 +186,7 @@ cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engi
     if (rc == CDS_OK)
         rc = make_context(engine, options, reterr);
     if (rc != CDS_OK)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return rc;
     *ret = engine;
     engine = NULL;
@@ -228,6 +229,7 @@ cds_rc cds_engine_tokenize(const struct cds_engine *engine, const char *text, si
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the prompt.");
     int32_t count = llama_tokenize(engine->vocab, text, (int32_t)len, tokens, (int32_t)room, add_special, parse_special);
     if (count < 0)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return cds_fail(reterr, CDS_INTERNAL, __func__, "The prompt could not be turned into tokens.");
     *ret_tokens = tokens;
     *ret_count = (size_t)count;

@@ -1,5 +1,8 @@
 /* apps/llmworker/job.h: inside of the scheduler: requests, and the slots (sequences with their cells) they run in. Included by scheduler.c,
- * job.c and slots.c only. */
+ * job.c and slots.c only.
+ *
+ * Threads: one owner, that of the scheduler.
+ */
 #pragma once
 
 #include "apps/llmworker/scheduler.h"

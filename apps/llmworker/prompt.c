@@ -83,6 +83,7 @@ static cds_rc tokenize_parts(const struct cds_prompter *prompter, const char *te
         size_t n;
         cds_rc rc = cds_engine_tokenize(prompter->engine, part, part_len, first, true, &tokens, &n, reterr);
         if (rc != CDS_OK)
+            // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
             return rc;
         first = false;
         int32_t *longer = realloc(all, (count + n + 1) * sizeof(*all));

@@ -27,6 +27,7 @@ cds_rc cds_sched_new(const struct cds_sched_limits *limits, const struct cds_eng
     for (unsigned i = 0; i < limits->slots; i++)
         ok = ok && sched->slots[i].tokens;
     if (!ok)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for %u sequences.", limits->slots);
     *ret = sched;
     sched = NULL;

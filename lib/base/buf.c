@@ -22,15 +22,20 @@ void cds_buf_free(struct cds_buf *buf)
 void cds_buf_clear(struct cds_buf *buf)
 {
     buf->len = 0;
-    buf->failed = false;
+    buf->failed = buf->no_memory = false;
     if (buf->data)
         buf->data[0] = '\0';
+}
+
+cds_rc cds_buf_trouble(const struct cds_buf *buf)
+{
+    return !buf->failed ? CDS_OK : buf->no_memory ? CDS_EXHAUSTED : CDS_TOO_LARGE;
 }
 
 static cds_rc grow(struct cds_buf *buf, size_t more)
 {
     if (buf->failed)
-        return CDS_TOO_LARGE;
+        return cds_buf_trouble(buf);
     if (more > buf->ceiling || buf->len > buf->ceiling - more) {
         buf->failed = true;
         return CDS_TOO_LARGE;
@@ -45,7 +50,7 @@ static cds_rc grow(struct cds_buf *buf, size_t more)
         cap = buf->ceiling + 1;
     char *data = realloc(buf->data, cap);
     if (!data) {
-        buf->failed = true;
+        buf->failed = buf->no_memory = true;
         return CDS_EXHAUSTED;
     }
     buf->data = data;
@@ -87,14 +92,14 @@ cds_rc cds_buf_addf(struct cds_buf *buf, const char *fmt, ...)
     int need = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
     if (need < 0) {
-        buf->failed = true;
+        buf->failed = buf->no_memory = true;
         return CDS_EXHAUSTED;
     }
-    char *place = cds_buf_reserve(buf, (size_t)need);
-    if (!place)
-        return CDS_TOO_LARGE;
+    cds_rc rc = grow(buf, (size_t)need);
+    if (rc)
+        return rc;
     va_start(ap, fmt);
-    vsnprintf(place, (size_t)need + 1, fmt, ap);
+    vsnprintf(buf->data + buf->len, (size_t)need + 1, fmt, ap);
     va_end(ap);
     cds_buf_commit(buf, (size_t)need);
     return CDS_OK;
@@ -110,7 +115,7 @@ void cds_buf_consume(struct cds_buf *buf, size_t len)
 
 char *cds_buf_steal(struct cds_buf *buf, size_t *ret_len)
 {
-    if (!buf->data && grow(buf, 0))
+    if ((!buf->data && grow(buf, 0)) || !buf->data)
         return NULL;
     buf->data[buf->len] = '\0';
     char *data = buf->data;

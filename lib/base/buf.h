@@ -18,12 +18,15 @@ struct cds_buf {
     size_t cap;     /**< bytes allocated */
     size_t ceiling; /**< most bytes len may reach, > 0 */
     bool failed;    /**< an append was refused (ceiling or memory) */
+    bool no_memory; /**< with failed: it was memory */
 };
 
 /** An empty buffer that may hold at most ceiling bytes. */
 struct cds_buf cds_buf_init(size_t ceiling);
 /** Frees the data; the buffer may be used again. Accepts NULL. Fit for CDS_CLEANUP(cds_buf_free). */
 void cds_buf_free(struct cds_buf *buf);
+/** Why appends are refused: CDS_TOO_LARGE, CDS_EXHAUSTED; CDS_OK when none was. */
+cds_rc cds_buf_trouble(const struct cds_buf *buf);
 /** len = 0, failed = false; keeps the memory. */
 void cds_buf_clear(struct cds_buf *buf);
 /** @return CDS_OK, CDS_TOO_LARGE (ceiling), CDS_EXHAUSTED (memory) */

@@ -1,4 +1,7 @@
-/* lib/base/cleanup.h: clean-up at the declaration. Use: `CDS_CLEANUP(cds_free_ptr) char *p = NULL;` */
+/* lib/base/cleanup.h: clean-up at the declaration. Use: `CDS_CLEANUP(cds_free_ptr) char *p = NULL;`
+ *
+ * Threads: safe; each function touches nothing but its argument.
+ */
 #pragma once
 
 #include <dirent.h>

@@ -1,5 +1,8 @@
 /* lib/base/clock.h: time and deadlines. A wait takes a deadline (absolute, monotonic), never a duration,
- * so that retries cannot stretch it. */
+ * so that retries cannot stretch it.
+ *
+ * Threads: safe.
+ */
 #pragma once
 
 #include <stdint.h>

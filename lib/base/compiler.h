@@ -1,4 +1,7 @@
-/* lib/base/compiler.h: attributes shared by every header. */
+/* lib/base/compiler.h: attributes shared by every header.
+ *
+ * Threads: nothing runs.
+ */
 #pragma once
 
 /** The caller must look at the result; ignoring it is a compile error under -Werror. */

@@ -61,7 +61,10 @@ cds_rc cds_read_file(const char *path, struct cds_buf *buf, struct cds_err *rete
             continue;
         if (n < 0)
             return cds_fail_errno(reterr, errno, __func__, "Cannot read %s.", path);
-        if (cds_buf_add(buf, chunk, (size_t)n))
+        cds_rc rc = cds_buf_add(buf, chunk, (size_t)n);
+        if (rc == CDS_EXHAUSTED)
+            return cds_fail(reterr, rc, __func__, "Out of memory.");
+        if (rc)
             return cds_fail(reterr, CDS_TOO_LARGE, __func__, "%s is larger than %zu bytes.", path, buf->ceiling);
     }
     return cds_buf_add(buf, "", 0) ? cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.") : CDS_OK;
@@ -120,7 +123,7 @@ static cds_rc unix_address(const char *path, struct sockaddr_un *ret, struct cds
         cds_fail(reterr, CDS_BAD_PARAM, __func__, "The socket path %s is longer than %zu bytes.", path, sizeof(ret->sun_path) - 1);
         return cds_err_hint(reterr, "Choose a shorter data folder with CDS_HOME."), CDS_BAD_PARAM;
     }
-    strcpy(ret->sun_path, path);
+    snprintf(ret->sun_path, sizeof(ret->sun_path), "%s", path);
     return CDS_OK;
 }
 
@@ -197,7 +200,7 @@ static cds_rc tcp_socket(const char *address, uint16_t port, struct sockaddr_sto
 cds_rc cds_tcp_listen(const char *address, uint16_t port, int *ret_fd, struct cds_err *reterr)
 {
     struct sockaddr_storage place;
-    socklen_t len;
+    socklen_t len = 0;
     CDS_CLEANUP(cds_close_fd) int fd = -1;
     cds_rc rc = tcp_socket(address, port, &place, &len, &fd, reterr);
     if (rc)
@@ -216,7 +219,7 @@ cds_rc cds_tcp_listen(const char *address, uint16_t port, int *ret_fd, struct cd
 cds_rc cds_tcp_connect(const char *address, uint16_t port, int *ret_fd, struct cds_err *reterr)
 {
     struct sockaddr_storage place;
-    socklen_t len;
+    socklen_t len = 0;
     CDS_CLEANUP(cds_close_fd) int fd = -1;
     cds_rc rc = tcp_socket(address, port, &place, &len, &fd, reterr);
     if (rc)

@@ -47,7 +47,8 @@ struct cds_loop {
     bool stop;
     struct cds_watch *wake, *signals, *dead;
     struct cds_timer **heap;
-    size_t timers, timers_cap;
+    size_t timers, timers_cap; /* armed ones, room */
+    size_t timers_made;        /* armed or not, never above the room */
     struct hook hooks[HOOKS];
     size_t hook_count;
     sigset_t signal_set;
@@ -105,11 +106,26 @@ static void heap_take(struct cds_timer *timer)
     heap_down(loop, tail->place);
 }
 
+/** Room in the heap for one more timer, armed or not: setting a deadline later needs no memory and cannot fail. */
+static bool heap_room(struct cds_loop *loop)
+{
+    if (loop->timers_made < loop->timers_cap)
+        return true;
+    size_t cap = loop->timers_cap ? loop->timers_cap * 2 : 64;
+    struct cds_timer **heap = realloc(loop->heap, cap * sizeof(*heap)); // NOLINT(bugprone-sizeof-expression): a heap of pointers
+    if (!heap)
+        return false;
+    loop->heap = heap;
+    loop->timers_cap = cap;
+    return true;
+}
+
 cds_rc cds_timer_add(struct cds_loop *loop, uint64_t deadline_ms, cds_timer_fn *fn, void *user, struct cds_timer **ret_timer)
 {
-    struct cds_timer *timer = calloc(1, sizeof(*timer));
+    struct cds_timer *timer = heap_room(loop) ? calloc(1, sizeof(*timer)) : NULL;
     if (!timer)
         return CDS_EXHAUSTED;
+    loop->timers_made++;
     *timer = (struct cds_timer){.loop = loop, .deadline_ms = UINT64_MAX, .place = SIZE_MAX, .fn = fn, .user = user};
     cds_timer_set(timer, deadline_ms);
     *ret_timer = timer;
@@ -123,14 +139,6 @@ void cds_timer_set(struct cds_timer *timer, uint64_t deadline_ms)
     timer->deadline_ms = deadline_ms;
     if (deadline_ms == UINT64_MAX)
         return;
-    if (loop->timers == loop->timers_cap) {
-        size_t cap = loop->timers_cap ? loop->timers_cap * 2 : 64;
-        struct cds_timer **heap = realloc(loop->heap, cap * sizeof(*heap));
-        if (!heap)
-            abort(); /* a lost deadline would be an endless wait */
-        loop->heap = heap;
-        loop->timers_cap = cap;
-    }
     heap_put(loop, loop->timers, timer);
     heap_up(loop, loop->timers++);
 }
@@ -140,6 +148,7 @@ void cds_timer_remove(struct cds_timer **timer)
     if (!*timer)
         return;
     heap_take(*timer);
+    (*timer)->loop->timers_made--;
     free(*timer);
     *timer = NULL;
 }

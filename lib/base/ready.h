@@ -2,6 +2,7 @@
  *
  * The supervisor passes a pipe in CDS_READY_FD. The process writes "READY\n" once, or "FAILED <sentence>\n" before it
  * exits; without the variable (started by hand) both are no-ops. The descriptor is closed afterwards.
+ * Threads: main thread only: they read and change the environment.
  */
 #pragma once
 

@@ -80,7 +80,7 @@ static void env_name(size_t i, char out[static 64])
 {
     /* studio.home is CDS_HOME: the one name people type by hand. */
     if (i == CDS_OPT_HOME) {
-        strcpy(out, "CDS_HOME");
+        snprintf(out, 64, "CDS_HOME");
         return;
     }
     snprintf(out, 64, "CDS_%s_%s", options[i].section, options[i].name);
@@ -145,7 +145,7 @@ static cds_rc from_file(struct cds_config *config, const char *path, bool must_e
     if (state.rc)
         return state.rc;
     if (line < 0)
-        return cds_fail(reterr, CDS_SYSTEM, __func__, "Cannot read the configuration file %s.", path);
+        return cds_fail_errno(reterr, line == -2 ? ENOMEM : errno, __func__, "Cannot read the configuration file %s.", path); /* -2: inih's memory */
     if (line > 0)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "%s line %d is neither [section] nor name = value.", path, line);
     return CDS_OK;

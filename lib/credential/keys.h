@@ -1,4 +1,7 @@
-/* lib/credential/keys.h: the key set and its refresh. Internal to lib/credential. */
+/* lib/credential/keys.h: the key set and its refresh. Internal to lib/credential.
+ *
+ * Threads: loop thread only.
+ */
 #pragma once
 
 #include "lib/credential/credential.h"

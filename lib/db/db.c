@@ -30,7 +30,7 @@ const char db_session_sql[] =
 /* In quotes, as libpq's connection strings have them: a home folder may hold blanks. */
 static void private_conninfo(const char *home, char *buf, size_t size)
 {
-    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(size);
+    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(size - 1);
     cds_buf_add_str(&text, "host='");
     for (const char *c = home; *c; c++)
         cds_buf_addf(&text, *c == '\'' || *c == '\\' ? "\\%c" : "%c", *c);
@@ -42,10 +42,21 @@ char *cds_db_conninfo(const struct cds_config *config, char *buf, size_t size)
 {
     const char *url = cds_config_str(config, CDS_OPT_DB_URL);
     if (*url)
-        snprintf(buf, size, "%s", url);
+        cds_strcpy(buf, size, strlen(url) < size ? url : "");
     else
         private_conninfo(cds_config_home(config), buf, size);
     return buf;
+}
+
+cds_rc cds_db_conninfo_whole(const struct cds_config *config, char ret[static CDS_DB_CONNINFO_MAX], struct cds_err *reterr)
+{
+    char text[CDS_DB_CONNINFO_MAX];
+    if (!*cds_db_conninfo(config, text, sizeof(text))) {
+        cds_fail(reterr, CDS_TOO_LARGE, __func__, "The connection string of the database is longer than %d bytes.", CDS_DB_CONNINFO_MAX - 1);
+        return cds_err_hint(reterr, "Choose a shorter data folder with studio.home, or shorten database.url.");
+    }
+    cds_strcpy(ret, CDS_DB_CONNINFO_MAX, text);
+    return CDS_OK;
 }
 
 /* ---- errors ---- */

@@ -14,9 +14,13 @@
 struct cds_db;
 struct cds_rows; /**< one result; rows and columns count from 0 */
 
-/** Connection string: option database.url, else $DATABASE_URL, else the private cluster's socket below home. Written to buf. */
+/** Connection string: option database.url, else $DATABASE_URL, else the private cluster's socket below home. Written to
+ *  buf; "" when it does not fit. */
 struct cds_config;
 char *cds_db_conninfo(const struct cds_config *config, char *buf, size_t size);
+enum { CDS_DB_CONNINFO_MAX = 2048 }; /**< bytes of a connection string, with its NUL */
+/** The same, with a sentence for the case that it does not fit. @return CDS_OK; CDS_TOO_LARGE */
+CDS_MUST_USE cds_rc cds_db_conninfo_whole(const struct cds_config *config, char ret[static CDS_DB_CONNINFO_MAX], struct cds_err *reterr);
 
 /** Connects, waiting until deadline_ms while the server is still starting (57P03, no socket yet); one try takes at most five seconds.
  *  @return CDS_OK; CDS_UNAVAILABLE; CDS_CONFLICT (the server is older than 15) */
@@ -37,7 +41,7 @@ bool cds_rows_bool(const struct cds_rows *rows, int row, int col);
 void cds_rows_free(struct cds_rows **rows);
 
 /* Asynchronous, on the loop: one connection, a queue of statements, reconnect with back-off (statements sent but unanswered fail with
- * CDS_UNAVAILABLE, rule "db.unknown_outcome"; queued ones wait). */
+ * CDS_UNAVAILABLE, rule "db.unknown_outcome"; queued ones wait). Any error without that rule says that the statement changed nothing. */
 struct cds_dbq;
 /** rows NULL when err is set; borrowed for the call. */
 typedef void cds_dbq_done_fn(void *user, const struct cds_rows *rows, const struct cds_err *err);

@@ -40,7 +40,7 @@ static cds_rc list_files(const char *dir, struct file *files, size_t *ret_count,
         return cds_fail_errno(reterr, errno, __func__, "The migrations are not in %s.", dir);
     for (const struct dirent *e; (e = readdir(d)) && n < FILES_MAX;) {
         size_t len = strlen(e->d_name);
-        if (len < 10 || strspn(e->d_name, "0123456789") != 4 || e->d_name[4] != '_' || strcmp(e->d_name + len - 4, ".sql"))
+        if (len < 10 || strspn(e->d_name, "0123456789") != 4 || e->d_name[4] != '_' || strcmp(e->d_name + len - 4, ".sql") != 0)
             continue;
         files[n].number = atoi(e->d_name);
         cds_strcpy(files[n++].name, sizeof(files->name), e->d_name);
@@ -220,6 +220,7 @@ cds_rc cds_migrate(struct cds_db *db, const char *dir, void (*on_step)(void *use
     cds_uuid7(holder);
     cds_rc rc = list_files(dir, files, &count, reterr);
     if (rc || (rc = ensure_tables(db, reterr)) || (rc = take_lease(db, holder, reterr)))
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return rc;
     rc = check_not_newer(db, count, reterr);
     const struct run run = {db, dir, holder, on_step, user};

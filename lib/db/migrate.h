@@ -2,6 +2,7 @@
  *
  * Safe when two processes start at once (a lease row in schema_migrations_lock decides; the other waits). A file that was applied and
  * then changed is refused. A database newer than the files is refused with one sentence.
+ * Threads: one thread, that of the connection. It blocks.
  */
 #pragma once
 

@@ -1,4 +1,7 @@
-/* lib/db/priv.h: what the files of this folder share. Not for others. */
+/* lib/db/priv.h: what the files of this folder share. Not for others.
+ *
+ * Threads: one connection, one thread at a time.
+ */
 #pragma once
 
 #include <libpq-fe.h>

@@ -53,6 +53,13 @@ static void job_end(struct job *job, const struct cds_rows *rows, const struct c
     job_free(job);
 }
 
+/* The statement may have been committed: the connection went away, the server ended it (a FATAL may come between the commit and its report), or the
+ * answer found no memory. */
+static void mark_unknown(struct cds_err *err)
+{
+    cds_err_rule(err, "db.unknown_outcome");
+}
+
 static void fail_flying(struct cds_dbq *q)
 {
     struct job *job = q->flying;
@@ -61,7 +68,7 @@ static void fail_flying(struct cds_dbq *q)
         return;
     q->flying = NULL;
     cds_fail(&err, CDS_UNAVAILABLE, __func__, "The connection to the database broke; whether the change was made is not known.");
-    cds_err_rule(&err, "db.unknown_outcome");
+    mark_unknown(&err);
     err.retry_after_ms = 1000;
     job_end(job, NULL, &err);
 }
@@ -170,13 +177,16 @@ static void finish_flying(struct cds_dbq *q, PGresult *result)
     q->flying = NULL;
     if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
         struct cds_rows *rows = db_rows_wrap(result);
-        if (!rows)
+        if (!rows) {
             cds_fail(&err, CDS_EXHAUSTED, __func__, "Out of memory.");
+            mark_unknown(&err);
+        }
         job_end(job, rows, rows ? NULL : &err);
         cds_rows_free(&rows);
         return;
     }
-    db_result_error(result, &err);
+    if (db_result_error(result, &err) == CDS_UNAVAILABLE)
+        mark_unknown(&err);
     PQclear(result);
     job_end(job, NULL, &err);
 }

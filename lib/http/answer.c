@@ -108,6 +108,8 @@ static void add_error_headers(struct cds_http_req *req, const struct cds_err *er
     }
     if (err->code == CDS_UNAUTHENTICATED && !http_has_extra(req, "WWW-Authenticate"))
         cds_http_add_header(req, "WWW-Authenticate", "Bearer realm=\"cyberdevstudio\"");
+    if (err->code == CDS_BUDGET_EXCEEDED)
+        cds_http_add_header(req, "x-should-retry", "false"); /* the clients of OpenAI would try again three times */
     if (!http_has_extra(req, "Cache-Control"))
         cds_http_add_header(req, "Cache-Control", "no-store");
 }
@@ -119,8 +121,25 @@ static void give_json(struct cds_http_req *req, int status, const char *content_
     http_give_body(req, status, content_type, text, len);
 }
 
+static void reply_openai_as(struct cds_http_req *req, int status, const struct cds_err *err)
+{
+    CDS_JSON_AUTO answer = cds_openai_error(err);
+    add_error_headers(req, err);
+    give_json(req, status, "application/json", answer);
+}
+
+void cds_http_reply_openai_err(struct cds_http_req *req, const struct cds_err *err)
+{
+    reply_openai_as(req, err->code ? cds_rc_http(err->code) : 500, err);
+}
+
 void http_reply_err_as(struct cds_http_req *req, int status, const struct cds_err *err)
 {
+    const char *below = req->server->openai_below;
+    if (below && cds_starts_with(req->path, below)) {
+        reply_openai_as(req, status, err);
+        return;
+    }
     CDS_JSON_AUTO problem = cds_problem(err, req->id);
     if (status != cds_rc_http(err->code))
         cds_json_set(problem, "status", cds_json_int(status));
@@ -131,37 +150,6 @@ void http_reply_err_as(struct cds_http_req *req, int status, const struct cds_er
 void cds_http_reply_err(struct cds_http_req *req, const struct cds_err *err)
 {
     http_reply_err_as(req, err->code ? cds_rc_http(err->code) : 500, err);
-}
-
-static const char *openai_type(const struct cds_err *err)
-{
-    int status = cds_rc_http(err->code);
-    if (err->code == CDS_BUDGET_EXCEEDED)
-        return "insufficient_quota";
-    if (status == 401)
-        return "authentication_error";
-    if (status == 403)
-        return "permission_error";
-    if (status == 429)
-        return "rate_limit_error";
-    return status >= 500 ? "server_error" : "invalid_request_error";
-}
-
-void cds_http_reply_openai_err(struct cds_http_req *req, const struct cds_err *err)
-{
-    char message[sizeof(err->message) + sizeof(err->hint) + 2];
-    snprintf(message, sizeof(message), "%s%s%s", *err->message ? err->message : cds_rc_title(err->code), *err->hint ? " " : "", err->hint);
-    CDS_JSON_AUTO answer = cds_json_object();
-    cds_json *error = cds_json_object();
-    cds_json_set_text(error, "message", message);
-    cds_json_set_text(error, "type", openai_type(err));
-    cds_json_set(error, "param", *err->pointer == '/' ? cds_json_string(err->pointer + 1) : cds_json_null());
-    cds_json_set_text(error, "code", cds_rc_openai(err->code));
-    cds_json_set(answer, "error", error);
-    add_error_headers(req, err);
-    if (err->code == CDS_BUDGET_EXCEEDED)
-        cds_http_add_header(req, "x-should-retry", "false"); /* the clients of OpenAI would try again three times */
-    give_json(req, err->code ? cds_rc_http(err->code) : 500, "application/json", answer);
 }
 
 /* ---- JSON ---- */
@@ -176,8 +164,11 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max)
     struct cds_http_req *req = cls;
     struct http_stream *stream = &req->stream;
     size_t have = stream->out.len - stream->head;
-    if (req->gone || stream->abort)
+    if (req->gone || stream->abort) {
+        /* libmicrohttpd marks the connection as closed and, when this was its first look for content, forgets to come back and close it. */
+        shutdown(req->conn->fd, SHUT_RDWR);
         return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
     if (!have && stream->finished)
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (!have) {

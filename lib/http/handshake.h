@@ -1,6 +1,7 @@
 /* lib/http/handshake.h: the client's half of the WebSocket handshake that a tunnel speaks to the part behind it. No sockets: text only.
  *
  * Source:  RFC 6455 section 4.1, RFC 9112.
+ * Threads: safe.
  */
 #pragma once
 

@@ -2,7 +2,6 @@
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
 #include "lib/http/server_priv.h"
-#include "lib/metrics/metrics.h"
 
 enum { METRICS_MAX = 512 * 1024 };
 
@@ -19,9 +18,13 @@ static void reply_ready(struct cds_http_req *req, cds_rc (*ready)(void *user, st
     cds_http_reply_json(req, 200, answer);
 }
 
-static void reply_metrics(struct cds_http_req *req)
+static void reply_metrics(struct cds_http_req *req, const enum cds_metric *shown)
 {
-    static const enum cds_metric always[] = {CDS_M_HTTP_REQUESTS, CDS_M_HTTP_CONNECTIONS, CDS_M_COUNT};
+    enum cds_metric always[CDS_M_COUNT + 4] = {CDS_M_HTTP_REQUESTS, CDS_M_HTTP_SECONDS, CDS_M_HTTP_CONNECTIONS};
+    size_t count = 3;
+    while (shown && *shown != CDS_M_COUNT && count < CDS_M_COUNT + 3)
+        always[count++] = *shown++;
+    always[count] = CDS_M_COUNT;
     struct cds_buf text = cds_buf_init(METRICS_MAX);
     size_t len = 0;
     if (cds_metrics_text(&text, always)) {
@@ -35,7 +38,7 @@ static void reply_metrics(struct cds_http_req *req)
     http_give_body(req, 200, "text/plain; version=0.0.4; charset=utf-8", body, len);
 }
 
-bool cds_http_ops(struct cds_http_req *req, cds_rc (*ready)(void *user, struct cds_err *err), void *user)
+bool cds_http_ops(struct cds_http_req *req, const enum cds_metric *shown, cds_rc (*ready)(void *user, struct cds_err *err), void *user)
 {
     const char *path = cds_http_path(req);
     bool health = cds_streq(path, "/healthz"), readiness = cds_streq(path, "/readyz"), metrics = cds_streq(path, "/metrics");
@@ -48,7 +51,7 @@ bool cds_http_ops(struct cds_http_req *req, cds_rc (*ready)(void *user, struct c
     } else if (readiness) {
         reply_ready(req, ready, user);
     } else {
-        reply_metrics(req);
+        reply_metrics(req, shown);
     }
     return true;
 }

@@ -1,4 +1,7 @@
-/* lib/http/proxy.h: reverse proxy of one request (streams, bounded memory, client gone -> upstream cancelled) and tunnel for WebSockets. */
+/* lib/http/proxy.h: reverse proxy of one request (streams, bounded memory, client gone -> upstream cancelled) and tunnel for WebSockets.
+ *
+ * Threads: loop thread only.
+ */
 #pragma once
 
 #include "lib/http/client.h"

@@ -331,6 +331,11 @@ void cds_http_server_free(struct cds_http_server **server_place)
     free(server);
 }
 
+void cds_http_openai_below(struct cds_http_server *server, const char *prefix)
+{
+    server->openai_below = prefix;
+}
+
 void cds_http_trust_request_id(struct cds_http_server *server, bool on)
 {
     server->trust_request_id = on;

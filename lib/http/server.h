@@ -38,6 +38,10 @@ CDS_MUST_USE cds_rc cds_http_server_new(struct cds_loop *loop, int listen_fd /* 
 void cds_http_server_drain(struct cds_http_server *server, uint32_t drain_ms, void (*done)(void *user), void *user);
 void cds_http_server_free(struct cds_http_server **server);
 
+/** Addresses that begin with prefix ("/v1/"; static text) speak OpenAI's API: every error of this library and of cds_http_reply_err has its
+ *  shape there, also those made before the handler is called. */
+void cds_http_openai_below(struct cds_http_server *server, const char *prefix);
+
 /* The request; all texts borrowed for its life. */
 const char *cds_http_method(const struct cds_http_req *req);
 const char *cds_http_path(const struct cds_http_req *req);                     /**< decoded, without query */
@@ -67,9 +71,10 @@ void *cds_http_get_user(const struct cds_http_req *req);
 void cds_http_add_header(struct cds_http_req *req, const char *name, const char *value);
 /** Whole answer; body is copied. */
 void cds_http_reply(struct cds_http_req *req, int status, const char *content_type, const void *body, size_t len);
-/** JSON answer from a cds_json value is in lib/http/reply.h. Problem document with the right status, Retry-After, WWW-Authenticate for 401. */
+/** JSON answer from a cds_json value is in lib/http/reply.h. Problem document (or OpenAI's error object, see cds_http_openai_below) with the
+ *  right status, Retry-After, WWW-Authenticate for 401, x-should-retry: false for a used up budget. */
 void cds_http_reply_err(struct cds_http_req *req, const struct cds_err *err);
-/** {"error":{"message","type","param","code"}} as OpenAI clients expect; budget 429 carries x-should-retry: false. */
+/** OpenAI's error object (lib/json/problem.h), whatever the address; headers as above. */
 void cds_http_reply_openai_err(struct cds_http_req *req, const struct cds_err *err);
 /** Sends a file by descriptor (owned) with its size. */
 void cds_http_file(struct cds_http_req *req, int status, const char *content_type, int fd, uint64_t size);

@@ -2,6 +2,7 @@
  *
  * Order of a request: on_uri (server.c) makes it, on_access (request.c) checks the head, collects the body, calls the handler and hands the
  * prepared answer to libmicrohttpd, on_completed (server.c) frees it.
+ * Threads: loop thread only.
  */
 #pragma once
 
@@ -82,6 +83,7 @@ struct cds_http_server {
     cds_http_header_fn *on_header;
     cds_http_handler_fn *on_request;
     void *user;
+    const char *openai_below; /**< static text or NULL */
     bool trust_request_id, draining, quiesced, running;
     struct cds_watch *mhd_watch;
     struct cds_timer *run_timer, *tick;
@@ -126,6 +128,6 @@ void http_give_body(struct cds_http_req *req, int status, const char *content_ty
 void http_stream_start(struct cds_http_req *req, int status, const char *content_type, size_t buffer_max, uint64_t size);
 /** Answers 101; fn gets the socket. */
 void http_give_upgrade(struct cds_http_req *req, http_upgrade_fn *fn);
-/** Problem document with a status of its own (411 has no error code). */
+/** As cds_http_reply_err, with a status of its own (411 has no error code). */
 void http_reply_err_as(struct cds_http_req *req, int status, const struct cds_err *err);
 bool http_has_extra(const struct cds_http_req *req, const char *name);

@@ -1,4 +1,7 @@
-/* lib/http/ws_priv.h: between the handshake (ws_accept.c) and the open socket (ws.c). */
+/* lib/http/ws_priv.h: between the handshake (ws_accept.c) and the open socket (ws.c).
+ *
+ * Threads: loop thread only.
+ */
 #pragma once
 
 #include "lib/http/server_priv.h"

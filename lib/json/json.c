@@ -3,6 +3,8 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/str.h"
@@ -66,6 +68,27 @@ static const char *what_is_wrong(enum json_error_code code)
     }
 }
 
+/**
+ * jansson 2.14 reads on after an allocation of its scanner failed, and then writes behind its buffer. A process that ends there is started again;
+ * one whose heap is spoilt goes on. Everything else in jansson answers NULL, and so do we.
+ */
+static _Thread_local bool reading;
+
+static void *json_memory(size_t size)
+{
+    void *memory = malloc(size);
+    if (!memory && reading) {
+        fputs("{\"level\":\"error\",\"msg\":\"Out of memory while a JSON text was read: the process ends.\"}\n", stderr);
+        abort();
+    }
+    return memory;
+}
+
+__attribute__((constructor)) static void choose_memory(void)
+{
+    json_set_alloc_funcs(json_memory, free);
+}
+
 cds_rc cds_json_parse(const char *data, size_t len, cds_json **ret, struct cds_err *reterr)
 {
     if (!data)
@@ -77,13 +100,13 @@ cds_rc cds_json_parse(const char *data, size_t len, cds_json **ret, struct cds_e
     if (rc)
         return rc;
     json_error_t wrong;
+    reading = true;
     json_t *value = json_loadb(data, len, PARSE_FLAGS, &wrong);
+    reading = false;
     if (value) {
         *ret = value;
         return CDS_OK;
     }
-    if (json_error_code(&wrong) == json_error_out_of_memory)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory to read the JSON text.");
     return cds_fail(reterr, CDS_BAD_SYNTAX, __func__, "The JSON text is malformed at line %d, column %d: %s.", wrong.line > 0 ? wrong.line : 1,
                     wrong.column > 0 ? wrong.column : 0, what_is_wrong(json_error_code(&wrong)));
 }

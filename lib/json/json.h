@@ -3,6 +3,7 @@
  * Source:  RFC 8259; jansson 2.14 (strict: duplicate keys, bad UTF-8, lone surrogates, NUL are refused, also when building:
  *          text that holds a NUL travels as base64).
  * Threads: a value belongs to one thread at a time.
+ * Memory out: what builds answers NULL or -1. A text that is being read ends the process (json.c says why).
  * Memory:  values are reference counted. "new" functions and parse return an owned reference; get functions borrow.
  *          The *_set/_append functions STEAL the value they are given, also when they fail.
  */
@@ -30,7 +31,7 @@ enum cds_json_type {
 /** Most nesting a parsed text may have; deeper is CDS_BAD_SYNTAX. */
 enum { CDS_JSON_DEPTH_MAX = 64 };
 
-/** Parses exactly one JSON text. @return CDS_OK; CDS_BAD_SYNTAX with line and column in the message; CDS_EXHAUSTED */
+/** Parses exactly one JSON text. @return CDS_OK; CDS_BAD_SYNTAX with line and column in the message */
 CDS_MUST_USE cds_rc cds_json_parse(const char *data, size_t len, cds_json **ret, struct cds_err *reterr);
 /** Compact text appended to buf. @return CDS_OK, CDS_TOO_LARGE, CDS_EXHAUSTED */
 CDS_MUST_USE cds_rc cds_json_dump(const cds_json *value, struct cds_buf *buf);

@@ -205,7 +205,7 @@ static cds_rc read_atom(struct reader *r)
         cds_rc rc = add_named(r, name >= 'a' ? name : (char)(name + 32));
         return rc ? rc : emit(r, name >= 'a' ? STEP_CLASS : STEP_OTHER, (int32_t)first, (int32_t)(r->code->range_count - first));
     }
-    uint32_t c;
+    uint32_t c = 0;
     if (take(r, '\\')) {
         cds_rc rc = read_escape(r, false, &c);
         return rc ? rc : emit(r, STEP_CHAR, (int32_t)c, 0);

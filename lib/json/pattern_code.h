@@ -1,4 +1,7 @@
-/* lib/json/pattern_code.h: what pattern.c writes and pattern_match.c runs. Private to lib/json. */
+/* lib/json/pattern_code.h: what pattern.c writes and pattern_match.c runs. Private to lib/json.
+ *
+ * Threads: code is written by one thread and read-only afterwards.
+ */
 #pragma once
 
 #include <stdint.h>

@@ -49,11 +49,11 @@ static bool add_place(const struct cds_pattern *p, struct place_set *set, size_t
         const struct step *s = &p->steps[at];
         switch (s->op) {
         case STEP_SPLIT:
-            visit(set, &waiting, (size_t)((int32_t)at + s->a));
-            visit(set, &waiting, (size_t)((int32_t)at + s->b));
+            visit(set, &waiting, (size_t)((ptrdiff_t)at + s->a));
+            visit(set, &waiting, (size_t)((ptrdiff_t)at + s->b));
             break;
         case STEP_JUMP:
-            visit(set, &waiting, (size_t)((int32_t)at + s->a));
+            visit(set, &waiting, (size_t)((ptrdiff_t)at + s->a));
             break;
         case STEP_BEGIN:
             if (at_begin)

@@ -11,7 +11,7 @@
 /** Text of a cds_err, which may have been cut inside a character or hold foreign bytes: each of them becomes '?'. */
 static cds_json *safe_string(const char *text)
 {
-    char copy[sizeof(((struct cds_err *)0)->message)];
+    char copy[sizeof(((struct cds_err *)0)->message) + sizeof(((struct cds_err *)0)->hint)]; /* the longest: a sentence and its hint */
     cds_strcpy(copy, sizeof(copy), text);
     copy[cds_utf8_complete(copy, strlen(copy))] = '\0';
     cds_json *s = cds_json_string(copy);
@@ -61,4 +61,56 @@ cds_json *cds_problem(const struct cds_err *err, const char *request_id)
         cds_json_set(problem, "errors", list);
     }
     return problem;
+}
+
+/* ---- the shape of OpenAI's API ---- */
+static const char *openai_type(cds_rc code)
+{
+    int status = cds_rc_http(code);
+    if (code == CDS_BUDGET_EXCEEDED)
+        return "insufficient_quota";
+    if (status == 401)
+        return "authentication_error";
+    if (status == 403)
+        return "permission_error";
+    if (status == 429)
+        return "rate_limit_error";
+    return status >= 500 ? "server_error" : "invalid_request_error";
+}
+
+cds_json *cds_openai_error(const struct cds_err *err)
+{
+    char message[sizeof(err->message) + sizeof(err->hint) + 2];
+    snprintf(message, sizeof(message), "%s%s%s", *err->message ? err->message : cds_rc_title(err->code), *err->hint ? " " : "", err->hint);
+    cds_json *answer = cds_json_object(), *error = cds_json_object();
+    cds_json_set_text(error, "message", message);
+    cds_json_set_text(error, "type", openai_type(err->code));
+    cds_json_set(error, "param", *err->pointer == '/' ? safe_string(err->pointer + 1) : cds_json_null());
+    cds_json_set_text(error, "code", cds_rc_openai(err->code));
+    cds_json_set_text(error, "hint", err->hint);
+    cds_json_set_text(error, "rule", err->rule);
+    if (err->retry_after_ms)
+        cds_json_set(error, "retry_after_ms", cds_json_int(err->retry_after_ms));
+    cds_json_set(answer, "error", error);
+    return answer;
+}
+
+void cds_openai_error_parse(const cds_json *answer, cds_rc otherwise, struct cds_err *ret)
+{
+    const cds_json *error = cds_json_get(answer, "error");
+    const char *message = cds_json_get_str(error, "message"), *hint = cds_json_get_str(error, "hint");
+    const char *param = cds_json_get_str(error, "param"), *rule = cds_json_get_str(error, "rule");
+    int64_t retry_ms = cds_json_get_i64(error, "retry_after_ms", 0);
+    cds_rc code = cds_rc_from_openai(cds_json_get_str(error, "code"));
+    size_t len = message ? strlen(message) : 0, tail = hint ? strlen(hint) + 1 : 0;
+    if (tail > 1 && len > tail && message[len - tail] == ' ' && cds_streq(message + len - tail + 1, hint))
+        len -= tail;
+    cds_fail(ret, code == CDS_INTERNAL ? otherwise : code, __func__, "%.*s", (int)len, message ? message : "");
+    if (hint)
+        cds_err_hint(ret, "%s", hint);
+    if (rule)
+        cds_err_rule(ret, rule);
+    if (param && *param)
+        cds_err_pointer(ret, "/%s", param);
+    ret->retry_after_ms = retry_ms > 0 && retry_ms <= UINT32_MAX ? (uint32_t)retry_ms : 0;
 }

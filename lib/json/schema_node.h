@@ -1,4 +1,7 @@
-/* lib/json/schema_node.h: a compiled schema as schema.c builds and validate.c walks it. Private to lib/json. */
+/* lib/json/schema_node.h: a compiled schema as schema.c builds and validate.c walks it. Private to lib/json.
+ *
+ * Threads: nodes are built by one thread and read-only afterwards.
+ */
 #pragma once
 
 #include "lib/json/pattern.h"

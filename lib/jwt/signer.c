@@ -150,7 +150,7 @@ static cds_rc add_part(struct cds_buf *token, const cds_json *value)
 
 cds_rc cds_jwt_sign(const struct cds_signer *signer, const struct cds_claims *claims, char **ret, struct cds_err *reterr)
 {
-    CDS_CLEANUP(cds_buf_free) struct cds_buf token = cds_buf_init(2 * CDS_JWT_MAX);
+    CDS_CLEANUP(cds_buf_free) struct cds_buf token = cds_buf_init((size_t)2 * CDS_JWT_MAX);
     CDS_JSON_AUTO header = cds_json_pack("{s:s,s:s,s:s}", "alg", "EdDSA", "typ", CDS_JWT_TYP, "kid", signer->kid);
     CDS_JSON_AUTO payload = cds_json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I}", "iss", CDS_JWT_ISSUER, "aud", CDS_JWT_AUDIENCE, "sub",
                                           claims->user_id, "sid", claims->session_id, "email", claims->email, "role", claims->role, "ver",

@@ -1,4 +1,7 @@
-/* lib/jwt/token.h: what signer and verifier agree on. Internal to lib/jwt and its tests. */
+/* lib/jwt/token.h: what signer and verifier agree on. Internal to lib/jwt and its tests.
+ *
+ * Threads: constants and pure functions.
+ */
 #pragma once
 
 #include "lib/jwt/jwt.h"

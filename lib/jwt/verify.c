@@ -67,7 +67,7 @@ static cds_rc add_key(struct cds_keyset *keyset, const cds_json *jwk, struct cds
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The key set holds an Ed25519 key without a well-formed x and kid.");
     /* The id is the key's own thumbprint, so no set can give one key the name of another. */
     cds_edkey_kid(raw, thumbprint);
-    if (strcmp(thumbprint, kid))
+    if (strcmp(thumbprint, kid) != 0)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The key set holds a key whose kid is not its thumbprint.");
     if (find_key(keyset, kid))
         return CDS_OK;
@@ -98,6 +98,7 @@ cds_rc cds_keyset_parse(const cds_json *jwks, struct cds_keyset **ret, struct cd
             return rc;
     }
     if (!keyset->count)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The key set holds no Ed25519 key.");
     *ret = keyset;
     keyset = NULL;

@@ -111,6 +111,7 @@ static size_t redact(const char *value, char out[static VALUE_MAX_BYTES])
             memcpy(out + o, value + i, keep);
             o += keep;
             if (n > 24 && o < VALUE_MAX_BYTES - 4) {
+                // NOLINTNEXTLINE(bugprone-not-null-terminated-result): ended once, below
                 memcpy(out + o, "...", 3);
                 o += 3;
             }
@@ -120,6 +121,7 @@ static size_t redact(const char *value, char out[static VALUE_MAX_BYTES])
         out[o++] = value[i++];
     }
     if (value[i]) {
+        // NOLINTNEXTLINE(bugprone-not-null-terminated-result): ended once, below
         memcpy(out + o, "...", 3);
         o += 3;
     }

@@ -65,13 +65,13 @@ static struct series *series(enum cds_metric metric, const char *label)
     pthread_mutex_lock(&lock);
     int count = atomic_load(&family->count);
     if (count >= SERIES_MAX)
-        strcpy(name, "other");
+        snprintf(name, sizeof(name), "other");
     s = find(family, name, count);
     if (!s) {
         static struct series spare; /* out of memory: counted nowhere visible rather than crashing */
         s = calloc(1, sizeof(*s));
         if (s) {
-            strcpy(s->label, name);
+            snprintf(s->label, sizeof(s->label), "%s", name);
             family->series[count] = s;
             atomic_store(&family->count, count + 1);
         } else {
@@ -215,5 +215,5 @@ cds_rc cds_metrics_text(struct cds_buf *buf, const enum cds_metric *always)
     measure_process();
     for (int i = 0; i < CDS_M_COUNT; i++)
         put_family(buf, (enum cds_metric)i, wanted[i]);
-    return buf->failed ? CDS_TOO_LARGE : CDS_OK;
+    return cds_buf_trouble(buf);
 }

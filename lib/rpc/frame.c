@@ -66,7 +66,7 @@ void cds_peer_close(struct cds_peer **peer)
 /** A buffer that one large message has grown does not stay large. */
 static void drop_if_large(struct cds_buf *buf)
 {
-    if (buf->len == 0 && buf->cap > 2 * READ_CHUNK)
+    if (buf->len == 0 && buf->cap > (size_t)2 * READ_CHUNK)
         cds_buf_free(buf);
 }
 

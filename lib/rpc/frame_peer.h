@@ -1,4 +1,7 @@
-/* lib/rpc/frame_peer.h: the inside of a peer, shared by frame.c (bytes) and frame_calls.c (calls and messages). Private to lib/rpc. */
+/* lib/rpc/frame_peer.h: the inside of a peer, shared by frame.c (bytes) and frame_calls.c (calls and messages). Private to lib/rpc.
+ *
+ * Threads: loop thread only.
+ */
 #pragma once
 
 #include "lib/rpc/frame.h"

@@ -3,15 +3,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
 #include "sandbox/confine/cgroup_dir.h"
+#include "sandbox/confine/tree.h"
 
 enum { NAME_MAX_LEN = 48, REMOVE_TRIES = 40, REMOVE_PAUSE_US = 500 };
 
@@ -25,11 +28,17 @@ struct cds_cgroup {
     struct cds_cgroup_usage before; /* counters at acquire: they never go back */
     struct cds_cgroup *next;        /* in the list of free ones */
     bool was_killed;                /* cgroup.kill was used */
+    /* With NONE: */
+    pid_t init;
+    int init_fd; /* tells whether the number still means that process */
+    uint64_t memory_bytes;
+    uint32_t max_tasks;
+    struct cds_cgroup_usage seen;
 };
 
 struct cds_cgroups {
     enum cds_cgroup_kind kind;
-    char prefix[32], reason[160];
+    char prefix[32], reason[256];
     char place[TREE_COUNT][PATH_MAX]; /* "": not used */
     unsigned made;
     struct cds_cgroup *free_ones;
@@ -41,6 +50,7 @@ static void close_group(struct cds_cgroup **group)
         return;
     for (int i = 0; i < TREE_COUNT; i++)
         cds_close_fd(&(*group)->fd[i]);
+    cds_close_fd(&(*group)->init_fd);
     free(*group);
     *group = NULL;
 }
@@ -64,7 +74,7 @@ static cds_rc make_group(struct cds_cgroups *groups, struct cds_cgroup **ret, st
     struct cds_cgroup *group = calloc(1, sizeof(*group));
     if (!group)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
-    *group = (struct cds_cgroup){.kind = groups->kind, .fd = {-1, -1, -1, -1}};
+    *group = (struct cds_cgroup){.kind = groups->kind, .fd = {-1, -1, -1, -1}, .init_fd = -1};
     snprintf(group->name, sizeof(group->name), "%s%u", groups->prefix, ++groups->made);
     for (int i = 0; i < TREE_COUNT && groups->kind != CDS_CGROUP_NONE; i++) {
         char path[PATH_MAX + NAME_MAX_LEN];
@@ -139,15 +149,12 @@ static bool try_group(struct cds_cgroups *groups, struct cds_err *reterr)
     return error == 0;
 }
 
-/** Lets the children of place have the controllers. The kernel refuses that for a group with tasks in it, except at the top. */
-static bool delegate(const char *place)
+/* docs/adr/0023-limits-without-control-groups.md */
+static void say_what_holds(struct cds_cgroups *groups, const char *why)
 {
-    CDS_CLEANUP(cds_close_fd) int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || !cds_cgroup_has_word(fd, "cgroup.controllers", "memory") || !cds_cgroup_has_word(fd, "cgroup.controllers", "pids"))
-        return false;
-    if (cds_cgroup_has_word(fd, "cgroup.subtree_control", "memory") && cds_cgroup_has_word(fd, "cgroup.subtree_control", "pids"))
-        return true;
-    return cds_cgroup_write(fd, "cgroup.subtree_control", "+memory +pids") == 0;
+    bool look = access("/proc/thread-self/children", R_OK) == 0; /* absent in kernels built without it */
+    snprintf(groups->reason, sizeof(groups->reason), "%.130s Memory, CPU time and tasks are held by rlimits of each process%s.", why,
+             look ? " and by looking at all of them 20 times a second" : "");
 }
 
 static void choose(struct cds_cgroups *groups)
@@ -165,11 +172,18 @@ static void choose(struct cds_cgroups *groups)
     } else if (places.v2[0]) {
         /* Below the own group where that is delegated to us, else beside the others at the top. */
         const char *const tries[] = {places.v2, places.v2_top};
+        static const char *const wanted[] = {"memory", "pids", NULL};
+        /* At the top of what is seen we are in a container, whose tasks are all of the studio; a unit with Delegate=yes is as good. */
+        bool may_move = cds_streq(places.v2, places.v2_top) || cds_cgroup_is_delegated(places.v2);
         groups->kind = CDS_CGROUP_V2;
         for (size_t i = 0; i < CDS_ARRAY_LEN(tries); i++) {
             cds_strcpy(groups->place[TREE_V2], PATH_MAX, tries[i]);
-            if (delegate(tries[i]) && try_group(groups, &err))
+            int error = cds_cgroup_delegate(tries[i], wanted, may_move && i == 0);
+            if (error == 0 && try_group(groups, &err))
                 return;
+            if (error == EBUSY)
+                cds_fail(&err, CDS_DENIED, __func__, "Other programs share the control group %.80s: start the studio as a unit with Delegate=yes.",
+                         places.v2);
         }
         if (!err.message[0])
             cds_fail(&err, CDS_DENIED, __func__, "The memory and pids controllers are not delegated to %.80s.", places.v2);
@@ -178,7 +192,7 @@ static void choose(struct cds_cgroups *groups)
     }
     groups->kind = CDS_CGROUP_NONE;
     memset(groups->place, 0, sizeof(groups->place));
-    cds_strcpy(groups->reason, sizeof(groups->reason), err.message);
+    say_what_holds(groups, err.message);
 }
 
 cds_rc cds_cgroups_open(const char *key, bool none, struct cds_cgroups **ret, struct cds_err *reterr)
@@ -188,7 +202,7 @@ cds_rc cds_cgroups_open(const char *key, bool none, struct cds_cgroups **ret, st
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     snprintf(groups->prefix, sizeof(groups->prefix), "cds-%.16s.", key);
     if (none) {
-        cds_strcpy(groups->reason, sizeof(groups->reason), "Control groups are switched off.");
+        say_what_holds(groups, "Control groups are switched off.");
     } else {
         struct cds_cgroup_places places;
         cds_cgroup_places_find("/proc/self/mountinfo", "/proc/self/cgroup", &places);
@@ -238,6 +252,8 @@ cds_rc cds_cgroup_acquire(struct cds_cgroups *groups, const struct cds_run_limit
         remove_group(groups, &group);
         return cds_fail_errno(reterr, error, __func__, "The limits of the run cannot be set in its control group.");
     }
+    group->memory_bytes = limits->memory_bytes;
+    group->max_tasks = limits->max_tasks;
     read_counters(group, &group->before);
     *ret = group;
     return CDS_OK;
@@ -251,6 +267,11 @@ int cds_cgroup_clone_fd(const struct cds_cgroup *group)
 cds_rc cds_cgroup_attach(struct cds_cgroup *group, pid_t pid, struct cds_err *reterr)
 {
     char text[16];
+    if (group->kind == CDS_CGROUP_NONE) {
+        group->init = pid;
+        group->init_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+        return group->init_fd >= 0 ? CDS_OK : cds_fail_errno(reterr, errno, __func__, "The run cannot be watched.");
+    }
     snprintf(text, sizeof(text), "%d", (int)pid);
     for (int i = TREE_MEMORY; i < TREE_COUNT; i++) {
         /* The v2 tree counts CPU time already; a third attach would only cost time. */
@@ -263,13 +284,6 @@ cds_rc cds_cgroup_attach(struct cds_cgroup *group, pid_t pid, struct cds_err *re
     return CDS_OK;
 }
 
-void cds_cgroup_mark(struct cds_cgroup *group)
-{
-    if (group->kind == CDS_CGROUP_HYBRID)
-        cds_cgroup_write(group->fd[TREE_MEMORY], "memory.max_usage_in_bytes", "0");
-    read_counters(group, &group->before);
-}
-
 void cds_cgroup_kill(struct cds_cgroup *group)
 {
     if (group->fd[TREE_V2] < 0)
@@ -278,9 +292,42 @@ void cds_cgroup_kill(struct cds_cgroup *group)
     group->was_killed = true;
 }
 
-void cds_cgroup_usage(const struct cds_cgroup *group, struct cds_cgroup_usage *ret)
+/* CPU time never goes back, although a task that dies without being waited for takes its own with it. */
+static void look_at_tree(struct cds_cgroup *group)
+{
+    struct cds_tree_usage used;
+    struct cds_cgroup_usage *seen = &group->seen;
+    if (group->init_fd < 0 || syscall(SYS_pidfd_send_signal, group->init_fd, 0, NULL, 0))
+        return;
+    cds_tree_look(group->init, group->memory_bytes, &used);
+    seen->cpu_us = used.cpu_us > seen->cpu_us ? used.cpu_us : seen->cpu_us;
+    seen->peak_bytes = used.memory_bytes > seen->peak_bytes ? used.memory_bytes : seen->peak_bytes;
+    seen->memory_over = seen->memory_over || used.memory_bytes > group->memory_bytes;
+    seen->tasks_over = seen->tasks_over || used.tasks > group->max_tasks + 1; /* and init */
+}
+
+void cds_cgroup_mark(struct cds_cgroup *group)
+{
+    if (group->kind == CDS_CGROUP_NONE) {
+        look_at_tree(group);
+        group->before = group->seen;
+        group->seen.peak_bytes = 0;
+        return;
+    }
+    if (group->kind == CDS_CGROUP_HYBRID)
+        cds_cgroup_write(group->fd[TREE_MEMORY], "memory.max_usage_in_bytes", "0");
+    read_counters(group, &group->before);
+}
+
+void cds_cgroup_usage(struct cds_cgroup *group, struct cds_cgroup_usage *ret)
 {
     struct cds_cgroup_usage now;
+    if (group->kind == CDS_CGROUP_NONE) {
+        look_at_tree(group);
+        *ret = group->seen;
+        ret->cpu_us -= group->before.cpu_us != UINT64_MAX ? group->before.cpu_us : 0;
+        return;
+    }
     read_counters(group, &now);
     *ret = now;
     if (now.cpu_us != UINT64_MAX && group->before.cpu_us != UINT64_MAX)

@@ -1,4 +1,5 @@
-/* sandbox/confine/cgroup.h: limits and figures of a job by control groups: pure v2, hybrid (limits in v1, kill and CPU time in v2), or none.
+/* sandbox/confine/cgroup.h: limits and figures of a job by control groups: pure v2, hybrid (limits in v1, kill and CPU time in v2), or none, where a
+ * look at /proc takes their place.
  *
  * Source:  cgroups(7), Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/{memory,pids}.rst.
  * Threads: loop thread only.
@@ -23,6 +24,8 @@ struct cds_cgroup_usage {
     uint64_t peak_bytes;    /**< 0: unknown */
     uint64_t oom_kills;     /**< tasks the kernel killed for memory since acquire */
     uint64_t tasks_refused; /**< forks refused since acquire */
+    bool memory_over;       /**< NONE: the tree was seen with more than its limit; nobody but the caller ends it */
+    bool tasks_over;        /**< the same */
 };
 
 /**
@@ -36,16 +39,16 @@ enum cds_cgroup_kind cds_cgroups_kind(const struct cds_cgroups *groups);
 /** Why there is no cgroup; "" when there is. Borrowed. */
 const char *cds_cgroups_reason(const struct cds_cgroups *groups);
 
-/** A group with these limits, new or used again. With NONE it is an empty shell and all calls below do nothing. */
+/** A group with these limits, new or used again. With NONE it only remembers whom to look at: usage is what was seen, and kill does nothing. */
 CDS_MUST_USE cds_rc cds_cgroup_acquire(struct cds_cgroups *groups, const struct cds_run_limits *limits, struct cds_cgroup **ret,
                                        struct cds_err *reterr);
 /** Descriptor for CLONE_INTO_CGROUP, or -1. Borrowed. */
 int cds_cgroup_clone_fd(const struct cds_cgroup *group);
-/** Moves a process into the v1 hierarchies. */
+/** Moves a process into the v1 hierarchies. pid is the caller's child, not waited for yet. */
 CDS_MUST_USE cds_rc cds_cgroup_attach(struct cds_cgroup *group, pid_t pid, struct cds_err *reterr);
 /** From here on usage counts: what was used before belongs to making the group ready. */
 void cds_cgroup_mark(struct cds_cgroup *group);
 void cds_cgroup_kill(struct cds_cgroup *group);
-void cds_cgroup_usage(const struct cds_cgroup *group, struct cds_cgroup_usage *ret);
+void cds_cgroup_usage(struct cds_cgroup *group, struct cds_cgroup_usage *ret);
 /** Gives it back; every task in it is dead. */
 void cds_cgroup_release(struct cds_cgroups *groups, struct cds_cgroup **group);

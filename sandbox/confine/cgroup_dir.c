@@ -9,13 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
 
-enum { SWEEP_TRIES = 100, SWEEP_PAUSE_MS = 5, SWEEP_PIDS = 1024 };
+enum { SWEEP_TRIES = 100, SWEEP_PAUSE_MS = 5, SWEEP_PIDS = 1024, MOVE_PIDS = 4096, MOVE_TRIES = 3 };
 
 /** True when the comma-separated list holds word. */
 static bool list_has(const char *list, const char *word)
@@ -27,6 +28,21 @@ static bool list_has(const char *list, const char *word)
     return false;
 }
 
+/** The field that begins at text, up to the next blank; "\040" and the like undone. @return what follows it; NULL: none, or too long to be ours */
+static const char *take_field(const char *text, char *out, size_t size)
+{
+    size_t n = 0;
+    for (; *text && *text != ' ' && *text != '\n'; n++) {
+        if (n + 1 >= size)
+            return NULL;
+        bool octal = text[0] == '\\' && strspn(text + 1, "01234567") >= 3;
+        out[n] = octal ? (char)(((text[1] - '0') << 6 | (text[2] - '0') << 3 | (text[3] - '0')) & 0xff) : *text;
+        text += octal ? 4 : 1;
+    }
+    out[n] = '\0';
+    return n == 0 ? NULL : *text == ' ' ? text + 1 : text;
+}
+
 /** Mount point and root of the hierarchy in mountinfo; controller NULL: v2. @return false when it is not mounted */
 static bool find_mount(const char *mountinfo, const char *controller, char *root, char *point, size_t size)
 {
@@ -34,21 +50,22 @@ static bool find_mount(const char *mountinfo, const char *controller, char *root
     CDS_CLEANUP(cds_free_ptr) char *line = NULL;
     size_t cap = 0;
     while (f && getline(&line, &cap, f) > 0) {
-        char r[1024], p[1024], type[64], super[512];
-        const char *dash = strstr(line, " - ");
-        if (!dash || sscanf(line, "%*s %*s %*s %1023s %1023s", r, p) != 2 || sscanf(dash + 3, "%63s %*s %511s", type, super) != 2)
+        char skipped[64], type[64], super[512];
+        const char *dash = strstr(line, " - "), *at = line;
+        for (int i = 0; at && i < 3; i++) /* id, parent, device */
+            at = take_field(at, skipped, sizeof(skipped));
+        if (!dash || !at || !(at = take_field(at, root, size)) || !take_field(at, point, size) || *root != '/' || *point != '/')
             continue;
-        if (controller ? !cds_streq(type, "cgroup") || !list_has(super, controller) : !cds_streq(type, "cgroup2"))
+        if (!(at = take_field(dash + 3, type, sizeof(type))) || !(at = strchr(at, ' ')) || !take_field(at + 1, super, sizeof(super)))
             continue;
-        cds_strcpy(root, size, r);
-        cds_strcpy(point, size, p);
-        return true;
+        if (controller ? cds_streq(type, "cgroup") && list_has(super, controller) : cds_streq(type, "cgroup2"))
+            return true;
     }
     return false;
 }
 
-/** Own path in the hierarchy: "/a/b"; "" when the file does not name it. */
-static void own_path(const char *cgroup, const char *controller, char *path, size_t size)
+/** Own path in the hierarchy: "/a/b"; "" when the file does not name it. @return false: it is too long */
+static bool own_path(const char *cgroup, const char *controller, char *path, size_t size)
 {
     CDS_CLEANUP(cds_close_file) FILE *f = fopen(cgroup, "re");
     CDS_CLEANUP(cds_free_ptr) char *line = NULL;
@@ -60,9 +77,25 @@ static void own_path(const char *cgroup, const char *controller, char *path, siz
             continue;
         *place++ = '\0';
         place[strcspn(place, "\n")] = '\0';
-        if (controller ? list_has(names + 1, controller) : names[1] == '\0')
-            cds_strcpy(path, size, place);
+        if (controller ? !list_has(names + 1, controller) : names[1] != '\0')
+            continue;
+        if (strlen(place) >= size)
+            return false;
+        cds_strcpy(path, size, place);
     }
+    return true;
+}
+
+/** What of path is below root: "/b" of "/a/b" below "/a". NULL: it lies elsewhere, e.g. "/../b" where a namespace shows a part only. */
+static const char *below(const char *root, const char *path)
+{
+    size_t skip = cds_streq(root, "/") ? 0 : strlen(root);
+    if (strncmp(path, root, skip) || path[skip] != '/' || cds_streq(path + skip, "/"))
+        return NULL;
+    for (const char *up = path; (up = strstr(up, "/..")); up += 3)
+        if (up[3] == '/' || up[3] == '\0')
+            return NULL;
+    return path + skip;
 }
 
 static void find_place(const char *mountinfo, const char *cgroup, const char *controller, char *place, char *top)
@@ -72,13 +105,15 @@ static void find_place(const char *mountinfo, const char *cgroup, const char *co
     place[0] = '\0';
     if (top)
         top[0] = '\0';
-    if (!find_mount(mountinfo, controller, root, point, sizeof(point)))
+    if (!find_mount(mountinfo, controller, root, point, sizeof(point)) || !own_path(cgroup, controller, own, sizeof(own)))
         return;
-    own_path(cgroup, controller, own, sizeof(own));
-    /* In a container the mount shows a part of the tree only: take the root of the mount off the own path. */
-    size_t skip = cds_streq(root, "/") ? 0 : strlen(root);
-    bool below = !strncmp(own, root, skip) && (own[skip] == '/' || own[skip] == '\0');
-    snprintf(full, sizeof(full), "%s%s", point, below && !cds_streq(own + skip, "/") ? own + skip : "");
+    /* In a container the mount shows a part of the tree only: the root of the mount comes off the own path. */
+    const char *part = below(root, own);
+    snprintf(full, sizeof(full), "%s%s", point, part ? part : "");
+    /* We may stand in the leaf that an earlier start made for us. */
+    char *last = strrchr(full, '/');
+    if (part && cds_streq(last + 1, CDS_CGROUP_LEAF))
+        *last = '\0';
     cds_strcpy(place, PATH_MAX, stat(full, &st) == 0 ? full : point);
     if (top)
         cds_strcpy(top, PATH_MAX, point);
@@ -161,4 +196,58 @@ void cds_cgroup_sweep(const char *place, const char *prefix)
             nanosleep(&(struct timespec){.tv_nsec = SWEEP_PAUSE_MS * 1000000L}, NULL);
         }
     }
+}
+
+/* ---- v2: letting children have controllers ---- */
+static int enable(int fd, const char *const *controllers)
+{
+    char text[128] = "";
+    for (size_t i = 0; controllers[i]; i++) {
+        if (!cds_cgroup_has_word(fd, "cgroup.controllers", controllers[i]))
+            return EOPNOTSUPP;
+        if (!cds_cgroup_has_word(fd, "cgroup.subtree_control", controllers[i]))
+            snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s+%.32s", *text ? " " : "", controllers[i]);
+    }
+    return *text ? cds_cgroup_write(fd, "cgroup.subtree_control", text) : 0;
+}
+
+/* Moves every task of the group into the leaf. 0 or errno of the first that would not go. */
+static int move_tasks(int fd, int leaf)
+{
+    int procs = openat(fd, "cgroup.procs", O_RDONLY | O_CLOEXEC), pid, error = 0, left = MOVE_PIDS;
+    CDS_CLEANUP(cds_close_file) FILE *f = procs < 0 ? NULL : fdopen(procs, "r");
+    while (f && left-- > 0 && fscanf(f, "%d", &pid) == 1) {
+        char text[16];
+        snprintf(text, sizeof(text), "%d", pid);
+        int why = cds_cgroup_write(leaf, "cgroup.procs", text);
+        if (why != ESRCH && !error)
+            error = why;
+    }
+    return f ? error : EACCES;
+}
+
+int cds_cgroup_delegate(const char *place, const char *const *controllers, bool may_move)
+{
+    CDS_CLEANUP(cds_close_fd) int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int error = fd < 0 ? errno : enable(fd, controllers);
+    for (int i = 0; error == EBUSY && may_move && i < MOVE_TRIES; i++) { /* a task may fork while it moves */
+        if (mkdirat(fd, CDS_CGROUP_LEAF, 0755) && errno != EEXIST)
+            return errno;
+        CDS_CLEANUP(cds_close_fd) int leaf = openat(fd, CDS_CGROUP_LEAF, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int why = leaf < 0 ? errno : move_tasks(fd, leaf);
+        if (why)
+            return why;
+        error = enable(fd, controllers);
+    }
+    return error;
+}
+
+bool cds_cgroup_is_delegated(const char *place)
+{
+    static const char *const marks[] = {"user.delegate", "trusted.delegate"};
+    char value[2];
+    for (size_t i = 0; i < CDS_ARRAY_LEN(marks); i++)
+        if (getxattr(place, marks[i], value, sizeof(value)) == 1 && value[0] == '1')
+            return true;
+    return false;
 }

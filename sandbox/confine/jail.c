@@ -21,7 +21,7 @@
 #include "sandbox/confine/jail_priv.h"
 #include "sandbox/confine/seccomp.h"
 
-enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, GO_MARK = 'g', REPORT_FD = 3, SAID_FD = 4, ORDER_FD = 5, START_FD = 6 };
+enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, RESERVE = 96 << 20, GO_MARK = 'g', REPORT_FD = 3, SAID_FD = 4, ORDER_FD = 5, START_FD = 6 };
 
 static const char *const names[CDS_STEP_COUNT] = {
     "wait for the broker",
@@ -74,8 +74,7 @@ static int set_limits(const struct cds_jail_plan *plan)
     if (!plan->cgroup) {
         /* Counted per user, not per job: coarse, and said so in the result. */
         bad |= limit(RLIMIT_NPROC, l->max_tasks);
-        if (!plan->big_address_space)
-            bad |= limit(RLIMIT_DATA, l->memory_bytes);
+        bad |= limit(RLIMIT_DATA, plan->big_address_space && l->memory_bytes < RESERVE ? RESERVE : l->memory_bytes);
     }
     return bad;
 }
@@ -110,7 +109,7 @@ static void default_signals(void)
 
 static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 {
-    const struct sock_fprog *filter = cds_seccomp_program();
+    const struct sock_fprog *filter = cds_seccomp_program(plan->cgroup);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     setsid();
     default_signals();

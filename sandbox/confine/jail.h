@@ -59,7 +59,7 @@ struct cds_jail_plan {
     const struct cds_job_identity *who;
     const struct cds_run_limits *limits;
     bool cgroup;              /**< memory and tasks are held by a cgroup; else by rlimits */
-    bool big_address_space;   /**< the program reserves more addresses than it uses (node): no RLIMIT_DATA below its reserve */
+    bool big_address_space;   /**< the program reserves more memory than it uses (node: stacks of threads): RLIMIT_DATA is at least 96 MiB */
     const char *base;         /**< empty folder the new root is mounted on */
     int project_fd;           /**< becomes /work */
     const char *project_path; /**< where project_fd is: a mount is only taken from the child's own namespace, so it opens the path and compares */

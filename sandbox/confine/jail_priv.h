@@ -1,4 +1,7 @@
-/* sandbox/confine/jail_priv.h: what the halves of the jail share. */
+/* sandbox/confine/jail_priv.h: what the halves of the jail share.
+ *
+ * Threads: the child of jail.c, which has one thread and may not touch the C library's locks.
+ */
 #pragma once
 
 #include "sandbox/confine/jail.h"

@@ -108,14 +108,15 @@ static int make_parents(char *path)
 static int put_file(const char *name, const char *data, size_t len)
 {
     char path[PATH_BYTES] = "/tmp/";
-    if (strlen(name) + sizeof("/tmp/") > sizeof(path))
+    size_t name_len = strlen(name), at = strlen(path);
+    if (name_len >= sizeof(path) - at)
         return -1;
-    strcat(path, name);
+    memcpy(path + at, name, name_len + 1);
     int fd = make_parents(path) ? -1 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     int bad = fd < 0;
-    for (size_t at = 0; !bad && at < len;) {
-        ssize_t n = write(fd, data + at, len - at);
-        at += n > 0 ? (size_t)n : 0;
+    for (size_t done = 0; !bad && done < len;) {
+        ssize_t n = write(fd, data + done, len - done);
+        done += n > 0 ? (size_t)n : 0;
         bad = n <= 0;
     }
     if (fd >= 0)

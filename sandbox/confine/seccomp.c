@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/socket.h>
@@ -277,12 +278,26 @@ static const char *const allowed[] = {
     "mq_getsetattr",
 };
 
-static struct sock_filter instructions[PROGRAM_MAX];
-static struct sock_fprog program = {.filter = instructions};
+/* Memory that no process has to map: a look at the processes would not find it. */
+static const char *const only_when_counted[] = {"memfd_create", "shmget", "msgget"};
 
-static int allow_list(scmp_filter_ctx ctx)
+enum { COUNTED, UNCOUNTED, PROGRAMS };
+static struct sock_filter instructions[PROGRAMS][PROGRAM_MAX];
+static struct sock_fprog programs[PROGRAMS] = {{.filter = instructions[COUNTED]}, {.filter = instructions[UNCOUNTED]}};
+
+static bool is_left_out(const char *name, int which)
+{
+    for (size_t i = 0; which == UNCOUNTED && i < CDS_ARRAY_LEN(only_when_counted); i++)
+        if (!strcmp(name, only_when_counted[i]))
+            return true;
+    return false;
+}
+
+static int allow_list(scmp_filter_ctx ctx, int which)
 {
     for (size_t i = 0; i < CDS_ARRAY_LEN(allowed); i++) {
+        if (is_left_out(allowed[i], which))
+            continue;
         int number = seccomp_syscall_resolve_name(allowed[i]);
         int bad = number < 0 ? 0 : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, number, 0);
         if (bad)
@@ -321,33 +336,39 @@ static int by_argument(scmp_filter_ctx ctx)
 }
 
 /* libseccomp writes to a descriptor only; a memory file holds it. */
-static cds_rc export(scmp_filter_ctx ctx, struct cds_err *reterr)
+static cds_rc export(scmp_filter_ctx ctx, int which, struct cds_err *reterr)
 {
     CDS_CLEANUP(cds_close_fd) int fd = memfd_create("filter", MFD_CLOEXEC);
     if (fd < 0 || seccomp_export_bpf(ctx, fd))
         return cds_fail(reterr, CDS_SYSTEM, __func__, "The system call filter cannot be compiled.");
-    ssize_t n = pread(fd, instructions, sizeof(instructions), 0);
-    if (n <= 0 || (size_t)n == sizeof(instructions) || n % (ssize_t)sizeof(*instructions))
+    ssize_t n = pread(fd, instructions[which], sizeof(instructions[which]), 0);
+    if (n <= 0 || (size_t)n == sizeof(instructions[which]) || n % (ssize_t)sizeof(struct sock_filter))
         return cds_fail(reterr, CDS_INTERNAL, __func__, "The system call filter has an unexpected size.");
-    program.len = (unsigned short)((size_t)n / sizeof(*instructions));
+    programs[which].len = (unsigned short)((size_t)n / sizeof(struct sock_filter));
     return CDS_OK;
 }
 
-cds_rc cds_seccomp_compile(struct cds_err *reterr)
+static cds_rc compile(int which, struct cds_err *reterr)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!ctx)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS); /* int 0x80 and x32 */
     seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    int bad = allow_list(ctx);
+    int bad = allow_list(ctx, which);
     bad = bad ? bad : by_argument(ctx);
-    cds_rc rc = bad ? cds_fail(reterr, CDS_INTERNAL, __func__, "The system call filter cannot be built (%d).", bad) : export(ctx, reterr);
+    cds_rc rc = bad ? cds_fail(reterr, CDS_INTERNAL, __func__, "The system call filter cannot be built (%d).", bad) : export(ctx, which, reterr);
     seccomp_release(ctx);
     return rc;
 }
 
-const struct sock_fprog *cds_seccomp_program(void)
+cds_rc cds_seccomp_compile(struct cds_err *reterr)
 {
-    return &program;
+    cds_rc rc = compile(COUNTED, reterr);
+    return rc ? rc : compile(UNCOUNTED, reterr);
+}
+
+const struct sock_fprog *cds_seccomp_program(bool memory_is_counted)
+{
+    return &programs[memory_is_counted ? COUNTED : UNCOUNTED];
 }

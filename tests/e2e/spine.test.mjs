@@ -1,7 +1,7 @@
 // The way of a new user through a whole studio, in a real browser: first-admin link, edit, save, run, chat, account, sign out.
 // Screenshots of every screen in both themes go to build/screenshots.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { chromium } from 'playwright-core';
@@ -18,6 +18,7 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
   const trouble = [];
 
   before(async () => {
+    rmSync(shots, { recursive: true, force: true });
     mkdirSync(shots, { recursive: true });
     assert.ok(executable, 'Chromium is missing: tools/setup test installs it');
     stack = await startStack({ setup: false });
@@ -292,6 +293,14 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
     await page.getByRole('heading', { name: 'Welcome back' }).waitFor();
     assert.equal(await page.locator('.monaco-editor').count(), 0);
     await shoot('login');
+  });
+
+  it('left a picture of every screen in both themes', () => {
+    for (const screen of ['setup', 'login', 'code', 'run', 'chat', 'logs', 'account']) {
+      const [one, other] = themes.map((theme) => readFileSync(join(shots, `${screen}-${theme}.png`)));
+      for (const picture of [one, other]) assert.equal(picture.subarray(1, 4).toString(), 'PNG', screen);
+      assert.notDeepEqual(one, other, `${screen} looks the same in both themes`);
+    }
   });
 
   it('saw no console error, no foreign request and no violated policy on the way', () => {

@@ -79,6 +79,25 @@ describe('the sandbox through the gateway', () => {
     assert.deepEqual([answer.status, answer.rule], [403, 'fs.too_big']);
   });
 
+  test('a run that fills the project ends with disk, whether it hides what it wrote or not, and the studio can clear it away', async () => {
+    for (const hide of ['', "os.chmod('/work/full', 0)"]) {
+      const result = await run({
+        language: 'python',
+        code: `import os, time\nos.makedirs('/work/full/in')\nos.chdir('/work/full/in')\n${hide}\nfor i in range(5):\n  fd = os.open(str(i), os.O_CREAT | os.O_WRONLY)\n  os.posix_fallocate(fd, 0, 100 << 20)\ntime.sleep(20)\nprint('not stopped')`,
+      });
+      assert.deepEqual([result.end, result.stdout], ['disk', ''], JSON.stringify(result));
+      const full = await refused('fs.write', { project, path: 'one-more.txt', content: 'x' });
+      assert.deepEqual([full.status, full.rule], [403, 'fs.quota']);
+      await stack.rpc('fs.delete', { project, path: 'full', recursive: true }, 'developer');
+      await stack.rpc('fs.write', { project, path: 'one-more.txt', content: 'x' }, 'developer');
+    }
+  });
+
+  test('a run that is refused tasks and fails for it ends with tasks where that is known', async () => {
+    const result = await run({ language: 'python', code: "import os, time\nfor i in range(5000):\n  if os.fork() == 0:\n    time.sleep(30)\n    os._exit(0)" });
+    assert.ok(result.end === 'tasks' || (result.end === 'exit' && result.limits.enforced_by === 'rlimit'), result.end);
+  });
+
   test('a foreign project is not found by any method, and a viewer may not change anything', async () => {
     for (const [method, more] of [
       ['fs.list', { path: '' }], ['fs.read', { path: 'main.py' }], ['fs.stat', { path: 'main.py' }], ['fs.write', { path: 'x', content: '' }],

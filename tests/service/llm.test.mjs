@@ -291,6 +291,45 @@ describe('money', () => {
     assert.equal((await usage()).held_tokens, 0);
   });
 
+  test('budget_that_is_set_while_the_month_is_being_opened_counts_for_the_month', async () => {
+    const email = 'early@studio.test';
+    const added = await stack.command(['user', 'add', '--email', email, '--role', 'developer'], { input: 'Early-Lantern-36-Fields\n' });
+    assert.equal(added.code, 0, added.stderr);
+    const id = await stack.sql(`SELECT id FROM users WHERE email = '${email}'`);
+    const month = `date_trunc('month', now() AT TIME ZONE 'UTC')::date`;
+    // As a first reservation does it, a moment before its commit: the old limit is read and written, and nobody sees it yet.
+    const opening = stack.sql(`BEGIN; SELECT ledger_open_month(ARRAY['${id}']::uuid[], ARRAY['00000000-0000-0000-0000-000000000000']::uuid[], ARRAY[${month}]);
+      SELECT pg_sleep(1); COMMIT`);
+    await waitFor('the month is open', async () => (await stack.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")) === '1');
+    await stack.rpc('budget.set', { email, month_tokens: 777 }, 'admin');
+    await opening;
+    assert.equal(await stack.sql(`SELECT lim FROM budget_user WHERE user_id = '${id}' AND period = ${month}`), '777');
+    assert.equal(await stack.sql(`SELECT month_tokens_limit FROM users WHERE id = '${id}'`), '777');
+  });
+
+  test('limit_below_what_is_used_blocks_what_comes_and_the_books_stay_right', async () => {
+    const before = await usage();
+    assert.ok(before.used_tokens > 1);
+    await stack.rpc('budget.set', { email: users.developer.email, month_tokens: 1 }, 'admin');
+    try {
+      assertError(await chat({ messages: ask('Hi'), max_tokens: 1 }), 429, 'insufficient_quota', /of 1 are used/);
+      const verify = await stack.command(['ledger', 'verify']);
+      assert.equal(verify.code, 0, verify.stdout + verify.stderr);
+    } finally {
+      await stack.rpc('budget.set', { email: users.developer.email, month_tokens: before.limit_tokens }, 'admin');
+    }
+  });
+
+  test('request_id_of_a_request_that_still_runs_is_replaced', async () => {
+    const id = randomUUID();
+    const body = { messages: ask('Write a long story about a mill.'), max_tokens: 200, stream_options: { include_usage: true } };
+    const [first, second] = [await stream(body, { 'x-request-id': id }), await stream(body, { 'x-request-id': id })];
+    await Promise.all([first.end(), second.end()]);
+    const got = [first, second].map((s) => s.events.at(-1).cds.request_id);
+    assert.ok(got.includes(id) && got[0] !== got[1], got.join());
+    assert.equal(await stack.sql(`SELECT count(*) FROM token_ledger WHERE request_id IN ('${got.join("','")}') AND n_out > 0`), '2');
+  });
+
   test('request_id_of_the_caller_is_kept_once_and_replaced_when_used_again', async () => {
     const id = randomUUID();
     const body = { messages: ask('Hi'), max_tokens: 2 };
@@ -413,5 +452,30 @@ describe('a full queue', () => {
     assert.ok(Number(third.headers.get('retry-after')) >= 1);
     first.leave();
     assert.equal((await second).status, 200);
+  });
+});
+
+describe('a disk that is nearly full', () => {
+  let shared;
+  before(async () => {
+    shared = stack;
+    stack = await startStack({ options: { 'database.disk_min_bytes': String(2 ** 50) } }); // more than any disk here has
+    await stack.waitModel();
+  });
+  after(async () => {
+    const own = stack;
+    stack = shared;
+    await own?.stop();
+  });
+
+  test('new_requests_are_507_with_what_to_do_and_nothing_is_held', async () => {
+    const got = await chat({ messages: ask('Hi'), max_tokens: 4 });
+    assertError(got, 507, 'exhausted', /disk .* nearly full \(\d+ MB free, 1073741824 MB needed\)/);
+    assert.match(got.json.error.message, /Ask an administrator to free space/);
+    assert.ok(Number(got.headers.get('retry-after')) >= 1);
+    assert.ok(!got.text.includes(stack.home), 'a user is not told where things lie');
+    await assert.rejects(stack.rpc('llm.chat', { messages: ask('Hi') }), (error) => error.code === -32056);
+    assert.equal(await stack.sql('SELECT count(*) FROM llm_requests'), '0');
+    assert.ok(stack.logTail(400).some((l) => l.level === 'error' && /nearly full/.test(l.msg) && l.path === `${stack.home}/pg`));
   });
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, chmodSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, chmodSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -176,12 +176,22 @@ describe('a running studio', () => {
     const missing = findings.filter((f) => f.verdict === 'missing');
     assert.deepEqual(missing, []);
     assert.equal(good.code, 0);
-    for (const name of ['programs', 'data folder', 'disk', 'postgresql', 'database', 'ports', 'libllama', 'model', 'page', 'engine run', 'run python'])
+    for (const name of ['programs', 'data folder', 'disk', 'postgresql', 'database', 'ports', 'libllama', 'model', 'page', 'engine run', 'run python',
+      ...['postgres', 'auth', 'sandboxd', 'llmserver', 'api', 'studio-ui'].map((part) => `part ${part}`)])
       assert.ok(findings.some((f) => f.name === name), name);
+    for (const language of ['python', 'node', 'c', 'sh'])
+      assert.match(findings.find((f) => f.name === `run ${language}`).text, /, runs in the sandbox$/, 'the sandbox was asked');
     const bad = await cli(['doctor', ...stack.flags, '--llm.lib_dir=/nonexistent', '--llm.model=/nonexistent.gguf']);
     assert.equal(bad.code, 1);
     assert.match(bad.stdout, /missing +libllama +no libllama in \/nonexistent\n +-> \S/);
     assert.match(bad.stdout, /missing +model +\/nonexistent.gguf/);
+  });
+
+  test('doctor changes nothing: it makes no user', { skip: !isRoot && 'needs root' }, async () => {
+    const before = readFileSync('/etc/passwd', 'utf8');
+    const got = await cli(['doctor', '--json', ...stack.flags, '--studio.run_user=cds-never-made']);
+    assert.equal(readFileSync('/etc/passwd', 'utf8'), before);
+    assert.equal(JSON.parse(got.stdout).findings.find((f) => f.name === 'service user').text, 'cds-never-made is made by the next start');
   });
 
   test('every line of the log is one JSON object', () => {
@@ -216,6 +226,17 @@ describe('a running studio', () => {
     const added = await stack.command(['user', 'add', '--email', 'later@studio.test', '--role', 'viewer'], { input: 'Silver-Kettle-29-Wind\n' });
     assert.equal(added.code, 0, added.stderr);
     assert.deepEqual(processesOn(stack.home), []);
+  });
+
+  test('started again it shows the login page within 3 s', async () => {
+    const begin = performance.now();
+    const again = await startStack({ home: stack.home, setup: false });
+    const page = await fetch(`${again.url}/login`);
+    const ms = performance.now() - begin;
+    await again.stop();
+    assert.equal(page.status, 200);
+    assert.match(await page.text(), /<html/);
+    assert.ok(ms < 3000, `${ms} ms`);
   });
 
   test('started again it has its users, no new link, and Ctrl+C leaves no process within 3 s', async () => {
@@ -291,6 +312,97 @@ describe('what is refused before anything starts', () => {
     const [code] = await once(child, 'exit');
     assert.equal(code, 0);
     assert.deepEqual(processesOn(home), []);
+  });
+});
+
+describe('commands on a data folder that no studio was started on', () => {
+  let folder;
+  before(() => {
+    folder = tempFolder();
+  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  const add = (home, ...more) => ['user', 'add', '--email', 'first@studio.test', '--role', 'admin', `--studio.home=${home}`, ...more];
+  const password = { input: 'Silver-Kettle-29-Wind\n' };
+
+  /** Starts a command that is going to wait; resolves with what it said when it has ended. */
+  function waiting(args) {
+    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const said = { text: '', child };
+    child.stdin.end('Silver-Kettle-29-Wind\n');
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (said.text += text));
+    after(() => child.kill('SIGKILL'));
+    said.end = once(child, 'close').then(([code, signal]) => ({ code, signal }));
+    return said;
+  }
+
+  test('user add makes the database with its schema, and the user can sign in', async () => {
+    const home = join(folder, 'fresh');
+    const added = await cli(add(home), password);
+    assert.equal(added.code, 0, added.stderr);
+    assert.match(added.stdout, /^Added first@studio\.test as admin/);
+    assert.deepEqual(processesOn(home), []);
+    const stack = await startStack({ home, setup: false, llm: false });
+    try {
+      assert.equal(stack.setupLink, null, 'there is an admin');
+      const login = await fetch(`${stack.authUrl}/auth/login`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ email: 'first@studio.test', password: 'Silver-Kettle-29-Wind' }),
+      });
+      assert.equal(login.status, 200);
+    } finally {
+      await stack.stop();
+    }
+  });
+
+  test('ledger verify makes no database, it says that there is none', async () => {
+    const home = join(folder, 'none');
+    const got = await cli(['ledger', 'verify', `--studio.home=${home}`]);
+    assert.equal(got.code, 1);
+    assert.match(got.stderr, /^cyberdevstudio: There is no database in .*none yet\. Start the studio once .*\n$/);
+    assert.equal(existsSync(home), false);
+  });
+
+  test('a password line longer than 256 bytes is refused, one of 256 goes to the rules of cds-auth', async () => {
+    const home = join(folder, 'fresh');
+    const over = await cli(add(home), { input: `${'Aa1-'.repeat(64)}x\n` });
+    assert.equal(over.code, 2);
+    assert.match(over.stderr, /one line of at most 256 bytes/);
+    const edge = await cli(add(home), { input: `${'Aa1-'.repeat(64)}\n` });
+    assert.equal(edge.code, 1);
+    assert.match(edge.stderr, /72 bytes/);
+  });
+
+  test('a wait for the making of the database is told, and Ctrl+C ends it', async () => {
+    const bin = join(folder, 'slow-bin');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'postgres'), '#!/bin/sh\necho "postgres (PostgreSQL) 15.1"\n', { mode: 0o755 });
+    writeFileSync(join(bin, 'initdb'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 });
+    const home = join(folder, 'slow');
+    const said = waiting(add(home, `--database.bin_dir=${bin}`));
+    await waitFor('progress', () => /^ {2}\.\.\. +the database is being made, 2 s so far$/m.test(said.text), 10_000);
+    const begin = performance.now();
+    said.child.kill('SIGINT');
+    assert.deepEqual(await said.end, { code: 1, signal: null });
+    assert.ok(performance.now() - begin < STOP_LIMIT_MS);
+    assert.match(said.text, /cyberdevstudio: Interrupted; the database is stopped again\.\n$/);
+    assert.deepEqual(processesOn(home), []);
+  });
+
+  test('a wait for a database that does not answer is told, and Ctrl+C ends it', async () => {
+    const home = join(folder, 'held');
+    mkdirSync(home);
+    writeFileSync(join(home, 'supervisor.lock'), '');
+    const holder = spawn('flock', [join(home, 'supervisor.lock'), 'sleep', '60'], { stdio: 'ignore', detached: true });
+    try {
+      await sleep(300);
+      const said = waiting(add(home));
+      await waitFor('progress', () => /waiting for the database, 2 s so far/.test(said.text), 10_000);
+      said.child.kill('SIGINT');
+      assert.deepEqual(await said.end, { code: null, signal: 'SIGINT' });
+    } finally {
+      process.kill(-holder.pid, 'SIGKILL');
+    }
   });
 });
 

@@ -103,7 +103,7 @@ static void join_encodings(struct files *files)
             const char *path = files->rows[i].path;
             size_t len = strlen(path);
             char plain[1024];
-            if (len < 4 || len >= sizeof(plain) || strcmp(path + len - 3, ends[k].end))
+            if (len < 4 || len >= sizeof(plain) || strcmp(path + len - 3, ends[k].end) != 0)
                 continue;
             snprintf(plain, sizeof(plain), "%.*s", (int)len - 3, path);
             struct file *row = find(files, plain);

@@ -9,7 +9,7 @@
 #include "lib/http/reply.h"
 #include "lib/service/service.h"
 
-enum { CALL_MS = 3600000, AUTH_MS = 30000, TUNNEL_BUFFER = 1024 * 1024 };
+enum { CALL_MS = 3620000 /* longer than the gateway's own deadline, which has the better words */, AUTH_MS = 30000, TUNNEL_BUFFER = 1024 * 1024 };
 
 struct ui {
     struct cds_loop *loop;
@@ -86,7 +86,7 @@ static void on_request(void *user, struct cds_http_req *req)
 {
     struct ui *ui = user;
     const char *path = cds_http_path(req);
-    if (cds_http_ops(req, ready, ui))
+    if (cds_http_ops(req, NULL, ready, ui))
         return;
     if (cds_streq(path, "/ws") || cds_streq(path, "/stream/logs"))
         cds_http_tunnel(req, ui->loop, ui->host, (uint16_t)cds_config_u64(ui->config, CDS_OPT_API_PORT), "the API gateway", TUNNEL_BUFFER);
@@ -122,7 +122,10 @@ static cds_rc start(struct ui *ui, struct cds_service *service, struct cds_err *
     cds_service_url(ui->config, CDS_OPT_AUTH_PORT, ui->auth_url, sizeof(ui->auth_url));
     find_page(ui, dir, sizeof(dir));
     cds_rc rc = files_open(dir, &ui->files, err);
-    return rc ? rc : cds_service_listen(service, CDS_OPT_UI_PORT, 0, on_request, ui, err);
+    if (rc || (rc = cds_service_listen(service, CDS_OPT_UI_PORT, 0, on_request, ui, err)))
+        return rc;
+    cds_http_openai_below(service->server, "/v1/");
+    return CDS_OK;
 }
 
 int main(int argc, char **argv)

@@ -123,7 +123,9 @@ static void a_program_in_each_language_does_the_same_as_cold(void **state)
 static void errors_look_the_same_as_cold(void **state)
 {
     static const char *const programs[][2] = {
-        {"python", "def f():\n    raise ValueError('no')\nf()"}, {"python", "print('a'"}, {"python", "import os; os.kill(os.getpid(), 9)"},
+        {"python", "def f():\n    raise ValueError('no')\nf()"},
+        {"python", "print('a'"},
+        {"python", "import os; os.kill(os.getpid(), 9)"},
         {"sh", "nonesuch"},
         {"node", "process.kill(process.pid, 'SIGTERM'); setTimeout(() => {}, 5000);"},
     };
@@ -136,7 +138,8 @@ static void errors_look_the_same_as_cold(void **state)
 
 static void a_file_of_the_project_runs_as_it_is_now(void **state)
 {
-    struct cds_job_spec spec = spec_of("python", "open('/work/mod.py', 'w').write('x = 1'); open('/work/a.py', 'w').write('import mod; print(mod.x)')");
+    struct cds_job_spec spec =
+        spec_of("python", "open('/work/mod.py', 'w').write('x = 1'); open('/work/a.py', 'w').write('import mod; print(mod.x)')");
     run(&spec, &cold);
     spec.code = NULL;
     spec.path = "a.py";
@@ -150,8 +153,9 @@ static void a_file_of_the_project_runs_as_it_is_now(void **state)
 
 static void nothing_of_one_run_is_left_for_the_next(void **state)
 {
-    const struct cds_job_spec spec = spec_of("python", "import os, builtins\nprint(os.path.exists('/tmp/left'), hasattr(builtins, 'left'), hash('a'), os.getpid())\n"
-                                                       "open('/tmp/left', 'w').close(); builtins.left = 1");
+    const struct cds_job_spec spec =
+        spec_of("python", "import os, builtins\nprint(os.path.exists('/tmp/left'), hasattr(builtins, 'left'), hash('a'), os.getpid())\n"
+                          "open('/tmp/left', 'w').close(); builtins.left = 1");
     run(&spec, &cold);
     settle(300);
     run(&spec, &cold);

@@ -16,8 +16,8 @@ static struct cds_loop *loop;
 static struct sandbox_host *host;
 static struct cds_engine *engine;
 static int project = -1;
-static bool by_rlimit;
 
+/* What held the limits is what the result says: there may be no cgroup here although nobody switched them off. */
 struct fate {
     struct cds_job_result r;
     char out[OUT_MAX], err[OUT_MAX];
@@ -39,6 +39,12 @@ static void on_end(void *user, const struct cds_job_result *r)
     struct fate *f = user;
     f->r = *r;
     f->ended = true;
+}
+
+static bool by_rlimit(const struct fate *f)
+{
+    assert_true(!strcmp(f->r.enforced_by, "rlimit") || !strcmp(f->r.enforced_by, "cgroup"));
+    return !strcmp(f->r.enforced_by, "rlimit");
 }
 
 static struct cds_run_limits usual(void)
@@ -171,9 +177,29 @@ static void wall_clock_and_cpu_time_end_a_run(void **state)
     assert_int_equal(run_with("sh", "sleep 20", &limits, NULL, 0)->r.end, CDS_END_WALL_TIME);
     limits = usual();
     limits.cpu_ms = 200;
-    if (by_rlimit)
-        limits.wall_ms = 9000; /* rlimits count whole seconds */
+    limits.wall_ms = 9000;
     struct fate *f = run_with("python", "while True: pass", &limits, NULL, 0);
+    assert_int_equal(f->r.end, CDS_END_CPU_TIME);
+    assert_true(f->r.cpu_ms >= 200);
+}
+
+/* A limit of each process would let eight of them use eight times as much. */
+static void cpu_time_is_that_of_all_processes_together(void **state)
+{
+    struct cds_run_limits limits = usual();
+    limits.cpu_ms = 1000;
+    limits.wall_ms = 9000;
+    struct fate *f = run_with("python",
+                              "import os, time\nfor i in range(8):\n  if os.fork() == 0:\n    end = time.process_time() + 0.4\n"
+                              "    while time.process_time() < end: pass\n    os._exit(0)\ntime.sleep(8)",
+                              &limits, NULL, 0);
+    assert_int_equal(f->r.end, CDS_END_CPU_TIME);
+    assert_in_range(f->r.cpu_ms, 1000, 2500);
+    /* And of those that are gone. */
+    f = run_with("python",
+                 "import os, time\nwhile True:\n  if os.fork() == 0:\n    end = time.process_time() + 0.05\n"
+                 "    while time.process_time() < end: pass\n    os._exit(0)\n  os.wait()",
+                 &limits, NULL, 0);
     assert_int_equal(f->r.end, CDS_END_CPU_TIME);
 }
 
@@ -191,8 +217,72 @@ static void memory_is_bounded(void **state)
     struct cds_run_limits limits = usual();
     limits.memory_bytes = 64 << 20;
     struct fate *f = run_with("python", "x = bytearray(500 << 20)\nprint('had it')", &limits, NULL, 0);
-    assert_true(f->r.end == CDS_END_MEMORY || (by_rlimit && f->r.end == CDS_END_EXIT));
+    assert_true(f->r.end == CDS_END_MEMORY || (by_rlimit(f) && f->r.end == CDS_END_EXIT));
     assert_null(strstr(f->out, "had it"));
+    f = run_with("node", "const all = []; while (true) all.push(Buffer.alloc(8 << 20, 1));", &limits, NULL, 0);
+    assert_true(f->r.end == CDS_END_MEMORY || (by_rlimit(f) && (f->r.end == CDS_END_EXIT || f->r.end == CDS_END_SIGNAL)));
+    assert_true(f->r.wall_ms < 9000);
+}
+
+/* Each stays below the limit; together they are above. */
+static void memory_is_that_of_all_processes_together(void **state)
+{
+    struct cds_run_limits limits = usual();
+    limits.memory_bytes = 100 << 20;
+    struct fate *f = run_with("python",
+                              "import os, sys, time\nfor i in range(6):\n  if os.fork() == 0:\n    x = bytearray(40 << 20)\n"
+                              "    for at in range(0, len(x), 4096): x[at] = 1\n    time.sleep(4)\n    os._exit(0)\n"
+                              "bad = [os.wait()[1] for i in range(6)]\nsys.exit(any(bad))",
+                              &limits, NULL, 0);
+    assert_int_equal(f->r.end, CDS_END_MEMORY);
+}
+
+/* Twenty forks share 20 MiB: that is 20 MiB and no 400. */
+static void pages_that_a_fork_shares_count_once(void **state)
+{
+    struct cds_run_limits limits = usual();
+    limits.memory_bytes = 128 << 20;
+    struct fate *f = run_with("python",
+                              "import os, time\nx = b'x' * (20 << 20)\nfor i in range(20):\n  if os.fork() == 0:\n    time.sleep(0.5)\n"
+                              "    os._exit(0)\nfor i in range(20): os.wait()\nprint('all')",
+                              &limits, NULL, 0);
+    assert_string_equal(f->out, "all\n");
+}
+
+/* Memory that nobody maps: where no cgroup counts it, there is none to have. */
+static void memory_that_no_process_maps_is_counted_or_closed(void **state)
+{
+    struct fate *f = run("python", "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+                                   "for name, nr, a in [('memfd', 319, (b'x', 0)), ('shm', 29, (0, 4096, 0o1600)), ('msg', 68, (0, 0o1600))]:\n"
+                                   "  r = libc.syscall(nr, *a)\n  print(name, 'had' if r >= 0 else ctypes.get_errno())\n");
+    assert_string_equal(f->out, by_rlimit(f) ? "memfd 1\nshm 1\nmsg 1\n" : "memfd had\nshm had\nmsg had\n");
+}
+
+static void node_works_with_little_memory(void **state)
+{
+    struct cds_run_limits limits = usual();
+    limits.memory_bytes = 48 << 20;
+    struct fate *f = run_with("node", "let n = 0; for (let i = 0; i < 1e6; i++) n += i; console.log(n);", &limits, NULL, 0);
+    assert_string_equal(f->out, "499999500000\n");
+    f = run("node", "console.log((await import('fs')).readFileSync('/proc/self/limits', 'utf8').match(/Max data size +(\\w+)/)[1]);");
+    assert_string_equal(f->out, by_rlimit(f) ? "268435456\n" : "unlimited\n");
+}
+
+/* A program that was refused a task and fails for it. */
+static void a_run_that_fails_for_want_of_tasks_says_so(void **state)
+{
+    struct fate *f = run("python", "import os, sys, time\ntry:\n  for i in range(100):\n    if os.fork() == 0:\n      time.sleep(20)\n"
+                                   "      os._exit(0)\nexcept OSError as e:\n  sys.exit(e.errno)");
+    /* Rlimits do not tell whom they refused. */
+    assert_true(f->r.end == CDS_END_TASKS || (by_rlimit(f) && f->r.end == CDS_END_EXIT && f->r.exit_code == 11));
+}
+
+static void a_file_above_its_ceiling_ends_the_run_with_disk(void **state)
+{
+    struct fate *f = run("sh", "exec head -c 100000000 /dev/zero > /work/fill");
+    assert_int_equal(f->r.end, CDS_END_DISK);
+    f = run("sh", "stat -c %s /work/fill; rm /work/fill");
+    assert_string_equal(f->out, "67108864\n");
 }
 
 static void a_fork_bomb_stays_inside(void **state)
@@ -200,7 +290,8 @@ static void a_fork_bomb_stays_inside(void **state)
     struct fate *f =
         run("python", "import os, time\nn = 0\ntry:\n  while True:\n    if os.fork() == 0:\n      time.sleep(30)\n      os._exit(0)\n    n += 1\n"
                       "except OSError:\n  print('refused after', n < 64)\n");
-    assert_non_null(strstr(f->out, "refused after True"));
+    /* The kernel never refuses root by rlimits, not even in a user namespace: there the look ends it. */
+    assert_true(strstr(f->out, "refused after True") || (by_rlimit(f) && f->r.end == CDS_END_TASKS));
     assert_true(f->r.wall_ms < 9000); /* ended with its main process, not with the sleepers */
 }
 
@@ -332,6 +423,25 @@ static void files_go_to_the_project_and_to_nothing_else(void **state)
     assert_null(strstr(f->out, "100000000\n"));
 }
 
+static void on_report(void *user, const struct cds_engine_report *reports, size_t count)
+{
+    assert_int_equal(count, 1);
+    *(struct cds_engine_report *)user = reports[0];
+}
+
+static void the_probe_says_what_holds_the_limits(void **state)
+{
+    struct cds_engine_report report = {.name = NULL};
+    assert_int_equal(engine->ops->probe(engine, on_report, &report, NULL), CDS_OK);
+    for (uint64_t end = cds_now_ms() + WAIT_MS; !report.name && cds_now_ms() < end;)
+        cds_loop_once(loop, 20);
+    assert_true(report.name && report.works);
+    if (strcmp(report.limits, "rlimit"))
+        assert_string_equal(report.reason, "");
+    else
+        assert_non_null(strstr(report.reason, "are held by rlimits of each process"));
+}
+
 static int count_in(const char *folder, const char *prefix)
 {
     CDS_CLEANUP(cds_close_dir) DIR *d = opendir(folder);
@@ -362,7 +472,6 @@ static int open_engine(bool force_userns, bool no_cgroup)
     snprintf(dir, sizeof(dir), "%s/jail", base);
     const struct sandbox_settings settings = {
         .base_dir = dir, .cgroup_key = "testrunguards", .slots = 4, .no_cgroup = no_cgroup, .force_userns = force_userns};
-    by_rlimit = no_cgroup;
     if (cds_loop_new(&loop, &err) || sandbox_host_open(loop, &settings, &host, &err) || cds_run_engine_new(host, 0, &engine, &err)) {
         fprintf(stderr, "%s %s\n", err.message, err.detail);
         return -1;
@@ -409,8 +518,15 @@ int main(void)
         cmocka_unit_test(a_project_is_mounted_as_asked),
         cmocka_unit_test(cpp_is_compiled_and_phases_are_told),
         cmocka_unit_test(wall_clock_and_cpu_time_end_a_run),
+        cmocka_unit_test(cpu_time_is_that_of_all_processes_together),
         cmocka_unit_test(a_cancelled_run_ends_and_the_next_one_works),
         cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(memory_is_that_of_all_processes_together),
+        cmocka_unit_test(pages_that_a_fork_shares_count_once),
+        cmocka_unit_test(memory_that_no_process_maps_is_counted_or_closed),
+        cmocka_unit_test(node_works_with_little_memory),
+        cmocka_unit_test(a_run_that_fails_for_want_of_tasks_says_so),
+        cmocka_unit_test(a_file_above_its_ceiling_ends_the_run_with_disk),
         cmocka_unit_test(a_fork_bomb_stays_inside),
         cmocka_unit_test(output_is_passed_on_up_to_the_ceiling_and_counted),
         cmocka_unit_test(a_daemon_that_holds_the_output_dies_with_the_run),
@@ -421,6 +537,7 @@ int main(void)
         cmocka_unit_test(a_32_bit_call_kills_the_job),
         cmocka_unit_test(no_program_gains_rights),
         cmocka_unit_test(files_go_to_the_project_and_to_nothing_else),
+        cmocka_unit_test(the_probe_says_what_holds_the_limits),
         cmocka_unit_test(thirty_runs_leave_nothing_behind),
     };
     int bad = cmocka_run_group_tests_name("as started", tests, usual_setup, teardown);

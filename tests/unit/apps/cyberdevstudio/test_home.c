@@ -4,7 +4,9 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -189,6 +191,48 @@ static void home_folders_refuse_a_link_in_place_of_a_folder(void **state)
     assert_int_equal(st.st_mode & 0777, 0755);
 }
 
+static void disk_check_names_what_is_free_and_what_is_needed(void **state)
+{
+    struct cds_err err = {0};
+    /* A file system without any room for files. */
+    assert_int_equal(cds_home_free_bytes("/proc"), 0);
+    assert_int_equal(cds_home_disk_check("/proc", &err), CDS_EXHAUSTED);
+    assert_string_equal(err.message, "Only 0 MB are free below /proc, the studio needs 512 MB.");
+    assert_non_null(strstr(err.hint, "--studio.home="));
+}
+
+static void disk_check_takes_a_disk_it_cannot_ask_for_a_free_one(void **state)
+{
+    assert_true(cds_home_free_bytes("/nonexistent/folder") == UINT64_MAX);
+    assert_int_equal(cds_home_disk_check("/nonexistent/folder", NULL), CDS_OK);
+}
+
+/** In a mount namespace of its own: a file system of that size on root, and what the check says. */
+static int check_on_disk_of(const char *size)
+{
+    char options[64];
+    snprintf(options, sizeof(options), "size=%s,mode=0755", size);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || mount("none", root, "tmpfs", 0, options) != 0)
+            _exit(255);
+        _exit((int)cds_home_disk_check(root, NULL));
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void disk_check_is_exact_at_its_edge(void **state)
+{
+    int small = check_on_disk_of("524284k"), enough = check_on_disk_of("524288k");
+    if (small == 255) /* no right to mount */
+        skip();
+    assert_int_equal(small, CDS_EXHAUSTED);
+    assert_int_equal(enough, CDS_OK);
+}
+
 /** A listening socket on a free port of 127.0.0.1. */
 static int occupy(uint16_t *ret_port)
 {
@@ -270,6 +314,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(home_folders_give_each_user_only_what_it_needs, setup, teardown),
         cmocka_unit_test_setup_teardown(home_folders_correct_rights_that_were_too_wide, setup, teardown),
         cmocka_unit_test_setup_teardown(home_folders_refuse_a_link_in_place_of_a_folder, setup, teardown),
+        cmocka_unit_test(disk_check_names_what_is_free_and_what_is_needed),
+        cmocka_unit_test(disk_check_takes_a_disk_it_cannot_ask_for_a_free_one),
+        cmocka_unit_test_setup_teardown(disk_check_is_exact_at_its_edge, setup, teardown),
         cmocka_unit_test_setup_teardown(ports_check_names_port_option_and_remedy, setup, teardown),
         cmocka_unit_test_setup_teardown(ports_check_refuses_one_port_for_two_parts, setup, teardown),
         cmocka_unit_test_setup_teardown(ports_check_names_an_address_that_is_not_ours, setup, teardown),

@@ -15,6 +15,7 @@
 #define R2 "00000000-0000-7000-8000-000000000102"
 #define R3 "00000000-0000-7000-8000-000000000103"
 #define R4 "00000000-0000-7000-8000-000000000104"
+#define R5 "00000000-0000-7000-8000-000000000105"
 #define RESERVE(key, request, tokens)                                                                                                                \
     "SELECT reserve('" USER "', '" key "', '" request "', 'm', '2026-11-01', " tokens ", '" NODE "', interval '1 hour');"
 #define SETTLE(key, request, n_in, n_cached, n_out)                                                                                                  \
@@ -181,6 +182,36 @@ static void request_that_used_more_than_it_held_is_noticed(void **state)
     notices("within_hold", "UPDATE llm_requests SET held = 49 WHERE id = '" R1 "'", NULL);
 }
 
+/* R1 used 50 and R4 10, R2 holds 100: 160 of 1000, and 10 of the key's 300. */
+static void budget_that_counts_more_than_its_limit_is_noticed(void **state)
+{
+    notices("within_limit", "UPDATE budget_user SET lim = 159", NULL);
+    notices("within_limit", "UPDATE budget_user SET lim = 0, counted_when_set = 159", NULL);
+    notices("within_limit", "UPDATE budget_key SET lim = 9", NULL);
+    notices("within_limit", "UPDATE budget_user SET held = held + 1000; UPDATE llm_requests SET held = held + 1000 WHERE id = '" R2 "'",
+            NULL); /* two that raced */
+}
+
+static void limit_that_is_reached_to_the_token_is_right(void **state)
+{
+    run("UPDATE budget_user SET lim = 160; UPDATE budget_key SET lim = 10");
+    assert_int_equal(verify().broken, 0);
+}
+
+static void limit_that_was_lowered_later_is_right(void **state)
+{
+    run("UPDATE budget_user SET lim = 5, counted_when_set = used + held");
+    assert_int_equal(verify().broken, 0);
+}
+
+static void usage_that_was_booked_without_a_hold_is_right_and_no_more_than_that(void **state)
+{
+    fresh(NULL);
+    run(SETTLE(KEY, R5, "2000", "0", "0"));
+    assert_int_equal(verify().broken, 0);
+    notices("within_limit", SETTLE(KEY, R5, "2000", "0", "0") "UPDATE budget_user SET lim = 159", NULL);
+}
+
 static void end_without_an_explanation_is_noticed(void **state)
 {
     notices("ended_explained", "UPDATE llm_requests SET outcome = NULL WHERE id = '" R1 "'", NULL);
@@ -223,6 +254,10 @@ int main(void)
         ROW(cost_that_is_not_tokens_times_price_is_noticed),
         ROW(price_list_that_changed_later_is_right),
         ROW(request_that_used_more_than_it_held_is_noticed),
+        ROW(budget_that_counts_more_than_its_limit_is_noticed),
+        ROW(limit_that_is_reached_to_the_token_is_right),
+        ROW(limit_that_was_lowered_later_is_right),
+        ROW(usage_that_was_booked_without_a_hold_is_right_and_no_more_than_that),
         ROW(end_without_an_explanation_is_noticed),
         ROW(transaction_of_the_check_is_over_afterwards),
         ROW(database_without_a_ledger_is_an_error_and_leaves_the_report_as_it_was),

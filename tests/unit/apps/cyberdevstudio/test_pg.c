@@ -323,6 +323,40 @@ static void folder_that_holds_something_else_is_refused_and_left_alone(void **st
     assert_int_equal(rename(aside, path), 0);
 }
 
+/* A container that runs as a bare number. */
+static void user_without_a_name_is_told_before_anything_is_made(void **state)
+{
+    enum { NAMELESS = 1879000001 };
+    struct {
+        cds_rc rc;
+        struct cds_err err;
+    } said = {0};
+    int fds[2];
+    struct cds_home home = {.lock_fd = -1};
+    strcpy(home.path, "/tmp/cds-nameless-XXXXXX");
+    if (geteuid() != 0)
+        skip();
+    assert_non_null(mkdtemp(home.path));
+    assert_int_equal(chown(home.path, NAMELESS, NAMELESS), 0);
+    assert_int_equal(pipe(fds), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct cds_pg *none = NULL;
+        if (setgroups(0, NULL) || setresgid(NAMELESS, NAMELESS, NAMELESS) || setresuid(NAMELESS, NAMELESS, NAMELESS))
+            _exit(1);
+        said.rc = cds_pg_prepare(pg.config, &home, &nobody_else, NULL, NULL, &none, &said.err);
+        _exit(write(fds[1], &said, sizeof(said)) == (ssize_t)sizeof(said) ? 0 : 1);
+    }
+    assert_int_equal(read(fds[0], &said, sizeof(said)), sizeof(said));
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    close(fds[0]);
+    close(fds[1]);
+    assert_int_equal(said.rc, CDS_NOT_FOUND);
+    assert_non_null(strstr(said.err.message, "user id 1879000001"));
+    assert_non_null(strstr(said.err.hint, "/etc/passwd"));
+    assert_int_equal(rmdir(home.path), 0); /* still empty */
+}
+
 static void data_folder_that_libpq_would_misread_is_refused(void **state)
 {
     static const char *const paths[] = {"/tmp/a,b", "/tmp/a'b", "/tmp/a\"b", "/tmp/a\\b", "/tmp/a\nb"};
@@ -390,6 +424,7 @@ int main(void)
         cmocka_unit_test(cluster_of_another_major_version_is_refused_and_left_alone),
         cmocka_unit_test(unfinished_cluster_is_made_again),
         cmocka_unit_test(folder_that_holds_something_else_is_refused_and_left_alone),
+        cmocka_unit_test(user_without_a_name_is_told_before_anything_is_made),
         cmocka_unit_test(data_folder_that_libpq_would_misread_is_refused),
         cmocka_unit_test(find_takes_the_folder_that_is_named),
         cmocka_unit_test(find_refuses_a_folder_without_a_server_and_a_server_that_is_too_old),

@@ -46,6 +46,26 @@ static void capture_without_input_reads_the_end_at_once(void **state)
     assert_string_equal(got.out.data, "end");
 }
 
+static bool lose_patience(void *user)
+{
+    return ++*(int *)user < 3;
+}
+
+static void capture_ends_the_helper_when_its_caller_gives_up(void **state)
+{
+    int asked = 0;
+    const char *const argv[] = {"/bin/sh", "-c", "sleep 60 & wait", NULL};
+    struct cds_capture got = {.exit_code = 77};
+    struct cds_err err = {0};
+    uint64_t began_ms = cds_now_ms();
+    struct cds_capture_how how = {.argv = argv, .deadline_ms = began_ms + LONG_MS, .patience = {lose_patience, &asked}, .max_bytes = 16};
+    assert_int_equal(cds_capture_run(&how, &got, &err), CDS_CANCELLED);
+    assert_int_equal(asked, 3);
+    assert_int_equal(got.exit_code, 77);
+    assert_true(cds_now_ms() - began_ms < 5000);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nothing is left to collect */
+}
+
 static void capture_refuses_input_longer_than_its_pipe(void **state)
 {
     static char text[5000];
@@ -213,6 +233,7 @@ int main(void)
         cmocka_unit_test(capture_keeps_output_and_exit_code),
         cmocka_unit_test(capture_passes_the_input),
         cmocka_unit_test(capture_without_input_reads_the_end_at_once),
+        cmocka_unit_test(capture_ends_the_helper_when_its_caller_gives_up),
         cmocka_unit_test(capture_refuses_input_longer_than_its_pipe),
         cmocka_unit_test(capture_cuts_output_at_the_ceiling),
         cmocka_unit_test(capture_kills_the_whole_group_at_the_deadline),

@@ -5,7 +5,13 @@
 
 #include <cmocka.h>
 
-#include "apps/llmserver/model.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "apps/llmserver/app.h"
 
 static void names(const char *file, const char *id, const char *alias)
 {
@@ -43,12 +49,54 @@ static void model_id_refuses_names_that_are_no_model(void **state)
     assert_true(cds_model_name(longest + 1, id, alias));
 }
 
+static void put_file(const char *dir, const char *name)
+{
+    char path[300];
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static void folders_are_read_again_when_they_changed_or_a_moment_has_passed(void **state)
+{
+    static struct cds_llm app;
+    char dir[] = "/tmp/cds-models-XXXXXX", command[64];
+    struct stat st;
+    assert_non_null(mkdtemp(dir));
+    snprintf(app.models.dirs[0], sizeof(app.models.dirs[0]), "%s", dir);
+    snprintf(app.models.dirs[1], sizeof(app.models.dirs[1]), "%s/none", dir);
+    put_file(dir, "a.gguf");
+    cds_models_scan(&app);
+    assert_int_equal(app.models.count, 1);
+    /* A change that the folder tells is seen at once. */
+    usleep(20000); /* the clock of the file system is coarse */
+    put_file(dir, "b.gguf");
+    cds_models_scan(&app);
+    assert_int_equal(app.models.count, 2);
+    assert_non_null(cds_models_find(&app, "b"));
+    /* One that it does not tell is not looked for in the same moment, and is seen in the next. */
+    assert_int_equal(stat(dir, &st), 0);
+    put_file(dir, "c.gguf");
+    const struct timespec as_before[2] = {st.st_atim, st.st_mtim};
+    assert_int_equal(utimensat(AT_FDCWD, dir, as_before, 0), 0);
+    cds_models_scan(&app);
+    assert_int_equal(app.models.count, 2);
+    app.models.looked_ms -= CDS_MODELS_FRESH_MS;
+    cds_models_scan(&app);
+    assert_int_equal(app.models.count, 3);
+    cds_models_free(&app);
+    snprintf(command, sizeof(command), "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(model_id_is_the_file_name_without_its_quantization),
         cmocka_unit_test(model_id_keeps_what_is_no_quantization),
         cmocka_unit_test(model_id_refuses_names_that_are_no_model),
+        cmocka_unit_test(folders_are_read_again_when_they_changed_or_a_moment_has_passed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,15 +74,6 @@ static void wire_answers_a_completion_in_its_own_shape(void **state)
          "\"text\":\"hi\",\"logprobs\":null,\"finish_reason\":null}]}");
 }
 
-static void wire_tells_errors_with_a_string_code(void **state)
-{
-    struct cds_err err = {0};
-    cds_fail(&err, CDS_MODEL_CRASHED, "here", "it ended");
-    cds_err_hint(&err, "again");
-    same(cds_wire_error(&err),
-         "{\"error\":{\"message\":\"it ended\",\"type\":\"server_error\",\"param\":null,\"code\":\"model_crashed\",\"hint\":\"again\"}}");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,7 +83,6 @@ int main(void)
         cmocka_unit_test(wire_gives_usage_in_a_chunk_without_choices),
         cmocka_unit_test(wire_answers_a_chat_in_one_piece),
         cmocka_unit_test(wire_answers_a_completion_in_its_own_shape),
-        cmocka_unit_test(wire_tells_errors_with_a_string_code),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

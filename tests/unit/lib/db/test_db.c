@@ -260,6 +260,29 @@ static void conninfo_is_the_option_when_there_is_one(void **state)
     assert_string_equal(cds_db_conninfo(config, conninfo, sizeof(conninfo)), "postgres://u@h/d");
 }
 
+static void conninfo_that_is_too_long_is_refused_and_never_cut(void **state)
+{
+    /* Each quote becomes two bytes: what is a sane length for an option is the ceiling here, and one byte more is over it. */
+    enum { AROUND = sizeof("host='//run/pg' user=studio dbname=studio") - 1, QUOTES = (CDS_DB_CONNINFO_MAX - 1 - AROUND) / 2 };
+    char flag[QUOTES + 64], conninfo[CDS_DB_CONNINFO_MAX] = "";
+    struct cds_err err = {0};
+    setenv("CDS_CONFIG", "/dev/null", 1); /* instead of the file in a folder whose name no file system takes */
+    for (int over = 0; over < 2; over++) {
+        int begin = snprintf(flag, sizeof(flag), "--studio.home=/%s", (CDS_DB_CONNINFO_MAX - 1 - AROUND) % 2 ? "h" : "");
+        memset(flag + begin, '\'', QUOTES);
+        strcpy(flag + begin + QUOTES, over ? "x" : "");
+        char *argv[] = {(char *)"test", flag, (char *)"--database.url=", NULL};
+        int argc = 3;
+        CDS_CLEANUP(cds_config_free) struct cds_config *config = NULL;
+        assert_int_equal(cds_config_load(&argc, argv, "test", &config, NULL), CDS_OK);
+        assert_int_equal(cds_db_conninfo_whole(config, conninfo, &err), over ? CDS_TOO_LARGE : CDS_OK);
+        assert_int_equal(strlen(conninfo), CDS_DB_CONNINFO_MAX - 1); /* untouched the second time */
+    }
+    unsetenv("CDS_CONFIG");
+    assert_string_equal(err.message, "The connection string of the database is longer than 2047 bytes.");
+    assert_true(*err.hint);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +298,7 @@ int main(void)
         cmocka_unit_test(server_older_than_15_is_refused_at_once),
         cmocka_unit_test(conninfo_quotes_the_data_folder),
         cmocka_unit_test(conninfo_is_the_option_when_there_is_one),
+        cmocka_unit_test(conninfo_that_is_too_long_is_refused_and_never_cut),
     };
     return cmocka_run_group_tests(tests, make, unmake);
 }

@@ -1,4 +1,5 @@
-/* Tests of database/migrations/0004_ledger.sql: hold, hold more, book once; refusals, replays, what a crash or the reaper took away. */
+/* Tests of database/migrations/0004_ledger.sql and 0008_ledger_repeats.sql: hold, hold more, book once; refusals, replays, what a crash or the reaper
+ * took away. */
 #include "tests/support/test.h"
 
 #include "apps/cyberdevstudio/ledger_verify.h"
@@ -149,15 +150,15 @@ static void reserve_names_the_key_when_its_limit_is_the_narrower_one(void **stat
     assert_string_equal(budget(USER), "0 301");
 }
 
-static void reserve_again_is_a_replay_even_when_the_limit_is_full(void **state)
+static void reserve_again_says_that_it_is_held_even_when_the_limit_is_full(void **state)
 {
     reserve(USER, KEY, REQ(01), "m", 300);
     assert_string_equal(get("SELECT code FROM reserve('" USER "', '" KEY "', '" REQ(01) "', 'm', " MONTH ", 300, '" NODE "', interval '1 min')"),
-                        "2");
+                        "6");
     assert_string_equal(key_budget(), "0 300");
     assert_string_equal(budget(USER), "0 300");
     reserve(OTHER, NO_KEY, REQ(01), "m", 1000);
-    assert_int_equal(*reserve(OTHER, NO_KEY, REQ(01), "m", 1000), '2');
+    assert_int_equal(*reserve(OTHER, NO_KEY, REQ(01), "m", 1000), '6');
     assert_string_equal(budget(OTHER), "0 1000");
 }
 
@@ -236,7 +237,7 @@ static void reserve_many_of_nothing_is_nothing(void **state)
 static void extend_holds_more_and_notes_the_progress(void **state)
 {
     reserve(USER, KEY, REQ(01), "m", 100);
-    assert_string_equal(extend(USER, REQ(01), 200, 40, 60), "1 1000 0 100");
+    assert_string_equal(extend(USER, REQ(01), 300, 40, 60), "1 1000 0 100");
     assert_string_equal(budget(USER), "0 300");
     assert_string_equal(key_budget(), "0 300");
     assert_string_equal(get("SELECT concat_ws(' ', held, done_in, done_out) FROM llm_requests"), "300 40 60");
@@ -245,9 +246,9 @@ static void extend_holds_more_and_notes_the_progress(void **state)
 static void extend_is_refused_past_a_limit_and_changes_nothing(void **state)
 {
     reserve(USER, KEY, REQ(01), "m", 100);
-    assert_string_equal(extend(USER, REQ(01), 201, 40, 60), "3 300 0 100");
+    assert_string_equal(extend(USER, REQ(01), 301, 40, 60), "3 300 0 100");
     reserve(OTHER, NO_KEY, REQ(02), "m", 100);
-    assert_string_equal(extend(OTHER, REQ(02), 901, 40, 60), "4 1000 0 100");
+    assert_string_equal(extend(OTHER, REQ(02), 1001, 40, 60), "4 1000 0 100");
     assert_string_equal(get("SELECT string_agg(concat_ws(' ', held, done_in, done_out), ',') FROM llm_requests"), "100 0 0,100 0 0");
     assert_string_equal(budget(OTHER), "0 100");
 }
@@ -265,11 +266,12 @@ static void extend_many_is_all_or_nothing(void **state)
 {
     reserve(USER, KEY, REQ(01), "m", 100);
     reserve(OTHER, NO_KEY, REQ(02), "m", 100);
-    assert_string_equal(get("SELECT extend_many('{" USER "," OTHER "}', '{" REQ(01) "," REQ(02) "}', '{100,50}', '{1,2}', '{3,4}', '1 min')"),
+    assert_string_equal(get("SELECT extend_many('{" USER "," OTHER "}', '{" REQ(01) "," REQ(02) "}', '{200,150}', '{1,2}', '{3,4}', '1 min')"),
                         "{1,1}");
-    assert_string_equal(get("SELECT extend_many('{" USER "," OTHER "}', '{" REQ(01) "," REQ(02) "}', '{101,50}', '{5,5}', '{5,5}', '1 min')"),
+    assert_string_equal(get("SELECT extend_many('{" USER "," OTHER "}', '{" REQ(01) "," REQ(02) "}', '{301,200}', '{5,5}', '{5,5}', '1 min')"),
                         "{0,0}");
-    assert_string_equal(get("SELECT extend_many('{" USER "," OTHER "}', '{" REQ(01) "," REQ(03) "}', '{1,1}', '{5,5}', '{5,5}', '1 min')"), "{0,0}");
+    assert_string_equal(get("SELECT extend_many('{" USER "," OTHER "}', '{" REQ(01) "," REQ(03) "}', '{201,151}', '{5,5}', '{5,5}', '1 min')"),
+                        "{0,0}");
     assert_string_equal(get("SELECT string_agg(concat_ws(' ', held, done_in, done_out), ',' ORDER BY id) FROM llm_requests"), "200 1 3,150 2 4");
     assert_string_equal(key_budget(), "0 200");
     assert_string_equal(budget(OTHER), "0 150");
@@ -359,7 +361,7 @@ static void settle_refuses_counts_that_cannot_be(void **state)
 static void node_that_starts_again_books_what_it_had_noted(void **state)
 {
     reserve(USER, KEY, REQ(01), "m", 100);
-    extend(USER, REQ(01), 100, 20, 80);
+    extend(USER, REQ(01), 200, 20, 80);
     reserve(OTHER, NO_KEY, REQ(02), "m", 100);
     run("UPDATE llm_requests SET node = '" NODE2 "' WHERE id = '" REQ(02) "'");
     assert_string_equal(get("SELECT release_node('" NODE "')"), "1");
@@ -402,7 +404,7 @@ int main(void)
         CHECKED(reserve_takes_the_last_token_and_refuses_one_more),
         CHECKED(reserve_counts_what_is_used_and_what_is_held),
         CHECKED(reserve_names_the_key_when_its_limit_is_the_narrower_one),
-        CHECKED(reserve_again_is_a_replay_even_when_the_limit_is_full),
+        CHECKED(reserve_again_says_that_it_is_held_even_when_the_limit_is_full),
         CHECKED(reserve_of_a_settled_id_is_a_replay),
         CHECKED(reserve_refuses_an_unknown_model_and_an_unknown_user),
         CHECKED(user_without_a_limit_has_none),

@@ -186,6 +186,30 @@ static void restart_fails_the_statement_in_flight_and_keeps_the_others(void **st
     cds_dbq_close(&q);
 }
 
+/* Who repeats a statement must know whether the first try may have been carried out. */
+static void error_says_whether_the_outcome_is_known(void **state)
+{
+    static const struct {
+        const char *sql, *rule;
+        cds_rc code;
+    } rows[] = {
+        {"SET statement_timeout = '50ms'", "", CDS_OK},
+        {"SELECT pg_sleep(5)", "", CDS_TIMED_OUT},                                                                  /* 57014 */
+        {"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END $$", "", CDS_BUSY},                          /* deadlock */
+        {"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '53100'; END $$", "", CDS_EXHAUSTED},                     /* disk full */
+        {"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '57P01'; END $$", "db.unknown_outcome", CDS_UNAVAILABLE}, /* told in time */
+        {"SELECT pg_terminate_backend(pg_backend_pid())", "db.unknown_outcome", CDS_UNAVAILABLE},                   /* 57P01 */
+    };
+    struct cds_dbq *q = open_queue(pg.conninfo);
+    for (size_t i = 0; i < CDS_ARRAY_LEN(rows); i++) {
+        assert_int_equal(ask(q, rows[i].sql, NULL), CDS_OK);
+        turn_until((int)i + 1);
+        assert_int_equal(answers[i].code, rows[i].code);
+        assert_string_equal(answers[i].rule, rows[i].rule);
+    }
+    cds_dbq_close(&q);
+}
+
 static void idle_connection_that_breaks_is_noticed_and_opened_again(void **state)
 {
     struct cds_dbq *q = open_queue(pg.conninfo);
@@ -327,6 +351,7 @@ int main(void)
         cmocka_unit_test(late_statements_are_answered_and_the_queue_goes_on),
         cmocka_unit_test(absent_server_is_waited_for_until_the_deadline),
         cmocka_unit_test(restart_fails_the_statement_in_flight_and_keeps_the_others),
+        cmocka_unit_test(error_says_whether_the_outcome_is_known),
         cmocka_unit_test(idle_connection_that_breaks_is_noticed_and_opened_again),
         cmocka_unit_test(big_statement_from_inside_a_callback_is_sent_whole),
         cmocka_unit_test(many_statements_from_inside_callbacks_end),

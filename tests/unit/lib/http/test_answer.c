@@ -246,6 +246,25 @@ static void a_piece_longer_than_the_buffer_is_refused(void **state)
     rig_close(&rig);
 }
 
+static void abort_at_once(void *user, struct cds_http_req *req)
+{
+    cds_http_stream_begin(req, 200, "text/plain", 100);
+    if (cds_streq(cds_http_path(req), "/some"))
+        assert_int_equal(cds_http_stream_write(req, "some", 4), CDS_OK);
+    cds_http_stream_finish(req, true);
+}
+
+static void a_stream_aborted_inside_the_handler_ends_the_connection(void **state)
+{
+    static struct rig rig;
+    rig_open(&rig, abort_at_once);
+    rig_ask(&rig, RIG_GET("/"));
+    assert_false(rig_has(&rig, "\r\n0\r\n"));
+    rig_ask(&rig, RIG_GET("/some"));
+    assert_false(rig_has(&rig, "\r\n0\r\n"));
+    rig_close(&rig);
+}
+
 static void stream_at_once(void *user, struct cds_http_req *req)
 {
     cds_http_stream_begin(req, 200, "text/plain", 1024);
@@ -269,9 +288,11 @@ static cds_rc not_ready(void *user, struct cds_err *err)
     return ((struct rig *)user)->seen[0] ? CDS_OK : cds_fail(err, CDS_NOT_FOUND, __func__, "The database is away.");
 }
 
+static const enum cds_metric shown[] = {CDS_M_LLM_REQUEST_COUNT, CDS_M_COUNT};
+
 static void answer_ops(void *user, struct cds_http_req *req)
 {
-    if (!cds_http_ops(req, not_ready, user))
+    if (!cds_http_ops(req, shown, not_ready, user))
         cds_http_reply(req, 404, "text/plain", "no", 2);
 }
 
@@ -288,6 +309,7 @@ static void health_readiness_and_metrics_answer(void **state)
     assert_true(rig_has(&rig, "HTTP/1.1 200 ") && rig_has(&rig, "{\"status\":\"ready\"}"));
     rig_ask(&rig, RIG_GET("/metrics"));
     assert_true(rig_has(&rig, "text/plain; version=0.0.4") && rig_has(&rig, "cds_http_requests_total"));
+    assert_true(rig_has(&rig, "llm_request_count{model=\"\"} 0\n") && !rig_has(&rig, "token_spend"));
     rig_close(&rig);
 }
 
@@ -313,6 +335,7 @@ int main(void)
         cmocka_unit_test(a_head_request_gets_the_head_alone),
         cmocka_unit_test(events_of_a_stream_arrive_one_by_one),
         cmocka_unit_test(an_aborted_stream_ends_without_its_last_chunk),
+        cmocka_unit_test(a_stream_aborted_inside_the_handler_ends_the_connection),
         cmocka_unit_test(a_reader_that_leaves_a_silent_stream_is_noticed),
         cmocka_unit_test(a_stream_to_a_slow_reader_stays_bounded_and_arrives_whole),
         cmocka_unit_test(a_piece_longer_than_the_buffer_is_refused),

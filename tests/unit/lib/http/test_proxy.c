@@ -175,6 +175,12 @@ static void a_part_that_is_away_is_named(void **state)
     rig_ask(&pair.front, RIG_GET("/rpc"));
     assert_true(rig_has(&pair.front, "HTTP/1.1 503 ") && rig_has(&pair.front, "The part cannot be reached.") &&
                 rig_has(&pair.front, "Retry-After: 1"));
+    assert_true(rig_has(&pair.front, "application/problem+json"));
+    cds_http_openai_below(pair.front.server, "/v1/");
+    rig_ask(&pair.front, RIG_GET("/v1/models"));
+    assert_true(rig_has(&pair.front, "HTTP/1.1 503 ") && rig_has(&pair.front, "\"code\":\"unavailable\"") &&
+                rig_has(&pair.front, "\"type\":\"server_error\"") && rig_has(&pair.front, "Retry-After: 1"));
+    assert_false(rig_has(&pair.front, "problem+json"));
     close_pair(&pair);
 }
 

@@ -421,6 +421,38 @@ static void connections_over_the_limit_are_not_served(void **state)
     rig_close(&rig);
 }
 
+/* ---- errors below /v1 ---- */
+static void errors_made_before_the_handler_have_openais_shape_below_v1_and_nowhere_else(void **state)
+{
+    static struct rig rig;
+    static const struct {
+        const char *head, *status, *code;
+    } cases[] = {
+        {"POST %s HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999\r\nConnection: close\r\n\r\n", "HTTP/1.1 413 ", "request_too_large"},
+        {"POST %s HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n", "HTTP/1.1 411 ", "invalid_request"},
+        {"GET %s HTTP/1.1\r\nHost: t\r\nHost: u\r\nConnection: close\r\n\r\n", "HTTP/1.1 400 ", "invalid_request"},
+    };
+    rig_open(&rig, rig_hello);
+    cds_http_openai_below(rig.server, "/v1/");
+    for (size_t i = 0; i < CDS_ARRAY_LEN(cases); i++) {
+        char ask[256], code[64];
+        snprintf(code, sizeof(code), "\"code\":\"%s\"", cases[i].code);
+        static const char *const paths[] = {"/v1/chat/completions", "/rpc", "/v1", "/v10/x"};
+        for (size_t p = 0; p < CDS_ARRAY_LEN(paths); p++) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+            snprintf(ask, sizeof(ask), cases[i].head, paths[p]);
+#pragma GCC diagnostic pop
+            rig_ask(&rig, ask);
+            assert_true(rig_has(&rig, cases[i].status));
+            assert_int_equal(rig_has(&rig, "{\"error\":{\"message\":") && rig_has(&rig, code), p == 0);
+            assert_int_equal(rig_has(&rig, "application/problem+json"), p != 0);
+            assert_true(rig_has(&rig, "x-request-id: "));
+        }
+    }
+    rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +462,7 @@ int main(void)
         cmocka_unit_test(a_nonsense_forwarded_address_is_ignored),
         cmocka_unit_test(two_hosts_are_refused),
         cmocka_unit_test(no_host_is_refused),
+        cmocka_unit_test(errors_made_before_the_handler_have_openais_shape_below_v1_and_nowhere_else),
         cmocka_unit_test(transfer_encoding_is_refused_with_411),
         cmocka_unit_test(transfer_encoding_beside_content_length_is_refused),
         cmocka_unit_test(two_lengths_are_refused),

@@ -169,7 +169,7 @@ export type FsWriteResult = {
   version: string;
 };
 
-/** Parameters of llm.chat: Asks a model. Over WebSocket the answer streams as llm.delta before the result. */
+/** Parameters of llm.chat: Asks a model. Over WebSocket the answer streams as llm.delta before the result. The deadline is the option llm.request_ms and 10 s more. */
 export type LlmChatParams = {
   /** Model id; absent: the loaded one */
   model?: string;
@@ -305,14 +305,14 @@ export type ProjectListResult = {
   }[];
 };
 
-/** Parameters of rpc.cancel: Cancels an open call of the caller on the same WebSocket; the cancelled call still gets its own answer. */
+/** Parameters of rpc.cancel: Ends an open call of the caller on the same WebSocket early; the call still gets its own answer. */
 export type RpcCancelParams = {
   /** JSON-RPC id of the call this belongs to */
   id: string | number;
 };
 /** Result of rpc.cancel. */
 export type RpcCancelResult = {
-  /** Whether a call with this id was open */
+  /** true: the call ends now or soon. false: no such call is open, or it cannot be ended early and runs on (a file call the sandbox has, a change to the database, a model being loaded) */
   cancelled: boolean;
 };
 

