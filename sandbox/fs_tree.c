@@ -200,6 +200,8 @@ static cds_rc delete_failed(int why, const char *path, bool recursive, struct cd
     switch (why) {
     case ENOENT:
         return cds_fail(reterr, CDS_NOT_FOUND, __func__, "There is no %.200s in the project.", path);
+    case EXDEV:
+        return fs_refuse(reterr, "fs.outside_root", "something else is mounted inside.", path);
     case EACCES:
     case EPERM:
         return fs_refuse(reterr, "fs.rights", "its folder does not allow it to be deleted.", path);
@@ -273,7 +275,7 @@ static void count_entry(int dir, const char *name, int depth, struct count *c)
     if (place >= 0)
         count_folder(place, depth + 1, c);
     else
-        c->sum.hidden |= !is_change(errno);
+        c->sum.hidden |= !is_change(errno) && errno != EXDEV; /* what is mounted here is not the project's */
 }
 
 /* Where the right to see everything is not ours, the owner's rights are added for as long as the look takes; *ret_mode is then what to put back. */

@@ -188,6 +188,8 @@ static int play_all(struct world *w, int folder, const struct options *o)
     alarm(w->storm ? STORM_S : OVERALL_S);
     if (n == 0 || world_make(w) || host_doors_open(w) || take_baseline(w)) {
         printf("Bail out! there are no rows, or no sandbox\n");
+        if (w->base[0])
+            world_unmake(w);
         return 2;
     }
     printf("1..%zu\n", n);

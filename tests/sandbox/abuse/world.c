@@ -16,7 +16,7 @@
 #include "lib/base/str.h"
 #include "sandbox/run.h"
 
-enum { NEIGHBOUR_WAIT_MS = 20000, POOL_THREADS = 2, POOL_QUEUE = 16, CANARY_AGE_S = 3 * 86400 };
+enum { NEIGHBOUR_WAIT_MS = 20000, POOL_THREADS = 2, POOL_QUEUE = 16, CANARY_AGE_S = 3 * 86400, LEAK_FD = 100 };
 
 void complain(struct world *w, const char *fmt, ...)
 {
@@ -73,7 +73,8 @@ int world_make(struct world *w)
     /* Where every careless job would find it: in the environment, and in a descriptor that is not closed on exec. */
     setenv("CDS_CANARY_SECRET", w->secret, 1);
     setenv("HOME", w->base, 1); /* the one of whoever started us may be closed to us by now */
-    if (open(w->canary, O_RDWR) < 0)
+    int fd = open(w->canary, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || fcntl(fd, F_DUPFD, LEAK_FD) < 0 || close(fd))
         return fail("no canary");
     w->own_jail = stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
     return 0;
