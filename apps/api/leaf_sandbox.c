@@ -187,16 +187,16 @@ static void drop(struct call *call)
     work_free(call);
 }
 
-/* Bytes that are not UTF-8 become U+FFFD, so that the result is valid JSON. */
+/* Bytes that are not UTF-8, and NUL, become U+FFFD, so that the result is JSON that everybody can read. */
 static cds_json *text_of(const struct cds_buf *buf)
 {
     static const char replacement[] = "\xef\xbf\xbd";
-    if (cds_utf8_valid(buf->data ? buf->data : "", buf->len))
+    if (cds_utf8_valid(buf->data ? buf->data : "", buf->len) && !(buf->len && memchr(buf->data, '\0', buf->len)))
         return cds_json_stringn(buf->data ? buf->data : "", buf->len);
     struct cds_buf clean CDS_CLEANUP(cds_buf_free) = cds_buf_init(buf->len * 3 + 1);
     for (size_t i = 0; i < buf->len;) {
         size_t n = 1;
-        while (n <= 4 && !(i + n <= buf->len && cds_utf8_valid(buf->data + i, n)))
+        while (n <= 4 && !(i + n <= buf->len && buf->data[i] && cds_utf8_valid(buf->data + i, n)))
             n++;
         if (n <= 4 ? cds_buf_add(&clean, buf->data + i, n) : cds_buf_add_str(&clean, replacement))
             break;

@@ -34,6 +34,11 @@ describe('the sandbox through the gateway', () => {
     assert.deepEqual([result.engine, result.backend, result.boundary], ['run', 'jail', 'process']);
   });
 
+  test('bytes that are no text come over HTTP as replacement characters, NUL included', async () => {
+    const result = await run({ language: 'sh', code: "printf 'a\\0b\\377c'" });
+    assert.deepEqual([result.stdout, result.stdout_bytes], ['a\ufffdb\ufffdc', 5]);
+  });
+
   test('a failing exit, a timeout and a memory limit are told apart', async () => {
     assert.equal((await run({ language: 'sh', code: 'exit 3' })).end, 'exit');
     assert.equal((await run({ language: 'sh', code: 'sleep 9', limits: { wall_ms: 300 } })).end, 'wall_time');
