@@ -256,8 +256,12 @@ static void on_note(void *user, const char *method, cds_json *params)
     }
     cds_json *out = cds_json_copy(params);
     cds_json_del(out, "call");
-    call_pass_on(call, method, out);
-    if (is_attach(call) && call->leaf)
+    if (!is_attach(call)) {
+        call_notify(call, method, out);
+        return;
+    }
+    call_pass_on(call, method, out); /* numbered by the bytes of the terminal */
+    if (call->leaf)
         hold_if_slow(call);
 }
 
