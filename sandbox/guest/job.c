@@ -25,6 +25,7 @@ static struct {
     int in, out[2];   /* our ends; out[1] is -1 with a terminal */
     const char *group;
     uint64_t bytes[2], dropped, ceiling, sent;
+    uint64_t before_us; /* CPU time its interpreter had used before */
     struct micro_exit exit;
 } job = {.in = -1, .out = {-1, -1}};
 static struct {
@@ -189,9 +190,11 @@ static void finish(int status, const struct rusage *use)
         snprintf(path, sizeof(path), "/run/cgroup/%s/pids.events", job.group);
         refused = get_number(path, "max");
     }
+    uint64_t utime_us = (uint64_t)use->ru_utime.tv_sec * 1000000 + (uint64_t)use->ru_utime.tv_usec;
+    utime_us -= job.before_us < utime_us ? job.before_us : utime_us;
     const struct micro_exit e = {.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
                                  .signo = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
-                                 .utime_us = (uint64_t)use->ru_utime.tv_sec * 1000000 + (uint64_t)use->ru_utime.tv_usec,
+                                 .utime_us = utime_us,
                                  .stime_us = (uint64_t)use->ru_stime.tv_sec * 1000000 + (uint64_t)use->ru_stime.tv_usec,
                                  .peak_bytes = (uint64_t)use->ru_maxrss * 1024,
                                  .stdout_bytes = job.bytes[0],
@@ -307,6 +310,7 @@ static void set_limits(const struct micro_exec *e)
     clockid_t clock;
     if (clock_getcpuclockid(job.pid, &clock) == 0)
         clock_gettime(clock, &used);
+    job.before_us = (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
     const rlim_t cpu_s = (rlim_t)used.tv_sec + e->cpu_ms / 1000 + 1;
     const struct rlimit size = {e->tmp_bytes, e->tmp_bytes}, cpu = {cpu_s, cpu_s + 1};
     prlimit(job.pid, RLIMIT_FSIZE, &size, NULL);
