@@ -28,6 +28,15 @@ void cds_found_err(struct cds_findings *all, const char *name, const struct cds_
     cds_found(all, name, CDS_MISSING, err->hint, "%s", err->message);
 }
 
+/* Ways in which an engine can do it: each has a row of its own. */
+static size_t tiers_of(const cds_json *engines, const char *name)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < cds_json_size(engines); i++)
+        count += cds_streq(cds_json_get_str(cds_json_at(engines, i), "name"), name);
+    return count;
+}
+
 bool cds_found_engines(struct cds_findings *all, const char *probe_json, size_t len)
 {
     CDS_JSON_AUTO probe = NULL;
@@ -39,12 +48,13 @@ bool cds_found_engines(struct cds_findings *all, const char *probe_json, size_t 
         return false;
     for (size_t i = 0; i < cds_json_size(engines); i++) {
         const cds_json *engine = cds_json_at(engines, i);
-        const char *name = cds_json_get_str(engine, "name"), *boundary = cds_json_get_str(engine, "boundary");
+        const char *name = cds_json_get_str(engine, "name"), *boundary = cds_json_get_str(engine, "boundary"),
+                   *backend = cds_json_get_str(engine, "backend");
         const char *limits = cds_json_get_str(engine, "limits"), *reason = cds_json_get_str(engine, "reason"),
                    *remedy = cds_json_get_str(engine, "remedy");
         bool works = cds_json_true(cds_json_get(engine, "works"), false);
         char label[32];
-        snprintf(label, sizeof(label), "engine %.20s", name ? name : "?");
+        snprintf(label, sizeof(label), "engine %.20s", tiers_of(engines, name) > 1 && backend ? backend : name ? name : "?");
         if (works)
             cds_found(all, label, CDS_WORKS, "", "boundary %s, limits by %s%s%s", boundary ? boundary : "unknown", limits ? limits : "unknown",
                       reason && *reason ? ": " : "", reason ? reason : "");

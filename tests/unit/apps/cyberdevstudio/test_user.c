@@ -26,6 +26,9 @@ static struct asked ask(void)
     struct asked asked = {.len = 0};
     asked.pid = forkpty(&asked.terminal, NULL, NULL, NULL);
     if (asked.pid == 0) {
+        /* A shell that runs the tests in the background ignores both, and ignoring is inherited. */
+        signal(SIGINT, SIG_DFL);
+        signal(SIGQUIT, SIG_DFL);
         execl(CDS_BINARY_DIR "/bin/cyberdevstudio", "cyberdevstudio", "user", "add", "--email=a@b.test", "--role=viewer",
               "--studio.home=/nonexistent/cds", NULL);
         _exit(127);
