@@ -81,7 +81,9 @@ static void as_worker(struct cds_job_spec *spec)
     spec->code = NULL;
     spec->arg_count = spec->env_count = 0;
     spec->limits.memory_bytes += WASM_ENGINE_BYTES;
-    spec->limits.max_tasks = WASM_TASKS;
+    /* Without control groups tasks are counted per user, all jobs together: less than the others have would starve this one. */
+    if (spec->limits.max_tasks < WASM_TASKS)
+        spec->limits.max_tasks = WASM_TASKS;
 }
 
 /* A worker that waits takes a module whose code is kept: what it compiled itself could not be told from what the module did afterwards. */
@@ -240,7 +242,7 @@ static cds_rc wasm_probe(struct cds_engine *base, cds_probe_fn *done, void *user
                                       .value_count = 2,
                                       .project_fd = project,
                                       .access = CDS_PROJECT_NONE,
-                                      .limits = {5000, 5000, 16 << 20, 4096, WASM_TASKS, 4 << 20, 1000}};
+                                      .limits = {5000, 5000, 16 << 20, 4096, 64, 4 << 20, 1000}};
     struct cds_job *job;
     cds_rc rc = wasm_acquire(base, &spec, &job, reterr);
     if (!rc)

@@ -9,7 +9,7 @@
 
 enum {
     WASM_ENGINE_BYTES = 160 << 20, /**< memory of compiler, library and WASI, on top of what the module may have */
-    WASM_TASKS = 16                /**< threads of the worker; a module has none of its own */
+    WASM_TASKS = 16                /**< threads the worker needs at least; a module has none of its own */
 };
 
 /** From acquire to on_end. */

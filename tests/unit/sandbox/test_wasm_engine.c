@@ -88,7 +88,7 @@ static const struct cds_job_result *run(const char *module, size_t len, const ch
 
 static struct cds_run_limits usual(void)
 {
-    return (struct cds_run_limits){10000, 8000, 64 << 20, 32768, 16, 16 << 20, 1000000};
+    return (struct cds_run_limits){10000, 8000, 64 << 20, 32768, 64, 16 << 20, 1000000};
 }
 
 static void add_gives_3(void)
