@@ -87,7 +87,7 @@ static void reply_fail(struct cds_http_req *req, cds_rc code, const char *messag
 
 static void rpc(struct api *api, struct cds_http_req *req)
 {
-    if (strcmp(cds_http_method(req), "POST")) {
+    if (strcmp(cds_http_method(req), "POST") != 0) {
         cds_http_add_header(req, "Allow", "POST");
         reply_fail(req, CDS_BAD_REQUEST, "JSON-RPC calls are sent with POST.", NULL);
         return;

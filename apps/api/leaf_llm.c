@@ -177,7 +177,7 @@ static cds_rc post(struct call *call, const char *method, const char *path, cons
                    struct cds_http_call **ret, struct cds_err *err)
 {
     char url[300], auth[CDS_JWT_MAX + 32], id[80];
-    struct cds_buf text CDS_CLEANUP(cds_buf_free) = cds_buf_init(API_WS_MESSAGE_MAX * 2);
+    struct cds_buf text CDS_CLEANUP(cds_buf_free) = cds_buf_init((size_t)API_WS_MESSAGE_MAX * 2);
     if (body && cds_json_dump(body, &text))
         return cds_fail(err, CDS_EXHAUSTED, __func__, "Out of memory.");
     snprintf(url, sizeof(url), "%s%s", call->api->llm_url, path);

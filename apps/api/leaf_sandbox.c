@@ -52,7 +52,7 @@ static void connect_now(void *user)
     struct cds_err err;
     int fd = -1;
     cds_rc rc = cds_unix_connect(link->path, &fd, &err);
-    if (!rc && (rc = cds_peer_new(link->api->loop, fd, API_FRAME_MAX, API_FRAME_MAX * 4, &ops, link, &link->peer, &err)))
+    if (!rc && (rc = cds_peer_new(link->api->loop, fd, API_FRAME_MAX, (size_t)API_FRAME_MAX * 4, &ops, link, &link->peer, &err)))
         link->peer = NULL;
     if (!rc) {
         cds_log(CDS_LOG_INFO, "connected to the sandbox");
@@ -191,8 +191,10 @@ static void drop(struct call *call)
 static cds_json *text_of(const struct cds_buf *buf)
 {
     static const char replacement[] = "\xef\xbf\xbd";
-    if (cds_utf8_valid(buf->data ? buf->data : "", buf->len) && !(buf->len && memchr(buf->data, '\0', buf->len)))
-        return cds_json_stringn(buf->data ? buf->data : "", buf->len);
+    if (!buf->data || buf->len == 0)
+        return cds_json_string("");
+    if (cds_utf8_valid(buf->data, buf->len) && !memchr(buf->data, '\0', buf->len))
+        return cds_json_stringn(buf->data, buf->len);
     struct cds_buf clean CDS_CLEANUP(cds_buf_free) = cds_buf_init(buf->len * 3 + 1);
     for (size_t i = 0; i < buf->len;) {
         size_t n = 1;

@@ -140,6 +140,10 @@ static void on_credential(void *user, const struct cds_credential *who, const st
     struct cds_err refused;
     reader->wait = NULL;
     cds_http_set_user(req, NULL, NULL, NULL);
+    if (!err && !who) {
+        cds_fail(&refused, CDS_INTERNAL, __func__, "A check of the credential ended without an answer.");
+        err = &refused;
+    }
     if (!err && logs->count >= READERS_MAX) {
         cds_fail(&refused, CDS_BUSY, __func__, "%d log readers are connected already; close one.", READERS_MAX);
         err = &refused;

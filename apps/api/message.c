@@ -71,8 +71,8 @@ static void refuse(struct message *message, const struct cds_err *err, const cha
 
 static void start_one(struct message *message, const cds_json *element)
 {
-    struct cds_rpc_request request;
-    struct cds_err err;
+    struct cds_rpc_request request = {.method = ""};
+    struct cds_err err = {.code = CDS_INTERNAL};
     char own[CDS_UUID_LEN + 1];
     const char *request_id = message->batch ? NULL : message->spec.request_id;
     if (!request_id) {
@@ -83,7 +83,7 @@ static void start_one(struct message *message, const cds_json *element)
         refuse(message, &err, request_id);
         return;
     }
-    if (message->spec.method && strcmp(message->spec.method, request.method)) {
+    if (message->spec.method && strcmp(message->spec.method, request.method) != 0) {
         cds_fail(&err, CDS_BAD_REQUEST, __func__, "The address names the method %.64s and the body %.64s; name the same one.", message->spec.method,
                  request.method);
         refuse(message, &err, request_id);
@@ -113,7 +113,7 @@ static cds_json *wrap(const struct message_spec *spec, const char *body, size_t 
 
 static void start_all(struct message *message, const cds_json *value)
 {
-    struct cds_err err;
+    struct cds_err err = {.code = CDS_INTERNAL};
     size_t n = cds_json_size(value);
     if (!message->batch) {
         start_one(message, value);
@@ -129,7 +129,7 @@ static void start_all(struct message *message, const cds_json *value)
 
 void message_start(const struct message_spec *spec, const char *body, size_t len)
 {
-    struct cds_err err;
+    struct cds_err err = {.code = CDS_INTERNAL};
     struct message *message = calloc(1, sizeof(*message));
     if (!message)
         abort(); /* one small block; without memory the supervisor starts us afresh */
