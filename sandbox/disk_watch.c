@@ -44,7 +44,7 @@ static void look(void *user)
     w->used = (struct cds_fs_usage){.hidden = true};
     if (cds_fs_identity_enter(w->who, NULL))
         return;
-    cds_fs_count(w->project_fd, w->begun ? w->entries_limit : MOST * CDS_FS_QUOTA_FILES, &w->used);
+    cds_fs_count(w->project_fd, w->begun ? w->entries_limit : (uint64_t)MOST * CDS_FS_QUOTA_FILES, &w->used);
     cds_fs_identity_leave(w->who);
 }
 
@@ -70,7 +70,7 @@ static void looked(void *user)
         w->begun = true;
         /* What one run wrote too much before it was stopped is not the next one's due: there is an end to it. */
         w->bytes_limit = smaller(larger(CDS_FS_QUOTA_BYTES, w->used.bytes), MOST * CDS_FS_QUOTA_BYTES);
-        w->entries_limit = smaller(larger(CDS_FS_QUOTA_FILES, w->used.entries), MOST * CDS_FS_QUOTA_FILES);
+        w->entries_limit = smaller(larger(CDS_FS_QUOTA_FILES, w->used.entries), (uint64_t)MOST * CDS_FS_QUOTA_FILES);
         /* On a disk that was nearly full before, runs still work as long as they leave half of the rest. */
         w->free_bytes_min = w->free_bytes / 2 < DISK_FLOOR_BYTES ? w->free_bytes / 2 : DISK_FLOOR_BYTES;
     }

@@ -152,7 +152,7 @@ cds_rc fs_check_target(int parent, const struct cds_path *path, const char *if_v
             return rc;
         fs_info_of(ret, &info);
     }
-    if (if_version && strcmp(if_version, info.version)) {
+    if (if_version && strcmp(if_version, info.version) != 0) {
         cds_fail(reterr, CDS_CONFLICT, __func__, *ret_there ? "%.200s was changed by someone else meanwhile." : "%.200s does not exist any more.",
                  path->text);
         return cds_err_hint(reterr, "Read it again, merge, and write with the new version.");
@@ -182,10 +182,12 @@ cds_rc cds_fs_create(int project, const struct cds_path *path, enum cds_fs_type 
     cds_rc rc = fs_open_parent(project, path, &parent, reterr);
     if (rc || (rc = fs_check_quota(project, 0, 1, path->text, reterr)))
         return rc;
-    if (type == CDS_FS_DIR)
+    if (type == CDS_FS_DIR) {
         rc = mkdirat(parent, cds_path_name(path), 0755) ? CDS_SYSTEM : CDS_OK;
-    else
-        rc = (fd = openat(parent, cds_path_name(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644)) < 0 ? CDS_SYSTEM : CDS_OK;
+    } else {
+        fd = openat(parent, cds_path_name(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+        rc = fd < 0 ? CDS_SYSTEM : CDS_OK;
+    }
     if (rc && errno == EEXIST)
         return cds_fail(reterr, CDS_CONFLICT, __func__, "There is a %.200s already.", path->text);
     if (rc)

@@ -177,9 +177,10 @@ void micro_release(struct cds_job *base)
 
 void micro_jobs_end(struct micro *m)
 {
-    while (m->jobs) {
-        m->jobs->vm = NULL; /* in the list of all machines */
-        job_free(m->jobs);
+    for (struct micro_job *job = m->jobs, *next; job; job = next) {
+        next = job->next;
+        job->vm = NULL; /* in the list of all machines */
+        job_free(job);
     }
 }
 

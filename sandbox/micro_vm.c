@@ -153,8 +153,8 @@ void micro_vm_end(struct micro_vm **where, micro_vm_gone *gone, void *user)
 
 void micro_vms_end(struct micro_vm **list)
 {
-    while (*list) {
-        struct micro_vm *vm = *list;
+    for (struct micro_vm *vm = *list, *next; vm; vm = next) {
+        next = vm->next;
         kill_vm(vm);
         if (vm->pid > 0)
             waitpid(vm->pid, NULL, 0);

@@ -240,13 +240,13 @@ const char *cds_cgroups_reason(const struct cds_cgroups *groups)
 cds_rc cds_cgroup_acquire(struct cds_cgroups *groups, const struct cds_run_limits *limits, struct cds_cgroup **ret, struct cds_err *reterr)
 {
     struct cds_cgroup *group = groups->free_ones;
-    if (group) {
+    cds_rc rc = CDS_OK;
+    if (group)
         groups->free_ones = group->next;
-    } else {
-        cds_rc rc = make_group(groups, &group, reterr);
-        if (rc)
-            return rc;
-    }
+    else
+        rc = make_group(groups, &group, reterr);
+    if (rc || !group)
+        return rc;
     int error = group->kind == CDS_CGROUP_NONE ? 0 : set_limits(group, limits);
     if (error) {
         remove_group(groups, &group);

@@ -90,7 +90,7 @@ static bool own_path(const char *cgroup, const char *controller, char *path, siz
 static const char *below(const char *root, const char *path)
 {
     size_t skip = cds_streq(root, "/") ? 0 : strlen(root);
-    if (strncmp(path, root, skip) || path[skip] != '/' || cds_streq(path + skip, "/"))
+    if (strncmp(path, root, skip) != 0 || path[skip] != '/' || cds_streq(path + skip, "/"))
         return NULL;
     for (const char *up = path; (up = strstr(up, "/..")); up += 3)
         if (up[3] == '/' || up[3] == '\0')
@@ -150,7 +150,7 @@ uint64_t cds_cgroup_read(int dir_fd, const char *file, const char *key, uint64_t
         return otherwise;
     const char *at = text;
     size_t len = key ? strlen(key) : 0;
-    while (key && at && (strncmp(at, key, len) || at[len] != ' '))
+    while (key && at && (strncmp(at, key, len) != 0 || at[len] != ' '))
         at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL;
     if (!at)
         return otherwise;

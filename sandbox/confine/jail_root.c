@@ -107,6 +107,14 @@ static char *put_number(char *at, uint64_t value)
     return at;
 }
 
+/* Appends; what is put together here has room for all that is known at compile time. */
+static char *put_string(char *at, const char *text)
+{
+    size_t len = strlen(text);
+    memcpy(at, text, len + 1);
+    return at + len;
+}
+
 static int make_root(const struct cds_jail_plan *plan)
 {
     static const char *const folders[] = {"proc", "dev", "tmp", "work", "etc", "opt"};
@@ -118,8 +126,8 @@ static int make_root(const struct cds_jail_plan *plan)
     char users[128] = "root:x:0:0:root:/:/usr/sbin/nologin\njob:x:", groups[64] = "root:x:0:\njob:x:";
     char *at = put_number(users + strlen(users), plan->who->inside_uid);
     *at = ':';
-    strcpy(put_number(at + 1, plan->who->inside_gid), ":job:/work:/bin/sh\n");
-    strcpy(put_number(groups + strlen(groups), plan->who->inside_gid), ":\n");
+    put_string(put_number(at + 1, plan->who->inside_gid), ":job:/work:/bin/sh\n");
+    put_string(put_number(groups + strlen(groups), plan->who->inside_gid), ":\n");
     return put_text("etc/passwd", users) | put_text("etc/group", groups) | put_text("etc/hosts", "127.0.0.1 localhost\n") |
            put_text("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n");
 }
@@ -130,7 +138,7 @@ static int bind_system(void)
     for (size_t i = 0; i < CDS_ARRAY_LEN(parts); i++) {
         const char *name = parts[i].path;
         char from[64] = "/";
-        strcat(from, name);
+        put_string(from + 1, name);
         int bad = 0;
         if (parts[i].kind == LINK)
             bad = symlink(parts[i].target, name);
@@ -177,8 +185,8 @@ static int make_devices(const struct cds_jail_plan *plan)
 {
     for (size_t i = 0; i < CDS_ARRAY_LEN(devices); i++) {
         char from[32] = "/dev/", to[32] = "dev/";
-        strcat(from, devices[i]);
-        strcat(to, devices[i]);
+        put_string(from + strlen("/dev/"), devices[i]);
+        put_string(to + strlen("dev/"), devices[i]);
         if (touch(to) || bind(AT_FDCWD, from, to, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC))
             return -1;
     }
@@ -246,8 +254,7 @@ static int make_tmp(const struct cds_jail_plan *plan)
 {
     char options[96] = "mode=1777,nr_inodes=";
     char *at = put_number(options + strlen(options), TMP_INODES);
-    strcpy(at, ",size=");
-    put_number(at + strlen(at), plan->limits->tmp_bytes);
+    put_number(put_string(at, ",size="), plan->limits->tmp_bytes);
     if (mount("tmp", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, options))
         return -1;
     for (size_t i = 0; i < plan->file_count; i++)
@@ -261,8 +268,7 @@ static int make_own_folder(const struct cds_jail_plan *plan)
 {
     char options[96] = "mode=755,nr_inodes=";
     char *at = put_number(options + strlen(options), TMP_INODES);
-    strcpy(at, ",size=");
-    put_number(at + strlen(at), plan->limits->tmp_bytes);
+    put_number(put_string(at, ",size="), plan->limits->tmp_bytes);
     if (mount("work", "work", "tmpfs", MS_NOSUID | MS_NODEV, options))
         return -1;
     return plan->who->change ? lchown("work", plan->who->uid, plan->who->gid) : 0;
