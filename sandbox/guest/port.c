@@ -77,7 +77,7 @@ void port_say(enum micro_type type, uint32_t id, const char *format, ...)
     char text[MICRO_REASON_MAX];
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(text, sizeof(text), format, args);
+    int n = vsnprintf(text, sizeof(text), format, args); /* NOLINT(clang-analyzer-valist.Uninitialized): it is, one line above */
     va_end(args);
     port_send(type, id, text, n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
 }
