@@ -149,14 +149,26 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
     const { access_token: token } = await login();
     const call = (method, params) => rpc(token, method, params);
     const { projects } = await call('project.list', {});
-    await call('fs.write', { project: projects[0].id, path: 'main.py', content: 'print("from elsewhere")\n' });
     await page.locator('.monaco-editor .view-lines').click();
     await page.keyboard.type('# mine');
+    await page.getByRole('tab', { name: /main\.py.*unsaved/ }).waitFor();
+    await call('fs.write', { project: projects[0].id, path: 'main.py', content: 'print("from elsewhere")\n' });
     await page.keyboard.press('Control+S');
     await page.getByRole('heading', { name: 'main.py changed on the server' }).waitFor();
     await page.getByRole('button', { name: "Load the server's text" }).click();
     await page.locator('.view-lines').getByText('from elsewhere').waitFor();
     assert.equal((await call('fs.read', { project: projects[0].id, path: 'main.py' })).content, 'print("from elsewhere")\n');
+  });
+
+  it('shows what something else writes: a new file in the tree, a new text of an open file without changes', async () => {
+    const { access_token: token } = await login();
+    const { projects } = await rpc(token, 'project.list', {});
+    await rpc(token, 'fs.write', { project: projects[0].id, path: 'elsewhere.txt', content: 'x' });
+    await page.getByRole('treeitem', { name: 'elsewhere.txt' }).waitFor();
+    await rpc(token, 'fs.write', { project: projects[0].id, path: 'main.py', content: 'print("once more")\n' });
+    await page.locator('.view-lines').getByText('once more').waitFor();
+    await rpc(token, 'fs.delete', { project: projects[0].id, path: 'elsewhere.txt' });
+    await page.getByRole('treeitem', { name: 'elsewhere.txt' }).waitFor({ state: 'detached' });
   });
 
   it('makes, renames and deletes a file in the tree', async () => {
