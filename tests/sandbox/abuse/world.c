@@ -151,8 +151,28 @@ void world_drain_pool(struct world *w)
         abort();
 }
 
+static void nothing(void *user)
+{
+}
+
+static void seen(void *user)
+{
+    *(bool *)user = true;
+}
+
+/* A look at a project that is still queued holds a descriptor, and a pool that is freed drops what is queued. */
+static void finish_looks(struct world *w)
+{
+    bool idle = false;
+    if (cds_pool_submit(w->pool, nothing, seen, &idle))
+        return;
+    for (uint64_t end = cds_now_ms() + 5000; !idle && cds_now_ms() < end;)
+        cds_loop_once(w->loop, 20);
+}
+
 void world_close(struct world *w)
 {
+    finish_looks(w);
     w->engine->ops->close(w->engine);
     sandbox_host_close(&w->host);
     cds_pool_free(&w->pool);
