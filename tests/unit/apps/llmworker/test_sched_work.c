@@ -18,7 +18,7 @@ static struct model {
     int steps, rows;
     int64_t cancel_inside; /* this request is cancelled while the step runs */
     bool asked_dead;
-} *model;
+} * model;
 static struct cds_sched *sched;
 
 static uint64_t mix(uint64_t state, int32_t token)
