@@ -1,0 +1,219 @@
+// The scheduler on a live studio, by its counters: what is computed, what is shared, who waits for whom, what a cancel frees. Needs the default model.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { startStack, waitFor } from '../support/stack.mjs';
+
+const MODEL = 'smollm2-135m-instruct';
+let stack;
+
+/** One request to /v1/completions; leave() breaks the connection. */
+function complete(body, as = 'developer') {
+  const controller = new AbortController();
+  const state = { text: '', status: 0, leave: () => controller.abort() };
+  state.end = (async () => {
+    const reply = await fetch(`${stack.llmUrl}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens[as]}` },
+      body: JSON.stringify({ temperature: 0, ...body }),
+      signal: controller.signal,
+    });
+    state.status = reply.status;
+    state.place = Number(reply.headers.get('x-cds-queue-place') ?? 0);
+    state.retryAfter = Number(reply.headers.get('retry-after') ?? 0);
+    for await (const piece of reply.body.pipeThrough(new TextDecoderStream())) state.text += piece;
+    if (!body.stream) state.json = JSON.parse(state.text);
+    return state;
+  })();
+  state.end.catch(() => {});
+  return state;
+}
+async function status() {
+  const reply = await fetch(`${stack.llmUrl}/admin/status`, { headers: { authorization: `Bearer ${stack.tokens.admin}` } });
+  return (await reply.json()).models.find((m) => m.id === MODEL);
+}
+const work = async () => (await status()).work;
+const idle = () => waitFor('no request is running', async () => { const s = await status(); return s.active === 0 && s.queued === 0; }, 120000);
+const usage = () => stack.rpc('usage.summary', {}, 'developer');
+
+/** Text of about so many tokens ("word" and a blank are one each time), different for each seed from its beginning on. */
+const words = ['river', 'stone', 'bridge', 'market', 'winter', 'garden', 'letter', 'window', 'summer', 'forest', 'silver', 'mountain'];
+function text(seed, count) {
+  let state = seed * 2654435761 + 1;
+  const out = [];
+  for (let i = 0; i < count; i++) {
+    state = (state * 1103515245 + 12345) % 2147483648;
+    out.push(words[Math.floor((state / 2147483648) * words.length)]);
+  }
+  return out.join(' ');
+}
+const long = (seed) => `Count on without an end. ${text(seed, 8)}: 1, 2, 3, 4, 5, 6, 7, 8,`;
+
+async function started(options) {
+  stack = await startStack({ options });
+  await stack.waitModel();
+}
+const stopped = async () => {
+  await stack?.stop();
+};
+
+describe('shared beginnings and fair turns', () => {
+  before(() => started({ 'llm.slots': '8', 'llm.context_tokens': '8192', 'llm.request_tokens': '4096', 'llm.queue': '150', 'llm.queue_per_user': '110' }));
+  after(stopped);
+
+  test('eight_requests_that_come_together_compute_their_common_beginning_once', async () => {
+    const begin = await work();
+    const shared = text(1, 1500);
+    const asks = Array.from({ length: 8 }, (_, i) => complete({ prompt: `${shared} ${text(100 + i, 32)}`, max_tokens: 2 }));
+    const got = await Promise.all(asks.map((a) => a.end));
+    for (const one of got) assert.equal(one.status, 200, one.text);
+    await idle();
+    const computed = (await work()).prompt_rows - begin.prompt_rows;
+    const prompt = got.reduce((sum, one) => sum + one.json.usage.prompt_tokens, 0);
+    assert.ok(prompt > 8 * 1500, `${prompt} prompt tokens`);
+    assert.ok(computed <= 1.05 * (1500 + 8 * 34), `${computed} computed for ${prompt}`);
+    assert.equal((await work()).cached_tokens - begin.cached_tokens, prompt - computed);
+  });
+
+  test('the_beginning_that_a_busy_request_holds_is_not_computed_again', async () => {
+    const shared = text(2, 2000);
+    const busy = complete({ prompt: shared, max_tokens: 500, stream: true });
+    await waitFor('it generates', () => busy.text.split('data: ').length > 4, 120000);
+    const begin = (await work()).prompt_rows;
+    const got = await complete({ prompt: `${shared} and then`, max_tokens: 2 }).end;
+    assert.equal(got.status, 200, got.text);
+    assert.ok(got.json.usage.prompt_tokens > 2000);
+    await waitFor('the counters came', async () => (await work()).prompt_rows > begin);
+    const computed = (await work()).prompt_rows - begin;
+    busy.leave();
+    assert.ok(computed <= 32, `${computed} computed`);
+    await idle();
+  });
+
+  test('another_user_shares_nothing', async () => {
+    const shared = text(3, 300);
+    await complete({ prompt: shared, max_tokens: 1 }).end;
+    await idle();
+    const begin = await work();
+    const got = await complete({ prompt: shared, max_tokens: 1 }, 'admin').end;
+    await idle();
+    const end = await work();
+    assert.equal(end.prompt_rows - begin.prompt_rows, got.json.usage.prompt_tokens);
+    assert.equal(end.cached_tokens, begin.cached_tokens);
+  });
+
+  test('a_long_prompt_lets_running_answers_go_on_after_64_tokens_each', async () => {
+    const live = complete({ prompt: long(4), max_tokens: 900, stream: true });
+    await waitFor('it generates', () => live.text.split('data: ').length > 3, 120000);
+    const entering = complete({ prompt: text(5, 3700), max_tokens: 1 });
+    const got = await entering.end;
+    assert.equal(got.status, 200, got.text);
+    assert.ok(got.json.usage.prompt_tokens > 3600);
+    live.leave();
+    await idle();
+    assert.equal((await work()).most_between, 64);
+  });
+
+  test('one_request_of_a_user_does_not_wait_for_a_hundred_of_another', async () => {
+    const crowd = Array.from({ length: 100 }, (_, i) => complete({ prompt: long(1000 + i), max_tokens: 200 }));
+    await waitFor('the crowd waits', async () => (await status()).queued >= 85, 60000);
+    const queue = (await status()).queue;
+    assert.deepEqual(queue.map((q) => q.place).sort((a, b) => a - b), queue.map((_, i) => i + 1));
+    const begin = await work();
+    const small = await complete({ prompt: 'The sea is', max_tokens: 3 }, 'admin').end;
+    assert.equal(small.status, 200, small.text);
+    const later = await status();
+    assert.ok(later.queued >= 80, `${later.queued} of the crowd still wait`);
+    // Its prompt, its three tokens, two steps of waiting, and what goes by until its request and its counters were carried.
+    assert.ok(later.work.steps - begin.steps <= 20, `${later.work.steps - begin.steps} steps`);
+    assert.ok(later.work.put_back > 0);
+    const waits = complete({ prompt: long(1), max_tokens: 2, stream: true });
+    await waitFor('it is told its place', () => /^: number \d+ in the queue$/m.test(waits.text), 60000);
+    const more = Array.from({ length: 14 }, (_, i) => complete({ prompt: long(2000 + i), max_tokens: 2 }));
+    const refused = await Promise.any(more.map(async (m) => { const got = await m.end; assert.equal(got.status, 429); return got; }));
+    assert.equal(refused.json.error.code, 'rate_limit_exceeded');
+    assert.ok(refused.retryAfter >= 1 && refused.place > 80, `${refused.retryAfter} ${refused.place}`);
+    for (const one of [...crowd, waits, ...more]) one.leave();
+    await idle();
+    assert.equal((await usage()).held_tokens, 0);
+  });
+
+  test('flex_requests_wait_behind_the_others', async () => {
+    const first = Array.from({ length: 8 }, (_, i) => complete({ prompt: long(20 + i), max_tokens: 60, service_tier: 'flex' }));
+    await waitFor('all slots are taken', async () => (await status()).active === 8);
+    const flex = complete({ prompt: 'The moon is', max_tokens: 1, service_tier: 'flex' });
+    await waitFor('it waits', async () => (await status()).queued === 1);
+    assert.equal((await status()).queue[0].class, 'low');
+    const normal = await complete({ prompt: 'The sun is', max_tokens: 1 }).end;
+    assert.equal(normal.status, 200);
+    assert.equal(flex.status, 0, 'the flex one still waits');
+    for (const one of [...first, flex]) one.leave();
+    await idle();
+  });
+});
+
+describe('a context that is too small for all', () => {
+  before(() => started({ 'llm.slots': '4', 'llm.context_tokens': '1024', 'llm.request_tokens': '1024' }));
+  after(stopped);
+
+  test('the_newest_request_is_put_back_and_none_fails_or_pays_twice', async () => {
+    const spent = await usage();
+    const asks = Array.from({ length: 3 }, (_, i) => complete({ prompt: long(30 + i), max_tokens: 480 }));
+    const got = await Promise.all(asks.map((a) => a.end));
+    for (const one of got) assert.equal(one.status, 200, one.text);
+    await idle();
+    const end = await work();
+    assert.ok(end.put_back > 0, 'somebody was put back');
+    const told = got.reduce((sum, one) => sum + one.json.usage.total_tokens, 0);
+    const later = await usage();
+    assert.equal(later.used_tokens - spent.used_tokens, told);
+    assert.equal(later.held_tokens, 0);
+    const prompts = got.reduce((sum, one) => sum + one.json.usage.prompt_tokens, 0);
+    assert.equal(prompts, end.cached_tokens + end.prompt_rows - end.recomputed_tokens);
+    assert.equal(end.cells_live, 0);
+    assert.ok(end.cells_kept <= 1024);
+  });
+
+  test('what_can_never_fit_is_refused_with_both_numbers', async () => {
+    const got = await complete({ prompt: text(9, 1100), max_tokens: 10 }).end;
+    assert.equal(got.status, 400);
+    assert.equal(got.json.error.code, 'context_length_exceeded');
+  });
+});
+
+describe('cancel with 32 active', () => {
+  before(() => started({ 'llm.slots': '32', 'llm.context_tokens': '12288', 'llm.queue': '200', 'llm.queue_per_user': '100' }));
+  after(stopped);
+
+  test('the_capacity_is_free_within_one_step_in_200_of_200_tries', async () => {
+    const background = Array.from({ length: 12 }, (_, i) => complete({ prompt: long(50 + i), max_tokens: 1900, stream: true }, 'admin'));
+    await waitFor('they run', async () => (await status()).active === 12);
+    for (let round = 0; round < 10; round++) {
+      const before = (await work()).cancelled;
+      // In the middle of a prompt or of an answer, as a stream or not.
+      const tries = Array.from({ length: 20 }, (_, i) =>
+        complete({ prompt: i % 4 === 0 ? text(round * 100 + i, 400) : long(round * 100 + i), max_tokens: 500, stream: i % 2 === 0 }));
+      await waitFor('32 are active', async () => (await status()).active === 32);
+      await waitFor('all are in the model', async () => (await work()).active === 32, 60000);
+      for (const one of tries) one.leave();
+      await waitFor('all are out', async () => (await work()).active === 12, 20000);
+      assert.equal((await work()).cancelled - before, 20);
+    }
+    const end = await work();
+    assert.ok(end.cancel_steps <= 1, `${end.cancel_steps} steps`);
+    for (const one of background) one.leave();
+    await idle();
+    assert.equal((await work()).cells_live, 0);
+  });
+
+  test('a_request_that_waits_leaves_the_queue_at_once', async () => {
+    const running = Array.from({ length: 32 }, (_, i) => complete({ prompt: long(70 + i), max_tokens: 500 }));
+    await waitFor('all slots are taken', async () => (await status()).active === 32);
+    const waits = complete({ prompt: long(5), max_tokens: 5 });
+    await waitFor('it waits', async () => (await status()).queued === 1);
+    waits.leave();
+    await waitFor('it is gone', async () => (await status()).queued === 0);
+    for (const one of running) one.leave();
+    await idle();
+    assert.equal((await usage()).held_tokens, 0);
+  });
+});
