@@ -58,7 +58,8 @@ static void on_end(void *user, const struct cds_job_report *report)
 /** The first `shared` tokens are the same for everybody. */
 static void begin(int64_t id, uint32_t shared, uint32_t own, uint32_t max_tokens, uint64_t key)
 {
-    struct cds_job_spec spec = {.id = id, .token_count = shared + own, .max_tokens = max_tokens, .scope = 1, .key = key, .priority = CDS_CLASS_NORMAL};
+    struct cds_job_spec spec = {
+        .id = id, .token_count = shared + own, .max_tokens = max_tokens, .scope = 1, .key = key, .priority = CDS_CLASS_NORMAL};
     spec.sampling.repeat_penalty = 1;
     cds_text_reset(&spec.text);
     spec.tokens = malloc(spec.token_count * sizeof(int32_t));

@@ -49,7 +49,8 @@ static void write_log(const struct cds_gen *gen)
             CDS_LS("method", "POST"), CDS_LS("path", gen->wire.chat ? "/v1/chat/completions" : "/v1/completions"), CDS_LI("status", gen->status),
             CDS_LI("ms", cds_now_ms() - gen->started_ms), CDS_LS("model", gen->model_id), CDS_LI("prompt_tokens", gen->end.prompt_tokens),
             CDS_LI("completion_tokens", gen->end.completion_tokens), CDS_LI("cached_tokens", gen->cached_tokens),
-            CDS_LI("recomputed_tokens", gen->recomputed_tokens), CDS_LS("ended", gen->end.ended), CDS_LS("code", why ? cds_rc_name(why->code) : NULL),
+            CDS_LI("recomputed_tokens", gen->recomputed_tokens), CDS_LI("foreign_tokens", gen->foreign_tokens),
+            CDS_LI("steps_to_first", gen->steps_to_first), CDS_LS("ended", gen->end.ended), CDS_LS("code", why ? cds_rc_name(why->code) : NULL),
             CDS_LS("error", why ? why->message : NULL), CDS_LS("rule", why && *why->rule ? why->rule : NULL),
             CDS_LS("detail", why && *why->detail ? why->detail : NULL));
 }
@@ -189,6 +190,8 @@ static void on_done(struct cds_gen *gen, const cds_json *params)
     gen->evaluated_tokens = (uint32_t)cds_json_get_i64(params, "evaluated_tokens", gen->prompt_tokens);
     gen->completion_tokens = (uint32_t)cds_json_get_i64(params, "completion_tokens", gen->completion_tokens);
     gen->recomputed_tokens = (uint32_t)cds_json_get_i64(params, "recomputed_tokens", 0);
+    gen->foreign_tokens = (uint32_t)cds_json_get_i64(params, "foreign_tokens", 0);
+    gen->steps_to_first = (uint32_t)cds_json_get_i64(params, "steps_to_first", 0);
     bool cancelled = cds_streq(how, "cancelled");
     bool dry = gen->slices.refused && cds_streq(how, "length") && gen->completion_tokens >= gen->slices.granted;
     if (!cancelled)

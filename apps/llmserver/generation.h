@@ -51,7 +51,8 @@ struct cds_gen {
     enum cds_gen_stage stage;
     struct cds_queued queued;
     struct cds_slices slices;
-    uint32_t prompt_tokens, cached_tokens, evaluated_tokens, completion_tokens, recomputed_tokens;
+    uint32_t prompt_tokens, cached_tokens, evaluated_tokens, completion_tokens;
+    uint32_t recomputed_tokens, foreign_tokens, steps_to_first; /**< for the log: computed twice; what went before it (apps/llmworker/scheduler.h) */
     bool holds_slot;
     bool extending;        /**< a further slice is being reserved */
     bool prepared_in_vain; /**< the process died once while it prepared this prompt */
