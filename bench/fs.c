@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "bench/gates.h"
-#include "lib/base/clock.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
 #include "sandbox/fs.h"
 
 enum { ROUNDS_MAX = 1000, LARGE = 64 * 1024, SMALL = 4096, MANY = 32, WARM_UP = 3, TMPFS = 0x01021994 };

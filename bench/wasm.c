@@ -130,7 +130,7 @@ static double run_once(struct bench *b, enum kind kind)
                                   ".exports.add(1, 2))";
     const char *const python[] = {"/usr/bin/python3", "-c", "print(1+2)", NULL}, *const node[] = {"/usr/bin/node", "-e", in_node, b->module_path,
                                                                                                   NULL};
-    if (b->engine && b->result.backend)
+    if (b->result.backend)
         settle(b);
     uint64_t began = cds_now_ns();
     if (kind == PYTHON)

@@ -38,6 +38,7 @@ static void let_go(struct jail_job *job)
         cds_close_fd(fds[i]);
         *fds[i] = -1;
     }
+    job_doors_close(job);
     cds_buf_free(&job->input);
     if (job->counted) /* a terminal has a place of its own, see term.c; a jail that waits has none */
         sandbox_host_give(job_engine(job)->host);

@@ -40,11 +40,8 @@ static inline int jail_rig_open(struct jail_rig *rig, const struct jail_rig_opti
     if (!mkdtemp(rig->base) || chmod(rig->base, 0755))
         return -1;
     snprintf(dir, sizeof(dir), "%s/jail", rig->base);
-    const struct sandbox_settings settings = {.base_dir = dir,
-                                              .cgroup_key = options->key,
-                                              .slots = options->slots,
-                                              .no_cgroup = options->no_cgroup,
-                                              .force_userns = options->force_userns};
+    const struct sandbox_settings settings = {
+        .base_dir = dir, .cgroup_key = options->key, .slots = options->slots, .no_cgroup = options->no_cgroup, .force_userns = options->force_userns};
     if (cds_loop_new(&rig->loop, &err) || sandbox_host_open(rig->loop, &settings, &rig->host, &err) ||
         cds_run_engine_new(rig->host, options->pool, &rig->engine, &err)) {
         fprintf(stderr, "%s %s\n", err.message, err.detail);
