@@ -309,6 +309,22 @@ static size_t curl_body(char *data, size_t one, size_t count, void *user)
     return len;
 }
 
+static size_t curl_read(char *to, size_t one, size_t count, void *user)
+{
+    struct cds_http_call *call = user;
+    if (call->cancelled)
+        return CURL_READFUNC_ABORT;
+    size_t n = call->spec.on_body(call->spec.user, to, one * count);
+    return call->cancelled ? CURL_READFUNC_ABORT : (n ? n : CURL_READFUNC_PAUSE);
+}
+
+static curl_socket_t curl_socket_open(void *user, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    const struct cds_http_call *call = user;
+    int fd = purpose == CURLSOCKTYPE_IPCXN ? call->spec.socket_open(call->spec.socket_user) : -1;
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
 /* ---- starting ---- */
 static bool add_header(struct cds_http_call *call, const char *line)
 {
@@ -341,7 +357,12 @@ static CURLcode set_method(struct cds_http_call *call)
     const struct cds_http_call_spec *spec = &call->spec;
     CURL *e = call->easy;
     CURLcode rc = CURLE_OK;
-    if (spec->body_len || !strcmp(spec->method, "POST") || !strcmp(spec->method, "PUT") || !strcmp(spec->method, "PATCH")) {
+    if (spec->on_body) {
+        curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(e, CURLOPT_READFUNCTION, curl_read);
+        curl_easy_setopt(e, CURLOPT_READDATA, call);
+        rc = curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)spec->body_len);
+    } else if (spec->body_len || !strcmp(spec->method, "POST") || !strcmp(spec->method, "PUT") || !strcmp(spec->method, "PATCH")) {
         rc = curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)spec->body_len);
         if (!rc)
             rc = curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, spec->body_len ? spec->body : "");
@@ -349,6 +370,19 @@ static CURLcode set_method(struct cds_http_call *call)
     if (!rc && !strcmp(spec->method, "HEAD"))
         rc = curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
     return rc ? rc : curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, spec->method);
+}
+
+static void set_socket(struct cds_http_call *call)
+{
+    const struct cds_http_call_spec *spec = &call->spec;
+    if (!spec->socket_open)
+        return;
+    curl_easy_setopt(call->easy, CURLOPT_OPENSOCKETFUNCTION, curl_socket_open);
+    curl_easy_setopt(call->easy, CURLOPT_OPENSOCKETDATA, call);
+    curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETFUNCTION, spec->socket_close);
+    curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETDATA, spec->socket_user); /* not the call: a connection may end after it */
+    curl_easy_setopt(call->easy, CURLOPT_FRESH_CONNECT, 1L);                  /* a kept connection leads into another network */
+    curl_easy_setopt(call->easy, CURLOPT_FORBID_REUSE, 1L);
 }
 
 static CURLcode set_options(struct cds_http_call *call, long left_ms)
@@ -359,6 +393,7 @@ static CURLcode set_options(struct cds_http_call *call, long left_ms)
         rc = set_method(call);
     if (rc)
         return rc;
+    set_socket(call);
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_PROXY, "");      /* never by way of an environment variable */
