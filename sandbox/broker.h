@@ -33,7 +33,7 @@ struct broker {
     struct fs_queue *changes; /**< what the writer has before it, in order */
     struct client *clients;
     struct preview_desk *previews; /**< preview.h; NULL: none are lent */
-    struct term *terms; /**< terminals of all projects, the newest first */
+    struct term *terms;            /**< terminals of all projects, the newest first */
     unsigned client_count, watch_count;
     int projects_fd;
     uid_t services_uid;

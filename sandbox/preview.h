@@ -12,9 +12,9 @@
 #include "sandbox/proc_tcp.h"
 
 enum {
-    PREVIEW_KEY_LEN = 32,      /**< hex digits of 128 bits */
-    PREVIEW_ASKING_MAX = 16,   /**< connections that have not said their key yet */
-    PREVIEW_ASKING_MS = 2000   /**< and how long they may take */
+    PREVIEW_KEY_LEN = 32,    /**< hex digits of 128 bits */
+    PREVIEW_ASKING_MAX = 16, /**< connections that have not said their key yet */
+    PREVIEW_ASKING_MS = 2000 /**< and how long they may take */
 };
 
 /** call_preview.c: takes over preview.ports or preview.grant. */

@@ -93,8 +93,9 @@ static void answer_open(struct opening *opening, struct preview *preview)
 {
     char origin[320];
     const struct previews *all = opening->gateway->control->all;
-    cds_json *result = cds_json_pack("{s:s,s:s,s:s,s:I}", "preview_id", preview->label, "url", preview_origin(preview, origin, sizeof(origin)), "ticket",
-                                     preview_ticket(preview), "expires_ms", (int64_t)cds_config_u64(all->config, CDS_OPT_PREVIEW_TICKET_MS));
+    cds_json *result =
+        cds_json_pack("{s:s,s:s,s:s,s:I}", "preview_id", preview->label, "url", preview_origin(preview, origin, sizeof(origin)), "ticket",
+                      preview_ticket(preview), "expires_ms", (int64_t)cds_config_u64(all->config, CDS_OPT_PREVIEW_TICKET_MS));
     send_result(opening->gateway, opening->id, result);
 }
 

@@ -8,6 +8,6 @@
 #include "apps/preview/preview.h"
 
 struct control;
-/** @param services_uid  who may connect besides root and ourselves */
+/** Root and ourselves may connect. */
 CDS_MUST_USE cds_rc control_open(struct previews *all, struct control **ret, struct cds_err *reterr);
 void control_close(struct control **control);

@@ -16,10 +16,10 @@ enum {
 
 struct socket_slot {
     struct door *door;
-    int fd;      /* -1: none */
-    bool busy;   /* taken by a request, until its connection has ended */
+    int fd;            /* -1: none */
+    bool busy;         /* taken by a request, until its connection has ended */
     const void *owner; /* who took it, for its own use; NULL: nobody any more */
-    bool opened; /* libcurl or a tunnel has it, and will give it back */
+    bool opened;       /* libcurl or a tunnel has it, and will give it back */
 };
 
 /** A request that wants a socket; part of the caller's own record. */

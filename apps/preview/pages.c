@@ -15,8 +15,10 @@ static const struct {
     struct words en, de;
 } pages[PAGE_COUNT] = {
     [PAGE_NO_COOKIE] = {403,
-                        {"This preview is private", "Only its owner may see it. Open it from the studio: \"Open preview\" in the terminal or beside the run."},
-                        {"Diese Vorschau ist privat", "Nur wer sie geöffnet hat, darf sie sehen. Öffnen Sie sie im Studio: „Vorschau öffnen“ im Terminal oder beim Lauf."}},
+                        {"This preview is private",
+                         "Only its owner may see it. Open it from the studio: \"Open preview\" in the terminal or beside the run."},
+                        {"Diese Vorschau ist privat",
+                         "Nur wer sie geöffnet hat, darf sie sehen. Öffnen Sie sie im Studio: „Vorschau öffnen“ im Terminal oder beim Lauf."}},
     [PAGE_TICKET] = {403,
                      {"This way in does not work any more", "It works once and for a short time. Choose \"Open preview\" in the studio again."},
                      {"Dieser Zugang gilt nicht mehr", "Er gilt einmal und für kurze Zeit. Wählen Sie im Studio noch einmal „Vorschau öffnen“."}},
@@ -30,26 +32,35 @@ static const struct {
                        {"Nothing is here", "Addresses that begin with /.cds are the studio's own and never reach the program."},
                        {"Hier ist nichts", "Adressen, die mit /.cds beginnen, gehören dem Studio und erreichen das Programm nie."}},
     [PAGE_JOB] = {410,
-                  {"The program has ended", "Its terminal or run is over, and the preview with it. Start it again and open its preview from the studio."},
-                  {"Das Programm ist beendet", "Sein Terminal oder Lauf ist zu Ende und damit die Vorschau. Starten Sie es neu und öffnen Sie die Vorschau im Studio."}},
+                  {"The program has ended",
+                   "Its terminal or run is over, and the preview with it. Start it again and open its preview from the studio."},
+                  {"Das Programm ist beendet",
+                   "Sein Terminal oder Lauf ist zu Ende und damit die Vorschau. Starten Sie es neu und öffnen Sie die Vorschau im Studio."}},
     [PAGE_CLOSED] = {410,
                      {"This preview was closed", "Open it from the studio once more if you still need it."},
                      {"Diese Vorschau wurde geschlossen", "Öffnen Sie sie im Studio noch einmal, wenn Sie sie brauchen."}},
     [PAGE_IDLE] = {410,
                    {"This preview ended because nobody looked", "The program may still run. Open its preview from the studio once more."},
-                   {"Diese Vorschau endete, weil niemand hinsah", "Das Programm läuft vielleicht noch. Öffnen Sie seine Vorschau im Studio noch einmal."}},
-    [PAGE_SESSION] = {410,
-                      {"This preview ended with its sign-in", "Somebody signed out, or the studio's page was closed. Sign in and open the preview again."},
-                      {"Diese Vorschau endete mit der Anmeldung", "Jemand hat sich abgemeldet, oder die Seite des Studios wurde geschlossen. Melden Sie sich an und öffnen Sie die Vorschau neu."}},
+                   {"Diese Vorschau endete, weil niemand hinsah",
+                    "Das Programm läuft vielleicht noch. Öffnen Sie seine Vorschau im Studio noch einmal."}},
+    [PAGE_SESSION] =
+        {410,
+         {"This preview ended with its sign-in", "Somebody signed out, or the studio's page was closed. Sign in and open the preview again."},
+         {"Diese Vorschau endete mit der Anmeldung",
+          "Jemand hat sich abgemeldet, oder die Seite des Studios wurde geschlossen. Melden Sie sich an und öffnen Sie die Vorschau neu."}},
     [PAGE_TOO_LARGE] = {413,
-                        {"That is too much at once", "The request is longer than previews accept. Send less, or ask an admin for preview.body_max_bytes."},
-                        {"Das ist zu viel auf einmal", "Die Anfrage ist länger, als Vorschauen erlauben. Senden Sie weniger, oder fragen Sie nach preview.body_max_bytes."}},
+                        {"That is too much at once",
+                         "The request is longer than previews accept. Send less, or ask an admin for preview.body_max_bytes."},
+                        {"Das ist zu viel auf einmal",
+                         "Die Anfrage ist länger, als Vorschauen erlauben. Senden Sie weniger, oder fragen Sie nach preview.body_max_bytes."}},
     [PAGE_ADDRESS] = {421,
                       {"No preview has this address", "Previews are opened from the studio."},
                       {"Keine Vorschau hat diese Adresse", "Vorschauen werden im Studio geöffnet."}},
     [PAGE_NO_ANSWER] = {502,
-                        {"The program does not answer on port %u", "It stopped listening, or broke off in the middle. Look at its output in the studio, then load this page again."},
-                        {"Das Programm antwortet auf Port %u nicht", "Es hört nicht mehr zu oder brach mittendrin ab. Sehen Sie sich seine Ausgabe im Studio an und laden Sie die Seite neu."}},
+                        {"The program does not answer on port %u",
+                         "It stopped listening, or broke off in the middle. Look at its output in the studio, then load this page again."},
+                        {"Das Programm antwortet auf Port %u nicht",
+                         "Es hört nicht mehr zu oder brach mittendrin ab. Sehen Sie sich seine Ausgabe im Studio an und laden Sie die Seite neu."}},
     [PAGE_BUSY] = {503,
                    {"All connections to port %u are taken", "Too many requests are open at once. Try again in a moment."},
                    {"Alle Verbindungen zu Port %u sind belegt", "Zu viele Anfragen sind zugleich offen. Versuchen Sie es gleich noch einmal."}},
@@ -75,7 +86,8 @@ void page_reply(struct cds_http_req *req, enum page page, unsigned port)
     else
         snprintf(title, sizeof(title), "%s", words->title);
     int len = snprintf(text, sizeof(text), head, german ? "de" : "en", title, title, words->text, pages[page].status, cds_http_request_id(req));
-    cds_http_add_header(req, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    cds_http_add_header(req, "Content-Security-Policy",
+                        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
     cds_http_add_header(req, "Cache-Control", "no-store");
     cds_http_add_header(req, "X-Content-Type-Options", "nosniff");
     if (page == PAGE_BUSY)

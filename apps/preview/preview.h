@@ -59,8 +59,8 @@ struct previews {
     size_t ended_at;
     struct cds_timer *tick;
     bool https;
-    char scheme[8];     /**< "http" or "https" */
-    char tail[256];     /**< behind the label of a Host header: ".localhost:6733" */
+    char scheme[8]; /**< "http" or "https" */
+    char tail[256]; /**< behind the label of a Host header: ".localhost:6733" */
     char doors_path[600];
 };
 
@@ -78,7 +78,8 @@ void previews_close(struct previews *all);
 /** The preview of that wish if it is open. */
 struct preview *preview_of(const struct previews *all, const struct preview_wish *wish);
 /** @param door  counted for it on success @return CDS_OK; CDS_BUSY: too many */
-CDS_MUST_USE cds_rc preview_new(struct previews *all, const struct preview_wish *wish, struct door *door, struct preview **ret, struct cds_err *reterr);
+CDS_MUST_USE cds_rc preview_new(struct previews *all, const struct preview_wish *wish, struct door *door, struct preview **ret,
+                                struct cds_err *reterr);
 /** May this user have one more? */
 CDS_MUST_USE cds_rc preview_room(const struct previews *all, const char *user, struct cds_err *reterr);
 /** Ends it: who looks at it is cut off. It is freed. */

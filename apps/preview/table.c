@@ -78,7 +78,8 @@ static unsigned count_of(const struct previews *all, const char *user)
 
 cds_rc preview_room(const struct previews *all, const char *user, struct cds_err *reterr)
 {
-    unsigned mine = (unsigned)cds_config_u64(all->config, CDS_OPT_PREVIEW_PER_USER), most = (unsigned)cds_config_u64(all->config, CDS_OPT_PREVIEW_SLOTS);
+    unsigned mine = (unsigned)cds_config_u64(all->config, CDS_OPT_PREVIEW_PER_USER),
+             most = (unsigned)cds_config_u64(all->config, CDS_OPT_PREVIEW_SLOTS);
     if (count_of(all, user) < mine && all->count < most)
         return CDS_OK;
     bool own = count_of(all, user) >= mine;

@@ -15,10 +15,10 @@
 #include "lib/log/log.h"
 
 enum {
-    CALL_MS = 3600000,       /* one request, streams included */
-    BODY_WAITS = 64 * 1024,  /* of a request's body in memory */
+    CALL_MS = 3600000,      /* one request, streams included */
+    BODY_WAITS = 64 * 1024, /* of a request's body in memory */
     TUNNEL_WAITS = 256 * 1024,
-    ENTER_MAX = 256,         /* bytes of the form that brings a ticket */
+    ENTER_MAX = 256, /* bytes of the form that brings a ticket */
     ORIGIN_MAX = 320
 };
 
@@ -85,12 +85,8 @@ static void fail(void *user, struct cds_http_req *req, const struct cds_err *err
         page_reply(req, err->code == CDS_TIMED_OUT ? PAGE_LATE : PAGE_NO_ANSWER, f->port);
 }
 
-static const struct cds_http_behind_rules rules = {.pass_in = pass_in,
-                                                   .more = more,
-                                                   .pass_back = pass_back,
-                                                   .fail = fail,
-                                                   .socket_open = door_socket_open,
-                                                   .socket_close = door_socket_close};
+static const struct cds_http_behind_rules rules = {
+    .pass_in = pass_in, .more = more, .pass_back = pass_back, .fail = fail, .socket_open = door_socket_open, .socket_close = door_socket_close};
 
 /* ---- one request ---- */
 static void unlink_forward(struct forward *f)

@@ -96,8 +96,9 @@ static bool is_one_of(const char *name, const char *const *names, size_t count)
 static void pass(void *user, const char *name, const char *value)
 {
     static const char *const always[] = {"Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol"};
-    static const char *const never[] = {"Host",       "Connection",       "Upgrade", "Sec-WebSocket-Extensions", "Content-Length", "Transfer-Encoding",
-                                        "Keep-Alive", "Proxy-Connection", "TE",      "Trailer",                  "Expect",         "Proxy-Authorization"};
+    static const char *const never[] = {
+        "Host", "Connection", "Upgrade", "Sec-WebSocket-Extensions", "Content-Length", "Transfer-Encoding", "Keep-Alive", "Proxy-Connection",
+        "TE",   "Trailer",    "Expect",  "Proxy-Authorization"};
     struct writing *writing = user;
     CDS_CLEANUP(cds_buf_free) struct cds_buf changed = cds_buf_init(HTTP_HEADER_BLOCK);
     const struct cds_http_behind *behind = writing->behind;

@@ -39,8 +39,8 @@ static bool passes_in(const char *name)
 /* RFC 9110 section 7.6.1, and what is said anew on each hop. */
 static bool is_of_the_hop(const char *name)
 {
-    static const char *const names[] = {"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "TE",
-                                        "Trailer",    "Upgrade",    "Transfer-Encoding", "Content-Length",    "HTTP2-Settings",      "Expect"};
+    static const char *const names[] = {"Connection", "Keep-Alive", "Proxy-Connection",  "Proxy-Authenticate", "Proxy-Authorization", "TE",
+                                        "Trailer",    "Upgrade",    "Transfer-Encoding", "Content-Length",     "HTTP2-Settings",      "Expect"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
         if (!strcasecmp(name, names[i]))
             return true;
@@ -50,7 +50,7 @@ static bool is_of_the_hop(const char *name)
 struct lines {
     const struct cds_http_behind_rules *rules;
     void *user;
-    const char *connection; /* what the Connection header names is of the hop, too */
+    const char *connection;    /* what the Connection header names is of the hop, too */
     char *line[LINES_MAX + 1]; /* NULL behind the last one */
     unsigned count;
     bool failed;

@@ -353,8 +353,7 @@ void cds_http_tunnel_behind(struct cds_http_req *req, struct cds_loop *loop, con
         tunnel->name[0] = (char)(tunnel->name[0] - 'a' + 'A'); /* it begins the sentence */
     if (http_handshake_request(req, behind, &tunnel->part.out))
         refuse(tunnel, CDS_BAD_REQUEST, "cannot be asked: the request has too long headers");
-    else if (!reach(tunnel, behind) ||
-             cds_watch_add(loop, tunnel->part.fd, EPOLLOUT, on_side_ready, &tunnel->part, &tunnel->part.watch, NULL))
+    else if (!reach(tunnel, behind) || cds_watch_add(loop, tunnel->part.fd, EPOLLOUT, on_side_ready, &tunnel->part, &tunnel->part.watch, NULL))
         refuse(tunnel, CDS_UNAVAILABLE, "cannot be reached");
 }
 
@@ -378,7 +377,8 @@ static void own_more(void *user, void (*add)(void *list, const char *name, const
 void cds_http_tunnel(struct cds_http_req *req, struct cds_loop *loop, const char *address, uint16_t port, const char *part, size_t buffer_max)
 {
     static const struct cds_http_behind_rules rules = {.pass_in = own_pass_in, .more = own_more};
-    cds_http_tunnel_behind(req, loop,
-                           &(struct cds_http_behind){.part = part, .address = address, .port = port, .idle_ms = IDLE_MS, .buffer_max = buffer_max,
-                                                     .rules = &rules, .user = req});
+    cds_http_tunnel_behind(
+        req, loop,
+        &(struct cds_http_behind){
+            .part = part, .address = address, .port = port, .idle_ms = IDLE_MS, .buffer_max = buffer_max, .rules = &rules, .user = req});
 }
