@@ -72,7 +72,7 @@ static const struct {
 static const char head[] =
     "<!doctype html><html lang=\"%s\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>%s</title>"
     "<style>:root{color-scheme:light dark}body{font:1rem/1.6 system-ui,sans-serif;max-width:38rem;margin:14vh auto;padding:0 1.5rem}"
-    "h1{font-size:1.35rem;line-height:1.3}p{color:GrayText}code{font-size:.85rem}</style><h1>%s</h1><p>%s</p><p><code>%d · %s</code></p></html>";
+    "h1{font-size:1.35rem;line-height:1.3}p{opacity:.75}code{font-size:.85rem}</style><h1>%s</h1><p>%s</p><p><code>%d · %s</code></p></html>";
 
 void page_reply(struct cds_http_req *req, enum page page, unsigned port)
 {

@@ -7,9 +7,18 @@
 
 static void only_a_label_before_the_tail_is_an_address(void **state)
 {
-    static const char *const wrong[] = {"", LABEL, LABEL ".localhost", LABEL ".localhost:6734", LABEL ".localhost:67330", LABEL ".localhost.:6733",
-                                        "0" LABEL ".localhost:6733", "x." LABEL ".localhost:6733", "g123456789abcdef0123456789abcdef.localhost:6733",
-                                        LABEL ".localhost:6733 ", "localhost:6733", LABEL "@localhost:6733"};
+    static const char *const wrong[] = {"",
+                                        LABEL,
+                                        LABEL ".localhost",
+                                        LABEL ".localhost:6734",
+                                        LABEL ".localhost:67330",
+                                        LABEL ".localhost.:6733",
+                                        "0" LABEL ".localhost:6733",
+                                        "x." LABEL ".localhost:6733",
+                                        "g123456789abcdef0123456789abcdef.localhost:6733",
+                                        LABEL ".localhost:6733 ",
+                                        "localhost:6733",
+                                        LABEL "@localhost:6733"};
     char label[RULES_LABEL_LEN + 1] = "";
     assert_true(rules_label(LABEL ".localhost:6733", ".localhost:6733", label));
     assert_string_equal(label, LABEL);
@@ -22,8 +31,8 @@ static void only_a_label_before_the_tail_is_an_address(void **state)
 
 static void our_paths_are_known_in_every_spelling(void **state)
 {
-    static const char *const ours[] = {"/.cds", "/.cds/", "/.cds/enter", "/.CDS/x", "//.cds/x", "/./.cds", "/a/../.cds/x", "/../.cds", "/a/b/../../.cds",
-                                       "/\\.cds\\x", "/.cds/x/../y", ".cds"};
+    static const char *const ours[] = {"/.cds",        "/.cds/",   "/.cds/enter",     "/.CDS/x",    "//.cds/x",     "/./.cds",
+                                       "/a/../.cds/x", "/../.cds", "/a/b/../../.cds", "/\\.cds\\x", "/.cds/x/../y", ".cds"};
     static const char *const others[] = {"/", "", "/cds", "/.cdsx", "/x/.cds", "/.cds/../x", "/.cds/..", "/a/.cds/../b", "/..."};
     for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
         assert_true(rules_is_ours(ours[i]));
@@ -83,8 +92,14 @@ static void places_at_the_program_become_paths(void **state)
 {
     assert_string_equal(rules_location("http://localhost:8000/a?b", 8000), "/a?b");
     assert_string_equal(rules_location("HTTP://127.0.0.1:8000", 8000), "/");
-    static const char *const stay[] = {"/a", "http://localhost:8001/", "http://localhost/", "https://localhost:8000/", "http://localhost:80001/",
-                                       "http://localhost:8000//evil.example.org", "http://localhost:8000/\\evil.example.org", "http://localhost:8000@evil.org/"};
+    static const char *const stay[] = {"/a",
+                                       "http://localhost:8001/",
+                                       "http://localhost/",
+                                       "https://localhost:8000/",
+                                       "http://localhost:80001/",
+                                       "http://localhost:8000//evil.example.org",
+                                       "http://localhost:8000/\\evil.example.org",
+                                       "http://localhost:8000@evil.org/"};
     for (size_t i = 0; i < sizeof(stay) / sizeof(stay[0]); i++)
         assert_null(rules_location(stay[i], 8000));
 }
@@ -101,10 +116,14 @@ static void credentials_and_what_reaches_further_do_not_pass(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(only_a_label_before_the_tail_is_an_address), cmocka_unit_test(our_paths_are_known_in_every_spelling),
-        cmocka_unit_test(our_cookies_are_taken_out_and_the_others_stay), cmocka_unit_test(a_cookie_is_found_by_name_and_length),
-        cmocka_unit_test(a_program_sets_cookies_of_its_own_host_only), cmocka_unit_test(a_ticket_stands_alone_in_its_form),
-        cmocka_unit_test(places_at_the_program_become_paths), cmocka_unit_test(credentials_and_what_reaches_further_do_not_pass),
+        cmocka_unit_test(only_a_label_before_the_tail_is_an_address),
+        cmocka_unit_test(our_paths_are_known_in_every_spelling),
+        cmocka_unit_test(our_cookies_are_taken_out_and_the_others_stay),
+        cmocka_unit_test(a_cookie_is_found_by_name_and_length),
+        cmocka_unit_test(a_program_sets_cookies_of_its_own_host_only),
+        cmocka_unit_test(a_ticket_stands_alone_in_its_form),
+        cmocka_unit_test(places_at_the_program_become_paths),
+        cmocka_unit_test(credentials_and_what_reaches_further_do_not_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
