@@ -326,6 +326,7 @@ describe('previews of programs in the sandbox', { timeout: 400_000 }, () => {
     let preview = await shown();
     const broken = await visit(preview, '/half').then((a) => a, (error) => error);
     assert.ok(broken instanceof Error, 'a body cut short is an error to the browser');
+    await waitFor('the port is closed', async () => (await rpc('preview.ports', { project, term_id: preview.term_id })).ports.length === 0);
     const none = await visit(preview, '/');
     assert.equal(none.status, 502);
     assert.match(none.text, /does not answer on port 8000/);
@@ -334,7 +335,7 @@ describe('previews of programs in the sandbox', { timeout: 400_000 }, () => {
     await listens({ term_id: preview.term_id }, 8000);
     assert.equal(JSON.parse((await visit(preview)).text).name, 'two');
     assert.equal((await visit(preview, '/none')).status, 502);
-    assert.deepEqual((await rpc('preview.ports', { project, term_id: preview.term_id })).ports, []);
+    await waitFor('the port is closed', async () => (await rpc('preview.ports', { project, term_id: preview.term_id })).ports.length === 0);
     const other = await refused('preview.open', { project, term_id: preview.term_id, port: 8000 });
     assert.deepEqual([other.status, other.rule], [409, 'preview.port']);
     for (const wanted of [3128, 1, 65535]) assert.equal((await refused('preview.open', { project, term_id: preview.term_id, port: wanted })).rule, 'preview.port');
