@@ -183,16 +183,16 @@ unsigned cds_queue_place(const struct cds_queue *queue, const struct cds_queued 
 
 struct cds_queued *cds_queue_after(const struct cds_queue *queue, const struct cds_queued *entry)
 {
-    unsigned c = 0;
+    int c = CDS_QUEUE_CLASSES - 1;
     if (entry) {
         if (entry->behind)
             return entry->behind;
         const struct cds_queued *first = first_of(queue, entry->priority, entry->key);
         if (first->next != queue->turn[entry->priority])
             return first->next;
-        c = entry->priority + 1;
+        c = (int)entry->priority - 1;
     }
-    for (; c < CDS_QUEUE_CLASSES; c++)
+    for (; c >= 0; c--)
         if (queue->turn[c])
             return queue->turn[c];
     return NULL;

@@ -38,7 +38,7 @@ struct cds_queued *cds_queue_pop(struct cds_queue *queue, uint64_t now_ms);
 void cds_queue_remove(struct cds_queue *queue, struct cds_queued *entry);
 /** How many go before it if nothing changes, plus one; 0 if it does not wait. */
 unsigned cds_queue_place(const struct cds_queue *queue, const struct cds_queued *entry);
-/** The waiting entries, key by key: the one after `entry`, NULL: the first one. NULL at the end. */
+/** The waiting entries, higher classes first, in each key by key: the one after `entry`, NULL: the first one. NULL at the end. */
 struct cds_queued *cds_queue_after(const struct cds_queue *queue, const struct cds_queued *entry);
 /** Entries of one key. */
 unsigned cds_queue_count_of(const struct cds_queue *queue, const char *key);

@@ -107,11 +107,11 @@ static struct cds_queued *next_entry(struct cds_model *model)
         return cds_queue_pop(&model->queue, cds_now_ms());
     if (model->running >= 2 * slots)
         return NULL;
-    const char *seen = NULL;
+    const struct cds_queued *seen = NULL;
     for (struct cds_queued *entry = NULL; (entry = cds_queue_after(&model->queue, entry)) != NULL;) {
-        if (seen && cds_streq(seen, entry->key))
+        if (seen && seen->priority == entry->priority && cds_streq(seen->key, entry->key))
             continue; /* only the first one of a key may be next */
-        seen = entry->key;
+        seen = entry;
         if (!may_pass(model, entry))
             continue;
         cds_queue_remove(&model->queue, entry);

@@ -165,6 +165,8 @@ describe('shared beginnings and fair turns', () => {
     const normal = await complete({ prompt: 'The sun is', max_tokens: 1 }).end;
     assert.equal(normal.status, 200);
     assert.equal(flex.status, 0, 'the flex one still waits');
+    assert.ok(first.every((one) => one.status === 0), 'and those it passed still run');
+    assert.ok((await logged(normal)).steps_to_first <= 3);
     for (const one of [...first, flex]) one.leave();
     await idle();
   });
