@@ -58,9 +58,9 @@ static void add_layer(struct gguf_context *out, struct ggml_context *memory, con
         const char *name;
         int64_t columns, rows;
     } parts[] = {
-        {"attn_norm", s->width, 0},          {"attn_q", s->width, s->width}, {"attn_k", s->width, s->width},
-        {"attn_v", s->width, s->width},      {"attn_output", s->width, s->width}, {"ffn_norm", s->width, 0},
-        {"ffn_gate", s->width, s->feed},     {"ffn_down", s->feed, s->width}, {"ffn_up", s->width, s->feed},
+        {"attn_norm", s->width, 0},      {"attn_q", s->width, s->width},      {"attn_k", s->width, s->width},
+        {"attn_v", s->width, s->width},  {"attn_output", s->width, s->width}, {"ffn_norm", s->width, 0},
+        {"ffn_gate", s->width, s->feed}, {"ffn_down", s->feed, s->width},     {"ffn_up", s->width, s->feed},
     };
     for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
         char name[64];

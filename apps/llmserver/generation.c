@@ -173,7 +173,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     unsigned place = 0;
     if (rc == CDS_OK)
         rc = cds_turns_admit(app, model, credential->claims.user_id, &place, &err);
-    struct cds_gen *gen = rc == CDS_OK ? gen_new(app, req, credential, model) : NULL;
+    struct cds_gen *gen = rc == CDS_OK && model ? gen_new(app, req, credential, model) : NULL;
     if (rc == CDS_OK && !gen)
         rc = cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     if (rc != CDS_OK) {
