@@ -71,7 +71,7 @@ static void wait_end(void)
 
 static void run(struct cds_engine *engine, const char *language, const char *code, const char *origin)
 {
-    static const struct cds_job_events events = {on_output, on_end};
+    static const struct cds_job_events events = {on_output, on_end, NULL};
     const struct cds_job_spec spec = {.language = language,
                                       .code = code,
                                       .code_len = strlen(code),

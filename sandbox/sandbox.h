@@ -103,6 +103,7 @@ struct cds_job_result {
     const char *backend;         /**< "jail", "wasmer", "qemu-tcg", "qemu-kvm", "msb-kvm"; static */
     const char *boundary;        /**< "process", "language", "emulated", "hardware"; static */
     const char *origin;          /**< where the box came from: "pool", "snapshot", "cold"; static */
+    bool never_started;          /**< REFUSED and ENGINE_FAILED: not a step of the program was made, so another engine may take the job */
     struct cds_job_phases {
         uint64_t acquire_us, start_us, run_us, teardown_us; /**< microseconds */
     } phases;
@@ -121,11 +122,18 @@ struct cds_job_stats {
 struct cds_engine;
 struct cds_job;
 
+struct returned;
+
 struct cds_job_events {
     /** Output in order, below the ceiling; data is borrowed. stream: 1 or 2. May call hold and kill. */
     void (*on_output)(void *user, int stream, const char *data, size_t len);
     /** Called exactly once per job that exec returned, never inside exec. Nothing of the job lives any more; job is freed after it. */
     void (*on_end)(void *user, const struct cds_job_result *result);
+    /**
+     * What a job with a copy of its project has changed there (read-write access; sandbox/returned.h); right before on_end, and not at all when the
+     * job was ended from outside or its machine failed. Taken over: *files becomes NULL. NULL: nobody wants it.
+     */
+    void (*on_return)(void *user, struct returned **files);
 };
 
 /** What a probe found: one report for each tier of the engine, the strongest first. */

@@ -16,13 +16,14 @@
 
 #include "sandbox/guest/agent.h"
 
-enum { FIRST_FREE_FD = 10, PATH_LEN_MAX = 4096 };
+enum { FIRST_FREE_FD = 10 };
 
 static struct {
     uint32_t id;
     pid_t pid;        /* 0: not started; the job is over when it was reaped */
     bool used, ended; /* EXEC was taken; EXIT was sent */
     int in, out[2];   /* our ends; out[1] is -1 with a terminal */
+    enum micro_work work;
     const char *group;
     uint64_t bytes[2], dropped, ceiling, sent;
     uint64_t before_us; /* CPU time its interpreter had used before */
@@ -42,7 +43,7 @@ static bool make_parents(char *path)
         *slash = '\0';
         bool made = mkdir(path, 0755) == 0, good = made || errno == EEXIST;
         if (made)
-            good = lchown(path, AGENT_JOB_UID, AGENT_JOB_UID) == 0;
+            good = lchown(path, AGENT_JOB_UID, AGENT_JOB_UID) == 0 && back_note_folder(path);
         *slash = '/';
         if (!good)
             return false;
@@ -52,12 +53,12 @@ static bool make_parents(char *path)
 
 void job_file(const struct micro_header *h, const char *payload)
 {
-    char path[PATH_LEN_MAX + 16];
+    char path[MICRO_PATH_MAX + 16];
     uint16_t path_len = 0;
     bool more = h->flags & MICRO_FILE_MORE;
     if (h->len >= sizeof(path_len))
         memcpy(&path_len, payload, sizeof(path_len));
-    if (job.used || path_len == 0 || path_len > PATH_LEN_MAX || h->len < sizeof(path_len) + path_len) {
+    if (job.used || path_len == 0 || path_len > MICRO_PATH_MAX || h->len < sizeof(path_len) + path_len) {
         port_say(MICRO_REFUSED, h->id, "a file comes before the job and has a path");
         return;
     }
@@ -65,7 +66,7 @@ void job_file(const struct micro_header *h, const char *payload)
     const char *data = payload + sizeof(path_len) + path_len;
     size_t len = h->len - sizeof(path_len) - path_len;
     int fd = more || make_parents(path) ? open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | (more ? O_APPEND : O_CREAT | O_EXCL), 0644) : -1;
-    bool good = fd >= 0 && (more || fchown(fd, AGENT_JOB_UID, AGENT_JOB_UID) == 0);
+    bool good = fd >= 0 && (more || (fchown(fd, AGENT_JOB_UID, AGENT_JOB_UID) == 0 && back_note_file(path)));
     while (good && len) {
         ssize_t n = write(fd, data, len);
         good = n > 0;
@@ -204,6 +205,8 @@ static void finish(int status, const struct rusage *use)
                                  .tasks_refused = (uint32_t)refused};
     job.ended = true;
     port_send(MICRO_EXIT, job.id, &e, sizeof(e));
+    if (job.work == MICRO_WORK_BACK)
+        back_send(job.id, job.group);
 }
 
 void job_reap(void)
@@ -300,7 +303,16 @@ static void set_group(const char *name, const struct micro_exec *e)
         return; /* as it is */
     snprintf(text, sizeof(text), "size=%llu", (unsigned long long)e->tmp_bytes);
     mount(NULL, "/tmp", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, text);
-    mount(NULL, "/work", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, text);
+    if (e->work != MICRO_WORK_READ_ONLY)
+        mount(NULL, "/work", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, text);
+}
+
+/* The files are there: nothing of what a program changes from here on is ours. */
+static bool set_work(const struct micro_exec *e)
+{
+    if (e->work == MICRO_WORK_BACK)
+        return back_begin();
+    return e->work != MICRO_WORK_READ_ONLY || mount(NULL, "/work", NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) == 0;
 }
 
 /* An interpreter that waited has used time before, which the kernel counts, too. */
@@ -368,6 +380,11 @@ void job_exec(const struct micro_header *h, const char *payload)
     job.used = true;
     job.id = h->id;
     job.ceiling = e.output_bytes;
+    job.work = (enum micro_work)e.work;
+    if (!set_work(&e)) {
+        port_say(MICRO_FAILED, 0, "make /work ready: %s", strerror(errno));
+        return;
+    }
     if (!(w ? start_waiting(w, &e, strings, env) : start_fresh(&e, strings, env))) {
         port_say(MICRO_FAILED, 0, "start the program: %s", strerror(errno));
         return;

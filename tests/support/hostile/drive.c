@@ -30,7 +30,7 @@ static void on_end(void *user, const struct cds_job_result *r)
 
 int main(int argc, char **argv)
 {
-    static const struct cds_job_events events = {on_output, on_end};
+    static const struct cds_job_events events = {on_output, on_end, NULL};
     char dir[] = "/tmp/cds-hostile-XXXXXX", program[512], images[600], agent[600], path[64];
     struct cds_loop *loop;
     struct sandbox_host *host;
