@@ -20,6 +20,16 @@ static void raw(uint32_t len, uint8_t type, uint32_t id, const void *data, size_
         (void)!write(port_fd(), data, have);
 }
 
+static void send_back(uint32_t id, unsigned kind, uint32_t size, const char *path)
+{
+    char frame[sizeof(struct micro_back) + 64];
+    const size_t len = strlen(path);
+    const struct micro_back b = {.size = size, .path_len = (uint16_t)len, .kind = (uint8_t)kind};
+    memcpy(frame, &b, sizeof(b));
+    memcpy(frame + sizeof(b), path, len);
+    port_send(MICRO_BACK, id, frame, sizeof(b) + len);
+}
+
 static void attack(uint32_t id)
 {
     static char block[MICRO_PAYLOAD_MAX];
@@ -43,7 +53,28 @@ static void attack(uint32_t id)
     else if (!strcmp(mode, "exit_twice"))
         for (int i = 0; i < 2; i++)
             port_send(MICRO_EXIT, id, &e, sizeof(e));
-    else if (!strcmp(mode, "other_id"))
+    else if (!strcmp(mode, "exit_then_late_output")) {
+        port_send(MICRO_EXIT, id, &e, sizeof(e));
+        port_send(MICRO_OUT, id, "x", 1);
+    } else if (!strcmp(mode, "back_unasked")) {
+        port_send(MICRO_EXIT, id, &e, sizeof(e));
+        send_back(id, MICRO_BACK_FILE, 0, "a");
+    } else if (!strcmp(mode, "back_gone_unknown")) {
+        port_send(MICRO_EXIT, id, &e, sizeof(e));
+        send_back(id, MICRO_BACK_GONE, 0, "never-given");
+    } else if (!strcmp(mode, "back_never_ends")) {
+        port_send(MICRO_EXIT, id, &e, sizeof(e));
+        send_back(id, MICRO_BACK_FILE, 5, "half");
+    } else if (!strcmp(mode, "back_paths")) {
+        static const char *const paths[] = {"../escape", "/etc/escape", "a//b", "a/../b", ".", "x\ny", "\xff\xfe", ".cds-tmp-1", "kept"};
+        const struct micro_back_end last = {.entries = sizeof(paths) / sizeof(*paths)};
+        port_send(MICRO_EXIT, id, &e, sizeof(e));
+        for (size_t i = 0; i < last.entries; i++) {
+            send_back(id, MICRO_BACK_FILE, 1, paths[i]);
+            port_send(MICRO_BACK_DATA, id, "!", 1);
+        }
+        port_send(MICRO_BACK_END, id, &last, sizeof(last));
+    } else if (!strcmp(mode, "other_id"))
         port_send(MICRO_OUT, id + 1, "x", 1);
     else if (!strcmp(mode, "started_twice"))
         port_send(MICRO_STARTED, id, NULL, 0);
