@@ -177,7 +177,6 @@ static void measure(enum kind kind)
     default:
         run(b.warm, "node", node, "pool");
     }
-    if (getenv("CDS_KINDS")) fprintf(stderr, "%s %.0f (acquire %llu start %llu run %llu)\n", kinds[kind], (double)(cds_now_ns() - began) / 1e6, (unsigned long long)b.result.phases.acquire_us/1000, (unsigned long long)b.result.phases.start_us/1000, (unsigned long long)b.result.phases.run_us/1000);
     b.ms[kind][b.n[kind]++] = (double)(cds_now_ns() - began) / 1e6;
 }
 
@@ -272,16 +271,12 @@ int main(int argc, char **argv)
     b.cold = engine(program, 0, false);
     b.plain = engine(program, 0, true);
     b.warm = engine(program, 1, true);
-    if (!getenv("CDS_KINDS")) {
     prepare(b.plain, "python");
     prepare(b.warm, "python");
-    }
     prepare(b.warm, "node");
     for (size_t i = 0; i < rounds; i++)
         for (size_t k = 0; k < KINDS; k++) {
             enum kind kind = (enum kind)((k + i) % KINDS);
-            if (getenv("CDS_KINDS") && !strchr(getenv("CDS_KINDS"), (int)('0' + kind)))
-                continue;
             if (kind != COLD || i % (rounds / cold) == 0)
                 measure(kind);
         }

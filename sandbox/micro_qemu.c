@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/compiler.h"
@@ -84,7 +83,7 @@ void micro_qemu_command(const struct micro_qemu_plan *p, struct micro_qemu_comma
         put(&b, "memory-backend-file,id=ram,size=%uM,mem-path=/proc/self/fd/%d,share=%s", p->memory_mib, p->fd.ram, p->share ? "on" : "off");
     }
     put(&b, "-accel");
-    put(&b, "%s", p->kvm ? "kvm" : getenv("CDS_TCG") ? getenv("CDS_TCG") : "tcg,tb-size=32");
+    put(&b, "%s", p->kvm ? "kvm" : "tcg,tb-size=32");
     put(&b, "-cpu");
     put(&b, "%s", p->kvm ? "host" : "max");
     put(&b, "-m");

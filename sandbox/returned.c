@@ -213,6 +213,7 @@ cds_json *returned_json(const struct returned *r, const char *reason)
     if (reason)
         cds_json_set(result, "reason", cds_json_string(reason));
     else if (r && r->left_out)
-        cds_json_set(result, "reason", cds_json_string("A run gives back at most 2000 files, folders and deletions; the rest stayed in its machine."));
+        cds_json_set(result, "reason",
+                     cds_json_string("A run gives back at most 2000 files, folders and deletions; the rest stayed in its machine."));
     return result;
 }

@@ -1,5 +1,5 @@
-/* sandbox/run_return.h: takes what a run has changed in its copy of the project back into it, on the thread that makes all changes of files, in slices,
- * so that other projects' writes come in between.
+/* sandbox/run_return.h: takes what a run has changed in its copy of the project back into it, on the thread that makes all changes of files, in
+ * slices, so that other projects' writes come in between.
  *
  * Source:  sandbox/returned.h, docs/adr/0038-files-come-back.md.
  * Threads: loop thread only.

@@ -135,9 +135,9 @@ static bool is_new(const struct stat *st)
     if (!n || n->folder != S_ISDIR(st->st_mode))
         return true;
     const struct stat *was = &n->st;
-    return !n->folder && (was->st_ino != st->st_ino || was->st_size != st->st_size || was->st_mtim.tv_sec != st->st_mtim.tv_sec ||
-                          was->st_mtim.tv_nsec != st->st_mtim.tv_nsec || was->st_ctim.tv_sec != st->st_ctim.tv_sec ||
-                          was->st_ctim.tv_nsec != st->st_ctim.tv_nsec);
+    return !n->folder &&
+           (was->st_ino != st->st_ino || was->st_size != st->st_size || was->st_mtim.tv_sec != st->st_mtim.tv_sec ||
+            was->st_mtim.tv_nsec != st->st_mtim.tv_nsec || was->st_ctim.tv_sec != st->st_ctim.tv_sec || was->st_ctim.tv_nsec != st->st_ctim.tv_nsec);
 }
 
 static void walk(int fd, size_t path_len, int depth)

@@ -21,12 +21,13 @@ static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *
     volatile char sum = 0;
     for (size_t i = 0; i < len; i++)
         sum = (char)(sum + payload[i]);
-    bool of_job = type == MICRO_STARTED || type == MICRO_OUT || type == MICRO_ERR || type == MICRO_EXIT || type == MICRO_OVERFLOW ||
-                  type >= MICRO_BACK;
+    bool of_job =
+        type == MICRO_STARTED || type == MICRO_OUT || type == MICRO_ERR || type == MICRO_EXIT || type == MICRO_OVERFLOW || type >= MICRO_BACK;
     bool of_back = type >= MICRO_BACK;
     /* What a caller may rely on, whatever came: order, one job, a ceiling, sizes. */
-    if (seen->over || (of_back != seen->exited) || (of_back && !seen->back) || (of_job && id != 1) || (of_job && type != MICRO_STARTED && !seen->started) || (type == MICRO_STARTED && seen->started) ||
-        (type == MICRO_READY && seen->ready) || len > MICRO_PAYLOAD_MAX || (type == MICRO_EXIT && len != sizeof(struct micro_exit)))
+    if (seen->over || (of_back != seen->exited) || (of_back && !seen->back) || (of_job && id != 1) ||
+        (of_job && type != MICRO_STARTED && !seen->started) || (type == MICRO_STARTED && seen->started) || (type == MICRO_READY && seen->ready) ||
+        len > MICRO_PAYLOAD_MAX || (type == MICRO_EXIT && len != sizeof(struct micro_exit)))
         abort();
     seen->ready = seen->ready || type == MICRO_READY;
     seen->started = seen->started || type == MICRO_STARTED;
@@ -35,8 +36,7 @@ static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *
     if (type == MICRO_BACK) {
         struct micro_back head;
         memcpy(&head, payload, sizeof(head));
-        if (head.path_len + sizeof(head) != len || ++seen->entries > MICRO_BACK_FILES ||
-            (seen->back_bytes += head.size) > MICRO_BACK_BYTES)
+        if (head.path_len + sizeof(head) != len || ++seen->entries > MICRO_BACK_FILES || (seen->back_bytes += head.size) > MICRO_BACK_BYTES)
             abort();
         if (returned_add(seen->returned, &head, payload + sizeof(head)))
             return false;

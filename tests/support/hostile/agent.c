@@ -30,6 +30,20 @@ static void send_back(uint32_t id, unsigned kind, uint32_t size, const char *pat
     port_send(MICRO_BACK, id, frame, sizeof(b) + len);
 }
 
+/* In one piece: the host kills the machine as soon as it has read EXIT, and what was not sent by then is nobody's concern. */
+static void after_exit(uint32_t id, enum micro_type type, const void *data, size_t len)
+{
+    static char two[2 * MICRO_HEADER + 2 * sizeof(struct micro_exit) + 64];
+    const struct micro_header first = {.len = sizeof(struct micro_exit), .type = MICRO_EXIT, .id = id},
+                              second = {(uint32_t)len, (uint8_t)type, 0, 0, id};
+    const struct micro_exit e = {.code = 0};
+    memcpy(two, &first, sizeof(first));
+    memcpy(two + MICRO_HEADER, &e, sizeof(e));
+    memcpy(two + MICRO_HEADER + sizeof(e), &second, sizeof(second));
+    memcpy(two + 2 * MICRO_HEADER + sizeof(e), data, len);
+    (void)!write(port_fd(), two, 2 * MICRO_HEADER + sizeof(e) + len);
+}
+
 static void attack(uint32_t id)
 {
     static char block[MICRO_PAYLOAD_MAX];
@@ -51,20 +65,20 @@ static void attack(uint32_t id)
     else if (!strcmp(mode, "unknown"))
         raw(0, 99, id, NULL, 0);
     else if (!strcmp(mode, "exit_twice"))
-        for (int i = 0; i < 2; i++)
-            port_send(MICRO_EXIT, id, &e, sizeof(e));
-    else if (!strcmp(mode, "exit_then_late_output")) {
-        port_send(MICRO_EXIT, id, &e, sizeof(e));
-        port_send(MICRO_OUT, id, "x", 1);
-    } else if (!strcmp(mode, "back_unasked")) {
-        port_send(MICRO_EXIT, id, &e, sizeof(e));
-        send_back(id, MICRO_BACK_FILE, 0, "a");
+        after_exit(id, MICRO_EXIT, &e, sizeof(e));
+    else if (!strcmp(mode, "exit_then_late_output"))
+        after_exit(id, MICRO_OUT, "x", 1);
+    else if (!strcmp(mode, "back_unasked")) {
+        const struct micro_back_end none = {.entries = 0};
+        after_exit(id, MICRO_BACK_END, &none, sizeof(none));
     } else if (!strcmp(mode, "back_gone_unknown")) {
         port_send(MICRO_EXIT, id, &e, sizeof(e));
         send_back(id, MICRO_BACK_GONE, 0, "never-given");
-    } else if (!strcmp(mode, "back_never_ends")) {
+    } else if (!strcmp(mode, "back_half_a_file")) {
+        const struct micro_back_end last = {.entries = 1};
         port_send(MICRO_EXIT, id, &e, sizeof(e));
         send_back(id, MICRO_BACK_FILE, 5, "half");
+        port_send(MICRO_BACK_END, id, &last, sizeof(last));
     } else if (!strcmp(mode, "back_paths")) {
         static const char *const paths[] = {"../escape", "/etc/escape", "a//b", "a/../b", ".", "x\ny", "\xff\xfe", ".cds-tmp-1", "kept"};
         const struct micro_back_end last = {.entries = sizeof(paths) / sizeof(*paths)};

@@ -128,8 +128,8 @@ static void no_path_leads_out_and_no_link_is_followed(void **state)
 {
     static const struct {
         const char *path, *rule;
-    } rows[] = {{"../x", "fs.outside_root"}, {"/tmp/x", "fs.outside_root"}, {"a//b", "fs.name"}, {"a\nb", "fs.name"}, {"\xff", "fs.name"},
-                {".cds-tmp-1", "fs.name"},   {"link", "fs.symlink"},        {"out/x", "fs.symlink"}};
+    } rows[] = {{"../x", "fs.outside_root"}, {"/tmp/x", "fs.outside_root"}, {"a//b", "fs.name"},    {"a\nb", "fs.name"},
+                {"\xff", "fs.name"},         {".cds-tmp-1", "fs.name"},     {"link", "fs.symlink"}, {"out/x", "fs.symlink"}};
     enum { ROWS = sizeof(rows) / sizeof(*rows) };
     struct cds_fs_back all[ROWS];
     assert_int_equal(symlinkat("/tmp/cds-test-back-target", project, "link"), 0);

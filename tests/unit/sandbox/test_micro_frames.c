@@ -158,7 +158,7 @@ static void files_that_return_against_a_rule_end_it(void **state)
     assert_false(feed_back(MICRO_BACK_FILE, 2, "b", 0));
     begin_back();
     assert_false(feed_back_end(1)); /* another number than came */
-    begin(true); /* before EXIT */
+    begin(true);                    /* before EXIT */
     d.back = true;
     assert_true(feed(MICRO_STARTED, 1, NULL, 0));
     assert_false(feed_back(MICRO_BACK_FILE, 0, "a", 0));
