@@ -70,7 +70,7 @@ static void on_end(void *user, const struct cds_job_result *result)
 
 static void run_sandboxed(struct bench *b, struct cds_engine *engine, const struct command *c)
 {
-    static const struct cds_job_events events = {on_output, on_end, NULL};
+    static const struct cds_job_events events = {on_output, on_end};
     const struct cds_job_spec spec = {.language = c->language,
                                       .code = c->code,
                                       .code_len = strlen(c->code),

@@ -61,7 +61,7 @@ static void on_end(void *user, const struct cds_job_result *result)
 /* A custom section with a number makes the module one that was never compiled before. */
 static void run_module(struct bench *b, bool cold)
 {
-    static const struct cds_job_events events = {on_output, on_end, NULL};
+    static const struct cds_job_events events = {on_output, on_end};
     static const struct cds_wasm_value one_two[] = {{CDS_WASM_I32, {.i32 = 1}}, {CDS_WASM_I32, {.i32 = 2}}};
     char module[sizeof(add) + 16];
     size_t len = sizeof(add) - 1;

@@ -268,7 +268,7 @@ static void notify_started(const struct run_call *run)
 
 static cds_rc start_in(struct run_call *run, struct cds_engine *engine, const struct cds_job_spec *spec, struct cds_err *err)
 {
-    static const struct cds_job_events events = {on_output, on_end, on_return};
+    static const struct cds_job_events events = {on_output, on_end};
     run->ops = engine->ops;
     run->copy = cds_streq(engine->ops->name, "micro") && spec->access == CDS_PROJECT_READ_WRITE;
     cds_rc rc = engine->ops->acquire(engine, spec, &run->job, err);
@@ -335,6 +335,7 @@ static cds_rc start(struct run_call *run, const cds_json *params, struct run_par
     if (rc || (rc = broker_project_open(run->broker, cds_json_get_str(params, "project"), &run->project_fd, err)))
         return rc;
     const int project = p->spec.project_fd = run->project_fd;
+    p->spec.on_return = on_return;
     run->limits = p->spec.limits;
     rc = check_file(project, &p->spec, &p->path, err);
     if (!rc && p->spec.access == CDS_PROJECT_READ_WRITE)

@@ -24,6 +24,7 @@ struct micro_job {
     const char *origin;
     struct cds_run_limits limits;
     struct cds_job_events events;
+    void (*on_return)(void *user, struct returned **files);
     void *user;
     bool terminal, killed, saw_exit, failed; /* failed: after EXIT, too */
     struct returned *returned;               /* NULL: nothing of the project comes back */
@@ -120,14 +121,15 @@ static void finish(void *user, const struct micro_vm_end *end)
     r.phases.run_us = job->started_ms ? job->ended_ns / 1000 - job->started_ms * 1000 : 0;
     r.phases.teardown_us = (now_ns - job->ended_ns) / 1000;
     struct cds_job_events on = job->events;
+    void (*on_return)(void *, struct returned **) = job->on_return;
     void *to = job->user;
     enum micro_tier tier = job->tier;
     struct returned *returned = exited && r.end != CDS_END_CPU_TIME ? job->returned : NULL;
     if (returned)
         job->returned = NULL;
     job_free(job);
-    if (returned && on.on_return)
-        on.on_return(to, &returned);
+    if (returned && on_return)
+        on_return(to, &returned);
     returned_free(&returned);
     on.on_end(to, &r);
     prepare_next(m, tier);
@@ -415,6 +417,7 @@ cds_rc micro_exec(struct cds_job *base, const struct cds_job_spec *spec, const s
     struct micro *m = engine_of(job);
     const uint64_t room = (uint64_t)(m->memory_mib - MICRO_GUEST_MIB) << 20, most = (uint64_t)MICRO_TMP_MIB << 20;
     job->events = *events;
+    job->on_return = spec->on_return;
     job->user = user;
     job->began_ns = cds_now_ns();
     job->terminal = spec->rows != 0;

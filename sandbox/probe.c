@@ -65,7 +65,7 @@ static void on_end(void *user, const struct cds_job_result *r)
 
 static void next(struct all *all)
 {
-    static const struct cds_job_events events = {on_output, on_end, NULL};
+    static const struct cds_job_events events = {on_output, on_end};
     struct cds_engine *engine = broker_engine(all->broker, "run");
     struct cds_err err;
     struct cds_job *job;

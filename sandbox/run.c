@@ -53,7 +53,7 @@ static void probe_end(void *user, const struct cds_job_result *r)
 
 static cds_rc run_probe(struct cds_engine *base, cds_probe_fn *done, void *user, struct cds_err *reterr)
 {
-    static const struct cds_job_events events = {probe_output, probe_end, NULL};
+    static const struct cds_job_events events = {probe_output, probe_end};
     static const char code[] = "echo ok\n";
     struct jail_engine *engine = (struct jail_engine *)base;
     CDS_CLEANUP(cds_close_fd) int project = open(engine->host->empty_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);

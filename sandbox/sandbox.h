@@ -74,6 +74,8 @@ struct cds_job_network {
 /** How a job sees its project at /work. */
 enum cds_project_access { CDS_PROJECT_READ_WRITE, CDS_PROJECT_READ_ONLY, CDS_PROJECT_NONE /**< an empty folder stands there */ };
 
+struct returned;
+
 /** What to run. All pointers are borrowed for the length of the acquire and exec calls. */
 struct cds_job_spec {
     const char *language;    /**< "python", "node", "sh", "c", "cpp"; the wasm engine does not look at it */
@@ -96,6 +98,11 @@ struct cds_job_spec {
     enum cds_project_access access;
     const struct cds_job_network *network; /**< NULL: none */
     struct cds_run_limits limits;
+    /**
+     * Called with the user of exec: what a job with a copy of its project has changed there (read-write access; sandbox/returned.h); right before
+     * on_end, and not at all when the job was ended from outside or its machine failed. Taken over: *files becomes NULL. NULL: nobody wants it.
+     */
+    void (*on_return)(void *user, struct returned **files);
 };
 
 /** The fate of a job. Holds no pointers to free. */
@@ -130,18 +137,11 @@ struct cds_engine;
 struct cds_job;
 struct cds_jail_doors;
 
-struct returned;
-
 struct cds_job_events {
     /** Output in order, below the ceiling; data is borrowed. stream: 1 or 2. May call hold and kill. */
     void (*on_output)(void *user, int stream, const char *data, size_t len);
     /** Called exactly once per job that exec returned, never inside exec. Nothing of the job lives any more; job is freed after it. */
     void (*on_end)(void *user, const struct cds_job_result *result);
-    /**
-     * What a job with a copy of its project has changed there (read-write access; sandbox/returned.h); right before on_end, and not at all when the
-     * job was ended from outside or its machine failed. Taken over: *files becomes NULL. NULL: nobody wants it.
-     */
-    void (*on_return)(void *user, struct returned **files);
 };
 
 /** What a probe found: one report for each tier of the engine, the strongest first. */

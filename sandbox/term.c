@@ -235,7 +235,7 @@ static cds_rc check_places(struct broker *broker, const char *project, struct cd
 
 static cds_rc start(struct term *term, const struct term_wish *wish, struct cds_err *reterr)
 {
-    static const struct cds_job_events events = {on_output, on_end, NULL};
+    static const struct cds_job_events events = {on_output, on_end};
     static const char *const env[] = {"TERM=xterm-256color", "COLORTERM=truecolor", "HISTFILE=/tmp/.history",
                                       "NODE_REPL_HISTORY=", "PS1=\\[\\e[36m\\]\\w\\[\\e[0m\\] \\$ "};
     static const char *const plain[] = {"TERM=xterm-256color", "COLORTERM=truecolor", "NODE_REPL_HISTORY=", "PS1=$ "};

@@ -127,7 +127,7 @@ static void wasm_release(struct cds_job *job)
 
 static cds_rc wasm_exec(struct cds_job *job, const struct cds_job_spec *spec, const struct cds_job_events *events, void *user, struct cds_err *reterr)
 {
-    static const struct cds_job_events ours = {on_output, on_end, NULL};
+    static const struct cds_job_events ours = {on_output, on_end};
     struct wasm_engine *engine = (struct wasm_engine *)job->engine;
     struct cds_job_spec worker = *spec;
     struct wasm_run *run = run_of(engine, job);
@@ -220,7 +220,7 @@ static cds_rc wasm_probe(struct cds_engine *base, cds_probe_fn *done, void *user
 {
     /* (module (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)) */
     static const char add[] = "\0asm\1\0\0\0\1\7\1\x60\2\x7f\x7f\1\x7f\3\2\1\0\7\7\1\3add\0\0\x0a\x09\1\7\0\x20\0\x20\1\x6a\x0b";
-    static const struct cds_job_events events = {probe_output, probe_end, NULL};
+    static const struct cds_job_events events = {probe_output, probe_end};
     static const struct cds_wasm_value one_two[] = {{CDS_WASM_I32, {.i32 = 1}}, {CDS_WASM_I32, {.i32 = 2}}};
     struct wasm_engine *engine = (struct wasm_engine *)base;
     struct probe *p = calloc(1, sizeof(*p));

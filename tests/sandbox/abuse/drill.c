@@ -42,7 +42,7 @@ static void count_end(void *user, const struct cds_job_result *r)
 /* All callers come at once and come again as they are told; every third one changes its mind: before the start, at once, or in mid-run. */
 static void storm(struct world *w, const struct row_case *c, unsigned callers)
 {
-    static const struct cds_job_events events = {ignore_output, count_end, NULL};
+    static const struct cds_job_events events = {ignore_output, count_end};
     struct storm s = {.ended = 0};
     unsigned started = 0, busy = 0, without_hint = 0, changed = 0;
     const struct cds_job_spec spec = sleeper(w, "exit 0");
@@ -98,7 +98,7 @@ static void full_queue(struct world *w, const struct row_case *c, unsigned calle
 /* Starts jobs of all kinds of stubbornness, tells their names and waits for its death. */
 static _Noreturn void be_victim(struct world *w, int tell)
 {
-    static const struct cds_job_events events = {ignore_output, count_end, NULL};
+    static const struct cds_job_events events = {ignore_output, count_end};
     static struct storm s;
     static const char *const codes[VICTIM_JOBS] = {"sleep 300", "trap '' TERM HUP; setsid sleep 300 & setsid sleep 300 & wait",
                                                    "while :; do sleep 0.01; done"};

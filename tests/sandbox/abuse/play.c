@@ -92,7 +92,7 @@ static void check_groups(const struct play *p)
 
 cds_rc play_start(struct play *p, struct world *w, const struct row_case *c, const struct cds_job_spec *spec, struct cds_err *err)
 {
-    static const struct cds_job_events events = {on_output, on_end, NULL};
+    static const struct cds_job_events events = {on_output, on_end};
     pid_t known[WORLD_SLOTS + 1];
     size_t known_count = world_children(known, CDS_ARRAY_LEN(known)), ready = cds_run_engine_ready(w->engine);
     *p = (struct play){.world = w, .name = c->name};

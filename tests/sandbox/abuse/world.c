@@ -208,7 +208,7 @@ static void on_end(void *user, const struct cds_job_result *r)
 
 uint64_t world_ask_neighbour(struct world *w)
 {
-    static const struct cds_job_events events = {on_output, on_end, NULL};
+    static const struct cds_job_events events = {on_output, on_end};
     static const char code[] = "print(1+2)";
     struct answer a = {.len = 0};
     const struct cds_job_spec spec = {.language = "python",

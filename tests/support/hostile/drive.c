@@ -50,7 +50,7 @@ static void on_end(void *user, const struct cds_job_result *r)
 
 int main(int argc, char **argv)
 {
-    static const struct cds_job_events events = {on_output, on_end, on_return};
+    static const struct cds_job_events events = {on_output, on_end};
     char dir[] = "/tmp/cds-hostile-XXXXXX", program[512], images[600], agent[600], path[64];
     struct cds_loop *loop;
     struct sandbox_host *host;
@@ -83,6 +83,7 @@ int main(int argc, char **argv)
                                           .code = argv[i],
                                           .code_len = strlen(argv[i]),
                                           .project_fd = project,
+                                          .on_return = on_return,
                                           .access = cds_starts_with(argv[i], "back_") && !cds_streq(argv[i], "back_unasked") ? CDS_PROJECT_READ_WRITE
                                                                                                                              : CDS_PROJECT_NONE,
                                           .limits = {2000, 2000, 128 << 20, 65536, 64, 16 << 20, 0}};

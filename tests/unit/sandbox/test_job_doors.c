@@ -203,7 +203,8 @@ static void the_job_holds_none_of_them_and_its_buffers_are_small(void **state)
 {
     static struct fate f;
     start("import os, socket\n"
-          "print(sum(1 for n in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + n) and 'socket' in os.readlink('/proc/self/fd/' + n)))\n"
+          "print(sum(1 for n in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + n) and 'socket' in os.readlink('/proc/self/fd/' + "
+          "n)))\n"
           "l = socket.create_server(('127.0.0.1', 0)); s = socket.create_connection(l.getsockname()); s.setblocking(False)\n"
           "n = 0\n"
           "try:\n"

@@ -50,7 +50,7 @@ static struct cds_job_spec spec_of(const char *language, const char *code)
 
 static void run(const struct cds_job_spec *spec, struct fate *f)
 {
-    static const struct cds_job_events events = {on_output, on_end, NULL};
+    static const struct cds_job_events events = {on_output, on_end};
     struct cds_err err = {0};
     struct cds_job *job;
     *f = (struct fate){.ended = false};

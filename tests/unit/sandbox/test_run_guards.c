@@ -55,7 +55,7 @@ static struct cds_run_limits usual(void)
 /* Runs it to its end. The fate is static: one at a time. */
 static struct fate *run_spec(const struct cds_job_spec *spec, uint64_t kill_after_ms)
 {
-    static const struct cds_job_events events = {on_output, on_end, NULL};
+    static const struct cds_job_events events = {on_output, on_end};
     static struct fate f;
     struct cds_err err = {0};
     struct cds_job *job = NULL;

@@ -43,7 +43,7 @@ static void on_end(void *user, const struct cds_job_result *r)
 
 static void open_terminal(const char *program)
 {
-    static const struct cds_job_events events = {on_output, on_end, NULL};
+    static const struct cds_job_events events = {on_output, on_end};
     static const char *const env[] = {"TERM=xterm-256color", "PS1=> ", "HISTFILE="};
     const struct cds_job_spec spec = {.language = program,
                                       .env = env,
@@ -227,7 +227,7 @@ static void a_terminal_takes_no_place_of_a_run_and_leaves_nothing(void **state)
         .language = "shell", .rows = 24, .cols = 0, .project_fd = project, .limits = {1000, 1000, 64 << 20, 1, 8, 1 << 20, 0}};
     const struct cds_job_spec odd = {
         .language = "perl", .rows = 24, .cols = 80, .project_fd = project, .limits = {1000, 1000, 64 << 20, 1, 8, 1 << 20, 0}};
-    const struct cds_job_events events = {on_output, on_end, NULL};
+    const struct cds_job_events events = {on_output, on_end};
     const struct cds_job_spec *const refused[] = {&bad, &odd};
     for (size_t i = 0; i < 2; i++) {
         struct cds_job *job;

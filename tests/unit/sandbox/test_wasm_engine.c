@@ -59,7 +59,7 @@ static void settle(void)
 
 static const struct cds_job_result *run(const char *module, size_t len, const char *export_name, struct cds_run_limits limits)
 {
-    static const struct cds_job_events events = {on_output, on_end, NULL};
+    static const struct cds_job_events events = {on_output, on_end};
     static const struct cds_wasm_value one_two[] = {{CDS_WASM_I32, {.i32 = 1}}, {CDS_WASM_I32, {.i32 = 2}}};
     const struct cds_job_spec spec = {.language = "",
                                       .code = module,
@@ -182,7 +182,7 @@ static void a_module_can_use_all_the_memory_it_may_have(void **state)
 
 static void a_library_without_a_symbol_names_it(void **state)
 {
-    static const struct cds_job_events events = {on_output, on_end, NULL};
+    static const struct cds_job_events events = {on_output, on_end};
     const struct cds_job_spec spec = {
         .language = "", .code = add, .code_len = sizeof(add) - 1, .export_name = "add", .project_fd = project, .limits = usual()};
     struct cds_err err = {0};
