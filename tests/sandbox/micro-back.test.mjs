@@ -10,7 +10,7 @@ import { startStack, waitFor } from '../support/stack.mjs';
 const skip = existsSync('/usr/bin/qemu-system-x86_64') ? false : 'skipped: no qemu (make micro installs it)';
 if (skip) console.log(skip);
 
-describe('files of a microVM come back', { skip, timeout: 400_000 }, () => {
+describe('files of a microVM come back', { skip, timeout: 600_000 }, () => {
   let stack;
   let project;
   let at;
@@ -49,11 +49,12 @@ describe('files of a microVM come back', { skip, timeout: 400_000 }, () => {
   });
 
   vm('a program that exits with an error has its files come back all the same; python and node, too', async () => {
+    // The template is made in the background now, which a loaded machine needs time for.
     assert.equal((await run('echo half > half.txt; exit 3')).project_back.written, 1);
     assert.equal((await run('open("/work/p.txt", "w").write("p")', { engine: 'micro:python' })).project_back.written, 1);
     assert.equal((await run('import { writeFileSync } from "fs"; writeFileSync("/work/n.txt", "n")', { engine: 'micro:node' })).project_back.written, 1);
     assert.deepEqual([read('half.txt'), read('p.txt'), read('n.txt')], ['half\n', 'p', 'n']);
-  });
+  }, 180_000);
 
   vm('read_only cannot be written, none is an empty folder, and nothing comes back from either', async () => {
     await put('there.txt', 'there');
