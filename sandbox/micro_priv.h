@@ -6,12 +6,12 @@
 #include "sandbox/returned.h"
 
 enum {
-    MICRO_BOOT_MS = 40000,    /**< until READY; a loaded machine under emulation takes a tenth of it */
-    MICRO_RESTORE_MS = 20000, /**< until a restored machine runs */
-    MICRO_KVM_MS = 6000,      /**< until READY with hardware: a canary that hangs has no better chance later */
-    MICRO_START_MS = 20000,   /**< from EXEC to STARTED */
-    MICRO_BACK_MS = 20000,    /**< from EXIT to the last file that returns */
-    MICRO_PRESTART_MS = 60000,
+    MICRO_BOOT_MS = 40000,      /**< until READY; a loaded machine under emulation takes a tenth of it */
+    MICRO_RESTORE_MS = 20000,   /**< until a restored machine runs */
+    MICRO_KVM_MS = 6000,        /**< until READY with hardware: a canary that hangs has no better chance later */
+    MICRO_START_MS = 20000,     /**< from EXEC to STARTED */
+    MICRO_BACK_MS = 20000,      /**< from EXIT to the last file that returns */
+    MICRO_PRESTART_MS = 150000, /**< interpreters started, and run once; nobody waits for it */
     MICRO_POOL_MAX = 8,
     MICRO_JOB_ID = 1,
     MICRO_GUEST_MIB = 80 /**< what the guest's kernel and agent need of its RAM */

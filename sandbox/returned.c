@@ -174,7 +174,7 @@ size_t returned_count(const struct returned *r)
 /* Names of a guest are bytes. */
 static cds_json *text_of(const char *bytes, size_t len)
 {
-    char text[TOLD_PATH_MAX + 1];
+    char text[TOLD_PATH_MAX + 1] = "";
     size_t n = 0;
     for (size_t i = 0; i < len && n < TOLD_PATH_MAX; i++)
         text[n++] = bytes[i] ? bytes[i] : '?';

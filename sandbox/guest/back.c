@@ -82,7 +82,7 @@ static void send_entry(enum micro_back_kind kind, const char *name, uint32_t siz
     }
     entries++;
     memcpy(frame, &b, sizeof(b));
-    memcpy(frame + sizeof(b), name, len);
+    memcpy(frame + sizeof(b), name, len); /* NOLINT(bugprone-not-null-terminated-result): its length is in b */
     port_send(MICRO_BACK, job_id, frame, sizeof(b) + len);
 }
 

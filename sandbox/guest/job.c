@@ -23,12 +23,13 @@ static struct {
     pid_t pid;        /* 0: not started; the job is over when it was reaped */
     bool used, ended; /* EXEC was taken; EXIT was sent */
     int in, out[2];   /* our ends; out[1] is -1 with a terminal */
+    int ctl;          /* where an interpreter that waited says its exit code before it ends; -1: none */
     enum micro_work work;
     const char *group;
     uint64_t bytes[2], dropped, ceiling, sent;
     uint64_t before_us; /* CPU time its interpreter had used before */
     struct micro_exit exit;
-} job = {.in = -1, .out = {-1, -1}};
+} job = {.in = -1, .out = {-1, -1}, .ctl = -1};
 static struct {
     char data[MICRO_STDIN_MAX];
     size_t len, at;
@@ -155,9 +156,34 @@ size_t job_poll(struct pollfd *fds, size_t room)
     for (int i = 0; i < 2; i++)
         if (job.out[i] >= 0 && n < room)
             fds[n++] = (struct pollfd){.fd = job.out[i], .events = POLLIN};
+    if (job.ctl >= 0 && n < room)
+        fds[n++] = (struct pollfd){.fd = job.ctl, .events = POLLIN};
     if (job.in >= 0 && input.at < input.len && n < room)
         fds[n++] = (struct pollfd){.fd = job.in, .events = POLLOUT};
     return n;
+}
+
+static void finish(int status, const struct rusage *use);
+
+/* It has run to its end and only takes itself apart now. What it says can only be about itself. */
+static void hear_code(void)
+{
+    unsigned char said[2] = {0, 0};
+    struct rusage use = {.ru_maxrss = 0};
+    char path[64];
+    ssize_t n = read(job.ctl, said, sizeof(said));
+    close(job.ctl);
+    job.ctl = -1;
+    if (n != (ssize_t)sizeof(said) || said[0] != 'x' || job.ended)
+        return; /* its end tells */
+    struct timespec used = {0, 0};
+    clockid_t clock;
+    if (clock_getcpuclockid(job.pid, &clock) == 0)
+        clock_gettime(clock, &used);
+    use.ru_utime = (struct timeval){used.tv_sec, used.tv_nsec / 1000};
+    snprintf(path, sizeof(path), "/run/cgroup/%s/memory.peak", job.group);
+    use.ru_maxrss = (long)(get_number(path, NULL) / 1024);
+    finish((int)said[1] << 8, &use);
 }
 
 void job_serve(const struct pollfd *fds, size_t count)
@@ -167,6 +193,8 @@ void job_serve(const struct pollfd *fds, size_t count)
             continue;
         if (fds[k].events == POLLOUT)
             feed();
+        if (fds[k].fd == job.ctl)
+            hear_code();
         for (int i = 0; i < 2; i++)
             if (fds[k].events == POLLIN && fds[k].fd == job.out[i])
                 pass(i);
@@ -348,6 +376,7 @@ static bool start_waiting(struct waiting *w, const struct micro_exec *e, const c
     job.in = w->fd[0];
     job.out[0] = w->fd[1];
     job.out[1] = w->fd[2];
+    job.ctl = e->language == MICRO_NODE ? w->ctl : -1;
     return prestart_give(w, "j", argv + e->prestarted, e->argc - e->prestarted, env, e->envc);
 }
 

@@ -26,22 +26,23 @@ static void send_back(uint32_t id, unsigned kind, uint32_t size, const char *pat
     const size_t len = strlen(path);
     const struct micro_back b = {.size = size, .path_len = (uint16_t)len, .kind = (uint8_t)kind};
     memcpy(frame, &b, sizeof(b));
-    memcpy(frame + sizeof(b), path, len);
+    memcpy(frame + sizeof(b), path, len); /* NOLINT(bugprone-not-null-terminated-result): its length is in b */
     port_send(MICRO_BACK, id, frame, sizeof(b) + len);
 }
 
 /* In one piece: the host kills the machine as soon as it has read EXIT, and what was not sent by then is nobody's concern. */
 static void after_exit(uint32_t id, enum micro_type type, const void *data, size_t len)
 {
-    static char two[2 * MICRO_HEADER + 2 * sizeof(struct micro_exit) + 64];
-    const struct micro_header first = {.len = sizeof(struct micro_exit), .type = MICRO_EXIT, .id = id},
-                              second = {(uint32_t)len, (uint8_t)type, 0, 0, id};
-    const struct micro_exit e = {.code = 0};
-    memcpy(two, &first, sizeof(first));
-    memcpy(two + MICRO_HEADER, &e, sizeof(e));
-    memcpy(two + MICRO_HEADER + sizeof(e), &second, sizeof(second));
-    memcpy(two + 2 * MICRO_HEADER + sizeof(e), data, len);
-    (void)!write(port_fd(), two, 2 * MICRO_HEADER + sizeof(e) + len);
+    static struct {
+        struct micro_header first;
+        struct micro_exit exit;
+        struct micro_header second;
+        char data[sizeof(struct micro_exit)];
+    } __attribute__((packed)) two;
+    two.first = (struct micro_header){.len = sizeof(two.exit), .type = MICRO_EXIT, .id = id};
+    two.second = (struct micro_header){.len = (uint32_t)len, .type = (uint8_t)type, .id = id};
+    memcpy(two.data, data, len);
+    (void)!write(port_fd(), &two, sizeof(two) - sizeof(two.data) + len);
 }
 
 static void attack(uint32_t id)
