@@ -33,6 +33,7 @@ void job_doors_close(struct jail_job *job)
 {
     cds_watch_remove(&job->doors_watch);
     cds_close_fd(&job->doors_fd);
+    job->doors_fd = -1;
     cds_doors_close(&job->doors);
 }
 
@@ -41,4 +42,9 @@ struct cds_jail_doors *jail_job_doors(struct cds_job *base)
     struct jail_job *job = (struct jail_job *)base;
     job_doors_take(job);
     return job->doors.preview_count ? &job->doors : NULL;
+}
+
+pid_t jail_job_network_pid(const struct cds_job *base)
+{
+    return ((const struct jail_job *)base)->pid;
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "lib/base/err.h"
 #include "lib/base/loop.h"
@@ -140,7 +141,10 @@ struct cds_jail_doors;
 struct cds_job_events {
     /** Output in order, below the ceiling; data is borrowed. stream: 1 or 2. May call hold and kill. */
     void (*on_output)(void *user, int stream, const char *data, size_t len);
-    /** Called exactly once per job that exec returned, never inside exec. Nothing of the job lives any more; job is freed after it. */
+    /**
+     * Called exactly once per job that exec returned, never inside exec. Nothing of the job lives any more, except that a jail may still hold its
+     * own init, which is on its way out; job is freed after it.
+     */
     void (*on_end)(void *user, const struct cds_job_result *result);
 };
 
@@ -190,6 +194,8 @@ struct cds_engine_ops {
      * this engine have no network at all.
      */
     struct cds_jail_doors *(*doors)(struct cds_job *job);
+    /** A process in that network, for /proc/<pid>/net; 0: none. Set where doors is. */
+    pid_t (*network_pid)(const struct cds_job *job);
     /** Gives back a box that got no job. */
     void (*release)(struct cds_job *job);
     /** Kills what runs (on_end is not called any more) and frees the engine. */
