@@ -42,6 +42,7 @@ static void job_free(struct jail_job *job)
     cds_close_fd(&job->stdin_fd);
     cds_close_fd(&job->like.project_fd);
     cds_close_fd(&job->slave_fd);
+    job_doors_close(job);
     cds_buf_free(&job->input);
     if (job->group)
         cds_cgroup_release(engine->host->cgroups, &job->group);

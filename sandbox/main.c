@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include "lib/base/ready.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
+#include "sandbox/job_pool.h"
 #include "sandbox/listen.h"
 #include "sandbox/micro.h"
 #include "sandbox/probe.h"
@@ -61,6 +63,24 @@ static void on_accept(void *user, int fd, uint32_t events)
 static void on_signal(void *user, int signo)
 {
     cds_loop_stop(((struct server *)user)->broker.loop);
+}
+
+/* Each job has pipes, a terminal or a report, and the sockets of its network. */
+static void want_descriptors(const struct cds_config *config)
+{
+    enum { PER_JOB = 16 + 1 + CDS_DOORS_PREVIEW, OTHERS = 1024 };
+    const uint64_t jobs = cds_config_u64(config, CDS_OPT_RUN_SLOTS) + cds_config_u64(config, CDS_OPT_TERM_SLOTS) + JAIL_POOL_MAX;
+    const rlim_t wanted = jobs * PER_JOB + OTHERS;
+    struct rlimit have;
+    if (getrlimit(RLIMIT_NOFILE, &have) || have.rlim_cur >= wanted)
+        return;
+    struct rlimit more = {wanted, have.rlim_max < wanted ? wanted : have.rlim_max};
+    if (!setrlimit(RLIMIT_NOFILE, &more))
+        return;
+    more = (struct rlimit){have.rlim_max < wanted ? have.rlim_max : wanted, have.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &more);
+    cds_log(CDS_LOG_WARN, "fewer open files are allowed than all places for runs and terminals may need; set LimitNOFILE or ulimit -n higher",
+            CDS_LI("allowed", (int64_t)more.rlim_cur), CDS_LI("wanted", (int64_t)wanted));
 }
 
 /* Letters and digits that belong to this data folder, so that two studios do not sweep each other's cgroups. */
@@ -166,6 +186,7 @@ static cds_rc start(struct server *server, struct cds_err *err)
     struct broker *broker = &server->broker;
     char key[17];
     cds_rc rc;
+    want_descriptors(server->config);
     folder_key(cds_config_home(server->config), key);
     server->keeps = true;
     if ((rc = cds_loop_new(&broker->loop, err)) || (rc = cds_loop_signal(broker->loop, SIGTERM, on_signal, server, err)) ||

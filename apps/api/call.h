@@ -67,6 +67,10 @@ struct call *ticket_take(struct ticket *ticket);
 
 /** Runs one statement for the call; done gets the ticket as its user pointer. Fails the call when the queue is full. */
 void call_query(struct call *call, const char *sql, int n, const char *const *params, cds_dbq_done_fn *done);
+/** The call that this statement's ticket belongs to. NULL: it is gone, or has just failed with err. */
+struct call *call_queried(void *ticket, const struct cds_err *err);
+/** Ends with JSON that the database built: it is the result, or its one member of that name. */
+void call_succeed_text(struct call *call, const char *name, const char *text);
 /** Fails the call: more statements wait than the queue holds. */
 void call_database_full(struct call *call);
 

@@ -79,7 +79,7 @@ static cds_rc read_parts(const int *fds, unsigned count, uint64_t limit, struct 
 {
     *ret_size = 0;
     for (unsigned i = 0; i < count; i++) {
-        struct cds_gguf g;
+        struct cds_gguf g = {0};
         uint64_t size = 0;
         if (fds[i] < 0)
             return cds_fail(err, CDS_BAD_PARAM, __func__, "Part %u of %u of the model is missing.", i + 1, count);
@@ -103,7 +103,7 @@ static cds_rc read_parts(const int *fds, unsigned count, uint64_t limit, struct 
 
 int cds_inspect_here(const int *fds, unsigned count, uint64_t limit, int out)
 {
-    struct cds_gguf g;
+    struct cds_gguf g = {0};
     struct cds_err err = {0};
     uint64_t size = 0;
     cds_rc rc = cds_confine_reader(&err);

@@ -35,7 +35,7 @@ static int complain(void)
 /** Opens the file, and the further ones when it is the first part of a split model: afterwards nothing can be opened. */
 static int inspect(const char *path)
 {
-    int fds[CDS_PARTS_MAX];
+    int fds[CDS_PARTS_MAX] = {-1};
     unsigned part = 1, parts = 1;
     char other[PATH_MAX];
     if (!cds_source_part(path, &part, &parts) || parts > CDS_PARTS_MAX || strlen(path) >= sizeof(other))

@@ -156,7 +156,7 @@ bool cds_source_has_quant(const char *file, const char *quant)
 /* --- which addresses ----------------------------------------------------------------------------------------------------- */
 
 /** Takes "scheme://host[:port]" apart. @return false: not of that form */
-static bool origin_parts(const char *text, size_t len, char *scheme, char *host, size_t size, unsigned *port)
+static bool origin_parts(const char *text, size_t len, char scheme[static 8], char *host, size_t size, unsigned *port)
 {
     char copy[300];
     if (len >= sizeof(copy))
@@ -169,7 +169,7 @@ static bool origin_parts(const char *text, size_t len, char *scheme, char *host,
     if (!sep || sep - copy > 5)
         return false;
     *sep = '\0';
-    strcpy(scheme, copy);
+    cds_strcpy(scheme, 8, copy);
     char *name = sep + 3;
     name[strcspn(name, "/")] = '\0';
     *port = cds_streq(scheme, "http") ? 80 : 443;
@@ -184,7 +184,7 @@ static bool origin_parts(const char *text, size_t len, char *scheme, char *host,
     }
     if (!*name || strlen(name) >= size)
         return false;
-    strcpy(host, name);
+    cds_strcpy(host, size, name);
     return true;
 }
 

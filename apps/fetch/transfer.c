@@ -278,7 +278,7 @@ static cds_rc do_hop(struct cds_web *web, const char *url, struct hop *hop, char
     if (hop->ended)
         return CDS_OK;
     if (status / 100 == 3 && redirect && strlen(redirect) < next_size) {
-        strcpy(next, redirect);
+        cds_strcpy(next, next_size, redirect);
         return CDS_OK;
     }
     if (status && status != 200 && status != 206)
@@ -291,7 +291,7 @@ cds_rc cds_web_fetch(struct cds_web *web, const struct cds_web_get *get, struct 
     char url[CDS_URL_MAX], next[CDS_URL_MAX];
     if (strlen(get->url) >= sizeof(url))
         return cds_fail(reterr, CDS_TOO_LARGE, __func__, "The address of the model file is too long.");
-    strcpy(url, get->url);
+    cds_strcpy(url, sizeof(url), get->url);
     for (int i = 0; i < HOPS_MAX; i++) {
         struct hop hop = {.get = get, .head = {.length = -1, .range_first = -1, .range_total = -1}};
         cds_rc rc = do_hop(web, url, &hop, next, sizeof(next), reterr);
@@ -302,7 +302,7 @@ cds_rc cds_web_fetch(struct cds_web *web, const struct cds_web_get *get, struct 
             *ret_ended = hop.ended;
             return CDS_OK;
         }
-        strcpy(url, next);
+        cds_strcpy(url, sizeof(url), next);
     }
     return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The server of the model file redirects more than %d times.", HOPS_MAX - 1);
 }

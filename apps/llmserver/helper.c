@@ -24,7 +24,7 @@ struct cds_helper {
 };
 
 /** Between fork and exec: system calls only. */
-static void become(int out, char *const argv[])
+static void become(int out, const char *program, char *const argv[])
 {
     char lang[] = "LANG=C.UTF-8", *const envp[] = {lang, NULL};
     sigset_t none;
@@ -35,7 +35,7 @@ static void become(int out, char *const argv[])
         dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
-    execve(argv[0], argv, envp);
+    execve(program, argv, envp);
     _exit(127);
 }
 
@@ -134,7 +134,7 @@ cds_rc cds_helper_start(struct cds_loop *loop, const char *const *argv, uint64_t
     *helper = (struct cds_helper){.ops = ops, .user = user, .pidfd = -1, .out = pair[0], .line = cds_buf_init(CDS_HELPER_LINE_MAX)};
     helper->pid = fork();
     if (helper->pid == 0)
-        become(pair[1], args);
+        become(pair[1], argv[0], args);
     close(pair[1]);
     cds_rc rc = helper->pid < 0 ? cds_fail_errno(reterr, errno, __func__, "A helper process could not be started.") : cds_set_nonblock(pair[0], true);
     if (rc == CDS_OK && (helper->pidfd = (int)syscall(SYS_pidfd_open, helper->pid, 0)) < 0)

@@ -193,6 +193,7 @@ void cds_models_scan(struct cds_llm *app)
         app->models.count--;
         cds_timer_remove(&model->timer);
         cds_inspection_forget(model);
+        cds_json_unref(model->work);
         free(model);
     }
     for (size_t i = 0; i < CDS_ARRAY_LEN(app->models.dirs); i++)
@@ -242,6 +243,7 @@ void cds_models_free(struct cds_llm *app)
         app->models.first = model->next;
         cds_timer_remove(&model->timer);
         cds_inspection_forget(model);
+        cds_json_unref(model->work);
         free(model);
     }
 }

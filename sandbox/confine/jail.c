@@ -188,6 +188,8 @@ static _Noreturn void child(const struct cds_jail_plan *plan, int go_fd, int rep
     if (read(go_fd, &mark, 1) != 1 || mark != GO_MARK)
         _exit(123); /* the broker is gone or changed its mind */
     setsid();
+    if (plan->doors)
+        cds_doors_make(plan->doors);
     enum cds_jail_step failed = CDS_STEP_MOUNTS;
     if (jail_root(plan, &failed))
         fail(report_fd, failed);

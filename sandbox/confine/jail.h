@@ -1,8 +1,8 @@
 /* sandbox/confine/jail.h: from a fresh process to a confined program, one named step after the other. A step that is refused ends the attempt:
  * the program does not start.
  *
- * Order:   parent-death signal → session → private mounts → tmpfs root → read-only system → proc → devices → tmp → project → pivot_root →
- *          host name → rlimits → descriptors → capabilities and ids → no_new_privs → init forks the payload → controlling terminal → landlock →
+ * Order:   parent-death signal → session → sockets of its network → private mounts → tmpfs root → read-only system → proc → devices → tmp → project →
+ * pivot_root → host name → rlimits → descriptors → capabilities and ids → no_new_privs → init forks the payload → controlling terminal → landlock →
  *          seccomp → exec.
  * Source:  clone(2), mount(2), pivot_root(2), capabilities(7), landlock(7), seccomp(2).
  * Threads: cds_jail_start from the loop thread. The child makes system calls only: it comes from a process with threads, so no lock and no
@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "sandbox/confine/cgroup.h"
+#include "sandbox/confine/doors.h"
 #include "sandbox/confine/identity.h"
 #include "sandbox/sandbox.h"
 
@@ -89,6 +90,7 @@ struct cds_jail_plan {
     bool vmm;            /**< the program is a virtual machine monitor: it may add a system call filter of its own */
     bool kvm;            /**< and gets /dev/kvm */
     int clone_cgroup_fd; /**< for CLONE_INTO_CGROUP; -1 */
+    const struct cds_doors_plan *doors; /**< NULL: no sockets, loopback stays down */
 };
 
 /** Looks once at what of the system a job sees. */
