@@ -124,6 +124,8 @@ cds_rc cds_helper_start(struct cds_loop *loop, const char *const *argv, uint64_t
     char *args[CDS_HELPER_ARGS_MAX + 1] = {0};
     for (size_t i = 0; argv[i] && i < CDS_HELPER_ARGS_MAX; i++)
         args[i] = (char *)(uintptr_t)argv[i]; /* execve does not write to them */
+    if (!argv[0])
+        return cds_fail(reterr, CDS_INTERNAL, __func__, "A helper process has no program.");
     struct cds_helper *helper = calloc(1, sizeof(*helper));
     if (!helper)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory.");
