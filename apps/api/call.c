@@ -258,6 +258,8 @@ static void route(struct call *call)
 {
     if (cds_streq(call->method->leaf, "sandboxd"))
         sandbox_start(call);
+    else if (cds_streq(call->method->leaf, "preview"))
+        preview_start(call);
     else if (cds_streq(call->method->leaf, "llmserver"))
         llm_start(call);
     else
