@@ -133,7 +133,10 @@ struct cds_jail_doors;
 struct cds_job_events {
     /** Output in order, below the ceiling; data is borrowed. stream: 1 or 2. May call hold and kill. */
     void (*on_output)(void *user, int stream, const char *data, size_t len);
-    /** Called exactly once per job that exec returned, never inside exec. Nothing of the job lives any more; job is freed after it. */
+    /**
+     * Called exactly once per job that exec returned, never inside exec. Nothing of the job lives any more, except that a jail may still hold its
+     * own init, which is on its way out; job is freed after it.
+     */
     void (*on_end)(void *user, const struct cds_job_result *result);
 };
 
