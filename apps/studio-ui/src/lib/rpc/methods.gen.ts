@@ -212,6 +212,35 @@ export type LlmChatResult = {
   cost_micro: number;
 };
 
+/** Parameters of llm.download: Starts the download of a model (by source, or a model of the catalogue), or cancels a running one; it goes on in the model server, /admin/events tells how far it is. */
+export type LlmDownloadParams = {
+  /** hf:owner/repo:quant, hf:owner/repo/file.gguf#branch or the https address of a .gguf file on an allowed host */
+  source?: string;
+  /** Instead of source: the id of a model of the catalogue */
+  model?: string;
+  /** SHA-256 that the (single) file must have, in hex digits */
+  sha256?: string;
+  /** Instead of all others: the id of a download to end; its pieces stay */
+  cancel?: string;
+};
+/** Result of llm.download. */
+export type LlmDownloadResult = {
+  /** Id of the download */
+  id: string;
+  /** Where it comes from, without what stands behind ? */
+  source: string;
+  /** How far it is */
+  state: "resolving" | "inspecting" | "downloading" | "verifying" | "done" | "failed" | "cancelled";
+  /** Name of the (first) file; empty until it is known */
+  file: string;
+  /** Bytes of all parts that are here */
+  received_bytes: number;
+  /** Bytes of all parts; 0 until they are known */
+  total_bytes: number;
+  /** Whether it still works */
+  running: boolean;
+};
+
 /** Parameters of llm.list_models: The models on disk and whether they can answer now. */
 export type LlmListModelsParams = Record<string, never>;
 /** Result of llm.list_models. */
@@ -966,6 +995,7 @@ export interface Methods {
   "fs.watch": { params: FsWatchParams; result: FsWatchResult; notifications: "fs.changed" };
   "fs.write": { params: FsWriteParams; result: FsWriteResult; notifications: never };
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
+  "llm.download": { params: LlmDownloadParams; result: LlmDownloadResult; notifications: never };
   "llm.list_models": { params: LlmListModelsParams; result: LlmListModelsResult; notifications: never };
   "llm.models": { params: LlmModelsParams; result: LlmModelsResult; notifications: never };
   "llm.start": { params: LlmStartParams; result: LlmStartResult; notifications: never };
@@ -1023,6 +1053,7 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "fs.watch": { role: "viewer", deadlineMs: 3600000, streams: true, billable: false },
   "fs.write": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
+  "llm.download": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "llm.list_models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.start": { role: "admin", deadlineMs: 120000, streams: false, billable: false },
