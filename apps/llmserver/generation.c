@@ -275,6 +275,18 @@ void cds_gen_model_down(struct cds_model *model, const struct cds_err *err, bool
     free(list);
 }
 
+void cds_gen_model_drain(struct cds_model *model, const struct cds_err *err)
+{
+    size_t count;
+    int64_t *list = collect(model->app, model, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct cds_gen *gen = cds_gen_find(model->app, list[i]);
+        if (gen && gen->model == model && gen->stage <= CDS_GEN_QUEUED)
+            cds_flow_fail(gen, err, "error");
+    }
+    free(list);
+}
+
 void cds_gen_left(struct cds_gen *gen, bool gone)
 {
     if (gone) {
