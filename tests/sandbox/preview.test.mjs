@@ -343,6 +343,13 @@ describe('previews of programs in the sandbox', { timeout: 400_000 }, () => {
     await waitFor('it is gone', async () => (await visit(preview)).status === 410);
   });
 
+  test('the port of the way out is never told of, nor opened', async () => {
+    const term_id = await terminal('python3 server.py 3128 way-out & python3 server.py 8002 mine', 8002);
+    await sleep(500); // both have started
+    assert.deepEqual((await rpc('preview.ports', { project, term_id })).ports, [8002]);
+    assert.equal((await refused('preview.open', { project, term_id, port: 3128 })).rule, 'preview.port');
+  });
+
   test('two programs on the same port number do not mix', async () => {
     const [one, two] = [await shown('one'), await shown('two')];
     assert.notEqual(one.preview_id, two.preview_id);
