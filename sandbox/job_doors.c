@@ -33,6 +33,7 @@ void job_doors_close(struct jail_job *job)
 {
     cds_watch_remove(&job->doors_watch);
     cds_close_fd(&job->doors_fd);
+    job->doors_fd = -1;
     cds_doors_close(&job->doors);
 }
 
