@@ -201,8 +201,15 @@ static void forward(void *user, struct cds_http_req *req)
     static const struct cds_http_behind_rules rules = {
         .pass_in = pass_in, .more = more, .pass_back = pass_back, .fail = own_words, .socket_open = open_socket, .socket_close = close_socket};
     struct pair *pair = user;
-    const struct cds_http_behind behind = {.part = "the part", .address = "127.0.0.1", .port = pair->back->port, .deadline_ms = cds_now_ms() + 5000,
-                                           .idle_ms = 60000, .buffer_max = 65536, .rules = &rules, .user = pair, .socket_user = pair};
+    const struct cds_http_behind behind = {.part = "the part",
+                                           .address = "127.0.0.1",
+                                           .port = pair->back->port,
+                                           .deadline_ms = cds_now_ms() + 5000,
+                                           .idle_ms = 60000,
+                                           .buffer_max = 65536,
+                                           .rules = &rules,
+                                           .user = pair,
+                                           .socket_user = pair};
     pair->front.calls++;
     cds_http_set_user(req, &pair->front, rig_gone, rig_done);
     if (cds_http_wants_ws(req))
@@ -243,9 +250,9 @@ static void part(void *user, struct cds_http_req *req)
     for (size_t i = 0; i < len; i++)
         sum += (unsigned char)body[i];
     rig->calls++;
-    snprintf(rig->seen, sizeof(rig->seen), "%s host=%s more=%s secret=%s change=%s hop=%s %zu %llu", cds_http_method(req), cds_http_header(req, "Host"),
-             cds_http_header(req, "X-More"), secret ? secret : "-", change ? change : "-", cds_http_header(req, "X-Hop") ? "passed" : "-", len,
-             (unsigned long long)sum);
+    snprintf(rig->seen, sizeof(rig->seen), "%s host=%s more=%s secret=%s change=%s hop=%s %zu %llu", cds_http_method(req),
+             cds_http_header(req, "Host"), cds_http_header(req, "X-More"), secret ? secret : "-", change ? change : "-",
+             cds_http_header(req, "X-Hop") ? "passed" : "-", len, (unsigned long long)sum);
     cds_http_add_header(req, "X-Internal", "secret");
     cds_http_add_header(req, "X-Other", "kept");
     cds_http_reply(req, 200, "text/plain", "made", 4);
@@ -260,7 +267,9 @@ static void one_socket_serves_one_request_after_the_other_by_the_rules_of_its_ow
     open_pair(&pair, part);
     for (unsigned i = 1; i <= 3; i++) {
         int fd = rig_connect(&pair.front);
-        snprintf(head, sizeof(head), "POST /x HTTP/1.1\r\nHost: t\r\nX-Secret: s\r\nX-Change: old\r\nX-Hop: 1\r\nContent-Length: %d\r\nConnection: close, x-hop\r\n\r\n", BODY);
+        snprintf(head, sizeof(head),
+                 "POST /x HTTP/1.1\r\nHost: t\r\nX-Secret: s\r\nX-Change: old\r\nX-Hop: 1\r\nContent-Length: %d\r\nConnection: close, x-hop\r\n\r\n",
+                 BODY);
         rig_say(&pair.front, fd, head);
         rig_send(&pair.front, fd, body, BODY);
         rig_read(&pair.front, fd, NULL);
@@ -301,7 +310,8 @@ static void refuse_upgrade(void *user, struct cds_http_req *req)
     struct rig *rig = user;
     rig->calls++;
     const char *secret = cds_http_header(req, "X-Secret");
-    snprintf(rig->seen, sizeof(rig->seen), "%s %s %s", cds_http_header(req, "Host"), secret ? secret : "-", cds_http_header(req, "Sec-WebSocket-Key"));
+    snprintf(rig->seen, sizeof(rig->seen), "%s %s %s", cds_http_header(req, "Host"), secret ? secret : "-",
+             cds_http_header(req, "Sec-WebSocket-Key"));
     cds_http_reply(req, 403, "text/plain", "not you", 7);
 }
 
@@ -310,8 +320,9 @@ static void a_tunnel_uses_the_socket_and_the_rules_too(void **state)
     static struct pair pair;
     open_pair(&pair, refuse_upgrade);
     int fd = rig_connect(&pair.front);
-    rig_say(&pair.front, fd, "GET /ws HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Secret: s\r\n\r\n");
+    rig_say(&pair.front, fd,
+            "GET /ws HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Secret: s\r\n\r\n");
     assert_true(rig_read(&pair.front, fd, "not you"));
     assert_true(rig_has(&pair.front, "HTTP/1.1 403 "));
     close(fd);
