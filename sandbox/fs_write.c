@@ -14,7 +14,7 @@
 #include "sandbox/fs_priv.h"
 
 /* From so many on the whole file system is synced instead of each file: it costs what two or three files cost. */
-enum { SYNC_ALL_FROM = 3, BLOCK = 4096 };
+enum { SYNC_ALL_FROM = 3 };
 
 static cds_rc fill(int fd, const void *data, size_t len, mode_t mode, const char *path, struct cds_err *reterr)
 {
@@ -52,7 +52,7 @@ static bool same_file(int a, int b)
 }
 
 /* Counting a project costs as much as it has files, so one batch counts it once. */
-static const struct cds_fs_usage *count_once(struct counted *last, int project)
+static struct cds_fs_usage *count_once(struct counted *last, int project)
 {
     if (last->project < 0 || !same_file(last->project, project)) {
         last->project = project;
@@ -64,6 +64,7 @@ static const struct cds_fs_usage *count_once(struct counted *last, int project)
 /* First pass. */
 static cds_rc stage(struct cds_fs_write *w, struct counted *last, struct cds_err *reterr)
 {
+    struct cds_fs_usage *used = NULL;
     struct stat st;
     bool there;
     if (w->len > CDS_FS_FILE_MAX) {
@@ -72,15 +73,15 @@ static cds_rc stage(struct cds_fs_write *w, struct counted *last, struct cds_err
     }
     cds_rc rc = fs_open_parent(w->project, w->path, &w->parent, reterr);
     if (rc || (rc = fs_check_target(w->parent, w->path, w->if_version, &there, &st, reterr)) ||
-        (rc = fs_check_room(count_once(last, w->project), w->len, there ? 0 : 1, w->path->text, reterr)))
+        (rc = fs_check_room(used = w->used ? w->used : count_once(last, w->project), w->len, there ? 0 : 1, w->path->text, reterr)))
         return rc;
+    used->bytes += w->len;
+    used->entries += there ? 0 : 1;
     name_temp(w->temp);
     w->fd = openat(w->parent, w->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (w->fd < 0)
         return errno == EACCES ? fs_refuse(reterr, "fs.rights", "the folder does not allow new files.", w->path->text)
                                : cds_fail_errno(reterr, errno, __func__, "%.200s cannot be written.", w->path->text);
-    last->used.bytes += (w->len + BLOCK - 1) / BLOCK * BLOCK; /* as it will be counted */
-    last->used.entries++;
     return fill(w->fd, w->data, w->len, there ? st.st_mode & 0755 : 0644, w->path->text, reterr); /* setuid bits never survive */
 }
 
