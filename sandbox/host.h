@@ -17,6 +17,7 @@ struct sandbox_host {
     unsigned active, slots; /**< jobs of all engines together */
     char root_dir[512];     /**< empty; a job's root is mounted on it, in the job's own mounts only */
     char empty_dir[512];    /**< project of probes */
+    struct egress_link *egress; /**< borrowed; NULL: no job has a network, whatever its project says */
     char preload_dir[512];  /**< sandbox/preload as installed */
 };
 

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include "lib/base/buf.h"
+#include "sandbox/egress_link.h"
 #include "sandbox/job.h"
 
 enum { JOB_STREAMS = 2, JOB_PIECE = 64 * 1024, JOB_POLL_MS = 50, JOB_TERMINAL_POLL_MS = 500, JOB_INPUT_MAX = 64 * 1024, TERMINAL_NAME_MAX = 64 };
@@ -23,6 +24,7 @@ struct jail_job {
     int doors_fd; /**< where the sockets of its network come from, until they came; -1 */
     struct cds_watch *doors_watch;
     struct cds_jail_doors doors;
+    struct egress_door *door; /**< of a job with a network policy; NULL */
     int said_fd; /**< what the program reports; -1: nothing */
     struct cds_watch *ended;
     struct cds_timer *clock;
@@ -70,6 +72,8 @@ extern const struct cds_job_network job_any_network;
 CDS_MUST_USE cds_rc job_doors_open(struct jail_job *job, int *ret_theirs, struct cds_err *reterr);
 /** Takes them if they are there. */
 void job_doors_take(struct jail_job *job);
+/** The rules that hold for this job; before it starts. */
+CDS_MUST_USE cds_rc job_doors_rules(struct jail_job *job, const struct cds_job_network *network, struct cds_err *reterr);
 void job_doors_close(struct jail_job *job);
 /* job_terminal.c */
 CDS_MUST_USE cds_rc job_terminal_open(struct jail_job *job, const struct cds_job_spec *spec, char ret_name[static TERMINAL_NAME_MAX],
