@@ -25,7 +25,7 @@ struct jail_job {
     struct cds_watch *doors_watch;
     struct cds_jail_doors doors;
     struct egress_door *door; /**< of a job with a network policy; NULL */
-    int said_fd; /**< what the program reports; -1: nothing */
+    int said_fd;              /**< what the program reports; -1: nothing */
     struct cds_watch *ended;
     struct cds_timer *clock;
     struct job_stream out[JOB_STREAMS]; /**< of a terminal: its master, and nothing */

@@ -143,8 +143,9 @@ size_t jail_job_env(const struct cds_job_spec *spec, const char *env[static JAIL
     static const char *const own[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/work", "TMPDIR=/tmp", "LANG=C.UTF-8", "PYTHONUTF8=1",
                                       "PYTHONDONTWRITEBYTECODE=1",         "USER=job",   "TERM=dumb"};
     /* As programs look for it; node since 24 by the last one. There is nothing else to reach, so a program that does not look is refused. */
-    static const char *const proxy[] = {"http_proxy=" PROXY,           "https_proxy=" PROXY,           "HTTP_PROXY=" PROXY,    "HTTPS_PROXY=" PROXY,
-                                        "no_proxy=localhost,127.0.0.1", "NO_PROXY=localhost,127.0.0.1", "NODE_USE_ENV_PROXY=1"};
+    static const char *const proxy[] = {"http_proxy=" PROXY,   "https_proxy=" PROXY,           "HTTP_PROXY=" PROXY,
+                                        "HTTPS_PROXY=" PROXY,  "no_proxy=localhost,127.0.0.1", "NO_PROXY=localhost,127.0.0.1",
+                                        "NODE_USE_ENV_PROXY=1"};
     size_t n = add_env(spec, own, CDS_ARRAY_LEN(own), env, 0);
     if (spec->network)
         n = add_env(spec, proxy, CDS_ARRAY_LEN(proxy), env, n);

@@ -52,8 +52,9 @@ static void refuse(struct egress_conn *conn, int status, const char *verdict, co
     conn->verdict = verdict;
     conn->rule = rule;
     int body = snprintf(NULL, 0, "%s\n", long_text);
-    int n = snprintf(out, size, "HTTP/1.1 %d %s%s%s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n", status,
-                     rule, *rule ? ": " : "", short_text, body, long_text);
+    int n =
+        snprintf(out, size, "HTTP/1.1 %d %s%s%s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
+                 status, rule, *rule ? ": " : "", short_text, body, long_text);
     conn->down.at = 0;
     conn->down.len = n > 0 && (size_t)n < size ? (size_t)n : 0;
     cds_dial_cancel(&conn->dial);
@@ -76,18 +77,23 @@ static bool check_rules(struct egress_conn *conn)
     if (ours && everybodys)
         return true;
     if (head->good_host && !ours && cds_host_rules_know(door->rules, door->rule_count, head->host)) {
-        snprintf(text, sizeof(text),
-                 "%s may be reached, but not on port %u.\nThe network list of this project has no rule for it. Its owner can add %s:%u (Network, in the "
-                 "view Code).",
-                 head->asked, head->port, head->asked, head->port);
+        snprintf(
+            text, sizeof(text),
+            "%s may be reached, but not on port %u.\nThe network list of this project has no rule for it. Its owner can add %s:%u (Network, in the "
+            "view Run).",
+            head->asked, head->port, head->asked, head->port);
         refuse(conn, 403, "refused", "egress.port", "not a port of this host's rule", text);
     } else if (ours) {
-        snprintf(text, sizeof(text), "%s:%u is on the list of this project, but not among the hosts of the studio any more.\nAn admin can change the option "
-                 "egress.hosts.", head->asked, head->port);
+        snprintf(text, sizeof(text),
+                 "%s:%u is on the list of this project, but not among the hosts of the studio any more.\nAn admin can change the option "
+                 "egress.hosts.",
+                 head->asked, head->port);
         refuse(conn, 403, "refused", "egress.host", "not among the hosts of the studio", text);
     } else {
-        snprintf(text, sizeof(text), "%s:%u is not on the network list of this project.\nIts owner can add it (Network, in the view Code); which hosts may be "
-                 "named at all is the option egress.hosts.", head->asked, head->port);
+        snprintf(text, sizeof(text),
+                 "%s:%u is not on the network list of this project.\nIts owner can add it (Network, in the view Run); which hosts may be "
+                 "named at all is the option egress.hosts.",
+                 head->asked, head->port);
         refuse(conn, 403, "refused", "egress.host", "not on the network list of this project", text);
     }
     return false;
@@ -125,8 +131,10 @@ static void failed(struct egress_conn *conn, const struct cds_err *err)
 {
     char text[1024];
     if (conn->address_refused && !conn->address_tried) {
-        snprintf(text, sizeof(text), "%s leads to %s, which is not an address of the public internet.\nPrivate, local and metadata addresses are never reached; "
-                 "for a mirror in one's own network an admin can name its address with the option egress.allow_addresses.", conn->head.asked, conn->address);
+        snprintf(text, sizeof(text),
+                 "%s leads to %s, which is not an address of the public internet.\nPrivate, local and metadata addresses are never reached; "
+                 "for a mirror in one's own network an admin can name its address with the option egress.allow_addresses.",
+                 conn->head.asked, conn->address);
         refuse(conn, 403, "refused", "egress.address", "not an address of the public internet", text);
         return;
     }
@@ -303,5 +311,6 @@ void egress_conn_start(struct egress_door *door, int fd)
         refuse(conn, 503, "refused", "egress.connections", "too many connections of this job",
                "This job has as many connections open as one may have (option egress.per_job). Close some first.");
     else if (egress->connections > egress->connections_max)
-        refuse(conn, 503, "refused", "egress.connections", "too many connections", "All connections of the studio to the network are in use. Try again.");
+        refuse(conn, 503, "refused", "egress.connections", "too many connections",
+               "All connections of the studio to the network are in use. Try again.");
 }

@@ -59,8 +59,7 @@ static void take_rules(struct egress_door *door, const cds_json *rules)
     struct cds_err err;
     for (size_t i = 0; i < cds_json_size(rules) && door->rule_count < CDS_HOST_RULES_MAX; i++) {
         const cds_json *text = cds_json_at(rules, i);
-        if (!cds_json_str(text) ||
-            cds_host_rule_parse(cds_json_str(text), cds_json_str_len(text), false, &door->rules[door->rule_count], &err))
+        if (!cds_json_str(text) || cds_host_rule_parse(cds_json_str(text), cds_json_str_len(text), false, &door->rules[door->rule_count], &err))
             cds_log(CDS_LOG_WARN, "a rule that is none was left out", CDS_LS("project", door->project));
         else
             door->rule_count++;

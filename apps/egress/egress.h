@@ -18,12 +18,12 @@ enum {
     EGRESS_MESSAGE_MAX = 64 * 1024, /**< bytes of one message of the broker */
     EGRESS_BROKERS = 4,
     EGRESS_DOORS = 4096,
-    EGRESS_PER_SECOND = 100,    /**< connections of one job in a second; more wait in its own queue */
-    EGRESS_PIECE = 32 * 1024,   /**< bytes that wait in each direction of a connection */
-    EGRESS_HEAD_MS = 10000,     /**< for the head of a request */
-    EGRESS_CONNECT_MS = 15000,  /**< for name and connection together */
-    EGRESS_IDLE_MS = 120000,    /**< a connection without a byte ends */
-    EGRESS_LINGER_MS = 1000,    /**< for the client to read a refusal */
+    EGRESS_PER_SECOND = 100,   /**< connections of one job in a second; more wait in its own queue */
+    EGRESS_PIECE = 32 * 1024,  /**< bytes that wait in each direction of a connection */
+    EGRESS_HEAD_MS = 10000,    /**< for the head of a request */
+    EGRESS_CONNECT_MS = 15000, /**< for name and connection together */
+    EGRESS_IDLE_MS = 120000,   /**< a connection without a byte ends */
+    EGRESS_LINGER_MS = 1000,   /**< for the client to read a refusal */
     EGRESS_ID_MAX = 64
 };
 

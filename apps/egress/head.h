@@ -14,12 +14,12 @@
 enum { EGRESS_HEAD_MAX = 16 * 1024, EGRESS_ASKED_MAX = 256, EGRESS_HEADERS_MAX = 100 };
 
 struct egress_head {
-    bool connect;                    /**< a tunnel; else a request that is forwarded */
-    bool good_host;                  /**< host is set; else asked is no name that could be on a list (an IPv6 address, a number) */
-    char host[CDS_HOST_MAX + 1];     /**< from cds_host_name; "" */
-    char asked[EGRESS_ASKED_MAX];    /**< host as it was written, for texts: printable ASCII, cut */
+    bool connect;                 /**< a tunnel; else a request that is forwarded */
+    bool good_host;               /**< host is set; else asked is no name that could be on a list (an IPv6 address, a number) */
+    char host[CDS_HOST_MAX + 1];  /**< from cds_host_name; "" */
+    char asked[EGRESS_ASKED_MAX]; /**< host as it was written, for texts: printable ASCII, cut */
     uint16_t port;
-    size_t len;         /**< bytes of the head; what follows belongs to the tunnel, or is the body */
+    size_t len;          /**< bytes of the head; what follows belongs to the tunnel, or is the body */
     uint64_t body_bytes; /**< of a forwarded request */
 };
 

@@ -71,8 +71,8 @@ static cds_rc bad(struct cds_err *reterr, const char *text, size_t len, const ch
         shown[n++] = text[i];
     shown[n] = '\0';
     shown[cds_utf8_complete(shown, n)] = '\0';
-    cds_fail(reterr, CDS_BAD_PARAM, "cds_host_rule_parse", "\"%s\" is no rule for the network: %s.", cds_utf8_valid(shown, strlen(shown)) ? shown : "?",
-             why);
+    cds_fail(reterr, CDS_BAD_PARAM, "cds_host_rule_parse", "\"%s\" is no rule for the network: %s.",
+             cds_utf8_valid(shown, strlen(shown)) ? shown : "?", why);
     return cds_err_hint(reterr, "Write a host and, where it is not 80 or 443, its port: pypi.org, *.example.org, registry.example.org:8443.");
 }
 

@@ -29,9 +29,10 @@ static void a_tunnel_names_host_and_port(void **state)
 
 static void a_request_is_rewritten_for_its_origin(void **state)
 {
-    assert_int_equal(parse("POST http://A.org/x?y=1#z HTTP/1.1\r\nHost: a.org\r\nAccept: */*\r\nProxy-Connection: keep-alive\r\nConnection: x-mine, close\r\n"
-                           "X-Mine: 1\r\nTE: trailers\r\nUpgrade: h2c\r\nKeep-Alive: 5\r\nContent-Length: 7\r\n\r\nbody"),
-                     CDS_OK);
+    assert_int_equal(
+        parse("POST http://A.org/x?y=1#z HTTP/1.1\r\nHost: a.org\r\nAccept: */*\r\nProxy-Connection: keep-alive\r\nConnection: x-mine, close\r\n"
+              "X-Mine: 1\r\nTE: trailers\r\nUpgrade: h2c\r\nKeep-Alive: 5\r\nContent-Length: 7\r\n\r\nbody"),
+        CDS_OK);
     assert_string_equal(out.data, "POST /x?y=1 HTTP/1.1\r\nHost: A.org\r\nAccept: */*\r\nContent-Length: 7\r\nConnection: close\r\n\r\n");
     assert_int_equal(head.body_bytes, 7);
     assert_int_equal(head.port, 80);

@@ -9,6 +9,7 @@ import { mayDevelop } from "@/lib/workspace";
 import { form, runs } from "../model";
 import { languageOfPath, paramsOf, ranges, runLanguages, type LimitName, type RunForm, type RunLanguage } from "../model/form";
 import { nameOfRun } from "../model/runs";
+import { NetworkButton } from "./Network";
 import { RunView } from "./RunPanel";
 import { Verdict } from "./Verdict";
 
@@ -57,7 +58,10 @@ function Form({ project }: { project: string }) {
 
   return (
     <form onSubmit={submit} className="grid gap-4 p-4" aria-label={t("run.title")}>
-      <h1 className="heading text-xl">{t("run.title")}</h1>
+      <div className="flex items-center justify-between gap-2">
+        <h1 className="heading text-xl">{t("run.title")}</h1>
+        <NetworkButton project={project} />
+      </div>
       <SelectField label={t("run.source")} value={now.source} onChange={(event) => change({ source: event.target.value as RunForm["source"] })}>
         <option value="file">{t("run.source.file")}</option>
         <option value="code">{t("run.source.code")}</option>
