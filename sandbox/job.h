@@ -65,6 +65,7 @@ void jail_job_hold(struct cds_job *job, bool hold);
 void jail_job_kill(struct cds_job *job, enum cds_run_end reason);
 /** The sockets in the job's network; NULL: not there yet, or refused. See struct cds_engine_ops. */
 struct cds_jail_doors *jail_job_doors(struct cds_job *job);
+pid_t jail_job_network_pid(const struct cds_job *job);
 void jail_job_stats(const struct cds_job *job, struct cds_job_stats *ret);
 void jail_job_release(struct cds_job *job);
 /** Kills and frees all jobs of the engine without telling anybody. */

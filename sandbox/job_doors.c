@@ -64,3 +64,8 @@ struct cds_jail_doors *jail_job_doors(struct cds_job *base)
     job_doors_take(job);
     return job->doors.preview_count ? &job->doors : NULL;
 }
+
+pid_t jail_job_network_pid(const struct cds_job *base)
+{
+    return ((const struct jail_job *)base)->pid;
+}

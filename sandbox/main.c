@@ -21,6 +21,7 @@
 #include "sandbox/job_pool.h"
 #include "sandbox/listen.h"
 #include "sandbox/micro.h"
+#include "sandbox/preview.h"
 #include "sandbox/probe.h"
 #include "sandbox/run.h"
 #include "sandbox/term.h"
@@ -32,18 +33,8 @@ struct server {
     struct cds_watch *accept;
     int listen_fd;
     bool keeps; /* compiled modules in the data folder */
-    char socket_path[600], jail_dir[600];
+    char socket_path[600], preview_path[600], jail_dir[600];
 };
-
-/* Root, ourselves, and the user the services run as. */
-static bool may_connect(const struct broker *broker, int fd)
-{
-    struct ucred who;
-    socklen_t len = sizeof(who);
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len))
-        return false;
-    return who.uid == 0 || who.uid == geteuid() || who.uid == broker->services_uid;
-}
 
 static void on_accept(void *user, int fd, uint32_t events)
 {
@@ -52,7 +43,7 @@ static void on_accept(void *user, int fd, uint32_t events)
     int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (client < 0)
         return;
-    if (!may_connect(&server->broker, client) || server->broker.client_count >= BROKER_CLIENTS) {
+    if (!broker_may_connect(&server->broker, client) || server->broker.client_count >= BROKER_CLIENTS) {
         cds_log(CDS_LOG_WARN, "a connection was refused");
         close(client);
     } else if (broker_add_client(&server->broker, client, &err)) {
@@ -168,6 +159,7 @@ static cds_rc open_folders(struct server *server, struct cds_err *err)
     if ((rc = cds_mkdir_p(path, 0711, err)))
         return rc;
     cds_config_path(server->config, "run/jail", server->jail_dir, sizeof(server->jail_dir));
+    cds_config_path(server->config, "run/preview-doors.sock", server->preview_path, sizeof(server->preview_path));
     cds_config_path(server->config, "run/sandboxd.sock", server->socket_path, sizeof(server->socket_path));
     return CDS_OK;
 }
@@ -205,7 +197,7 @@ static cds_rc start(struct server *server, struct cds_err *err)
         (rc = open_engines(server, server->jail_dir, key, (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_POOL), err)) ||
         (rc = open_egress(server, err)) || (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
         (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) || (rc = fs_queue_new(&broker->changes, err)) ||
-        (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
+        (rc = preview_listen(broker, server->preview_path, err)) || (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
         return rc;
     return cds_watch_add(broker->loop, server->listen_fd, EPOLLIN, on_accept, server, &server->accept, err);
 }
@@ -227,6 +219,7 @@ static void stop(struct server *server)
         broker_client_closed(client);
     }
     terms_free(broker);
+    preview_stop(broker);
     while (broker->engine_count) {
         struct cds_engine *engine = broker->engines[--broker->engine_count];
         engine->ops->close(engine);

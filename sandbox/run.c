@@ -91,6 +91,7 @@ cds_rc cds_run_engine_new(struct sandbox_host *host, unsigned pool, struct cds_e
                                               .kill = jail_job_kill,
                                               .stats = jail_job_stats,
                                               .doors = jail_job_doors,
+                                              .network_pid = jail_job_network_pid,
                                               .release = jail_job_release,
                                               .close = run_close};
     static const struct jail_hooks hooks = {.backend = "jail", .boundary = "process", .doors = true, .command = run_command};

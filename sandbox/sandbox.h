@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "lib/base/err.h"
 #include "lib/base/loop.h"
@@ -182,6 +183,8 @@ struct cds_engine_ops {
      * this engine have no network at all.
      */
     struct cds_jail_doors *(*doors)(struct cds_job *job);
+    /** A process in that network, for /proc/<pid>/net; 0: none. Set where doors is. */
+    pid_t (*network_pid)(const struct cds_job *job);
     /** Gives back a box that got no job. */
     void (*release)(struct cds_job *job);
     /** Kills what runs (on_end is not called any more) and frees the engine. */

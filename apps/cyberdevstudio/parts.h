@@ -16,6 +16,7 @@ enum cds_part_id {
     CDS_PART_EGRESS,
     CDS_PART_LLMSERVER,
     CDS_PART_API,
+    CDS_PART_PREVIEW,
     CDS_PART_UI,
     CDS_PART_COUNT
 };

@@ -53,16 +53,12 @@ static cds_json *admin_model(const struct cds_model *model)
 
 static cds_json *status_of(const struct cds_model *model)
 {
-    const struct cds_model_work *w = &model->work;
     cds_json *one = admin_model(model);
     cds_json_set(one, "pid", model->proc ? cds_json_int(cds_proc_pid(model->proc)) : cds_json_null());
     cds_json_set(one, "restarts", cds_json_int((int64_t)model->restarts));
     cds_json_set(one, "active", cds_json_int(model->running));
     cds_json_set(one, "queued", cds_json_int(model->queue.count));
-    cds_json_set(one, "work",
-                 cds_json_pack("{s:I,s:I,s:I,s:I,s:I}", "steps", (long long)w->steps, "rows", (long long)w->rows, "prompt_rows",
-                               (long long)w->prompt_rows, "cached_tokens", (long long)w->cached_tokens, "most_generating",
-                               (long long)w->most_generating));
+    cds_json_set(one, "work", model->work ? cds_json_ref(model->work) : cds_json_object());
     return one;
 }
 

@@ -44,7 +44,6 @@ static void on_hello(struct cds_model *model, const cds_json *params)
     model->up = true;
     model->was_up = true;
     model->percent = 100;
-    model->work = (struct cds_model_work){0};
     cds_meter_add_model(model->app->meter, model->id);
     set_state(model, CDS_MODEL_LOADED);
     cds_gen_model_up(model);
@@ -61,13 +60,12 @@ static void on_failed(struct cds_model *model, const cds_json *params)
 
 static void read_work(struct cds_model *model, const cds_json *params)
 {
-    model->work = (struct cds_model_work){
-        .steps = cds_json_get_i64(params, "steps", 0),
-        .rows = cds_json_get_i64(params, "rows", 0),
-        .prompt_rows = cds_json_get_i64(params, "prompt_rows", 0),
-        .cached_tokens = cds_json_get_i64(params, "cached_tokens", 0),
-        .most_generating = cds_json_get_i64(params, "most_generating", 0),
-    };
+    cds_json *work = cds_json_get(params, "work");
+    if (!cds_json_is(work, CDS_JSON_OBJECT))
+        return;
+    cds_json_ref(work);
+    cds_json_unref(model->work);
+    model->work = work;
 }
 
 static void on_frame(void *user, const char *method, const cds_json *params)
@@ -76,13 +74,13 @@ static void on_frame(void *user, const char *method, const cds_json *params)
     if (cds_streq(method, "loading")) {
         model->percent = (int)cds_json_get_i64(params, "percent", model->percent);
     } else if (cds_streq(method, "hello")) {
+        read_work(model, params);
         if (!model->unloading)
             on_hello(model, params);
     } else if (cds_streq(method, "failed")) {
         on_failed(model, params);
     } else if (model->up) {
-        if (cds_streq(method, "texts"))
-            read_work(model, params);
+        read_work(model, params);
         if (cds_streq(method, "done"))
             model->starts_failed = 0;
         cds_gen_frame(model, method, params);

@@ -20,11 +20,6 @@ enum { CDS_MODELS_MAX = 256, CDS_MODEL_ID_MAX = 128, CDS_MODEL_STARTS_MAX = 6, C
 
 struct cds_llm;
 
-/** Work the model process did since it started (it counts, we only show). */
-struct cds_model_work {
-    int64_t steps, rows, prompt_rows, cached_tokens, most_generating;
-};
-
 struct cds_model {
     struct cds_model *next;
     struct cds_llm *app;
@@ -45,7 +40,7 @@ struct cds_model {
     struct cds_timer *timer; /**< next start, or the check that it is alive */
     struct cds_queue queue;  /**< prepared requests that wait for a slot */
     unsigned running;        /**< requests that hold a slot */
-    struct cds_model_work work;
+    cds_json *work;          /**< what the process counted since it started, as it sent it last (README of llmworker); NULL: nothing yet */
 };
 
 struct cds_models {

@@ -182,6 +182,7 @@ void cds_models_scan(struct cds_llm *app)
         *link = model->next;
         app->models.count--;
         cds_timer_remove(&model->timer);
+        cds_json_unref(model->work);
         free(model);
     }
     for (size_t i = 0; i < CDS_ARRAY_LEN(app->models.dirs); i++)
@@ -225,6 +226,7 @@ void cds_models_free(struct cds_llm *app)
         struct cds_model *model = app->models.first;
         app->models.first = model->next;
         cds_timer_remove(&model->timer);
+        cds_json_unref(model->work);
         free(model);
     }
 }

@@ -86,6 +86,11 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
         return wrong(reterr, "max_tokens");
     ret->max_tokens = (uint32_t)max_tokens;
     ret->scope = (uint64_t)cds_json_get_i64(params, "scope", 0);
+    ret->key = (uint64_t)cds_json_get_i64(params, "key", 0);
+    int64_t priority = cds_json_get_i64(params, "priority", CDS_CLASS_NORMAL);
+    if (priority < CDS_CLASS_LOW || priority > CDS_CLASS_HIGH)
+        return wrong(reterr, "priority");
+    ret->priority = (enum cds_job_class)priority;
     ret->messages = cds_json_get(params, "messages");
     cds_rc rc = CDS_OK;
     if (ret->messages) {

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "apps/llmworker/engine.h"
+#include "apps/llmworker/scheduler.h"
 #include "apps/llmworker/text.h"
 #include "lib/json/json.h"
 
@@ -17,7 +17,8 @@ struct cds_prepare {
     const char *prompt;
     size_t prompt_len;
     uint32_t max_tokens;
-    uint64_t scope;
+    uint64_t scope, key; /**< whose prompts it may share; whose share of the model it uses, 0: the scope */
+    enum cds_job_class priority;
     struct cds_sampling sampling;
     struct cds_text text;
 };

@@ -274,6 +274,85 @@ export type LlmStopResult = {
   state: "loaded" | "loading" | "unloaded" | "failed";
 };
 
+/** Parameters of preview.close: Closes a preview; who looks at it is cut off. */
+export type PreviewCloseParams = {
+  /** Project id */
+  project: string;
+  /** Preview id: the first label of its host name */
+  preview_id: string;
+};
+/** Result of preview.close. */
+export type PreviewCloseResult = {
+  /** false: there was no such preview of the caller */
+  closed: boolean;
+};
+
+/** Parameters of preview.list: Lists the caller's open previews of a project, the newest first. A page calls it from time to time while it shows one: a preview ends with the newest access token that was shown for it. */
+export type PreviewListParams = {
+  /** Project id */
+  project: string;
+};
+/** Result of preview.list. */
+export type PreviewListResult = {
+  /** Previews */
+  previews: {
+    /** Preview id: the first label of its host name */
+    preview_id: string;
+    /** Project id */
+    project: string;
+    /** Terminal id, from term.open or term.list */
+    term_id?: string;
+    /** Run id, as run.started tells it */
+    run_id?: string;
+    /** Origin of the preview, without a slash at the end */
+    url: string;
+    /** TCP port on which a program listens */
+    port: number;
+    /** Milliseconds since it was opened */
+    age_ms: number;
+    /** Milliseconds since its last request began or ended */
+    idle_ms: number;
+  }[];
+};
+
+/** Parameters of preview.open: Opens a preview of a port: an origin of its own on which the caller, and nobody else, sees the program. POST the ticket as a form to <url>/.cds/enter in the browser that is to see it. One that is open already gets another ticket. It ends with its program's terminal or run, when closed, when idle, and with the sign-in. */
+export type PreviewOpenParams = {
+  /** Project id */
+  project: string;
+  /** Terminal id, from term.open or term.list */
+  term_id?: string;
+  /** Run id, as run.started tells it */
+  run_id?: string;
+  /** TCP port on which a program listens */
+  port: number;
+};
+/** Result of preview.open. */
+export type PreviewOpenResult = {
+  /** Preview id: the first label of its host name */
+  preview_id: string;
+  /** Origin of the preview, without a slash at the end */
+  url: string;
+  /** One-time ticket */
+  ticket: string;
+  /** Milliseconds until the ticket expires */
+  expires_ms: number;
+};
+
+/** Parameters of preview.ports: Lists the ports on which programs of one terminal or run listen, as far as a preview can reach them: at 127.0.0.1 or at every address. Exactly one of term_id and run_id. */
+export type PreviewPortsParams = {
+  /** Project id */
+  project: string;
+  /** Terminal id, from term.open or term.list */
+  term_id?: string;
+  /** Run id, as run.started tells it */
+  run_id?: string;
+};
+/** Result of preview.ports. */
+export type PreviewPortsResult = {
+  /** Ports, rising; at most 64, the lowest ones */
+  ports: number[];
+};
+
 /** Parameters of project.create: Makes a project from a template. */
 export type ProjectCreateParams = {
   /** Name shown in the page */
@@ -895,6 +974,10 @@ export interface Methods {
   "llm.models": { params: LlmModelsParams; result: LlmModelsResult; notifications: never };
   "llm.start": { params: LlmStartParams; result: LlmStartResult; notifications: never };
   "llm.stop": { params: LlmStopParams; result: LlmStopResult; notifications: never };
+  "preview.close": { params: PreviewCloseParams; result: PreviewCloseResult; notifications: never };
+  "preview.list": { params: PreviewListParams; result: PreviewListResult; notifications: never };
+  "preview.open": { params: PreviewOpenParams; result: PreviewOpenResult; notifications: never };
+  "preview.ports": { params: PreviewPortsParams; result: PreviewPortsResult; notifications: never };
   "project.create": { params: ProjectCreateParams; result: ProjectCreateResult; notifications: never };
   "project.list": { params: ProjectListParams; result: ProjectListResult; notifications: never };
   "project.network.get": { params: ProjectNetworkGetParams; result: ProjectNetworkGetResult; notifications: never };
@@ -950,6 +1033,10 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "llm.models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.start": { role: "admin", deadlineMs: 120000, streams: false, billable: false },
   "llm.stop": { role: "admin", deadlineMs: 30000, streams: false, billable: false },
+  "preview.close": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "preview.list": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "preview.open": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "preview.ports": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "project.create": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
   "project.list": { role: "viewer", deadlineMs: 15000, streams: false, billable: false },
   "project.network.get": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
