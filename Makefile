@@ -67,9 +67,7 @@ wasmer:
 bench-sandbox:
 	@tools/setup test
 	@$(MAKE) --no-print-directory native
-	@$(BUILD)/bench/sandbox
-	@$(BUILD)/bench/wasm
-	@$(BUILD)/bench/micro
+	@CDS_BUILD=$(BUILD) node tools/bench_gates.mjs
 
 FUZZ_SECONDS ?= 60
 fuzz:

@@ -55,6 +55,7 @@ void job_doors_close(struct jail_job *job)
     egress_door_close(&job->door);
     cds_watch_remove(&job->doors_watch);
     cds_close_fd(&job->doors_fd);
+    job->doors_fd = -1;
     cds_doors_close(&job->doors);
 }
 

@@ -7,7 +7,15 @@
 #include "sandbox/egress_link.h"
 #include "sandbox/job.h"
 
-enum { JOB_STREAMS = 2, JOB_PIECE = 64 * 1024, JOB_POLL_MS = 50, JOB_TERMINAL_POLL_MS = 500, JOB_INPUT_MAX = 64 * 1024, TERMINAL_NAME_MAX = 64 };
+enum {
+    JOB_STREAMS = 2,
+    JOB_PIECE = 64 * 1024,
+    JOB_POLL_MS = 50,
+    JOB_TERMINAL_POLL_MS = 500,
+    JOB_INPUT_MAX = 64 * 1024,
+    JOB_ENDING_MAX = 32,
+    TERMINAL_NAME_MAX = 64
+};
 
 struct job_stream {
     int fd;
@@ -26,7 +34,9 @@ struct jail_job {
     struct cds_jail_doors doors;
     struct egress_door *door; /**< of a job with a network policy; NULL */
     int said_fd;              /**< what the program reports; -1: nothing */
-    struct cds_watch *ended;
+    struct cds_watch *ended, *said;
+    struct cds_jail_report report; /**< what init said; kind 0: nothing */
+    bool over;                     /**< on_end was called; what is left is its box */
     struct cds_timer *clock;
     struct job_stream out[JOB_STREAMS]; /**< of a terminal: its master, and nothing */
     bool terminal, held;
@@ -60,6 +70,7 @@ CDS_MUST_USE cds_rc jail_job_wait_for_order(struct jail_engine *engine, const st
 
 void job_on_stream(void *user, int fd, uint32_t events);
 void job_on_ended(void *user, int fd, uint32_t events);
+void job_on_report(void *user, int fd, uint32_t events);
 void job_on_clock(void *user);
 static inline uint64_t job_poll_ms(const struct jail_job *job)
 {

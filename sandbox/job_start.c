@@ -115,6 +115,8 @@ static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
 {
     struct cds_loop *loop = job_engine(job)->host->loop;
     cds_rc rc = cds_watch_add(loop, job->pidfd, EPOLLIN, job_on_ended, job, &job->ended, reterr);
+    if (!rc)
+        rc = cds_watch_add(loop, job->report_fd, EPOLLIN, job_on_report, job, &job->said, reterr);
     for (int i = 0; i < JOB_STREAMS && !rc && job->out[i].fd >= 0; i++)
         rc = cds_watch_add(loop, job->out[i].fd, EPOLLIN, job_on_stream, job, &job->out[i].watch, reterr);
     if (!rc && cds_timer_add(loop, job->waits ? UINT64_MAX : cds_now_ms() + job_poll_ms(job), job_on_clock, job, &job->clock))
@@ -203,6 +205,7 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
         return cds_fail_errno(reterr, errno, __func__, "No descriptor for a run.");
     const struct cds_jail_plan plan = {.who = &host->who,
                                        .limits = &spec->limits,
+                                       .group = job->group,
                                        .cgroup = cds_cgroups_kind(host->cgroups) != CDS_CGROUP_NONE,
                                        .big_address_space = command->big_address_space,
                                        .base = host->root_dir,
@@ -229,7 +232,7 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
         return rc;
     job->started_ms = cds_now_ms();
     job->deadline_ms = job->started_ms + spec->limits.wall_ms;
-    if ((rc = cds_cgroup_attach(job->group, job->pid, reterr)) || (rc = watch_job(job, reterr)))
+    if ((rc = cds_cgroup_watch(job->group, job->pid, reterr)) || (rc = watch_job(job, reterr)))
         return rc;
     return cds_jail_go(&host->who, job->pid, &go, reterr);
 }

@@ -94,6 +94,13 @@ static void judge(struct micro_vm *vm, struct micro_vm_end *ret)
     }
 }
 
+/* QEMU is gone: what it has written by then waits in the socket. */
+static bool said_more(const struct micro_vm *vm)
+{
+    char byte;
+    return vm->agent_fd >= 0 && recv(vm->agent_fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) > 0;
+}
+
 static void on_ended(void *user, int fd, uint32_t events)
 {
     struct micro_vm *vm = user;
@@ -117,6 +124,7 @@ static void on_ended(void *user, int fd, uint32_t events)
         lose(vm, why);
         return; /* its owner ends it, now or later: it is gone already then */
     }
+    end.said_more = said_more(vm);
     micro_vm_gone *gone = vm->gone;
     void *to = vm->gone_user;
     free_vm(vm);
@@ -127,7 +135,7 @@ static void on_ended(void *user, int fd, uint32_t events)
 static void gone_already(void *user)
 {
     struct micro_vm *vm = user;
-    const struct micro_vm_end end = {.cpu_us = UINT64_MAX, .step = -1};
+    const struct micro_vm_end end = {.cpu_us = UINT64_MAX, .step = -1, .said_more = said_more(vm)};
     micro_vm_gone *gone = vm->gone;
     void *to = vm->gone_user;
     free_vm(vm);
@@ -349,6 +357,7 @@ static cds_rc launch(struct micro_vm *vm, const struct micro_vm_plan *plan, cons
     micro_qemu_command(&words, &command);
     const struct cds_jail_plan jail = {.who = &vm->host->who,
                                        .limits = limits,
+                                       .group = vm->group,
                                        .cgroup = cds_cgroups_kind(vm->host->cgroups) != CDS_CGROUP_NONE,
                                        .big_address_space = true, /* without control groups the guest's size is the limit */
                                        .base = vm->host->root_dir,
@@ -369,7 +378,7 @@ static cds_rc launch(struct micro_vm *vm, const struct micro_vm_plan *plan, cons
                                        .clone_cgroup_fd = cds_cgroup_clone_fd(vm->group)};
     cds_rc rc = null < 0 ? cds_fail_errno(reterr, errno, __func__, "/dev/null cannot be opened.")
                          : cds_jail_start(&jail, &vm->pid, &vm->pidfd, &vm->report_fd, &go, reterr);
-    if (rc || (rc = cds_cgroup_attach(vm->group, vm->pid, reterr)) || (rc = watch_vm(vm, reterr)))
+    if (rc || (rc = cds_cgroup_watch(vm->group, vm->pid, reterr)) || (rc = watch_vm(vm, reterr)))
         return rc;
     return cds_jail_go(&vm->host->who, vm->pid, &go, reterr);
 }

@@ -30,9 +30,11 @@ struct world {
     struct cds_pool *pool;
     struct sandbox_host *host;
     struct cds_engine *engine;
-    char key[17];           /**< names the control groups */
-    uint64_t baseline_us;   /**< of another tenant's 1+2, nothing else running */
-    int jails[WORLD_JAILS]; /**< pid namespaces of this row's jobs, held open so that no other one gets their number */
+    struct cds_engine *machines[3]; /**< engine micro with our agent, with a hostile one, engine wasm; NULL: not opened (machines.h) */
+    struct cds_engine *playing;     /**< that of the case */
+    char key[17];                   /**< names the control groups */
+    uint64_t baseline_us;           /**< of another tenant's 1+2, nothing else running */
+    int jails[WORLD_JAILS];         /**< pid namespaces of this row's jobs, held open so that no other one gets their number */
     size_t jail_count;
     ino_t own_jail; /**< our own pid namespace */
     struct world_before {
@@ -68,6 +70,9 @@ pid_t world_new_child(const pid_t *known, size_t count);
 size_t world_children(pid_t *ret, size_t size);
 /** Processes of jobs that live although their jobs have ended. @param who  one of them; may be NULL */
 unsigned world_survivors(const struct world *w, char *who, size_t size);
+
+/** Until the kernel has taken the namespaces of jobs that are over apart; lets the loop go on. Complains when that does not come to an end. */
+void world_wait_for_boxes(struct world *w);
 
 void world_remember(struct world *w);
 /** All host invariants that can be asked while the engine is open. */

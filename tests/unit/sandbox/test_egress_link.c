@@ -79,7 +79,8 @@ static int new_socket(struct sockaddr_in *at)
     assert_int_equal(bind(probe, (const struct sockaddr *)at, sizeof(*at)) | getsockname(probe, (struct sockaddr *)at, &len), 0);
     close(probe);
     /* By its number, as in a job: a port that was only given is given up when the socket stops. */
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) | bind(fd, (const struct sockaddr *)at, sizeof(*at)) | listen(fd, 8), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) | bind(fd, (const struct sockaddr *)at, sizeof(*at)) | listen(fd, 8),
+                     0);
     return fd;
 }
 
