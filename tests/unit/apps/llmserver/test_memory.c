@@ -5,8 +5,8 @@
 
 static void the_estimate_is_the_sum_of_its_parts_and_grows_with_the_context(void **state)
 {
-    CDS_JSON_AUTO facts = cds_json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "tensor_bytes", 96576768LL, "kv_values", 11520LL, "embedding", 576LL, "feed_forward",
-                                        1536LL, "vocabulary", 49152LL, "data_offset", 1785664LL);
+    CDS_JSON_AUTO facts = cds_json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "tensor_bytes", 96576768LL, "kv_values", 11520LL, "embedding", 576LL,
+                                        "feed_forward", 1536LL, "vocabulary", 49152LL, "data_offset", 1785664LL);
     struct cds_memory_need small = cds_memory_need(facts, 4096, 192), large = cds_memory_need(facts, 8192, 192);
     assert_int_equal(small.cache_bytes, 11520 * 2 * 4096);
     assert_int_equal(small.total_bytes, small.weights_bytes + small.cache_bytes + small.buffers_bytes + small.base_bytes);
