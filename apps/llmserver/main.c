@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/catalogue.h"
+#include "apps/llmserver/downloads.h"
+#include "apps/llmserver/events.h"
 #include "apps/llmserver/generation.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
@@ -92,6 +95,12 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     if (rc == CDS_OK)
         rc = cds_credentials_new(app->loop, app->client, auth_url, &app->creds, err);
     if (rc == CDS_OK)
+        rc = cds_events_new(app->loop, &app->events, err);
+    if (rc == CDS_OK)
+        rc = cds_downloads_new(app, &app->downloads, err);
+    if (rc == CDS_OK)
+        cds_catalogue_read(app);
+    if (rc == CDS_OK)
         rc = cds_service_listen(service, CDS_OPT_LLM_PORT, 0, cds_routes_on_request, app, err);
     if (rc == CDS_OK)
         rc = cds_loop_post(app->loop, load_first, app);
@@ -141,7 +150,10 @@ int main(int argc, char **argv)
     if (app.creds)
         cds_credentials_free(&app.creds);
     cds_meter_free(&app.meter);
+    cds_downloads_free(&app.downloads);
     cds_models_free(&app);
+    cds_events_free(&app.events);
+    cds_json_unref(app.catalogue);
     cds_service_stop(&service);
     return status;
 }

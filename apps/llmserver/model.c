@@ -4,6 +4,7 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/inspection.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
@@ -73,6 +74,7 @@ static void on_frame(void *user, const char *method, const cds_json *params)
     struct cds_model *model = user;
     if (cds_streq(method, "loading")) {
         model->percent = (int)cds_json_get_i64(params, "percent", model->percent);
+        cds_admin_model_changed(model->app, model);
     } else if (cds_streq(method, "hello")) {
         read_work(model, params);
         if (!model->unloading)
@@ -194,8 +196,30 @@ void cds_model_load(struct cds_model *model)
     model->failure = (struct cds_err){0};
     model->was_up = false;
     model->starts_failed = 0;
+    model->percent = 0;
     set_state(model, CDS_MODEL_LOADING);
-    launch(model);
+    cds_inspection_run(model->app);
+    model->load_wanted = true;
+    if (model->file.state == CDS_FILE_FINE || model->file.state == CDS_FILE_CORRUPT)
+        cds_model_file_read(model);
+}
+
+void cds_model_file_read(struct cds_model *model)
+{
+    struct cds_err err = {0};
+    if (!model->load_wanted)
+        return;
+    model->load_wanted = false;
+    if (cds_inspection_allows(model, &err) == CDS_OK) {
+        launch(model);
+        return;
+    }
+    /* Refused before anything was tried: the model is as it was. */
+    model->failure = err;
+    cds_log(CDS_LOG_WARN, "a load was refused", CDS_LS("model", model->id), CDS_LS("reason", err.message),
+            CDS_LS("rule", *err.rule ? err.rule : NULL));
+    cds_gen_model_down(model, &err, false);
+    set_state(model, CDS_MODEL_UNLOADED);
 }
 
 void cds_model_unload(struct cds_model *model)
@@ -213,6 +237,7 @@ void cds_model_unload(struct cds_model *model)
     }
     if (model->timer)
         cds_timer_set(model->timer, UINT64_MAX);
+    model->load_wanted = false;
     struct cds_err err = {0};
     not_loaded(model, &err);
     cds_gen_model_down(model, &err, false);

@@ -212,6 +212,35 @@ export type LlmChatResult = {
   cost_micro: number;
 };
 
+/** Parameters of llm.download: Starts the download of a model (by source, or a model of the catalogue), or cancels a running one; it goes on in the model server, /admin/events tells how far it is. */
+export type LlmDownloadParams = {
+  /** hf:owner/repo:quant, hf:owner/repo/file.gguf#branch or the https address of a .gguf file on an allowed host */
+  source?: string;
+  /** Instead of source: the id of a model of the catalogue */
+  model?: string;
+  /** SHA-256 that the (single) file must have, in hex digits */
+  sha256?: string;
+  /** Instead of all others: the id of a download to end; its pieces stay */
+  cancel?: string;
+};
+/** Result of llm.download. */
+export type LlmDownloadResult = {
+  /** Id of the download */
+  id: string;
+  /** Where it comes from, without what stands behind ? */
+  source: string;
+  /** How far it is */
+  state: "resolving" | "inspecting" | "downloading" | "verifying" | "done" | "failed" | "cancelled";
+  /** Name of the (first) file; empty until it is known */
+  file: string;
+  /** Bytes of all parts that are here */
+  received_bytes: number;
+  /** Bytes of all parts; 0 until they are known */
+  total_bytes: number;
+  /** Whether it still works */
+  running: boolean;
+};
+
 /** Parameters of llm.list_models: The models on disk and whether they can answer now. */
 export type LlmListModelsParams = Record<string, never>;
 /** Result of llm.list_models. */
@@ -424,7 +453,7 @@ type RunExecParamsBase = {
   project: string;
   /** What holds the program: a jailed process (run, the default), WebAssembly in a jailed process, or a microVM. Never replaced by a weaker one */
   engine?: "run" | "wasm" | "micro:python" | "micro:node" | "micro:sh";
-  /** The process sandbox may be used where the engine does not work on this machine; the result names what was used */
+  /** The process sandbox may be used where the engine does not work on this machine, also when that shows only after run.started, which then comes again; the result names what was used and, in fallback_reason, why */
   fallback?: "run";
   /** How it is started; c and cpp are compiled first. Needed by the engine run; micro names its own, wasm has none */
   language?: "python" | "node" | "sh" | "c" | "cpp";
@@ -459,7 +488,7 @@ type RunExecParamsBase = {
     /** How content is written; utf8 when absent */
     encoding?: "utf8" | "base64";
   }[];
-  /** How the run sees the project at /work; none gives it an empty folder of its own. read_write when absent. A microVM gets a copy and what it writes there is gone with it */
+  /** How the run sees the project at /work; none gives it an empty folder of its own. read_write when absent. A microVM gets a copy of at most 8 MiB in 2000 files; with read_write what the program has changed there is taken back when it has ended (project_back) */
   project_access?: "read_write" | "read_only" | "none";
   /** Arguments of the program */
   argv?: string[];
@@ -528,6 +557,38 @@ export type RunExecResult = {
     /** The number; as text when JSON numbers cannot hold it: an i64 past 2^53, NaN, infinities */
     value: number | string;
   }[];
+  /** Why the engine that was asked for did not take it; present when the process sandbox did, or should have */
+  fallback_reason?: string;
+  /** What came back from the copy of the project that a microVM worked on, with project_access read_write */
+  project_back?: {
+    /** Files written */
+    written: number;
+    /** Folders made */
+    folders: number;
+    /** Files and folders deleted */
+    deleted: number;
+    /** Bytes of the files written */
+    bytes: number;
+    /** Paths that both sides changed: the project keeps its own, the program's file stands in kept_as */
+    conflicts: number;
+    /** Paths that a rule, the disk or a ceiling kept from coming back */
+    refused: number;
+    /** Why nothing, or not all, was taken back */
+    reason?: string;
+    /** The first conflicts and refusals */
+    told: {
+      /** Path as the program has it; bytes that are not UTF-8 as ? */
+      path: string;
+      /** conflict: the project changed it too and keeps its own */
+      what: "conflict" | "refused";
+      /** The rule: those of files, fs.conflict, micro.back_size, micro.back_unreadable */
+      rule: string;
+      /** In a sentence */
+      reason: string;
+      /** Where the program's file was put instead */
+      kept_as?: string;
+    }[];
+  };
   /** The rule that refused it; with refused */
   rule?: string;
   /** Limits that held */
@@ -934,6 +995,7 @@ export interface Methods {
   "fs.watch": { params: FsWatchParams; result: FsWatchResult; notifications: "fs.changed" };
   "fs.write": { params: FsWriteParams; result: FsWriteResult; notifications: never };
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
+  "llm.download": { params: LlmDownloadParams; result: LlmDownloadResult; notifications: never };
   "llm.list_models": { params: LlmListModelsParams; result: LlmListModelsResult; notifications: never };
   "llm.models": { params: LlmModelsParams; result: LlmModelsResult; notifications: never };
   "llm.start": { params: LlmStartParams; result: LlmStartResult; notifications: never };
@@ -991,6 +1053,7 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "fs.watch": { role: "viewer", deadlineMs: 3600000, streams: true, billable: false },
   "fs.write": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
+  "llm.download": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "llm.list_models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.start": { role: "admin", deadlineMs: 120000, streams: false, billable: false },
