@@ -43,6 +43,8 @@ struct cds_gen {
     char user_id[CDS_UUID_LEN + 1];
     char request_id[CDS_UUID_LEN + 1]; /**< in the ledger */
     char http_id[CDS_UUID_LEN + 1];    /**< in the log and in x-request-id; the same unless the client used it before */
+    char key[CDS_UUID_LEN + 1];        /**< whose share of the model it uses: the user's */
+    unsigned priority;                 /**< its class in the queue */
     char model_id[CDS_ASK_MODEL_MAX + 1];
     char period[CDS_METER_PERIOD_LEN + 1]; /**< budget month of its reservation */
     int64_t job;
@@ -50,6 +52,7 @@ struct cds_gen {
     struct cds_queued queued;
     struct cds_slices slices;
     uint32_t prompt_tokens, cached_tokens, evaluated_tokens, completion_tokens;
+    uint32_t recomputed_tokens, foreign_tokens, steps_to_first; /**< for the log: computed twice; what went before it (apps/llmworker/scheduler.h) */
     bool holds_slot;
     bool extending;        /**< a further slice is being reserved */
     bool prepared_in_vain; /**< the process died once while it prepared this prompt */
@@ -59,7 +62,7 @@ struct cds_gen {
     struct cds_err failure; /**< why it failed, for its log line; code CDS_OK: it did not */
     char notice[256];
     struct cds_timer *deadline, *alive;
-    uint64_t started_ms, admitted_ms, wrote_ms;
+    uint64_t started_ms, slot_since_ms, admitted_ms, wrote_ms;
     int status;
     /* The answer: */
     struct cds_buf text; /**< whole text, without streaming */

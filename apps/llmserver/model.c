@@ -161,7 +161,7 @@ static void launch(struct cds_model *model)
         .request_tokens = cds_config_u64(c, CDS_OPT_LLM_SEQ_CONTEXT),
         .slots = cds_config_u64(c, CDS_OPT_LLM_SLOTS),
         .threads = cds_config_u64(c, CDS_OPT_LLM_THREADS),
-        .jobs = cds_config_u64(c, CDS_OPT_LLM_SLOTS) + cds_config_u64(c, CDS_OPT_LLM_QUEUE) + 64,
+        .jobs = 2 * cds_config_u64(c, CDS_OPT_LLM_SLOTS) + cds_config_u64(c, CDS_OPT_LLM_QUEUE) + 64,
     };
     struct cds_err err = {0};
     model->percent = 0;

@@ -63,7 +63,9 @@ struct cds_model {
     uint64_t restarts;
     struct cds_timer *timer; /**< next start, or the check that it is alive */
     struct cds_queue queue;  /**< prepared requests that wait for a slot */
-    unsigned running;        /**< requests that hold a slot */
+    unsigned running;        /**< requests that hold a slot, or take one over just now: up to twice as many as there are slots */
+    uint32_t slot_ms;        /**< how long requests held a slot lately; 0: not known */
+    uint32_t threads;        /**< its share of the compute threads as it was told last; 0: not yet */
     cds_json *work;          /**< what the process counted since it started, as it sent it last (README of llmworker); NULL: nothing yet */
 };
 

@@ -275,6 +275,8 @@ cds_rc cds_ask_parse(const char *body, size_t len, bool chat, struct cds_ask *re
         rc = read_stop(json, prompt, reterr);
     if (rc == CDS_OK)
         rc = refuse_unoffered(json, reterr);
+    const char *tier = cds_json_get_str(json, "service_tier");
+    ask.priority = cds_streq(tier, "flex") ? 0 : cds_streq(tier, "priority") ? 2 : 1;
     if (rc != CDS_OK)
         return rc;
     ask.prompt = cds_json_ref(prompt);

@@ -15,6 +15,7 @@ struct cds_ask {
     bool chat, stream, include_usage;
     char model[CDS_ASK_MODEL_MAX + 1]; /**< lower-cased; "" when none was named */
     uint32_t max_tokens;               /**< 0: the server's default */
+    unsigned priority;                 /**< class in the queue: 0 service_tier flex, 2 priority, else 1 */
     cds_json *prompt;                  /**< owned: {"messages":[..]} or {"prompt":".."}, with sampling and stop, as the worker takes it */
 };
 /**

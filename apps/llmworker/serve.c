@@ -190,6 +190,7 @@ static void on_end(void *user, const struct cds_job_report *report)
     cds_json_set(done, "computed_tokens", cds_json_int(report->computed_tokens));
     cds_json_set(done, "recomputed_tokens", cds_json_int(report->recomputed_tokens));
     cds_json_set(done, "foreign_tokens", cds_json_int(report->foreign_tokens));
+    cds_json_set(done, "steps_to_first", cds_json_int(report->steps_to_first));
     cds_json_set(done, "work", work_of(worker));
     send_note(worker, "done", done);
 }
