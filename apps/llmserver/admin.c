@@ -81,6 +81,8 @@ cds_json *cds_admin_model(const struct cds_model *model)
     cds_json_set(one, "corrupt", model->file.state == CDS_FILE_CORRUPT ? cds_json_string(model->file.problem) : cds_json_null());
     cds_json_set(one, "facts", model->file.facts ? cds_json_ref(model->file.facts) : cds_json_null());
     cds_json_set(one, "refused", refusal_of(model));
+    cds_json_set(one, "unloading", cds_json_bool(model->unloading));
+    cds_json_set(one, "need_bytes", model->proc ? cds_json_int((int64_t)model->need_bytes) : cds_json_null());
     return one;
 }
 

@@ -8,6 +8,7 @@
 #include "apps/llmserver/downloads.h"
 #include "apps/llmserver/events.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/residency.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
@@ -99,6 +100,8 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     if (rc == CDS_OK)
         rc = cds_downloads_new(app, &app->downloads, err);
     if (rc == CDS_OK)
+        rc = cds_residency_start(app, err);
+    if (rc == CDS_OK)
         cds_catalogue_read(app);
     if (rc == CDS_OK)
         rc = cds_service_listen(service, CDS_OPT_LLM_PORT, 0, cds_routes_on_request, app, err);
@@ -150,6 +153,7 @@ int main(int argc, char **argv)
     if (app.creds)
         cds_credentials_free(&app.creds);
     cds_meter_free(&app.meter);
+    cds_residency_stop(&app);
     cds_downloads_free(&app.downloads);
     cds_models_free(&app);
     cds_events_free(&app.events);
