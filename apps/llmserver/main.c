@@ -1,10 +1,14 @@
 /* apps/llmserver/main.c: cds-llmserver, the OpenAI API over local models. See README.md for the map of this folder. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/grammars.h"
+#include "apps/llmserver/poison.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
@@ -78,6 +82,15 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     service->on_drain = on_drain;
     service->user = app;
     cds_models_init(app);
+    char program_dir[PATH_MAX], grammars[PATH_MAX];
+    cds_program_dir(program_dir, sizeof(program_dir));
+    snprintf(grammars, sizeof(grammars), "%.4000s/../share/grammars", program_dir);
+    rc = cds_grammars_open(grammars, &app->grammars, err);
+    app->poison = calloc(1, sizeof(*app->poison));
+    if (rc == CDS_OK && !app->poison)
+        rc = cds_fail(err, CDS_EXHAUSTED, __func__, "There is not enough memory.");
+    if (rc != CDS_OK)
+        return rc;
     struct cds_meter_options meter = {
         .loop = app->loop,
         .conninfo = conninfo,
@@ -142,6 +155,8 @@ int main(int argc, char **argv)
         cds_credentials_free(&app.creds);
     cds_meter_free(&app.meter);
     cds_models_free(&app);
+    cds_grammars_free(&app.grammars);
+    free(app.poison);
     cds_service_stop(&service);
     return status;
 }

@@ -30,8 +30,9 @@ struct cds_job {
     unsigned planned; /**< rows of the batch that is being built */
     bool last_grant;
     int32_t next_token;
-    struct cds_sampling sampling;
     struct cds_text text;
+    int32_t end_tokens[CDS_END_TOKENS_MAX];
+    unsigned end_token_count;
     void *sampler;
     struct cds_slot *slot;
 };

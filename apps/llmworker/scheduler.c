@@ -108,11 +108,20 @@ static unsigned add_prompts(struct cds_sched *sched, unsigned rows)
     return rows;
 }
 
+/** An end token of the model, or one the request named. */
+static bool ends(const struct cds_sched *sched, const struct cds_job *job, int32_t token)
+{
+    for (unsigned i = 0; i < job->end_token_count; i++)
+        if (job->end_tokens[i] == token)
+            return true;
+    return sched->ops->is_end(sched->engine, token);
+}
+
 /** Text of one token goes out; says how the request ends, or that it goes on. */
 static bool take_token(struct cds_sched *sched, struct cds_job *job, int32_t token, enum cds_job_end *ret_end)
 {
     char piece[512];
-    bool ended = sched->ops->is_end(sched->engine, token);
+    bool ended = ends(sched, job, token);
     bool stopped = false;
     job->generated++;
     CDS_CLEANUP(cds_buf_free) struct cds_buf out = cds_buf_init(CDS_TEXT_OUT_MAX);
@@ -147,6 +156,8 @@ static void take_results(struct cds_sched *sched, unsigned rows)
         int32_t token = sched->ops->sample(sched->engine, job->sampler, (int)i);
         enum cds_job_end end;
         job->next_token = token;
+        if (sched->sink.on_token)
+            sched->sink.on_token(sched->user, job->id, token, job->sampler);
         if (take_token(sched, job, token, &end))
             cds_job_end(sched, job, end);
         else
