@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/gates.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
@@ -129,7 +130,7 @@ static double run_once(struct bench *b, enum kind kind)
                                   ".exports.add(1, 2))";
     const char *const python[] = {"/usr/bin/python3", "-c", "print(1+2)", NULL}, *const node[] = {"/usr/bin/node", "-e", in_node, b->module_path,
                                                                                                   NULL};
-    if (b->engine && b->result.backend)
+    if (b->result.backend)
         settle(b);
     uint64_t began = cds_now_ns();
     if (kind == PYTHON)
@@ -139,12 +140,6 @@ static double run_once(struct bench *b, enum kind kind)
     else
         run_module(b, kind == COLD);
     return (double)(cds_now_ns() - began) / 1e6;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 static void measure(struct bench *b, size_t rounds)
@@ -161,18 +156,18 @@ static void measure(struct bench *b, size_t rounds)
         }
     printf("{\"command\":\"wasm add(1, 2)\",\"rounds\":%zu", rounds);
     for (size_t k = 0; k < KINDS; k++) {
-        qsort(ms[k], rounds, sizeof(double), by_size);
-        p50[k] = ms[k][rounds / 2];
-        p95[k] = ms[k][rounds * 95 / 100];
+        p50[k] = gate_quantile(ms[k], rounds, 0.5);
+        p95[k] = gate_quantile(ms[k], rounds, 0.95);
         if (!skip[k])
             printf(",\"%s\":{\"p50_ms\":%.2f,\"p95_ms\":%.2f}", names[k], p50[k], p95[k]);
     }
-    if (!skip[PYTHON])
-        printf(",\"G11\":%.2f,\"G11_gate\":0.25,\"noisy\":%s", p50[WARM] / p50[PYTHON], p95[PYTHON] > 1.5 * p50[PYTHON] ? "true" : "false");
-    if (!skip[NODE])
-        printf(",\"G12\":%.2f,\"G12_gate\":0.8", p50[COLD] / p50[NODE]);
     printf(",\"origin\":\"%s\",\"peak_memory_bytes\":%llu,\"enforced_by\":\"%s\"}\n", b->result.origin,
            (unsigned long long)b->result.peak_memory_bytes, b->result.enforced_by);
+    bool noisy = p95[PYTHON] > 1.5 * p50[PYTHON];
+    if (!skip[PYTHON])
+        gate_say("G11", p50[WARM] / p50[PYTHON], p95[WARM] / p50[WARM], noisy);
+    if (!skip[NODE])
+        gate_say("G12", p50[COLD] / p50[NODE], p95[COLD] / p50[COLD], noisy);
 }
 
 int main(int argc, char **argv)

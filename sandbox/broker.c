@@ -3,11 +3,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 #include "sandbox/listen.h"
+#include "sandbox/preview.h"
 #include "sandbox/term.h"
 
 void client_ref(struct client *client)
@@ -85,6 +88,8 @@ static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_r
         watch_call(client, request);
     } else if (cds_starts_with(request->method, "term.")) {
         term_call(client, request);
+    } else if (cds_starts_with(request->method, "preview.")) {
+        preview_call(client, request);
     } else if (cds_streq(request->method, "sandbox.probe")) {
         probe_call(client, request);
     } else if (cds_streq(request->method, "sandboxd.metrics")) {
@@ -110,6 +115,15 @@ void broker_client_closed(struct client *client)
         broker->client_count--;
         client_unref(client);
     }
+}
+
+bool broker_may_connect(const struct broker *broker, int fd)
+{
+    struct ucred who;
+    socklen_t len = sizeof(who);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len))
+        return false;
+    return who.uid == 0 || who.uid == geteuid() || who.uid == broker->services_uid;
 }
 
 static void on_close(void *user, struct cds_peer *peer, const char *reason)

@@ -32,7 +32,8 @@ struct broker {
     struct cds_pool *readers, *writer;
     struct fs_queue *changes; /**< what the writer has before it, in order */
     struct client *clients;
-    struct term *terms; /**< terminals of all projects, the newest first */
+    struct preview_desk *previews; /**< preview.h; NULL: none are lent */
+    struct term *terms;            /**< terminals of all projects, the newest first */
     unsigned client_count, watch_count;
     int projects_fd;
     uid_t services_uid;
@@ -76,6 +77,8 @@ void fs_queue_free(struct fs_queue **queue);
 void run_call(struct client *client, const struct cds_rpc_request *request);
 /** run.cancel with an id of its own: ends a run of the project by its run id, whoever started it. */
 void run_stop_call(struct client *client, const struct cds_rpc_request *request);
+/** The job of a run that is going on; NULL: there is none. */
+struct cds_job *run_job(const struct broker *broker, const char *project, const char *run_id, const struct cds_engine_ops **ret_ops);
 /** Cancels the client's run of that call id. */
 void run_call_cancel(struct client *client, int64_t call);
 /** The client is gone: its runs are killed and never answered. */

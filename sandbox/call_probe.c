@@ -2,37 +2,20 @@
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
-#include "lib/base/str.h"
-#include "sandbox/broker.h"
+#include "sandbox/probe_engines.h"
 
 enum { PROBE_FRESH_MS = 60000, WAITING_MAX = 64 };
 
 /* One probe of all engines, and who waits for it. */
 struct probe_run {
     struct broker *broker;
-    size_t at; /* the engine being tried */
-    cds_json *engines;
+    struct probe_engines *engines; /* NULL: all have answered */
     struct waiting {
         struct client *client;
         cds_json *id;
     } waiting[WAITING_MAX];
     size_t count;
 };
-
-static void next(struct probe_run *probe);
-
-static void on_reports(void *user, const struct cds_engine_report *reports, size_t count)
-{
-    struct probe_run *probe = user;
-    for (size_t i = 0; i < count; i++) {
-        const struct cds_engine_report *r = &reports[i];
-        cds_json_append(probe->engines,
-                        cds_json_pack("{s:s,s:s,s:b,s:s,s:s,s:s,s:s,s:I}", "name", r->name, "backend", r->backend, "works", r->works, "boundary",
-                                      r->boundary, "limits", r->limits, "reason", r->reason, "remedy", r->remedy, "took_ms", (int64_t)r->took_ms));
-    }
-    probe->at++;
-    next(probe);
-}
 
 static void answer_all(struct probe_run *probe)
 {
@@ -44,27 +27,16 @@ static void answer_all(struct probe_run *probe)
     }
 }
 
-static void next(struct probe_run *probe)
+static void on_engines(void *user, cds_json *engines, bool runs)
 {
+    struct probe_run *probe = user;
     struct broker *broker = probe->broker;
-    struct cds_err err;
-    if (probe->at == broker->engine_count) {
-        cds_json_unref(broker->probed);
-        broker->probed = cds_json_pack("{s:o}", "engines", probe->engines);
-        broker->probed_ms = cds_now_ms();
-        broker->probing = NULL;
-        answer_all(probe);
-        free(probe);
-        return;
-    }
-    struct cds_engine *engine = broker->engines[probe->at];
-    if (engine->ops->probe(engine, on_reports, probe, &err)) {
-        struct cds_engine_report report = {
-            .name = engine->ops->name, .backend = "none", .boundary = "none", .limits = sandbox_host_limits(broker->host)};
-        cds_strcpy(report.reason, sizeof(report.reason), err.message);
-        cds_strcpy(report.remedy, sizeof(report.remedy), err.hint);
-        on_reports(probe, &report, 1);
-    }
+    cds_json_unref(broker->probed);
+    broker->probed = cds_json_pack("{s:o}", "engines", engines);
+    broker->probed_ms = cds_now_ms();
+    broker->probing = NULL;
+    answer_all(probe);
+    free(probe);
 }
 
 static bool wait_for(struct probe_run *probe, struct client *client, cds_json *id)
@@ -92,7 +64,6 @@ void probe_call(struct client *client, const struct cds_rpc_request *request)
         if (!probe)
             abort();
         probe->broker = broker;
-        probe->engines = cds_json_array();
         broker->probing = probe;
     }
     if (!wait_for(probe, client, request->id)) {
@@ -101,7 +72,7 @@ void probe_call(struct client *client, const struct cds_rpc_request *request)
         client_error(client, request->id, &err);
     }
     if (first)
-        next(probe);
+        probe_engines(broker, on_engines, probe, &probe->engines);
 }
 
 void probe_free(struct broker *broker)
@@ -115,7 +86,7 @@ void probe_free(struct broker *broker)
         cds_json_unref(probe->waiting[i].id);
         client_unref(probe->waiting[i].client);
     }
-    cds_json_unref(probe->engines);
+    probe_engines_drop(&probe->engines);
     free(probe);
     broker->probing = NULL;
 }

@@ -11,6 +11,7 @@
 #include "lib/metrics/metrics.h"
 #include "sandbox/broker.h"
 #include "sandbox/disk_watch.h"
+#include "sandbox/preview.h"
 #include "sandbox/run_params.h"
 
 enum { HOLD_POLL_MS = 20, TAIL = 4 };
@@ -133,6 +134,7 @@ static cds_json *result_json(const struct run_call *run, const struct cds_job_re
 static void on_end(void *user, const struct cds_job_result *r)
 {
     struct run_call *run = user;
+    preview_job_gone(run->broker, run->job);
     run->job = NULL;
     disk_watch_stop(&run->disk);
     for (int i = 0; i < 2; i++)
@@ -281,15 +283,29 @@ void run_call_cancel(struct client *client, int64_t call)
         }
 }
 
+static struct run_call *find_run(const struct broker *broker, const char *project, const char *run_id)
+{
+    for (const struct client *c = broker->clients; c; c = c->next)
+        for (struct run_call *run = c->runs; run; run = run->next)
+            if (run->job && cds_streq(run->run_id, run_id) && cds_streq(run->project, project))
+                return run;
+    return NULL;
+}
+
+struct cds_job *run_job(const struct broker *broker, const char *project, const char *run_id, const struct cds_engine_ops **ret_ops)
+{
+    const struct run_call *run = find_run(broker, project, run_id);
+    if (!run)
+        return NULL;
+    *ret_ops = run->ops;
+    return run->job;
+}
+
 /* The gateway has checked that the caller owns the project. */
 void run_stop_call(struct client *client, const struct cds_rpc_request *request)
 {
     const char *run_id = cds_json_get_str(request->params, "run_id"), *project = cds_json_get_str(request->params, "project");
-    struct run_call *found = NULL;
-    for (const struct client *c = client->broker->clients; c && !found; c = c->next)
-        for (struct run_call *run = c->runs; run && !found; run = run->next)
-            if (run->job && cds_streq(run->run_id, run_id) && cds_streq(run->project, project))
-                found = run;
+    const struct run_call *found = find_run(client->broker, project, run_id);
     if (found)
         found->ops->kill(found->job, CDS_END_CANCELLED); /* its end comes by the loop */
     client_result(client, request->id, cds_json_pack("{s:b}", "cancelled", found != NULL));

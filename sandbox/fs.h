@@ -59,15 +59,15 @@ CDS_MUST_USE cds_rc cds_fs_write(int project, const struct cds_path *path, const
                                  struct cds_fs_info *ret, struct cds_err *reterr);
 /** One of several writes that are made durable together. */
 struct cds_fs_write {
-    int project;
     const struct cds_path *path;
     const void *data;
     size_t len;
     const char *if_version;  /**< as in cds_fs_write */
-    cds_rc rc;               /**< out: its own fate; those of the others do not touch it */
-    struct cds_err err;      /**< out: with rc */
     struct cds_fs_info info; /**< out: without rc */
-    int parent, fd;          /**< used on the way */
+    int project;
+    cds_rc rc;          /**< out: its own fate; those of the others do not touch it */
+    int parent, fd;     /**< used on the way */
+    struct cds_err err; /**< out: with rc */
     char temp[CDS_FS_TEMP_LEN + 1];
 };
 /**

@@ -25,31 +25,39 @@ const char *cds_run_end_name(enum cds_run_end end)
 }
 
 /* ---- end of a job ---- */
+/* What only a job needs that is not over. */
+static void let_go(struct jail_job *job)
+{
+    int *const fds[] = {&job->out[0].fd, &job->out[1].fd, &job->report_fd,       &job->said_fd, &job->order_fd,
+                        &job->start_fd,  &job->stdin_fd,  &job->like.project_fd, &job->slave_fd};
+    for (int i = 0; i < JOB_STREAMS; i++)
+        cds_watch_remove(&job->out[i].watch);
+    cds_watch_remove(&job->said);
+    cds_timer_remove(&job->clock);
+    for (size_t i = 0; i < CDS_ARRAY_LEN(fds); i++) {
+        cds_close_fd(fds[i]);
+        *fds[i] = -1;
+    }
+    job_doors_close(job);
+    cds_buf_free(&job->input);
+    if (job->counted) /* a terminal has a place of its own, see term.c; a jail that waits has none */
+        sandbox_host_give(job_engine(job)->host);
+    job->counted = false;
+}
+
 static void job_free(struct jail_job *job)
 {
     struct jail_engine *engine = job_engine(job);
-    for (int i = 0; i < JOB_STREAMS; i++) {
-        cds_watch_remove(&job->out[i].watch);
-        cds_close_fd(&job->out[i].fd);
-    }
+    let_go(job);
     cds_watch_remove(&job->ended);
-    cds_timer_remove(&job->clock);
     cds_close_fd(&job->pidfd);
-    cds_close_fd(&job->report_fd);
-    cds_close_fd(&job->said_fd);
-    cds_close_fd(&job->order_fd);
-    cds_close_fd(&job->start_fd);
-    cds_close_fd(&job->stdin_fd);
-    cds_close_fd(&job->like.project_fd);
-    cds_close_fd(&job->slave_fd);
-    cds_buf_free(&job->input);
     if (job->group)
         cds_cgroup_release(engine->host->cgroups, &job->group);
     *job->prev = job->next;
     if (job->next)
         job->next->prev = job->prev;
-    if (job->counted) /* a terminal has a place of its own, see term.c; a jail that waits has none */
-        sandbox_host_give(engine->host);
+    if (job->over)
+        engine->host->ending--;
     free(job);
 }
 
@@ -185,16 +193,14 @@ static void refine(const struct jail_job *job, struct cds_job_result *r)
 
 static void judge_report(struct jail_job *job, const struct cds_cgroup_usage *used, struct cds_job_result *r)
 {
-    struct cds_jail_report report;
-    ssize_t n = read(job->report_fd, &report, sizeof(report));
     if (job->killed) {
         r->end = job->reason;
-    } else if (n == (ssize_t)sizeof(report) && report.kind == CDS_REPORT_ENDED) {
-        judge_status(job, used, report.status, r);
-    } else if (n == (ssize_t)sizeof(report)) {
+    } else if (job->report.kind == CDS_REPORT_ENDED) {
+        judge_status(job, used, job->report.status, r);
+    } else if (job->report.kind == CDS_REPORT_FAILED) {
         r->end = CDS_END_ENGINE_FAILED;
         snprintf(r->reason, sizeof(r->reason), "The step \"%s\" was refused: %s. The program was not started.",
-                 cds_jail_step_name((enum cds_jail_step)report.step), strerror(report.sys_errno));
+                 cds_jail_step_name((enum cds_jail_step)job->report.step), strerror(job->report.sys_errno));
     } else if (used->oom_kills) {
         r->end = CDS_END_MEMORY; /* the kernel took the whole group, init included */
     } else {
@@ -203,24 +209,42 @@ static void judge_report(struct jail_job *job, const struct cds_cgroup_usage *us
     }
 }
 
+/* The first word counts: after a step that failed, init says in what way its child ended. */
+static void read_report(struct jail_job *job)
+{
+    struct cds_jail_report report;
+    if (!job->report.kind && job->report_fd >= 0 && read(job->report_fd, &report, sizeof(report)) == (ssize_t)sizeof(report))
+        job->report = report;
+}
+
+/* Init is dead. What the kernel counted stands in for what init did not say. */
+static void reap(struct jail_job *job)
+{
+    siginfo_t info = {.si_pid = 0};
+    struct rusage use = {.ru_maxrss = 0};
+    syscall(SYS_waitid, P_PIDFD, job->pidfd, &info, WEXITED, &use);
+    job->pid = 0;
+    read_report(job);
+    if (job->report.kind == CDS_REPORT_ENDED)
+        return;
+    job->report.cpu_us = (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000000 + (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    job->report.peak_bytes = (uint64_t)use.ru_maxrss * 1024;
+}
+
 static void judge(struct jail_job *job, struct cds_job_result *r)
 {
     struct cds_cgroup_usage used = {.cpu_us = UINT64_MAX};
-    siginfo_t info = {.si_pid = 0};
-    struct rusage use = {.ru_maxrss = 0};
     const struct jail_engine *engine = job_engine(job);
-    syscall(SYS_waitid, P_PIDFD, job->pidfd, &info, WEXITED, &use);
-    job->pid = 0;
     cds_cgroup_usage(job->group, &used);
     *r = (struct cds_job_result){.exit_code = -1,
                                  .wall_ms = (uint32_t)(cds_now_ms() - job->started_ms),
-                                 .peak_memory_bytes = used.peak_bytes ? used.peak_bytes : (uint64_t)use.ru_maxrss * 1024,
+                                 .peak_memory_bytes = used.peak_bytes ? used.peak_bytes : job->report.peak_bytes,
                                  .enforced_by = sandbox_host_limits(engine->host),
                                  .backend = engine->hooks->backend,
                                  .boundary = engine->hooks->boundary,
                                  .origin = job->origin,
                                  .phases = job->phases};
-    uint64_t cpu_us = (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000000 + (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    uint64_t cpu_us = job->report.cpu_us;
     /* rusage has only those that were waited for; and a control group begins to count with the order of a jail that was ready. */
     bool counted = cds_cgroups_kind(engine->host->cgroups) != CDS_CGROUP_NONE;
     if (used.cpu_us != UINT64_MAX && (counted || used.cpu_us > cpu_us))
@@ -240,15 +264,11 @@ static void lost(struct jail_job *job)
     job_free(job);
 }
 
-void job_on_ended(void *user, int fd, uint32_t events)
+/* Nothing of the job lives any more but, perhaps, its init on its way out. */
+static void finish(struct jail_job *job)
 {
-    struct jail_job *job = user;
     struct cds_job_result result;
     uint64_t seen_ns = cds_now_ns();
-    if (job->waits) {
-        lost(job);
-        return;
-    }
     job->phases.run_us = (seen_ns - job->went_ns) / 1000;
     judge(job, &result);
     drain(job);
@@ -259,9 +279,37 @@ void job_on_ended(void *user, int fd, uint32_t events)
     void *to = job->user;
     if (result.end != CDS_END_ENGINE_FAILED && job->like.project_fd >= 0)
         jail_pool_expect(job_engine(job)->pool, &job->like);
-    job_free(job);
+    if (job->pid > 0) {
+        let_go(job);
+        job->over = true;
+        job_engine(job)->host->ending++;
+    } else {
+        job_free(job);
+    }
     result.phases.teardown_us = (cds_now_ns() - seen_ns) / 1000;
     on.on_end(to, &result);
+}
+
+void job_on_report(void *user, int fd, uint32_t events)
+{
+    struct jail_job *job = user;
+    read_report(job);
+    cds_watch_remove(&job->said); /* what else there may be to it is told by init's end */
+    /* Too many boxes that do not come to their end would be a pile of kernel work: then a job waits for its own. */
+    if (job->report.kind == CDS_REPORT_ENDED && !job->killed && !job->waits && job_engine(job)->host->ending < JOB_ENDING_MAX)
+        finish(job);
+}
+
+void job_on_ended(void *user, int fd, uint32_t events)
+{
+    struct jail_job *job = user;
+    reap(job);
+    if (job->over)
+        job_free(job);
+    else if (job->waits)
+        lost(job);
+    else
+        finish(job);
 }
 
 /* ---- clocks ---- */

@@ -39,6 +39,7 @@ size_t jail_job_env(const struct cds_job_spec *spec, const char *env[static JAIL
 struct jail_engine;
 struct jail_hooks {
     const char *backend, *boundary;
+    bool doors; /**< its jobs get a loopback network of their own and the sockets of confine/doors.h */
     /** @return CDS_OK; CDS_NOT_FOUND: the program is not on this machine; CDS_BAD_PARAM; CDS_DENIED */
     cds_rc (*command)(struct jail_engine *engine, const struct cds_job_spec *spec, struct jail_command *ret, struct cds_err *reterr);
     /** May refine a verdict by what the program reported. NULL: exit codes say it all. */
@@ -62,6 +63,9 @@ CDS_MUST_USE cds_rc jail_job_write(struct cds_job *job, const char *data, size_t
 CDS_MUST_USE cds_rc jail_job_resize(struct cds_job *job, unsigned rows, unsigned cols, struct cds_err *reterr);
 void jail_job_hold(struct cds_job *job, bool hold);
 void jail_job_kill(struct cds_job *job, enum cds_run_end reason);
+/** The sockets in the job's network; NULL: not there yet, or refused. See struct cds_engine_ops. */
+struct cds_jail_doors *jail_job_doors(struct cds_job *job);
+pid_t jail_job_network_pid(const struct cds_job *job);
 void jail_job_stats(const struct cds_job *job, struct cds_job_stats *ret);
 void jail_job_release(struct cds_job *job);
 /** Kills and frees all jobs of the engine without telling anybody. */

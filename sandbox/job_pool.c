@@ -19,6 +19,7 @@ struct key {
     dev_t dev;
     ino_t ino;
     enum cds_project_access access;
+    bool network; /* a socket listens in it; which rules hold is told with the order */
     struct cds_run_limits limits;
 };
 
@@ -40,7 +41,7 @@ struct jail_pool {
 static bool key_of(const struct cds_job_spec *spec, struct key *ret)
 {
     struct stat st;
-    *ret = (struct key){.access = spec->access, .limits = spec->limits};
+    *ret = (struct key){.access = spec->access, .network = spec->network != NULL, .limits = spec->limits};
     if (!spec->language || strlen(spec->language) >= sizeof(ret->language) || spec->rows || fstat(spec->project_fd, &st))
         return false;
     cds_strcpy(ret->language, sizeof(ret->language), spec->language);
@@ -52,9 +53,9 @@ static bool key_of(const struct cds_job_spec *spec, struct key *ret)
 static bool key_equal(const struct key *a, const struct key *b)
 {
     const struct cds_run_limits *x = &a->limits, *y = &b->limits;
-    return !strcmp(a->language, b->language) && a->dev == b->dev && a->ino == b->ino && a->access == b->access && x->wall_ms == y->wall_ms &&
-           x->cpu_ms == y->cpu_ms && x->memory_bytes == y->memory_bytes && x->output_bytes == y->output_bytes && x->max_tasks == y->max_tasks &&
-           x->tmp_bytes == y->tmp_bytes;
+    return !strcmp(a->language, b->language) && a->dev == b->dev && a->ino == b->ino && a->access == b->access && a->network == b->network &&
+           x->wall_ms == y->wall_ms && x->cpu_ms == y->cpu_ms && x->memory_bytes == y->memory_bytes && x->output_bytes == y->output_bytes &&
+           x->max_tasks == y->max_tasks && x->tmp_bytes == y->tmp_bytes;
 }
 
 static struct jail_job *forget(struct jail_pool *pool, size_t at)
@@ -77,8 +78,11 @@ static void make_ready(struct jail_pool *pool)
 {
     struct cds_err err;
     struct jail_job *job = NULL;
-    const struct cds_job_spec spec = {
-        .language = pool->expected.language, .project_fd = pool->expected_fd, .access = pool->expected.access, .limits = pool->expected.limits};
+    const struct cds_job_spec spec = {.language = pool->expected.language,
+                                      .project_fd = pool->expected_fd,
+                                      .access = pool->expected.access,
+                                      .network = pool->expected.network ? &job_any_network : NULL,
+                                      .limits = pool->expected.limits};
     if (pool->count == pool->size)
         jail_job_release(&forget(pool, 0)->base);
     if (jail_job_wait_for_order(pool->engine, &spec, &job, &err))

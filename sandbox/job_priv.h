@@ -6,7 +6,15 @@
 #include "lib/base/buf.h"
 #include "sandbox/job.h"
 
-enum { JOB_STREAMS = 2, JOB_PIECE = 64 * 1024, JOB_POLL_MS = 50, JOB_TERMINAL_POLL_MS = 500, JOB_INPUT_MAX = 64 * 1024, TERMINAL_NAME_MAX = 64 };
+enum {
+    JOB_STREAMS = 2,
+    JOB_PIECE = 64 * 1024,
+    JOB_POLL_MS = 50,
+    JOB_TERMINAL_POLL_MS = 500,
+    JOB_INPUT_MAX = 64 * 1024,
+    JOB_ENDING_MAX = 32,
+    TERMINAL_NAME_MAX = 64
+};
 
 struct job_stream {
     int fd;
@@ -20,8 +28,13 @@ struct jail_job {
     struct cds_cgroup *group;
     pid_t pid;
     int pidfd, report_fd;
+    int doors_fd; /**< where the sockets of its network come from, until they came; -1 */
+    struct cds_watch *doors_watch;
+    struct cds_jail_doors doors;
     int said_fd; /**< what the program reports; -1: nothing */
-    struct cds_watch *ended;
+    struct cds_watch *ended, *said;
+    struct cds_jail_report report; /**< what init said; kind 0: nothing */
+    bool over;                     /**< on_end was called; what is left is its box */
     struct cds_timer *clock;
     struct job_stream out[JOB_STREAMS]; /**< of a terminal: its master, and nothing */
     bool terminal, held;
@@ -55,11 +68,20 @@ CDS_MUST_USE cds_rc jail_job_wait_for_order(struct jail_engine *engine, const st
 
 void job_on_stream(void *user, int fd, uint32_t events);
 void job_on_ended(void *user, int fd, uint32_t events);
+void job_on_report(void *user, int fd, uint32_t events);
 void job_on_clock(void *user);
 static inline uint64_t job_poll_ms(const struct jail_job *job)
 {
     return job->terminal ? JOB_TERMINAL_POLL_MS : JOB_POLL_MS;
 }
+/* job_doors.c */
+/** Stands for "one that is told with the order" in what a jail is made ready for. */
+extern const struct cds_job_network job_any_network;
+/** The channel for the sockets of a jail's network, and what its plan says of it. @param ret_theirs  owned */
+CDS_MUST_USE cds_rc job_doors_open(struct jail_job *job, int *ret_theirs, struct cds_err *reterr);
+/** Takes them if they are there. */
+void job_doors_take(struct jail_job *job);
+void job_doors_close(struct jail_job *job);
 /* job_terminal.c */
 CDS_MUST_USE cds_rc job_terminal_open(struct jail_job *job, const struct cds_job_spec *spec, char ret_name[static TERMINAL_NAME_MAX],
                                       struct cds_err *reterr);

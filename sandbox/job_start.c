@@ -115,6 +115,8 @@ static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
 {
     struct cds_loop *loop = job_engine(job)->host->loop;
     cds_rc rc = cds_watch_add(loop, job->pidfd, EPOLLIN, job_on_ended, job, &job->ended, reterr);
+    if (!rc)
+        rc = cds_watch_add(loop, job->report_fd, EPOLLIN, job_on_report, job, &job->said, reterr);
     for (int i = 0; i < JOB_STREAMS && !rc && job->out[i].fd >= 0; i++)
         rc = cds_watch_add(loop, job->out[i].fd, EPOLLIN, job_on_stream, job, &job->out[i].watch, reterr);
     if (!rc && cds_timer_add(loop, job->waits ? UINT64_MAX : cds_now_ms() + job_poll_ms(job), job_on_clock, job, &job->clock))
@@ -167,7 +169,7 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
 {
     const struct sandbox_host *host = job_engine(job)->host;
     CDS_CLEANUP(close_ends) struct ends ends = {-1, -1, -1, -1, -1, -1, ""};
-    CDS_CLEANUP(cds_close_fd) int go = -1;
+    CDS_CLEANUP(cds_close_fd) int go = -1, doors_fd = -1;
     char link[64], project_path[JAIL_PATH_MAX];
     const char *env[JAIL_ENV_MAX + 16];
     struct cds_job_file files[JAIL_FILES_MAX + 1];
@@ -180,12 +182,16 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
     cds_rc rc = make_ends(job, spec, command->reports, &ends, reterr);
     if (rc || (job->waits && (rc = make_order_ends(job, &ends, reterr))))
         return rc;
+    if (job_engine(job)->hooks->doors && (rc = job_doors_open(job, &doors_fd, reterr)))
+        return rc;
+    const struct cds_doors_plan doors = {.fd = doors_fd, .egress = spec->network != NULL};
     bool given = command->gives && !job->waits, preloaded = job->waits && command->preload;
     if (given && ((ends.order = fcntl(command->give_fds[0], F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST)) < 0 ||
                   (ends.start = fcntl(command->give_fds[1], F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST)) < 0))
         return cds_fail_errno(reterr, errno, __func__, "No descriptor for a run.");
     const struct cds_jail_plan plan = {.who = &host->who,
                                        .limits = &spec->limits,
+                                       .group = job->group,
                                        .cgroup = cds_cgroups_kind(host->cgroups) != CDS_CGROUP_NONE,
                                        .big_address_space = command->big_address_space,
                                        .base = host->root_dir,
@@ -206,12 +212,13 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
                                        .order_fd = ends.order,
                                        .start_fd = ends.start,
                                        .preloaded = preloaded || given,
-                                       .clone_cgroup_fd = cds_cgroup_clone_fd(job->group)};
+                                       .clone_cgroup_fd = cds_cgroup_clone_fd(job->group),
+                                       .doors = doors_fd >= 0 ? &doors : NULL};
     if ((rc = cds_jail_start(&plan, &job->pid, &job->pidfd, &job->report_fd, &go, reterr)))
         return rc;
     job->started_ms = cds_now_ms();
     job->deadline_ms = job->started_ms + spec->limits.wall_ms;
-    if ((rc = cds_cgroup_attach(job->group, job->pid, reterr)) || (rc = watch_job(job, reterr)))
+    if ((rc = cds_cgroup_watch(job->group, job->pid, reterr)) || (rc = watch_job(job, reterr)))
         return rc;
     return cds_jail_go(&host->who, job->pid, &go, reterr);
 }
@@ -279,6 +286,7 @@ static cds_rc new_job(struct jail_engine *engine, const struct cds_run_limits *l
                              .start_fd = -1,
                              .stdin_fd = -1,
                              .slave_fd = -1,
+                             .doors_fd = -1,
                              .input = cds_buf_init(JOB_INPUT_MAX),
                              .out = {{.fd = -1}, {.fd = -1}},
                              .limits = *limits,
@@ -288,6 +296,7 @@ static cds_rc new_job(struct jail_engine *engine, const struct cds_run_limits *l
         job->next->prev = &job->next;
     job->prev = &engine->jobs;
     engine->jobs = job;
+    cds_doors_init(&job->doors);
     *ret = job;
     return CDS_OK;
 }
@@ -339,7 +348,8 @@ static void remember(struct jail_job *job, const struct cds_job_spec *spec)
     if (!job_engine(job)->pool || !spec->language || strlen(spec->language) >= sizeof(job->language))
         return;
     cds_strcpy(job->language, sizeof(job->language), spec->language);
-    job->like = (struct cds_job_spec){.language = job->language, .access = spec->access, .limits = spec->limits};
+    job->like = (struct cds_job_spec){
+        .language = job->language, .access = spec->access, .network = spec->network ? &job_any_network : NULL, .limits = spec->limits};
     job->like.project_fd = fcntl(spec->project_fd, F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST);
 }
 

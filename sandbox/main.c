@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,8 +17,10 @@
 #include "lib/base/ready.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
+#include "sandbox/job_pool.h"
 #include "sandbox/listen.h"
 #include "sandbox/micro.h"
+#include "sandbox/preview.h"
 #include "sandbox/probe.h"
 #include "sandbox/run.h"
 #include "sandbox/term.h"
@@ -29,18 +32,8 @@ struct server {
     struct cds_watch *accept;
     int listen_fd;
     bool keeps; /* compiled modules in the data folder */
-    char socket_path[600], jail_dir[600];
+    char socket_path[600], preview_path[600], jail_dir[600];
 };
-
-/* Root, ourselves, and the user the services run as. */
-static bool may_connect(const struct broker *broker, int fd)
-{
-    struct ucred who;
-    socklen_t len = sizeof(who);
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len))
-        return false;
-    return who.uid == 0 || who.uid == geteuid() || who.uid == broker->services_uid;
-}
 
 static void on_accept(void *user, int fd, uint32_t events)
 {
@@ -49,7 +42,7 @@ static void on_accept(void *user, int fd, uint32_t events)
     int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (client < 0)
         return;
-    if (!may_connect(&server->broker, client) || server->broker.client_count >= BROKER_CLIENTS) {
+    if (!broker_may_connect(&server->broker, client) || server->broker.client_count >= BROKER_CLIENTS) {
         cds_log(CDS_LOG_WARN, "a connection was refused");
         close(client);
     } else if (broker_add_client(&server->broker, client, &err)) {
@@ -61,6 +54,24 @@ static void on_accept(void *user, int fd, uint32_t events)
 static void on_signal(void *user, int signo)
 {
     cds_loop_stop(((struct server *)user)->broker.loop);
+}
+
+/* Each job has pipes, a terminal or a report, and the sockets of its network. */
+static void want_descriptors(const struct cds_config *config)
+{
+    enum { PER_JOB = 16 + 1 + CDS_DOORS_PREVIEW, OTHERS = 1024 };
+    const uint64_t jobs = cds_config_u64(config, CDS_OPT_RUN_SLOTS) + cds_config_u64(config, CDS_OPT_TERM_SLOTS) + JAIL_POOL_MAX;
+    const rlim_t wanted = jobs * PER_JOB + OTHERS;
+    struct rlimit have;
+    if (getrlimit(RLIMIT_NOFILE, &have) || have.rlim_cur >= wanted)
+        return;
+    struct rlimit more = {wanted, have.rlim_max < wanted ? wanted : have.rlim_max};
+    if (!setrlimit(RLIMIT_NOFILE, &more))
+        return;
+    more = (struct rlimit){have.rlim_max < wanted ? have.rlim_max : wanted, have.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &more);
+    cds_log(CDS_LOG_WARN, "fewer open files are allowed than all places for runs and terminals may need; set LimitNOFILE or ulimit -n higher",
+            CDS_LI("allowed", (int64_t)more.rlim_cur), CDS_LI("wanted", (int64_t)wanted));
 }
 
 /* Letters and digits that belong to this data folder, so that two studios do not sweep each other's cgroups. */
@@ -147,6 +158,7 @@ static cds_rc open_folders(struct server *server, struct cds_err *err)
     if ((rc = cds_mkdir_p(path, 0711, err)))
         return rc;
     cds_config_path(server->config, "run/jail", server->jail_dir, sizeof(server->jail_dir));
+    cds_config_path(server->config, "run/preview-doors.sock", server->preview_path, sizeof(server->preview_path));
     cds_config_path(server->config, "run/sandboxd.sock", server->socket_path, sizeof(server->socket_path));
     return CDS_OK;
 }
@@ -166,6 +178,7 @@ static cds_rc start(struct server *server, struct cds_err *err)
     struct broker *broker = &server->broker;
     char key[17];
     cds_rc rc;
+    want_descriptors(server->config);
     folder_key(cds_config_home(server->config), key);
     server->keeps = true;
     if ((rc = cds_loop_new(&broker->loop, err)) || (rc = cds_loop_signal(broker->loop, SIGTERM, on_signal, server, err)) ||
@@ -173,7 +186,7 @@ static cds_rc start(struct server *server, struct cds_err *err)
         (rc = open_engines(server, server->jail_dir, key, (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_POOL), err)) ||
         (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
         (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) || (rc = fs_queue_new(&broker->changes, err)) ||
-        (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
+        (rc = preview_listen(broker, server->preview_path, err)) || (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
         return rc;
     return cds_watch_add(broker->loop, server->listen_fd, EPOLLIN, on_accept, server, &server->accept, err);
 }
@@ -195,6 +208,7 @@ static void stop(struct server *server)
         broker_client_closed(client);
     }
     terms_free(broker);
+    preview_stop(broker);
     while (broker->engine_count) {
         struct cds_engine *engine = broker->engines[--broker->engine_count];
         engine->ops->close(engine);

@@ -349,6 +349,7 @@ static cds_rc launch(struct micro_vm *vm, const struct micro_vm_plan *plan, cons
     micro_qemu_command(&words, &command);
     const struct cds_jail_plan jail = {.who = &vm->host->who,
                                        .limits = limits,
+                                       .group = vm->group,
                                        .cgroup = cds_cgroups_kind(vm->host->cgroups) != CDS_CGROUP_NONE,
                                        .big_address_space = true, /* without control groups the guest's size is the limit */
                                        .base = vm->host->root_dir,
@@ -369,7 +370,7 @@ static cds_rc launch(struct micro_vm *vm, const struct micro_vm_plan *plan, cons
                                        .clone_cgroup_fd = cds_cgroup_clone_fd(vm->group)};
     cds_rc rc = null < 0 ? cds_fail_errno(reterr, errno, __func__, "/dev/null cannot be opened.")
                          : cds_jail_start(&jail, &vm->pid, &vm->pidfd, &vm->report_fd, &go, reterr);
-    if (rc || (rc = cds_cgroup_attach(vm->group, vm->pid, reterr)) || (rc = watch_vm(vm, reterr)))
+    if (rc || (rc = cds_cgroup_watch(vm->group, vm->pid, reterr)) || (rc = watch_vm(vm, reterr)))
         return rc;
     return cds_jail_go(&vm->host->who, vm->pid, &go, reterr);
 }

@@ -9,6 +9,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/json/json.h"
+#include "sandbox/probe_engines.h"
 
 static const struct {
     const char *language, *code;
@@ -21,8 +22,7 @@ static const struct {
 struct all {
     struct broker *broker;
     int project_fd;
-    size_t engine_at; /* the engine being tried */
-    size_t at;        /* the interpreter being tried */
+    size_t at; /* the interpreter being tried */
     uint64_t began_ms;
     char said[256]; /* begin of what it printed, both streams */
     size_t len;
@@ -86,35 +86,12 @@ static void next(struct all *all)
         note(all, false, err.message);
 }
 
-static void next_engine(struct all *all);
-
-static void on_engine(void *user, const struct cds_engine_report *reports, size_t count)
+static void on_engines(void *user, cds_json *engines, bool runs)
 {
     struct all *all = user;
-    for (size_t i = 0; i < count; i++) {
-        const struct cds_engine_report *r = &reports[i];
-        all->works = all->works || (r->works && cds_streq(r->name, "run"));
-        cds_json_append(all->engines,
-                        cds_json_pack("{s:s,s:s,s:b,s:s,s:s,s:s,s:s,s:I}", "name", r->name, "backend", r->backend, "works", r->works, "boundary",
-                                      r->boundary, "limits", r->limits, "reason", r->reason, "remedy", r->remedy, "took_ms", (int64_t)r->took_ms));
-    }
-    all->engine_at++;
-    next_engine(all);
-}
-
-static void next_engine(struct all *all)
-{
-    struct cds_err err;
-    while (all->engine_at < all->broker->engine_count) {
-        struct cds_engine *engine = all->broker->engines[all->engine_at];
-        if (!engine->ops->probe(engine, on_engine, all, &err))
-            return;
-        cds_json_append(all->engines,
-                        cds_json_pack("{s:s,s:s,s:b,s:s,s:s,s:s,s:s,s:I}", "name", engine->ops->name, "backend", "none", "works", false, "boundary",
-                                      "none", "limits", "none", "reason", err.message, "remedy", err.hint, "took_ms", (int64_t)0));
-        all->engine_at++;
-    }
-    if (all->works)
+    all->works = runs;
+    all->engines = engines;
+    if (runs)
         next(all);
     else
         cds_loop_stop(all->broker->loop);
@@ -122,8 +99,9 @@ static void next_engine(struct all *all)
 
 bool probe_all(struct broker *broker, int empty_project_fd)
 {
-    struct all all = {.broker = broker, .project_fd = empty_project_fd, .engines = cds_json_array(), .interpreters = cds_json_object()};
-    next_engine(&all);
+    struct all all = {.broker = broker, .project_fd = empty_project_fd, .interpreters = cds_json_object()};
+    struct probe_engines *probe;
+    probe_engines(broker, on_engines, &all, &probe);
     cds_loop_run(broker->loop);
     CDS_JSON_AUTO report = cds_json_pack("{s:o,s:o}", "engines", all.engines, "interpreters", all.interpreters);
     CDS_CLEANUP(cds_free_ptr) char *text = report ? cds_json_dumps(report, NULL) : NULL;

@@ -90,9 +90,11 @@ cds_rc cds_run_engine_new(struct sandbox_host *host, unsigned pool, struct cds_e
                                               .hold = jail_job_hold,
                                               .kill = jail_job_kill,
                                               .stats = jail_job_stats,
+                                              .doors = jail_job_doors,
+                                              .network_pid = jail_job_network_pid,
                                               .release = jail_job_release,
                                               .close = run_close};
-    static const struct jail_hooks hooks = {.backend = "jail", .boundary = "process", .command = run_command};
+    static const struct jail_hooks hooks = {.backend = "jail", .boundary = "process", .doors = true, .command = run_command};
     struct jail_engine *engine = calloc(1, sizeof(*engine));
     if (!engine)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");

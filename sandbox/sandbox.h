@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "lib/base/err.h"
 #include "lib/base/loop.h"
@@ -65,6 +66,12 @@ struct cds_wasm_value {
 
 enum { CDS_TERMINAL_SIDE_MAX = 1000 }; /**< most rows and most columns of a terminal */
 
+/** What a job may reach outside; borrowed. The broker does not look into the rules: cds-egress does. */
+struct cds_job_network {
+    const char *project, *request_id;
+    const char *rules; /**< JSON array of strings: docs/adr/0034-egress.md */
+};
+
 /** How a job sees its project at /work. */
 enum cds_project_access { CDS_PROJECT_READ_WRITE, CDS_PROJECT_READ_ONLY, CDS_PROJECT_NONE /**< an empty folder stands there */ };
 
@@ -88,6 +95,7 @@ struct cds_job_spec {
     unsigned rows, cols; /**< a terminal of that size instead of pipes; 0: pipes. Its output is stream 1, its input comes by write */
     int project_fd;      /**< directory (O_PATH) that becomes /work; borrowed */
     enum cds_project_access access;
+    const struct cds_job_network *network; /**< NULL: none */
     struct cds_run_limits limits;
 };
 
@@ -120,11 +128,15 @@ struct cds_job_stats {
 
 struct cds_engine;
 struct cds_job;
+struct cds_jail_doors;
 
 struct cds_job_events {
     /** Output in order, below the ceiling; data is borrowed. stream: 1 or 2. May call hold and kill. */
     void (*on_output)(void *user, int stream, const char *data, size_t len);
-    /** Called exactly once per job that exec returned, never inside exec. Nothing of the job lives any more; job is freed after it. */
+    /**
+     * Called exactly once per job that exec returned, never inside exec. Nothing of the job lives any more, except that a jail may still hold its
+     * own init, which is on its way out; job is freed after it.
+     */
     void (*on_end)(void *user, const struct cds_job_result *result);
 };
 
@@ -169,6 +181,13 @@ struct cds_engine_ops {
     /** Ends the whole tree at once; idempotent, the first reason stays. on_end follows. */
     void (*kill)(struct cds_job *job, enum cds_run_end reason);
     void (*stats)(const struct cds_job *job, struct cds_job_stats *ret);
+    /**
+     * Sockets in the network of the job, see confine/doors.h; the engine's, and gone with the job. NULL as answer: not there (yet). NULL: jobs of
+     * this engine have no network at all.
+     */
+    struct cds_jail_doors *(*doors)(struct cds_job *job);
+    /** A process in that network, for /proc/<pid>/net; 0: none. Set where doors is. */
+    pid_t (*network_pid)(const struct cds_job *job);
     /** Gives back a box that got no job. */
     void (*release)(struct cds_job *job);
     /** Kills what runs (on_end is not called any more) and frees the engine. */

@@ -11,6 +11,7 @@
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
+#include "sandbox/preview.h"
 #include "sandbox/run.h"
 
 enum { RETRY_MS = 5000, TMP_BYTES = 128 << 20 };
@@ -115,6 +116,7 @@ static void on_output(void *user, int stream, const char *data, size_t len)
 static void on_end(void *user, const struct cds_job_result *result)
 {
     struct term *term = user;
+    preview_job_gone(term->broker, term->job);
     term->job = NULL;
     term->result = *result;
     term->ended_ms = cds_now_ms();

@@ -11,6 +11,7 @@
 #include "lib/http/client.h"
 #include "lib/http/server.h"
 
+struct preview_link;
 struct sandbox_link;
 struct logs;
 struct projects;
@@ -34,6 +35,7 @@ struct api {
     struct cds_credentials *creds;
     struct cds_dbq *db;
     struct sandbox_link *sandbox;
+    struct preview_link *previews;
     struct projects *projects;
     struct logs *logs;
     char llm_url[128];     /**< "http://127.0.0.1:6988" */

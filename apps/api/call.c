@@ -149,6 +149,25 @@ void call_query(struct call *call, const char *sql, int n, const char *const *pa
     }
 }
 
+struct call *call_queried(void *ticket, const struct cds_err *err)
+{
+    struct call *call = ticket_take(ticket);
+    if (!call || !err)
+        return call;
+    call_fail(call, err);
+    return NULL;
+}
+
+void call_succeed_text(struct call *call, const char *name, const char *text)
+{
+    cds_json *value = NULL;
+    struct cds_err err;
+    if (cds_json_parse(text, strlen(text), &value, &err))
+        call_fail(call, &err);
+    else
+        call_succeed(call, name ? cds_json_pack("{s:o}", name, value) : value);
+}
+
 bool call_cancel(struct call *call)
 {
     if (call->cancelled)
@@ -239,6 +258,8 @@ static void route(struct call *call)
 {
     if (cds_streq(call->method->leaf, "sandboxd"))
         sandbox_start(call);
+    else if (cds_streq(call->method->leaf, "preview"))
+        preview_start(call);
     else if (cds_streq(call->method->leaf, "llmserver"))
         llm_start(call);
     else

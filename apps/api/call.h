@@ -67,12 +67,17 @@ struct call *ticket_take(struct ticket *ticket);
 
 /** Runs one statement for the call; done gets the ticket as its user pointer. Fails the call when the queue is full. */
 void call_query(struct call *call, const char *sql, int n, const char *const *params, cds_dbq_done_fn *done);
+/** The call that this statement's ticket belongs to. NULL: it is gone, or has just failed with err. */
+struct call *call_queried(void *ticket, const struct cds_err *err);
+/** Ends with JSON that the database built: it is the result, or its one member of that name. */
+void call_succeed_text(struct call *call, const char *name, const char *text);
 /** Fails the call: more statements wait than the queue holds. */
 void call_database_full(struct call *call);
 
 /* Leaves: each takes over the call. */
 void local_start(struct call *call);   /**< local.c: rpc.discover, rpc.cancel, user.self and the calls of projects.c, usage.c */
 void sandbox_start(struct call *call); /**< leaf_sandbox.c: fs.*, run.*, term.*, sandbox.probe */
+void preview_start(struct call *call); /**< leaf_preview.c: preview.open, preview.close, preview.list */
 void llm_start(struct call *call);     /**< leaf_llm.c: llm.* */
 /** leaf_sandbox.c: tells the sandbox that the reader of this term.attach has taken in what came before seq. False: it is no such call. */
 bool sandbox_ack(struct call *attach, int64_t seq);
@@ -89,6 +94,10 @@ CDS_MUST_USE cds_rc sandbox_link_new(struct api *api, struct sandbox_link **ret,
 void sandbox_link_free(struct sandbox_link **link);
 CDS_MUST_USE cds_rc sandbox_link_ready(const struct sandbox_link *link, struct cds_err *reterr);
 struct cds_peer *sandbox_link_peer(struct sandbox_link *link, struct cds_err *reterr); /**< NULL with reterr when not connected */
+
+/* leaf_preview.c: the connection to cds-preview, made when it is needed. */
+CDS_MUST_USE cds_rc preview_link_new(struct api *api, struct preview_link **ret, struct cds_err *reterr);
+void preview_link_free(struct preview_link **link);
 
 /* projects.c: whose project is it? */
 CDS_MUST_USE cds_rc projects_new(struct projects **ret, struct cds_err *reterr);

@@ -188,7 +188,7 @@ static cds_rc ready(void *user, struct cds_err *err)
 
 static bool to_llmserver(const char *path)
 {
-    static const char *const admin[] = {"/admin/load", "/admin/unload", "/admin/status", "/admin/models"};
+    static const char *const admin[] = {"/admin/load", "/admin/unload", "/admin/status", "/admin/models", "/admin/download", "/admin/events"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(admin); i++)
         if (cds_streq(path, admin[i]))
             return true;

@@ -323,6 +323,15 @@ static cds_json *state_of(const cds_json *answer)
     return cds_json_pack("{s:O,s:O}", "model", cds_json_get(answer, "model"), "state", cds_json_get(answer, "state"));
 }
 
+static cds_json *download_of(const cds_json *answer)
+{
+    static const char *const members[] = {"id", "source", "state", "file", "received_bytes", "total_bytes", "running"};
+    cds_json *result = cds_json_object();
+    for (size_t i = 0; i < CDS_ARRAY_LEN(members); i++)
+        cds_json_set(result, members[i], cds_json_ref(cds_json_get(answer, members[i])));
+    return result;
+}
+
 static void plain_start(struct call *call, const char *method, const char *path, const cds_json *body, cds_json *(*translate)(const cds_json *))
 {
     struct cds_err err;
@@ -344,6 +353,14 @@ static void plain_start(struct call *call, const char *method, const char *path,
         call->leaf_cancel = plain_cancel;
 }
 
+/* One method for both: {"cancel": id} ends, everything else starts. */
+static void download_start(struct call *call)
+{
+    const char *id = cds_json_get_str(call->params, "cancel");
+    CDS_JSON_AUTO body = id ? cds_json_pack("{s:s}", "id", id) : cds_json_ref(call->params);
+    plain_start(call, id ? "DELETE" : "POST", "/admin/download", body, download_of);
+}
+
 void llm_start(struct call *call)
 {
     const char *name = call->method->name;
@@ -353,6 +370,8 @@ void llm_start(struct call *call)
         plain_start(call, "POST", "/admin/load", call->params, state_of);
     else if (cds_streq(name, "llm.stop"))
         plain_start(call, "POST", "/admin/unload", call->params, state_of);
+    else if (cds_streq(name, "llm.download"))
+        download_start(call);
     else
         plain_start(call, "GET", "/v1/models", NULL, models_of);
 }

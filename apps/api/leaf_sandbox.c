@@ -267,10 +267,10 @@ static void on_note(void *user, const char *method, cds_json *params)
         hold_if_slow(call);
 }
 
-/* Terminals belong to a user, so the sandbox is told whose call this is; the client cannot, its schema knows no such member. */
+/* Terminals and their ports belong to a user, so the sandbox is told whose call this is; the client cannot, its schema knows no such member. */
 static cds_json *params_of(const struct call *call)
 {
-    if (!cds_starts_with(call->method->name, "term."))
+    if (!cds_starts_with(call->method->name, "term.") && !cds_starts_with(call->method->name, "preview."))
         return cds_json_ref(call->params);
     cds_json *params = cds_json_copy(call->params);
     cds_json_set(params, "user", cds_json_string(call_who(call)->claims.user_id));

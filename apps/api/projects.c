@@ -47,14 +47,10 @@ static void on_owner(void *user, const struct cds_rows *rows, const struct cds_e
 {
     struct check *check = user;
     void (*next)(struct call *) = check->next;
-    struct call *call = ticket_take(check->ticket);
+    struct call *call = call_queried(check->ticket, err);
     free(check);
     if (!call)
         return;
-    if (err) {
-        call_fail(call, err);
-        return;
-    }
     if (cds_rows_count(rows) == 0) {
         struct cds_err gone;
         cds_fail(&gone, CDS_NOT_FOUND, __func__, "There is no such project, or it belongs to someone else.");
@@ -112,13 +108,9 @@ static cds_json *project_json(const struct cds_rows *rows, int row)
 
 static void on_list(void *user, const struct cds_rows *rows, const struct cds_err *err)
 {
-    struct call *call = ticket_take(user);
+    struct call *call = call_queried(user, err);
     if (!call)
         return;
-    if (err) {
-        call_fail(call, err);
-        return;
-    }
     int n = cds_rows_count(rows);
     if (n == 0) {
         project_make(call, "Sample", "sample", 1);

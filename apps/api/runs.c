@@ -89,20 +89,9 @@ void runs_gone(struct call *call, const char *run_id, const char *end)
 /* ---- run.history ---- */
 static void on_history(void *user, const struct cds_rows *rows, const struct cds_err *err)
 {
-    struct call *call = ticket_take(user);
-    struct cds_err failed;
-    if (!call)
-        return;
-    if (err) {
-        call_fail(call, err);
-        return;
-    }
-    const char *text = cds_rows_str(rows, 0, 0);
-    cds_json *runs = NULL;
-    if (cds_json_parse(text, strlen(text), &runs, &failed))
-        call_fail(call, &failed);
-    else
-        call_succeed(call, cds_json_pack("{s:o}", "runs", runs));
+    struct call *call = call_queried(user, err);
+    if (call)
+        call_succeed_text(call, "runs", cds_rows_str(rows, 0, 0));
 }
 
 static void query_history(struct call *call)

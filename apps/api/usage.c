@@ -42,36 +42,24 @@ static const char budget_sql[] =
 
 static void on_summary(void *user, const struct cds_rows *rows, const struct cds_err *err)
 {
-    struct call *call = ticket_take(user);
-    struct cds_err failed;
+    struct call *call = call_queried(user, err);
+    struct cds_err gone;
     if (!call)
         return;
-    if (err) {
-        call_fail(call, err);
+    if (cds_rows_count(rows)) {
+        call_succeed_text(call, NULL, cds_rows_str(rows, 0, 0));
         return;
     }
-    const char *text = cds_rows_count(rows) ? cds_rows_str(rows, 0, 0) : NULL;
-    cds_json *summary = NULL;
-    if (!text) {
-        cds_fail(&failed, CDS_NOT_FOUND, __func__, "This account does not exist any more.");
-        call_fail(call, &failed);
-    } else if (cds_json_parse(text, strlen(text), &summary, &failed)) {
-        call_fail(call, &failed);
-    } else {
-        call_succeed(call, summary);
-    }
+    cds_fail(&gone, CDS_NOT_FOUND, __func__, "This account does not exist any more.");
+    call_fail(call, &gone);
 }
 
 static void on_budget(void *user, const struct cds_rows *rows, const struct cds_err *err)
 {
-    struct call *call = ticket_take(user);
+    struct call *call = call_queried(user, err);
     struct cds_err failed;
     if (!call)
         return;
-    if (err) {
-        call_fail(call, err);
-        return;
-    }
     if (cds_rows_count(rows) == 0) {
         cds_fail(&failed, CDS_NOT_FOUND, __func__, "There is no user with this address.");
         cds_err_pointer(&failed, "/email");

@@ -29,6 +29,11 @@ enum cds_exit cds_cmd_config_check(const struct cds_command *cmd);
 enum cds_exit cds_cmd_user_add(const struct cds_command *cmd);
 enum cds_exit cds_cmd_migrate(const struct cds_command *cmd);
 enum cds_exit cds_cmd_ledger_verify(const struct cds_command *cmd);
+enum cds_exit cds_cmd_model_list(const struct cds_command *cmd);
+enum cds_exit cds_cmd_model_pull(const struct cds_command *cmd);
+enum cds_exit cds_cmd_model_inspect(const struct cds_command *cmd);
+enum cds_exit cds_cmd_model_verify(const struct cds_command *cmd);
+enum cds_exit cds_cmd_model_remove(const struct cds_command *cmd);
 
 /** "cyberdevstudio: <message> <hint>" on out; details only the log may have are left out. @return the exit code that fits */
 enum cds_exit cds_complain(FILE *out, const struct cds_err *err);

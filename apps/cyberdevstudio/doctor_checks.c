@@ -133,9 +133,9 @@ void cds_check_ports(const struct cds_config *config, struct cds_findings *all)
     }
     err = (struct cds_err){0};
     if (cds_ports_check(config, cds_now_ms(), &err) == CDS_OK)
-        cds_found(all, "ports", CDS_WORKS, "", "%u, %u, %u and %u are free", (unsigned)cds_config_u64(config, CDS_OPT_UI_PORT),
-                  (unsigned)cds_config_u64(config, CDS_OPT_API_PORT), (unsigned)cds_config_u64(config, CDS_OPT_AUTH_PORT),
-                  (unsigned)cds_config_u64(config, CDS_OPT_LLM_PORT));
+        cds_found(all, "ports", CDS_WORKS, "", "%u, %u, %u, %u and %u are free", (unsigned)cds_config_u64(config, CDS_OPT_UI_PORT),
+                  (unsigned)cds_config_u64(config, CDS_OPT_PREVIEW_PORT), (unsigned)cds_config_u64(config, CDS_OPT_API_PORT),
+                  (unsigned)cds_config_u64(config, CDS_OPT_AUTH_PORT), (unsigned)cds_config_u64(config, CDS_OPT_LLM_PORT));
     else
         cds_found_err(all, "ports", &err);
 }

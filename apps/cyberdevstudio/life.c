@@ -35,15 +35,17 @@ static void forget_ready_pipe(struct cds_part *part)
         close(cds_steal_fd(&part->ready_fd));
 }
 
-/** api (user of the services) has to reach the socket that sandboxd (root) made; nobody else may. */
-static void open_sandbox_socket(const struct cds_supervisor *sup)
+/** api and preview (user of the services) have to reach the sockets that sandboxd (root) made; nobody else may. */
+static void open_sandbox_sockets(const struct cds_supervisor *sup)
 {
+    static const char *const sockets[] = {"sandboxd.sock", "preview-doors.sock"};
     char path[PATH_MAX];
-    if (!sup->services.change)
-        return;
-    snprintf(path, sizeof(path), "%s/run/sandboxd.sock", sup->home.path);
-    if (lchown(path, 0, sup->services.gid) != 0 || chmod(path, 0660) != 0)
-        cds_log(CDS_LOG_ERROR, "the sandbox socket cannot be opened for the services", CDS_LS("path", path), CDS_LS("error", strerror(errno)));
+    for (size_t i = 0; sup->services.change && i < CDS_ARRAY_LEN(sockets); i++) {
+        snprintf(path, sizeof(path), "%s/run/%s", sup->home.path, sockets[i]);
+        if (lchown(path, 0, sup->services.gid) != 0 || chmod(path, 0660) != 0)
+            cds_log(CDS_LOG_ERROR, "a socket of the sandbox cannot be opened for the services", CDS_LS("path", path),
+                    CDS_LS("error", strerror(errno)));
+    }
 }
 
 static void became_ready(struct cds_part *part)
@@ -54,7 +56,7 @@ static void became_ready(struct cds_part *part)
     cds_timer_set(part->timer, UINT64_MAX);
     forget_ready_pipe(part);
     if (part->def == &cds_part_defs[CDS_PART_SANDBOXD])
-        open_sandbox_socket(part->sup);
+        open_sandbox_sockets(part->sup);
     cds_log(CDS_LOG_INFO, "part ready", CDS_LS("part", part->def->name), CDS_LI("pid", part->pid), CDS_LI("ms", part->ready_after_ms));
     if (!part->sup->starting && !part->sup->stopping)
         cds_say(part->sup, "  ready   %s is back after %u ms", part->def->name, part->ready_after_ms);

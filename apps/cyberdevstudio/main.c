@@ -24,6 +24,11 @@ static const struct {
      "--email E --role R [--name N]",
      "add a user (admin, developer, viewer); asks for the password, or reads it from stdin"},
     {{"migrate"}, cds_cmd_migrate, "", "bring the database to the schema of this version"},
+    {{"model", "list"}, cds_cmd_model_list, "[--json]", "show the model files: parameters, quantization, size, context"},
+    {{"model", "pull"}, cds_cmd_model_pull, "SOURCE [--sha256 HEX]", "download hf:owner/repo:quant, hf:owner/repo/file.gguf#branch or an address"},
+    {{"model", "inspect"}, cds_cmd_model_inspect, "FILE", "print what the header of a model file says"},
+    {{"model", "verify"}, cds_cmd_model_verify, "FILE", "compare a model file with the SHA-256 of its download"},
+    {{"model", "remove"}, cds_cmd_model_remove, "FILE", "remove a model file and what belongs to it"},
     {{"ledger", "verify"}, cds_cmd_ledger_verify, "[--json]", "check that every token and credit adds up"},
 };
 

@@ -9,7 +9,16 @@
 
 #include "lib/config/config.h"
 
-enum cds_part_id { CDS_PART_POSTGRES, CDS_PART_AUTH, CDS_PART_SANDBOXD, CDS_PART_LLMSERVER, CDS_PART_API, CDS_PART_UI, CDS_PART_COUNT };
+enum cds_part_id {
+    CDS_PART_POSTGRES,
+    CDS_PART_AUTH,
+    CDS_PART_SANDBOXD,
+    CDS_PART_LLMSERVER,
+    CDS_PART_API,
+    CDS_PART_PREVIEW,
+    CDS_PART_UI,
+    CDS_PART_COUNT
+};
 
 /** One part. */
 struct cds_part_def {

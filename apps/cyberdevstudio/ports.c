@@ -14,9 +14,8 @@ static const struct {
     const char *option;
     const char *what;
 } ports[] = {
-    {CDS_OPT_UI_PORT, "ui.port", "the page"},
-    {CDS_OPT_API_PORT, "api.port", "the JSON-RPC gateway"},
-    {CDS_OPT_AUTH_PORT, "auth.port", "login"},
+    {CDS_OPT_UI_PORT, "ui.port", "the page"},           {CDS_OPT_API_PORT, "api.port", "the JSON-RPC gateway"},
+    {CDS_OPT_AUTH_PORT, "auth.port", "login"},          {CDS_OPT_PREVIEW_PORT, "preview.port", "previews of programs"},
     {CDS_OPT_LLM_PORT, "llm.port", "the model server"},
 };
 

@@ -39,6 +39,7 @@ static void gather(const struct cds_config *config, const char *home, const char
             need(needs, R_OK | X_OK, program_dir, program);
         }
     need(needs, R_OK | X_OK, program_dir, "/cds-llmworker");
+    need(needs, R_OK | X_OK, program_dir, "/cds-fetch");
     for (size_t i = 0; i < CDS_ARRAY_LEN(beside); i++)
         need(needs, R_OK | X_OK, program_dir, beside[i]);
     const char *model = cds_config_str(config, CDS_OPT_LLM_MODEL), *libs = cds_config_str(config, CDS_OPT_LLM_LIB_DIR);

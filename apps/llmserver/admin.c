@@ -3,7 +3,11 @@
 #include <string.h>
 
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/catalogue.h"
+#include "apps/llmserver/downloads.h"
+#include "apps/llmserver/events.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/inspection.h"
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
 #include "lib/log/log.h"
@@ -18,6 +22,14 @@ struct cds_admin_wait {
     char user_id[CDS_UUID_LEN + 1];
 };
 
+/** A list of models that is answered when every new file was read. */
+struct cds_admin_list {
+    struct cds_admin_list *next;
+    struct cds_http_req *req; /**< NULL: the client left */
+    bool admin;
+    char user_id[CDS_UUID_LEN + 1];
+};
+
 /* --- what models look like ---------------------------------------------------------------------------------------------- */
 
 /** A count that is not known before the file was read. */
@@ -28,8 +40,9 @@ static cds_json *count_or_null(int64_t count)
 
 static cds_json *facts(const struct cds_model *model)
 {
+    int64_t in_file = cds_inspection_count(model, "parameters");
     return cds_json_pack("{s:s,s:I,s:o,s:o}", "state", cds_model_state_name(model->state), "size_bytes", (long long)model->file_bytes, "parameters",
-                         count_or_null(model->parameters), "context_tokens", count_or_null(model->request_tokens));
+                         count_or_null(in_file > 0 ? in_file : model->parameters), "context_tokens", count_or_null(model->request_tokens));
 }
 
 static cds_json *public_model(const struct cds_model *model)
@@ -38,8 +51,23 @@ static cds_json *public_model(const struct cds_model *model)
                          facts(model));
 }
 
-static cds_json *admin_model(const struct cds_model *model)
+/** What /v1/models shows: files that were read and are fine, and whatever is in use. */
+static bool is_listed(const struct cds_model *model)
 {
+    return model->state == CDS_MODEL_LOADING || model->state == CDS_MODEL_LOADED || model->file.state == CDS_FILE_FINE;
+}
+
+static cds_json *refusal_of(const struct cds_model *model)
+{
+    struct cds_err err = {0};
+    if (model->file.state != CDS_FILE_FINE || cds_inspection_allows(model, &err) == CDS_OK)
+        return cds_json_null();
+    return cds_json_pack("{s:s,s:s,s:s}", "rule", err.rule, "message", err.message, "hint", err.hint);
+}
+
+cds_json *cds_admin_model(const struct cds_model *model)
+{
+    static const char *const file_states[] = {"unread", "reading", "fine", "corrupt"};
     const char *file = strrchr(model->path, '/');
     cds_json *one = facts(model);
     cds_json_set(one, "id", cds_json_string(model->id));
@@ -47,42 +75,95 @@ static cds_json *admin_model(const struct cds_model *model)
     cds_json_set(one, "file", cds_json_string(file ? file + 1 : model->path));
     cds_json_set(one, "description", *model->description ? cds_json_string(model->description) : cds_json_null());
     cds_json_set(one, "percent", cds_json_int(model->state == CDS_MODEL_LOADING ? model->percent : 0));
-    cds_json_set(one, "failure", model->state == CDS_MODEL_FAILED ? cds_json_string(model->failure.message) : cds_json_null());
+    bool failed = model->state == CDS_MODEL_FAILED || (model->state == CDS_MODEL_UNLOADED && model->failure.code);
+    cds_json_set(one, "failure", failed ? cds_json_string(model->failure.message) : cds_json_null());
+    cds_json_set(one, "file_state", cds_json_string(file_states[model->file.state]));
+    cds_json_set(one, "corrupt", model->file.state == CDS_FILE_CORRUPT ? cds_json_string(model->file.problem) : cds_json_null());
+    cds_json_set(one, "facts", model->file.facts ? cds_json_ref(model->file.facts) : cds_json_null());
+    cds_json_set(one, "refused", refusal_of(model));
     return one;
 }
 
 static cds_json *status_of(const struct cds_model *model)
 {
-    const struct cds_model_work *w = &model->work;
-    cds_json *one = admin_model(model);
+    cds_json *one = cds_admin_model(model);
     cds_json_set(one, "pid", model->proc ? cds_json_int(cds_proc_pid(model->proc)) : cds_json_null());
     cds_json_set(one, "restarts", cds_json_int((int64_t)model->restarts));
     cds_json_set(one, "active", cds_json_int(model->running));
     cds_json_set(one, "queued", cds_json_int(model->queue.count));
-    cds_json_set(one, "work",
-                 cds_json_pack("{s:I,s:I,s:I,s:I,s:I}", "steps", (long long)w->steps, "rows", (long long)w->rows, "prompt_rows",
-                               (long long)w->prompt_rows, "cached_tokens", (long long)w->cached_tokens, "most_generating",
-                               (long long)w->most_generating));
+    cds_json_set(one, "work", model->work ? cds_json_ref(model->work) : cds_json_object());
     return one;
 }
 
-static cds_json *list(struct cds_llm *app, cds_json *(*show)(const struct cds_model *), bool used_only)
+enum which { LISTED, ALL, USED };
+
+static cds_json *list(struct cds_llm *app, cds_json *(*show)(const struct cds_model *), enum which which)
 {
     cds_json *all = cds_json_array();
     cds_models_scan(app);
     for (const struct cds_model *model = app->models.first; model; model = model->next)
-        if (!used_only || model->state != CDS_MODEL_UNLOADED)
+        if (which == ALL || (which == LISTED ? is_listed(model) : model->state != CDS_MODEL_UNLOADED))
             cds_json_append(all, show(model));
     return all;
 }
 
 /* --- answers ------------------------------------------------------------------------------------------------------------ */
 
-static void reply(struct cds_http_req *req, const char *user_id, cds_json *value)
+void cds_admin_reply(struct cds_http_req *req, const char *user_id, int status, cds_json *value)
 {
     CDS_JSON_AUTO answer = value;
-    cds_routes_log(req, user_id, 200);
-    cds_http_reply_json(req, 200, answer);
+    cds_routes_log(req, user_id, status);
+    cds_http_reply_json(req, status, answer);
+}
+
+static void reply(struct cds_http_req *req, const char *user_id, cds_json *value)
+{
+    cds_admin_reply(req, user_id, 200, value);
+}
+
+static cds_json *list_answer(struct cds_llm *app, bool admin)
+{
+    return admin ? cds_json_pack("{s:o,s:o,s:o}", "models", list(app, cds_admin_model, ALL), "downloads", cds_downloads_list(app->downloads),
+                                 "catalogue", cds_catalogue_list(app))
+                 : cds_json_pack("{s:s,s:o}", "object", "list", "data", list(app, public_model, LISTED));
+}
+
+static void on_list_gone(void *user)
+{
+    struct cds_admin_list *wait = user;
+    wait->req = NULL; /* unlinked with the others */
+}
+
+/** Answers now, or when the files that appeared since the last look were read. */
+static void show_list(struct cds_llm *app, struct cds_http_req *req, const char *user_id, bool admin)
+{
+    cds_models_scan(app);
+    struct cds_admin_list *wait = cds_inspection_idle(app) ? NULL : calloc(1, sizeof(*wait));
+    if (!wait) {
+        reply(req, user_id, list_answer(app, admin));
+        return;
+    }
+    *wait = (struct cds_admin_list){.next = app->admin_lists, .req = req, .admin = admin};
+    cds_strcpy(wait->user_id, sizeof(wait->user_id), user_id);
+    app->admin_lists = wait;
+    cds_http_set_user(req, wait, on_list_gone, NULL);
+}
+
+void cds_admin_files_read(struct cds_llm *app)
+{
+    if (!cds_inspection_idle(app))
+        return;
+    struct cds_admin_list *waits = app->admin_lists;
+    app->admin_lists = NULL;
+    while (waits) {
+        struct cds_admin_list *wait = waits;
+        waits = wait->next;
+        if (wait->req) {
+            cds_http_set_user(wait->req, NULL, NULL, NULL);
+            reply(wait->req, wait->user_id, list_answer(app, wait->admin));
+        }
+        free(wait);
+    }
 }
 
 static void answer_wait(struct cds_admin_wait *wait)
@@ -102,6 +183,7 @@ static void answer_wait(struct cds_admin_wait *wait)
 
 void cds_admin_model_changed(struct cds_llm *app, struct cds_model *model)
 {
+    cds_events_tell(app->events, "model", cds_admin_model(model));
     for (struct cds_admin_wait **link = &app->admin_waits; *link;) {
         struct cds_admin_wait *wait = *link;
         if (wait->model != model || (model->state == CDS_MODEL_LOADING && wait->req)) {
@@ -196,14 +278,14 @@ static void show_status(struct cds_llm *app, struct cds_http_req *req, const str
     reply(req, credential->claims.user_id,
           cds_json_pack("{s:s,s:b,s:b,s:i,s:I,s:I,s:o}", "version", CDS_VERSION, "ledger_ready", ledger, "draining", app->draining, "requests",
                         (int)cds_gen_count(app), "slots", (long long)cds_config_u64(app->config, CDS_OPT_LLM_SLOTS), "queue_limit",
-                        (long long)cds_config_u64(app->config, CDS_OPT_LLM_QUEUE), "models", list(app, status_of, true)));
+                        (long long)cds_config_u64(app->config, CDS_OPT_LLM_QUEUE), "models", list(app, status_of, USED)));
 }
 
 static void show_one(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const char *id)
 {
     struct cds_err err = {0};
     const struct cds_model *model = strlen(id) <= CDS_MODEL_ID_MAX && *id ? cds_models_find(app, id) : NULL;
-    if (model) {
+    if (model && is_listed(model)) {
         reply(req, credential->claims.user_id, public_model(model));
         return;
     }
@@ -218,7 +300,7 @@ bool cds_admin_route(struct cds_llm *app, struct cds_http_req *req, const struct
     bool get = cds_streq(method, "GET"), post = cds_streq(method, "POST");
     struct cds_err err = {0};
     if (get && cds_streq(path, "/v1/models")) {
-        reply(req, user_id, cds_json_pack("{s:s,s:o}", "object", "list", "data", list(app, public_model, false)));
+        show_list(app, req, user_id, false);
         return true;
     }
     if (get && cds_starts_with(path, one)) {
@@ -231,13 +313,13 @@ bool cds_admin_route(struct cds_llm *app, struct cds_http_req *req, const struct
     bool load = post && cds_streq(name, "load"), unload = post && cds_streq(name, "unload");
     bool models = get && cds_streq(name, "models"), status = get && cds_streq(name, "status");
     if (!load && !unload && !models && !status)
-        return false;
+        return cds_admin_download_route(app, req, credential);
     if (cds_credential_need(credential, CDS_ROLE_ADMIN, path + 1, &err) != CDS_OK)
         cds_routes_fail(req, user_id, &err);
     else if (load || unload)
         load_or_unload(app, req, credential, load);
     else if (models)
-        reply(req, user_id, cds_json_pack("{s:o}", "models", list(app, admin_model, false)));
+        show_list(app, req, user_id, true);
     else
         show_status(app, req, credential);
     return true;

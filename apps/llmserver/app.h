@@ -16,6 +16,9 @@ struct cds_gen;
 struct cds_grammars;
 struct cds_poison;
 struct cds_admin_wait;
+struct cds_admin_list;
+struct cds_downloads;
+struct cds_events;
 
 enum { CDS_GEN_BUCKETS = 256 };
 
@@ -31,7 +34,11 @@ struct cds_llm {
     struct cds_poison *poison;             /**< requests under which model processes died */
     struct cds_gen *gens[CDS_GEN_BUCKETS]; /**< live requests by job number */
     struct cds_admin_wait *admin_waits;    /**< load and unload calls that wait for the end */
-    int64_t jobs;                          /**< last job number given */
+    struct cds_admin_list *admin_lists;    /**< lists of models that wait until all files were read */
+    struct cds_downloads *downloads;
+    cds_json *catalogue;       /**< array of catalogue.json; NULL: there is none */
+    struct cds_events *events; /**< readers of /admin/events */
+    int64_t jobs;              /**< last job number given */
     struct cds_timer *drain_timer;
     uint64_t drain_deadline_ms;
     bool draining;
@@ -46,5 +53,13 @@ void cds_routes_fail(struct cds_http_req *req, const char *user_id, const struct
 
 /** admin.c: /v1/models, /v1/models/{id}, /admin/...; true when the path was one of them. */
 bool cds_admin_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential);
-/** admin.c: a model changed its state: waiting load and unload calls are answered. */
+/** admin.c: a model changed its state (or its load went on): waiting load and unload calls are answered, readers of events are told. */
 void cds_admin_model_changed(struct cds_llm *app, struct cds_model *model);
+/** admin.c: a model file was read: lists that wait for the last one are answered. */
+void cds_admin_files_read(struct cds_llm *app);
+/** admin.c: a model as /admin/models and /admin/events show it; owned by the caller. */
+cds_json *cds_admin_model(const struct cds_model *model);
+/** admin_download.c: /admin/download and /admin/events; true when the path was one of them. */
+bool cds_admin_download_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential);
+/** admin.c: answers with JSON and logs; takes value. */
+void cds_admin_reply(struct cds_http_req *req, const char *user_id, int status, cds_json *value);

@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/catalogue.h"
+#include "apps/llmserver/downloads.h"
+#include "apps/llmserver/events.h"
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/grammars.h"
 #include "apps/llmserver/poison.h"
@@ -105,6 +108,12 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     if (rc == CDS_OK)
         rc = cds_credentials_new(app->loop, app->client, auth_url, &app->creds, err);
     if (rc == CDS_OK)
+        rc = cds_events_new(app->loop, &app->events, err);
+    if (rc == CDS_OK)
+        rc = cds_downloads_new(app, &app->downloads, err);
+    if (rc == CDS_OK)
+        cds_catalogue_read(app);
+    if (rc == CDS_OK)
         rc = cds_service_listen(service, CDS_OPT_LLM_PORT, 0, cds_routes_on_request, app, err);
     if (rc == CDS_OK)
         rc = cds_loop_post(app->loop, load_first, app);
@@ -154,9 +163,12 @@ int main(int argc, char **argv)
     if (app.creds)
         cds_credentials_free(&app.creds);
     cds_meter_free(&app.meter);
+    cds_downloads_free(&app.downloads);
     cds_models_free(&app);
     cds_grammars_free(&app.grammars);
     free(app.poison);
+    cds_events_free(&app.events);
+    cds_json_unref(app.catalogue);
     cds_service_stop(&service);
     return status;
 }

@@ -4,6 +4,7 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/inspection.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
@@ -44,7 +45,6 @@ static void on_hello(struct cds_model *model, const cds_json *params)
     model->up = true;
     model->was_up = true;
     model->percent = 100;
-    model->work = (struct cds_model_work){0};
     cds_meter_add_model(model->app->meter, model->id);
     set_state(model, CDS_MODEL_LOADED);
     cds_gen_model_up(model);
@@ -61,13 +61,12 @@ static void on_failed(struct cds_model *model, const cds_json *params)
 
 static void read_work(struct cds_model *model, const cds_json *params)
 {
-    model->work = (struct cds_model_work){
-        .steps = cds_json_get_i64(params, "steps", 0),
-        .rows = cds_json_get_i64(params, "rows", 0),
-        .prompt_rows = cds_json_get_i64(params, "prompt_rows", 0),
-        .cached_tokens = cds_json_get_i64(params, "cached_tokens", 0),
-        .most_generating = cds_json_get_i64(params, "most_generating", 0),
-    };
+    cds_json *work = cds_json_get(params, "work");
+    if (!cds_json_is(work, CDS_JSON_OBJECT))
+        return;
+    cds_json_ref(work);
+    cds_json_unref(model->work);
+    model->work = work;
 }
 
 static void on_frame(void *user, const char *method, const cds_json *params)
@@ -75,14 +74,15 @@ static void on_frame(void *user, const char *method, const cds_json *params)
     struct cds_model *model = user;
     if (cds_streq(method, "loading")) {
         model->percent = (int)cds_json_get_i64(params, "percent", model->percent);
+        cds_admin_model_changed(model->app, model);
     } else if (cds_streq(method, "hello")) {
+        read_work(model, params);
         if (!model->unloading)
             on_hello(model, params);
     } else if (cds_streq(method, "failed")) {
         on_failed(model, params);
     } else if (model->up) {
-        if (cds_streq(method, "texts"))
-            read_work(model, params);
+        read_work(model, params);
         if (cds_streq(method, "done"))
             model->starts_failed = 0;
         cds_gen_frame(model, method, params);
@@ -203,8 +203,30 @@ void cds_model_load(struct cds_model *model)
     model->failure = (struct cds_err){0};
     model->was_up = false;
     model->starts_failed = 0;
+    model->percent = 0;
     set_state(model, CDS_MODEL_LOADING);
-    launch(model);
+    cds_inspection_run(model->app);
+    model->load_wanted = true;
+    if (model->file.state == CDS_FILE_FINE || model->file.state == CDS_FILE_CORRUPT)
+        cds_model_file_read(model);
+}
+
+void cds_model_file_read(struct cds_model *model)
+{
+    struct cds_err err = {0};
+    if (!model->load_wanted)
+        return;
+    model->load_wanted = false;
+    if (cds_inspection_allows(model, &err) == CDS_OK) {
+        launch(model);
+        return;
+    }
+    /* Refused before anything was tried: the model is as it was. */
+    model->failure = err;
+    cds_log(CDS_LOG_WARN, "a load was refused", CDS_LS("model", model->id), CDS_LS("reason", err.message),
+            CDS_LS("rule", *err.rule ? err.rule : NULL));
+    cds_gen_model_down(model, &err, false);
+    set_state(model, CDS_MODEL_UNLOADED);
 }
 
 void cds_model_unload(struct cds_model *model)
@@ -222,6 +244,7 @@ void cds_model_unload(struct cds_model *model)
     }
     if (model->timer)
         cds_timer_set(model->timer, UINT64_MAX);
+    model->load_wanted = false;
     struct cds_err err = {0};
     not_loaded(model, &err);
     cds_gen_model_down(model, &err, false);

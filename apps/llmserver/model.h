@@ -3,7 +3,9 @@
  * States: unloaded -> loading -> loaded; a process that dies after it was loaded goes back to loading by itself (with back-off) and its
  * waiting requests stay; a first load that fails, or six starts in a row that fail, end in failed. unload ends every state.
  * Ids: the file name without ".gguf" in lower case, without its quantization ("SmolLM2-135M-Instruct.Q4_1.gguf" is
- * "smollm2-135m-instruct"); the name with quantization works too, and is the id when two files would share one.
+ * "smollm2-135m-instruct"); the name with quantization works too, and is the id when two files would share one. Of a split model
+ * ("name-00001-of-00003.gguf") the first part stands for all.
+ * Files: each is looked at by a process of its own before it is listed or loaded (inspection.h).
  * Threads: loop thread only.
  */
 #pragma once
@@ -11,6 +13,7 @@
 #include <limits.h>
 #include <time.h>
 
+#include "apps/llmserver/helper.h"
 #include "apps/llmserver/proc.h"
 #include "apps/llmserver/queue.h"
 #include "lib/config/config.h"
@@ -20,16 +23,22 @@ enum { CDS_MODELS_MAX = 256, CDS_MODEL_ID_MAX = 128, CDS_MODEL_STARTS_MAX = 6, C
 
 struct cds_llm;
 
-/** Work the model process did since it started (it counts, we only show). */
-struct cds_model_work {
-    int64_t steps, rows, prompt_rows, cached_tokens, most_generating;
+/** What the header of the file says, read by a process of its own (inspection.h). */
+struct cds_model_file {
+    enum { CDS_FILE_UNREAD, CDS_FILE_READING, CDS_FILE_FINE, CDS_FILE_CORRUPT } state;
+    cds_json *facts;         /**< owned; NULL until it is fine */
+    char problem[320];       /**< why it is corrupt */
+    struct timespec changed; /**< the file's time when it was read */
+    struct cds_helper *helper;
 };
 
 struct cds_model {
     struct cds_model *next;
     struct cds_llm *app;
     char id[CDS_MODEL_ID_MAX + 1], alias[CDS_MODEL_ID_MAX + 1], path[PATH_MAX];
-    uint64_t file_bytes;
+    uint64_t file_bytes; /**< of all parts */
+    struct cds_model_file file;
+    bool load_wanted; /**< a load waits for the file to be read */
     enum cds_model_state state;
     struct cds_err failure; /**< why it failed or ended last */
     int percent;            /**< of the running load */
@@ -45,14 +54,14 @@ struct cds_model {
     struct cds_timer *timer; /**< next start, or the check that it is alive */
     struct cds_queue queue;  /**< prepared requests that wait for a slot */
     unsigned running;        /**< requests that hold a slot */
-    struct cds_model_work work;
+    cds_json *work;          /**< what the process counted since it started, as it sent it last (README of llmworker); NULL: nothing yet */
 };
 
 struct cds_models {
     struct cds_model *first;
     unsigned count;
     char dirs[2][PATH_MAX]; /**< folders that are searched: <home>/models, <program>/../share/models */
-    char run_dir[PATH_MAX], lib_dir[PATH_MAX], program[PATH_MAX];
+    char run_dir[PATH_MAX], lib_dir[PATH_MAX], program[PATH_MAX], fetch[PATH_MAX]; /**< fetch: the program cds-fetch */
     bool lib_dir_given;
     struct timespec seen[2]; /**< change times of dirs at the last look */
     uint64_t looked_ms;      /**< of the last look; 0: none yet */
@@ -75,6 +84,8 @@ bool cds_model_name(const char *file, char *ret_id, char *ret_alias);
 const char *cds_model_state_name(enum cds_model_state state);
 /** Starts loading unless it is loading or loaded. */
 void cds_model_load(struct cds_model *model);
+/** inspection.h: the file was read (or is corrupt); a load that waited for it goes on. */
+void cds_model_file_read(struct cds_model *model);
 /** Ends the process; requests on it get an error. The state changes once the process is gone. */
 void cds_model_unload(struct cds_model *model);
 /** Stops every process, for the end of the server. */

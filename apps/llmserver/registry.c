@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/inspection.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
@@ -32,6 +33,14 @@ bool cds_model_name(const char *file, char *ret_id, char *ret_alias)
     if (len < 6 || len - 5 > CDS_MODEL_ID_MAX || strcasecmp(file + len - 5, ".gguf") != 0 || file[0] == '.')
         return false;
     len -= 5;
+    /* Of a split model the first part stands for all, without its number. */
+    unsigned part, parts;
+    int end = 0;
+    if (len > 15 && sscanf(file + len - 15, "-%5u-of-%5u%n", &part, &parts, &end) == 2 && end == 15) {
+        if (part != 1 || len == 15)
+            return false;
+        len -= 15;
+    }
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)tolower((unsigned char)file[i]);
         ret_alias[i] = isalnum(c) || c == '.' || c == '_' || c == '-' ? (char)c : '-';
@@ -57,6 +66,7 @@ void cds_models_init(struct cds_llm *app)
     cds_config_path(app->config, "run", models->run_dir, sizeof(models->run_dir));
     snprintf(models->dirs[1], sizeof(models->dirs[1]), "%.4000s/../share/models", program_dir);
     snprintf(models->program, sizeof(models->program), "%.4000s/cds-llmworker", program_dir);
+    snprintf(models->fetch, sizeof(models->fetch), "%.4000s/cds-fetch", program_dir);
     const char *lib_dir = cds_config_str(app->config, CDS_OPT_LLM_LIB_DIR);
     models->lib_dir_given = *lib_dir != '\0';
     char found[PATH_MAX];
@@ -94,7 +104,7 @@ cds_rc cds_models_add_file(struct cds_llm *app, const char *path, struct cds_mod
     }
     struct cds_model *model = by_path(app, real);
     if (model) {
-        model->file_bytes = (uint64_t)st.st_size;
+        cds_inspection_seen(model, &st);
         *ret = model;
         return CDS_OK;
     }
@@ -112,7 +122,7 @@ cds_rc cds_models_add_file(struct cds_llm *app, const char *path, struct cds_mod
     cds_strcpy(model->alias, sizeof(model->alias), alias);
     cds_strcpy(model->id, sizeof(model->id), id_taken(app, id) ? alias : id);
     cds_strcpy(model->path, sizeof(model->path), real);
-    model->file_bytes = (uint64_t)st.st_size;
+    cds_inspection_seen(model, &st);
     struct cds_model **link = &app->models.first;
     while (*link && strcmp((*link)->id, model->id) < 0)
         link = &(*link)->next;
@@ -182,10 +192,13 @@ void cds_models_scan(struct cds_llm *app)
         *link = model->next;
         app->models.count--;
         cds_timer_remove(&model->timer);
+        cds_inspection_forget(model);
+        cds_json_unref(model->work);
         free(model);
     }
     for (size_t i = 0; i < CDS_ARRAY_LEN(app->models.dirs); i++)
         scan_dir(app, app->models.dirs[i]);
+    cds_inspection_run(app);
 }
 
 /** The model used when a request names none. */
@@ -202,7 +215,11 @@ static struct cds_model *default_model(struct cds_llm *app)
     struct cds_model *model = app->models.first;
     while (model && !cds_streq(model->alias, alias))
         model = model->next;
-    return model ? model : app->models.first;
+    if (model)
+        return model;
+    for (model = app->models.first; model && model->file.state == CDS_FILE_CORRUPT;)
+        model = model->next;
+    return model;
 }
 
 struct cds_model *cds_models_find(struct cds_llm *app, const char *id)
@@ -225,6 +242,8 @@ void cds_models_free(struct cds_llm *app)
         struct cds_model *model = app->models.first;
         app->models.first = model->next;
         cds_timer_remove(&model->timer);
+        cds_inspection_forget(model);
+        cds_json_unref(model->work);
         free(model);
     }
 }

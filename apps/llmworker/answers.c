@@ -16,15 +16,15 @@ struct choice {
     cds_json *chances;         /**< logprobs whose text is still held back */
     double score;              /**< sum of all logprobs */
     uint32_t reasoning_tokens;
-    bool started, ended;
+    bool ended;
     struct cds_job_report report;
 };
 struct cds_answer {
     struct cds_answer *next;
     int64_t id;
-    uint32_t granted, per_prompt; /**< answers to each prompt */
+    uint32_t per_prompt; /**< answers to each prompt */
     unsigned count, running;
-    bool last_grant, tells_chances;
+    bool tells_chances;
     struct choice choices[];
 };
 
@@ -87,6 +87,9 @@ static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer,
         .token_count = count,
         .max_tokens = max_tokens,
         .scope = prepare->scope,
+        .key = prepare->key,
+        .priority = prepare->priority,
+        .fork_of = index % prepare->choices ? job_of(answer, index - index % prepare->choices) : 0,
         .sampling = prepare->sampling,
         .text = prepare->text,
     };
@@ -153,37 +156,21 @@ cds_rc cds_answers_add(struct cds_answers *answers, const struct cds_prompter *p
 
 /* --- orders of the server ----------------------------------------------------------------------------------------------- */
 
-static void start_choice(struct cds_answers *answers, struct cds_answer *answer, unsigned index)
-{
-    if (answer->choices[index].started)
-        return;
-    answer->choices[index].started = true;
-    cds_sched_start(answers->sched, job_of(answer, index), answer->granted);
-    if (answer->last_grant)
-        cds_sched_grant(answers->sched, job_of(answer, index), answer->granted, true);
-}
-
 void cds_answers_start(struct cds_answers *answers, int64_t id, uint32_t granted)
 {
     struct cds_answer *answer = find(answers, id);
-    if (!answer || granted == 0)
-        return;
-    answer->granted = granted;
-    for (unsigned i = 0; i < answer->count; i += answer->per_prompt)
-        start_choice(answers, answer, i);
+    unsigned count = answer && granted ? answer->count : 0;
+    for (unsigned i = 0; i < count; i++)
+        cds_sched_start(answers->sched, job_of(answer, i), granted);
 }
 
 void cds_answers_grant(struct cds_answers *answers, int64_t id, uint32_t granted, bool last)
 {
     struct cds_answer *answer = find(answers, id);
     unsigned count = answer ? answer->count : 0;
-    if (answer && granted > answer->granted)
-        answer->granted = granted;
-    if (answer)
-        answer->last_grant = answer->last_grant || last;
     /* A grant may end answers, and the last end frees the request. */
     for (unsigned i = 0; i < count && (answer = find(answers, id)) != NULL; i++)
-        if (answer->choices[i].started && !answer->choices[i].ended)
+        if (!answer->choices[i].ended)
             cds_sched_grant(answers->sched, job_of(answer, i), granted, last);
 }
 
@@ -229,14 +216,6 @@ static bool add_chance(const struct cds_answers *answers, struct choice *choice)
     return cds_json_append(choice->chances, entry) == 0;
 }
 
-/** The others of the same prompt can take over its cells now. */
-static void start_siblings(struct cds_answers *answers, struct cds_answer *answer, unsigned index)
-{
-    unsigned first = index - index % answer->per_prompt;
-    for (unsigned i = first; index == first && i < first + answer->per_prompt; i++)
-        start_choice(answers, answer, i);
-}
-
 static cds_json *event_of(const struct cds_answer *answer, unsigned index, uint32_t tokens, const char *text, size_t len, cds_json *deltas,
                           cds_json *chances)
 {
@@ -275,7 +254,6 @@ cds_json *cds_answers_text(struct cds_answers *answers, int64_t job, const char 
     if (tells(answers, answer, job) && !add_chance(answers, choice))
         return NULL;
     answers->token_job = 0;
-    start_siblings(answers, answer, index);
     cds_json *deltas = NULL, *chances = NULL;
     if (choice->shaper) {
         deltas = cds_json_array();
@@ -295,7 +273,7 @@ cds_json *cds_answers_text(struct cds_answers *answers, int64_t job, const char 
 static cds_json *done_of(const struct cds_answer *answer)
 {
     static const char *const names[] = {"stop", "length", "cancelled", "failed"};
-    long long prompt = 0, cached = 0, evaluated = 0, completion = 0, reasoning = 0;
+    long long prompt = 0, cached = 0, evaluated = 0, completion = 0, reasoning = 0, computed = 0, recomputed = 0, foreign = 0;
     enum cds_job_end end = CDS_JOB_STOP;
     cds_json *choices = cds_json_array();
     for (unsigned i = 0; i < answer->count; i++) {
@@ -305,7 +283,10 @@ static cds_json *done_of(const struct cds_answer *answer)
             prompt += report->prompt_tokens;
             cached += report->cached_tokens;
             evaluated += report->evaluated_tokens;
+            foreign += report->foreign_tokens;
         }
+        computed += report->computed_tokens;
+        recomputed += report->recomputed_tokens;
         completion += report->completion_tokens;
         reasoning += choice->reasoning_tokens;
         if (report->end > end)
@@ -313,9 +294,9 @@ static cds_json *done_of(const struct cds_answer *answer)
         cds_json_append(choices, cds_json_pack("{s:s,s:I,s:I,s:f}", "end", names[report->end], "tokens", (long long)report->completion_tokens, "calls",
                                                (long long)(choice->shaper ? cds_shaper_calls(choice->shaper) : 0), "score", choice->score));
     }
-    return cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end], "prompt_tokens", prompt,
-                         "cached_tokens", cached, "evaluated_tokens", evaluated, "completion_tokens", completion, "reasoning_tokens", reasoning,
-                         "choices", choices);
+    return cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end], "prompt_tokens", prompt,
+                         "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed, "recomputed_tokens", recomputed,
+                         "foreign_tokens", foreign, "completion_tokens", completion, "reasoning_tokens", reasoning, "choices", choices);
 }
 
 /** What the reader of the answer and the chances still hold back. */
@@ -346,7 +327,6 @@ cds_json *cds_answers_end(struct cds_answers *answers, const struct cds_job_repo
     answer->choices[index].ended = true;
     answer->choices[index].report = *report;
     *ret_last = last_event(answer, index);
-    start_siblings(answers, answer, index);
     if (--answer->running > 0)
         return NULL;
     cds_json *done = done_of(answer);

@@ -1,6 +1,6 @@
 /* apps/llmworker/answers.h: requests of the server and the jobs of the scheduler they consist of: one job for each answer to each prompt.
  *
- * The answers to one prompt share its cells: the first one reads the prompt, the others begin when it has its first token.
+ * The answers to one prompt share its cells: the first one reads the prompt, the others fork off at its end.
  * Threads: one owner, that of the scheduler.
  */
 #pragma once

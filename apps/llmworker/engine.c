@@ -26,6 +26,10 @@ struct cds_engine {
     struct llama_batch batch;
     uint32_t batch_max, threads, piece_max;
     struct cds_governor governor;
+    bool (*look)(void *user);
+    void *look_user;
+    unsigned nodes; /**< of the compute graph since the last look at the clock */
+    uint64_t looked_ms;
     char description[128], bos[256], eos[256];
     llama_token_data *room; /**< candidates of the choice that is being made */
     int32_t shown;          /**< control token that is part of the text it was chosen for; -1: none */
@@ -196,6 +200,42 @@ cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engi
     *ret = engine;
     engine = NULL;
     return CDS_OK;
+}
+
+/** libllama asks after each node of the graph, on the thread that called decode. */
+static bool on_node(void *user)
+{
+    enum { NODES = 16, LOOK_MS = 4 };
+    struct cds_engine *engine = user;
+    if (!engine->look || ++engine->nodes < NODES)
+        return false;
+    engine->nodes = 0;
+    uint64_t now = cds_now_ms();
+    if (now - engine->looked_ms < LOOK_MS)
+        return false;
+    engine->looked_ms = now;
+    return engine->look(engine->look_user);
+}
+
+void cds_engine_watch(struct cds_engine *engine, bool (*look)(void *user), void *user)
+{
+    engine->look = look;
+    engine->look_user = user;
+    llama_set_abort_callback(engine->context, on_node, engine);
+}
+
+void cds_engine_set_threads(struct cds_engine *engine, uint32_t threads)
+{
+    uint32_t most = threads < 1 ? 1 : threads < engine->threads ? threads : engine->threads;
+    if (most == engine->governor.most)
+        return;
+    engine->governor = cds_governor_begin(most);
+    llama_set_n_threads(engine->context, (int32_t)most, (int32_t)most);
+}
+
+uint32_t cds_engine_threads(const struct cds_engine *engine)
+{
+    return engine->governor.now;
 }
 
 void cds_engine_facts(const struct cds_engine *engine, struct cds_engine_facts *ret)

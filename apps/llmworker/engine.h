@@ -20,7 +20,7 @@ struct cds_row {
 
 /** What the scheduler needs of a model; `engine` is handed through. */
 struct cds_engine_ops {
-    /** Evaluates one batch. @return 0; 1: no free cells (nothing was changed); below 0: the model failed */
+    /** Evaluates one batch. @return 0; 1: no free cells (nothing was changed); 2: given up as cds_engine_watch asked; below 0: the model failed */
     int (*decode)(void *engine, const struct cds_row *rows, int count);
     void *(*sampler_new)(void *engine, const struct cds_sampling *sampling); /**< NULL: out of memory */
     void (*sampler_free)(void *sampler);
@@ -58,6 +58,11 @@ const char *cds_engine_version(void);
 /** Loads the compute variants of lib_dir and the model. @return CDS_OK; CDS_BAD_PARAM (not a usable model), CDS_EXHAUSTED, CDS_SYSTEM */
 CDS_MUST_USE cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engine **ret, struct cds_err *reterr);
 void cds_engine_close(struct cds_engine **engine);
+/** look is called on the owner's thread every few milliseconds of a step; when it returns true, the step is given up. */
+void cds_engine_watch(struct cds_engine *engine, bool (*look)(void *user), void *user);
+/** Compute threads it may use from the next step on, 1..its number at start; it may use fewer while others want the cores. */
+void cds_engine_set_threads(struct cds_engine *engine, uint32_t threads);
+uint32_t cds_engine_threads(const struct cds_engine *engine); /**< of the next step */
 void cds_engine_facts(const struct cds_engine *engine, struct cds_engine_facts *ret);
 /**
  * Text to tokens.

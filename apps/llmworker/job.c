@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct cds_job *find(const struct cds_sched *sched, int64_t id)
+struct cds_job *cds_job_find(const struct cds_sched *sched, int64_t id)
 {
     struct cds_job *job = sched->jobs;
     while (job && job->id != id)
@@ -20,8 +20,9 @@ void cds_job_remove(struct cds_sched *sched, struct cds_job *job)
         *link = job->next;
         sched->job_count--;
     }
-    if (job->slot)
-        job->slot->job = NULL;
+    for (struct cds_job *other = sched->jobs; other; other = other->next)
+        if (other->follow == job)
+            other->follow = NULL;
     sched->ops->sampler_free(job->sampler);
     free(job->tokens);
     free(job);
@@ -29,25 +30,43 @@ void cds_job_remove(struct cds_sched *sched, struct cds_job *job)
 
 void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end end)
 {
-    size_t reached = job->slot ? job->slot->filled : 0;
+    uint32_t prompt = (uint32_t)job->prompt_count;
     struct cds_job_report report = {
         .id = job->id,
         .end = end,
-        .prompt_tokens = (uint32_t)job->token_count,
+        .prompt_tokens = prompt,
         .cached_tokens = job->cached,
-        .evaluated_tokens = (uint32_t)(reached < job->token_count ? reached : job->token_count),
+        .evaluated_tokens = job->reached < prompt ? job->reached : prompt,
+        .computed_tokens = job->computed,
+        .recomputed_tokens = job->recomputed,
         .completion_tokens = job->generated,
+        .foreign_tokens = job->foreign,
     };
     if (job->slot) {
-        job->slot->used_at = ++sched->clock;
-        job->slot->reserved = 0;
-        if (!sched->limits.share || end == CDS_JOB_FAILED) {
-            sched->ops->drop(sched->engine, (int)(job->slot - sched->slots), 0);
-            job->slot->filled = 0;
+        if (end == CDS_JOB_CANCELLED) {
+            uint32_t steps = job->cancelled ? (uint32_t)(sched->counters.steps - job->cancel_step) : 0;
+            sched->counters.cancelled++;
+            if (steps > sched->counters.cancel_steps)
+                sched->counters.cancel_steps = steps;
         }
+        cds_slots_leave(sched, job, end != CDS_JOB_FAILED);
     }
     cds_job_remove(sched, job);
     sched->sink.on_end(sched->user, &report);
+}
+
+bool cds_job_remember(struct cds_job *job, int32_t token)
+{
+    if (job->token_count == job->token_room) {
+        size_t room = job->token_room + job->token_room / 2 + 64;
+        int32_t *grown = realloc(job->tokens, room * sizeof(*grown));
+        if (!grown)
+            return false;
+        job->tokens = grown;
+        job->token_room = room;
+    }
+    job->tokens[job->token_count++] = token;
+    return true;
 }
 
 cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, struct cds_err *reterr)
@@ -57,7 +76,7 @@ cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, s
     if (spec->token_count >= sched->limits.cells || spec->max_tokens > sched->limits.cells - spec->token_count)
         return cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The prompt has %zu tokens and asks for %u more, but the model holds %u in all.",
                         spec->token_count, spec->max_tokens, sched->limits.cells);
-    if (find(sched, spec->id))
+    if (cds_job_find(sched, spec->id))
         return cds_fail(reterr, CDS_CONFLICT, __func__, "The request number is taken.");
     if (sched->job_count >= sched->limits.jobs)
         return cds_fail(reterr, CDS_BUSY, __func__, "The model process knows %u requests already.", sched->job_count);
@@ -70,10 +89,13 @@ cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, s
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     }
     job->id = spec->id;
+    job->fork_of = spec->fork_of;
     job->order = ++sched->clock;
     job->scope = spec->scope;
+    job->key = spec->key ? spec->key : spec->scope;
+    job->priority = spec->priority;
     job->tokens = spec->tokens;
-    job->token_count = spec->token_count;
+    job->token_count = job->token_room = job->prompt_count = spec->token_count;
     job->max_tokens = spec->max_tokens;
     job->text = spec->text;
     memcpy(job->end_tokens, spec->end_tokens, sizeof(job->end_tokens));
@@ -88,26 +110,21 @@ cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, s
 
 void cds_sched_start(struct cds_sched *sched, int64_t id, uint32_t granted)
 {
-    struct cds_job *job = find(sched, id);
+    struct cds_job *job = cds_job_find(sched, id);
     if (!job || job->state != CDS_JOB_PREPARED || granted == 0)
         return;
     job->granted = granted;
     job->order = ++sched->clock;
+    job->rows_at_start = sched->counters.prompt_rows;
     job->state = CDS_JOB_WAITING;
 }
 
-void cds_sched_grant(struct cds_sched *sched, int64_t id, uint32_t granted, bool last)
+void cds_job_after_grant(struct cds_sched *sched, struct cds_job *job)
 {
-    struct cds_job *job = find(sched, id);
-    if (!job)
-        return;
-    if (granted > job->granted)
-        job->granted = granted;
-    job->last_grant = job->last_grant || last;
     if (job->state != CDS_JOB_PAUSED)
         return;
     if (job->generated < job->granted) {
-        job->state = CDS_JOB_GENERATING;
+        job->state = job->slot ? CDS_JOB_GENERATING : CDS_JOB_WAITING;
     } else if (job->last_grant) {
         CDS_CLEANUP(cds_buf_free) struct cds_buf out = cds_buf_init(CDS_TEXT_OUT_MAX);
         cds_text_end(&job->text, &out);
@@ -117,9 +134,30 @@ void cds_sched_grant(struct cds_sched *sched, int64_t id, uint32_t granted, bool
     }
 }
 
+void cds_sched_grant(struct cds_sched *sched, int64_t id, uint32_t granted, bool last)
+{
+    struct cds_job *job = cds_job_find(sched, id);
+    if (!job)
+        return;
+    if (granted > job->granted)
+        job->granted = granted;
+    job->last_grant = job->last_grant || last;
+    if (sched->computing)
+        sched->late = true;
+    else
+        cds_job_after_grant(sched, job);
+}
+
 void cds_sched_cancel(struct cds_sched *sched, int64_t id)
 {
-    struct cds_job *job = find(sched, id);
-    if (job)
+    struct cds_job *job = cds_job_find(sched, id);
+    if (!job || job->cancelled)
+        return;
+    if (!sched->computing) {
         cds_job_end(sched, job, CDS_JOB_CANCELLED);
+        return;
+    }
+    job->cancelled = true;
+    job->cancel_step = sched->counters.steps;
+    sched->late = true;
 }

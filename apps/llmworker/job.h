@@ -5,31 +5,40 @@
  */
 #pragma once
 
+#include "apps/llmworker/cells.h"
 #include "apps/llmworker/scheduler.h"
 
-/* One token gives at most a few hundred bytes, plus a held-back stop string. */
-enum { CDS_TEXT_OUT_MAX = 8192 };
+/* One token gives at most a few hundred bytes, plus a held-back stop string. A shorter beginning is not worth waiting for. */
+enum { CDS_TEXT_OUT_MAX = 8192, CDS_FOLLOW_MIN = 32 };
 
 enum cds_job_state {
     CDS_JOB_PREPARED,   /**< prompt known, not started */
-    CDS_JOB_WAITING,    /**< started, needs a slot */
-    CDS_JOB_READING,    /**< its prompt is being evaluated */
-    CDS_JOB_GENERATING, /**< next_token is known and goes into the next step */
-    CDS_JOB_PAUSED,     /**< generated everything it was granted */
+    CDS_JOB_WAITING,    /**< started or put back, needs a slot */
+    CDS_JOB_READING,    /**< what it knows is being evaluated */
+    CDS_JOB_GENERATING, /**< its last token goes into the next step */
+    CDS_JOB_PAUSED,     /**< generated everything it was granted; without a slot when it was put back */
 };
 
 struct cds_slot;
 struct cds_job {
     struct cds_job *next;
-    int64_t id;
-    uint64_t order, scope;
+    int64_t id, fork_of;
+    uint64_t order, scope, key;
+    enum cds_job_class priority;
     enum cds_job_state state;
-    int32_t *tokens;
-    size_t token_count;
-    uint32_t max_tokens, granted, generated, cached;
-    unsigned planned; /**< rows of the batch that is being built */
-    bool last_grant;
-    int32_t next_token;
+    int32_t *tokens; /**< prompt, then what was generated */
+    size_t token_count, token_room, prompt_count;
+    uint32_t max_tokens, granted, generated;
+    uint32_t reached; /**< tokens of the list that were evaluated at least once, cached included */
+    uint32_t cached, computed, recomputed;
+    uint32_t reserve;       /**< cells it may fill before it counts as growing */
+    unsigned planned;       /**< rows of the batch that is being built */
+    uint64_t rows_at_start; /**< prompt rows of all when it started */
+    uint32_t foreign;
+    uint64_t cancel_step; /**< steps at its cancel */
+    bool last_grant, put_back, cancelled;
+    struct cds_job *follow; /**< reads the beginning this one waits for */
+    uint32_t follow_until;  /**< tokens of that beginning */
     struct cds_text text;
     int32_t end_tokens[CDS_END_TOKENS_MAX];
     unsigned end_token_count;
@@ -40,9 +49,7 @@ struct cds_job {
 /** One sequence. Without a job its cells are kept for a later prompt. */
 struct cds_slot {
     struct cds_job *job;
-    int32_t *tokens; /**< tokens whose cells are filled */
-    size_t filled;
-    size_t reserved; /**< cells the job may need in all */
+    struct cds_branch branch;
     uint64_t scope, used_at;
 };
 
@@ -54,21 +61,44 @@ struct cds_sched {
     struct cds_job *jobs; /**< in order of arrival */
     unsigned job_count;
     uint64_t clock;
-    struct cds_slot slots[CDS_SLOTS_MAX];
+    unsigned slot_count, active;
+    struct cds_slot slots[CDS_SEQUENCES_MAX];
+    struct cds_cells cells;
     struct cds_row *rows;
     unsigned *row_slot; /**< slot of each row */
+    unsigned row_count; /**< of the running step */
+    bool computing;     /**< inside decode: nothing may be ended now */
+    bool late;          /**< something was asked meanwhile */
     struct cds_sched_counters counters;
 };
 
+struct cds_job *cds_job_find(const struct cds_sched *sched, int64_t id);
 /** Reports the end, frees the slot (its cells stay filled) and the job. */
 void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end end);
 /** Unlinks and frees without a report. */
 void cds_job_remove(struct cds_sched *sched, struct cds_job *job);
+/** One more token in its list. @return false: memory is out */
+bool cds_job_remember(struct cds_job *job, int32_t token);
+/** A paused job goes on, or ends when there will be no more tokens. */
+void cds_job_after_grant(struct cds_sched *sched, struct cds_job *job);
 
-/** Gives slots to waiting jobs, oldest first, while there are slots and cells. */
+/** Tokens of its list that are evaluated now. */
+static inline uint32_t cds_job_filled(const struct cds_job *job)
+{
+    return job->slot ? job->slot->branch.filled : 0;
+}
+
+/** Gives slots to waiting jobs while there are slots and cells. */
 void cds_slots_admit(struct cds_sched *sched);
-/** The waiting job that is next, NULL if none waits. */
-struct cds_job *cds_slots_first_waiting(const struct cds_sched *sched);
-bool cds_slots_could_admit(const struct cds_sched *sched, const struct cds_job *job);
+/** True if a step would give some waiting job a slot. */
+bool cds_slots_could_admit(const struct cds_sched *sched);
+/** Seats a fork beside its parent, whose prompt was evaluated just now. @return false: no room; it waits like any other */
+bool cds_slots_fork(struct cds_sched *sched, struct cds_job *parent, struct cds_job *job);
+/** Makes at least `cells` cells unused by giving up kept tails, oldest first. @return false: running requests hold too many */
+bool cds_slots_make_room(struct cds_sched *sched, uint32_t cells);
+/** Takes the slot of the newest job of the lowest class. @return false: only one job has a slot */
+bool cds_slots_put_back_newest(struct cds_sched *sched);
 /** Forgets the kept cells of all free slots. @return true if there were any */
 bool cds_slots_evict_all(struct cds_sched *sched);
+/** Frees the slot of a job; its cells stay as kept ones if they may. */
+void cds_slots_leave(struct cds_sched *sched, struct cds_job *job, bool keep);

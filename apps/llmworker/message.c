@@ -141,6 +141,11 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
     ret->thinking = cds_json_true(cds_json_get(params, "thinking"), true);
     ret->raw = cds_json_true(cds_json_get(params, "raw"), false);
     ret->schema = cds_json_get(params, "schema");
+    ret->key = (uint64_t)cds_json_get_i64(params, "key", 0);
+    int64_t priority = cds_json_get_i64(params, "priority", CDS_CLASS_NORMAL);
+    if (priority < CDS_CLASS_LOW || priority > CDS_CLASS_HIGH)
+        return wrong(reterr, "priority");
+    ret->priority = (enum cds_job_class)priority;
     ret->messages = cds_json_get(params, "messages");
     cds_rc rc = ret->messages ? read_chat(params, ret, reterr) : read_prompts(params, ret, reterr);
     if (rc == CDS_OK && (choices < 1 || choices > CDS_CHOICES_MAX || (size_t)choices * ret->prompt_count > CDS_CHOICES_MAX))

@@ -23,7 +23,8 @@ struct cds_prepare {
     int64_t id;
     uint32_t max_tokens;
     uint32_t choices; /**< answers to each prompt */
-    uint64_t scope;
+    uint64_t scope, key; /**< whose prompts it may share; whose share of the model it uses, 0: the scope */
+    enum cds_job_class priority;
     struct cds_sampling sampling;
     struct cds_text text;
     int32_t end_tokens[CDS_END_TOKENS_MAX];

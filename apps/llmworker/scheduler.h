@@ -2,28 +2,41 @@
  *
  * A step is one batch: first one token of every request that generates, then pieces of prompts, at most prefill_busy (prefill_idle when
  * nobody generates) tokens of them together, so that a long prompt never holds up running answers for more than one small step. The oldest
- * waiting prompt gets a quarter of that share, the shortest remaining one the rest.
+ * waiting prompt gets a quarter of that share, so that nobody starves; the one with the least left gets the rest.
  *
- * Admission: a started request gets a sequence when the cells for its whole prompt and answer are free, in order of arrival; so a running
- * request never runs out of cells. The cells of ended requests stay filled: a later prompt of the same scope that begins with the same tokens
- * takes them over instead of computing them again (also from a request that is still running).
+ * Sharing: a prompt that begins as another one of its scope takes over the cells of that beginning, whether the other request has ended,
+ * generates, or still reads. If the beginning is just being computed, the request waits for it instead of computing it again. Ended requests
+ * leave their cells behind; the tails of those used longest ago are given up as soon as cells or sequences are needed (cells.h).
+ *
+ * Admission: a request gets a sequence when there are cells for all it knows and for answer_reserve tokens more. If running answers grow
+ * beyond that until the context is full, the newest request of the lowest class is put back: its tokens stay known, its cells are kept as
+ * long as there is room, and what has to be computed again is counted apart. Requests of one key do not hold all sequences while another key
+ * waits: whoever has two more than the waiting one gives one back in the same way.
  *
  * Tokens: a request generates only what was granted to it; at the end of the grant it waits without being computed.
- * Threads: one owner. Events are delivered inside the calls.
+ * Source:  docs/adr/0040-one-scheduler-many-prefixes.md
+ * Threads: one owner. Events are delivered inside the calls, but never while the engine computes: add, start, grant and cancel may be
+ *          called from there (the engine looks at its socket during a long step) and take effect when the step is over.
  */
 #pragma once
 
 #include "apps/llmworker/engine.h"
 #include "apps/llmworker/text.h"
 
-enum { CDS_SLOTS_MAX = 64, CDS_JOBS_MAX = 8192, CDS_END_TOKENS_MAX = 16 };
+enum { CDS_SLOTS_MAX = 64, CDS_SEQUENCES_MAX = 128, CDS_JOBS_MAX = 8192, CDS_END_TOKENS_MAX = 16 };
+
+/** Classes of requests: a higher one goes first and may take the place of a lower one. */
+enum cds_job_class { CDS_CLASS_LOW, CDS_CLASS_NORMAL, CDS_CLASS_HIGH };
 
 struct cds_sched_limits {
-    unsigned slots;                      /**< sequences, 1..CDS_SLOTS_MAX */
+    unsigned slots;                      /**< requests in one batch, 1..CDS_SLOTS_MAX */
+    unsigned kept;                       /**< sequences beside them for what ended requests left; together at most CDS_SEQUENCES_MAX */
     unsigned cells;                      /**< tokens the context holds */
     unsigned prefill_busy, prefill_idle; /**< prompt tokens of one step */
     unsigned jobs;                       /**< requests known at once, at most CDS_JOBS_MAX */
+    unsigned answer_reserve;             /**< answer tokens set aside at admission; 0: all a request may generate, so nobody is ever put back */
     bool share;                          /**< the model can share and cut sequences */
+    bool fifo;                           /**< prompts strictly in order of arrival; to measure what the order is worth */
 };
 
 /** A request whose prompt is known. */
@@ -33,6 +46,9 @@ struct cds_job_spec {
     size_t token_count;
     uint32_t max_tokens; /**< most tokens it may generate, >= 1 */
     uint64_t scope;      /**< prompts are shared inside one scope only */
+    uint64_t key;        /**< whose request it is, for fair shares; 0: the scope */
+    enum cds_job_class priority;
+    int64_t fork_of; /**< another request with the same prompt: this one begins where that one's prompt ends, and computes none of it; 0: none */
     struct cds_sampling sampling;
     struct cds_text text; /**< with its stop strings */
     int32_t end_tokens[CDS_END_TOKENS_MAX];
@@ -41,14 +57,17 @@ struct cds_job_spec {
 
 enum cds_job_end { CDS_JOB_STOP, CDS_JOB_LENGTH, CDS_JOB_CANCELLED, CDS_JOB_FAILED };
 
-/** What a request used. */
+/** What a request used. evaluated = cached + computed - recomputed; in the end, unless it was cancelled before, evaluated = prompt. */
 struct cds_job_report {
     int64_t id;
     enum cds_job_end end;
-    uint32_t prompt_tokens;    /**< of the rendered prompt */
-    uint32_t cached_tokens;    /**< part of it that was there already */
-    uint32_t evaluated_tokens; /**< part of the prompt that was reached, cached included */
+    uint32_t prompt_tokens;     /**< of the rendered prompt */
+    uint32_t cached_tokens;     /**< part of it that was there already */
+    uint32_t evaluated_tokens;  /**< part of the prompt that was reached, cached included */
+    uint32_t computed_tokens;   /**< evaluated for it, but for the tokens it generated the first time */
+    uint32_t recomputed_tokens; /**< part of these that had been evaluated for it before (it was put back); never billed */
     uint32_t completion_tokens;
+    uint32_t foreign_tokens; /**< prompt tokens of others that were evaluated between its start and its first token */
 };
 
 struct cds_sched_sink {
@@ -62,8 +81,15 @@ struct cds_sched_sink {
 /** Work done since the start, for proofs. */
 struct cds_sched_counters {
     uint64_t steps, rows, prompt_rows, cached_tokens;
-    uint32_t most_generating; /**< requests in one step */
+    uint64_t recomputed_tokens; /**< part of prompt_rows that had been computed before */
+    uint64_t put_back;          /**< times a request gave up its sequence */
+    uint64_t cancelled;         /**< requests that were cancelled after they had a sequence */
+    uint64_t aborted_steps;     /**< steps given up in the middle: all their requests were cancelled */
+    uint32_t cancel_steps;      /**< most steps that ended between a cancel and the end of its request */
+    uint32_t most_between;      /**< most prompt tokens evaluated between two tokens of one answer */
+    uint32_t most_generating;   /**< requests in one step */
     uint32_t active, waiting;
+    uint32_t cells_live, cells_kept; /**< cells of running requests, and what ended ones left */
 };
 
 struct cds_sched;
@@ -76,10 +102,12 @@ CDS_MUST_USE cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_
 void cds_sched_start(struct cds_sched *sched, int64_t id, uint32_t granted);
 /** Raises the number of tokens it may generate in all; last: there will be no more. */
 void cds_sched_grant(struct cds_sched *sched, int64_t id, uint32_t granted, bool last);
-/** Ends it before the next step; on_end is called inside. */
+/** Ends it before the next step; on_end is called inside, or after the running step. */
 void cds_sched_cancel(struct cds_sched *sched, int64_t id);
 /** True while a step would compute something. */
 bool cds_sched_runnable(const struct cds_sched *sched);
 /** One batch. */
 void cds_sched_step(struct cds_sched *sched);
+/** While the engine computes: every request of this step was cancelled, so it may as well stop (its decode then returns 2). */
+bool cds_sched_step_is_dead(const struct cds_sched *sched);
 struct cds_sched_counters cds_sched_counters(const struct cds_sched *sched);

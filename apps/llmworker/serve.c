@@ -12,7 +12,9 @@
 #include "lib/rpc/frame.h"
 
 /* One frame carries at most one request body (text may grow sixfold by escapes), or the texts of one step. */
-enum { FRAME_MAX = 64 << 20, OUT_MAX = 64 << 20, IDLE_MS = 1000, BEAT_MS = 1000, PREFILL_BUSY = 64, PREFILL_IDLE = 128 };
+enum { FRAME_MAX = 64 << 20, OUT_MAX = 64 << 20, IDLE_MS = 1000, BEAT_MS = 1000, COUNT_MS = 50, PREFILL_BUSY = 64, PREFILL_IDLE = 128 };
+/* Sequences for what ended requests left, and answer tokens set aside when a request begins: the size of its first grant. */
+enum { KEPT = 16, ANSWER_RESERVE = 256 };
 
 struct worker {
     const struct cds_worker_options *options;
@@ -24,8 +26,10 @@ struct worker {
     struct cds_sched *sched;
     struct cds_prompter prompter;
     struct cds_answers answers;
-    cds_json *texts;  /**< events of the running step, sent together */
-    uint64_t sent_ms; /**< when the last frame was sent */
+    cds_json *texts;         /**< events of the running step, sent together */
+    uint64_t sent_ms;        /**< when the last frame was sent */
+    uint64_t counted_ms;     /**< when one carried the counters */
+    uint32_t threads_wanted; /**< from the next step on; 0: no change */
     bool over;
 };
 
@@ -84,6 +88,8 @@ static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_r
         cds_answers_grant(&worker->answers, job, tokens_of(request->params), cds_json_true(cds_json_get(request->params, "last"), false));
     else if (cds_streq(request->method, "cancel"))
         cds_answers_cancel(&worker->answers, job);
+    else if (cds_streq(request->method, "threads"))
+        worker->threads_wanted = (uint32_t)cds_json_get_i64(request->params, "threads", 0);
     else
         cds_log(CDS_LOG_WARN, "unknown message from the server", CDS_LS("method", request->method));
 }
@@ -115,6 +121,37 @@ static void on_text(void *user, int64_t id, const char *text, size_t len, uint32
     add_event(worker, cds_answers_text(&worker->answers, id, text, len, completion_tokens));
 }
 
+/** The counters of the scheduler, by their names. */
+static cds_json *work_of(const struct worker *worker)
+{
+    struct cds_sched_counters c = cds_sched_counters(worker->sched);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counts[] = {
+        {"steps", c.steps},
+        {"rows", c.rows},
+        {"prompt_rows", c.prompt_rows},
+        {"cached_tokens", c.cached_tokens},
+        {"recomputed_tokens", c.recomputed_tokens},
+        {"put_back", c.put_back},
+        {"cancelled", c.cancelled},
+        {"cancel_steps", c.cancel_steps},
+        {"aborted_steps", c.aborted_steps},
+        {"most_between", c.most_between},
+        {"most_generating", c.most_generating},
+        {"active", c.active},
+        {"waiting", c.waiting},
+        {"cells_live", c.cells_live},
+        {"cells_kept", c.cells_kept},
+        {"threads", cds_engine_threads(worker->engine)},
+    };
+    cds_json *work = cds_json_object();
+    for (size_t i = 0; i < CDS_ARRAY_LEN(counts); i++)
+        cds_json_set(work, counts[i].name, cds_json_int((int64_t)counts[i].value));
+    return work;
+}
+
 /** Everything of the running step, with the counters, in one frame. */
 static void flush_texts(struct worker *worker)
 {
@@ -122,10 +159,12 @@ static void flush_texts(struct worker *worker)
         return;
     cds_json *texts = worker->texts;
     worker->texts = NULL;
-    struct cds_sched_counters c = cds_sched_counters(worker->sched);
-    send_note(worker, "texts",
-              cds_json_pack("{s:o,s:I,s:I,s:I,s:I,s:I}", "texts", texts, "steps", (long long)c.steps, "rows", (long long)c.rows, "prompt_rows",
-                            (long long)c.prompt_rows, "cached_tokens", (long long)c.cached_tokens, "most_generating", (long long)c.most_generating));
+    cds_json *params = cds_json_pack("{s:o}", "texts", texts);
+    if (worker->sent_ms - worker->counted_ms >= COUNT_MS) {
+        worker->counted_ms = worker->sent_ms;
+        cds_json_set(params, "work", work_of(worker));
+    }
+    send_note(worker, "texts", params);
 }
 
 static void on_end(void *user, const struct cds_job_report *report)
@@ -137,6 +176,7 @@ static void on_end(void *user, const struct cds_job_report *report)
     if (!done)
         return;
     flush_texts(worker);
+    cds_json_set(done, "work", work_of(worker));
     send_note(worker, "done", done);
 }
 
@@ -165,7 +205,7 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .model_path = o->model_path,
         .lib_dir = o->lib_dir,
         .cells = o->context_tokens,
-        .sequences = o->slots,
+        .sequences = o->slots + KEPT,
         .batch = o->slots + PREFILL_IDLE,
         .threads = o->threads,
         .on_progress = on_progress,
@@ -182,10 +222,12 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         cds_log(CDS_LOG_WARN, "the model has no usable chat template", CDS_LS("reason", why));
     struct cds_sched_limits limits = {
         .slots = o->slots,
+        .kept = worker->facts.can_share ? KEPT : 0,
         .cells = worker->facts.cells,
         .prefill_busy = PREFILL_BUSY,
         .prefill_idle = PREFILL_IDLE,
         .jobs = o->jobs,
+        .answer_reserve = ANSWER_RESERVE,
         .share = worker->facts.can_share,
     };
     static const struct cds_sched_sink sink = {.on_token = on_token, .on_text = on_text, .on_end = on_end};
@@ -207,19 +249,32 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
         .add_eos = f->add_eos,
     };
     worker->answers = (struct cds_answers){.sched = worker->sched, .engine = worker->engine};
-    send_note(worker, "hello",
-              cds_json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b}", "library", cds_engine_version(), "description", f->description,
-                            "parameters", (long long)f->parameters, "size_bytes", (long long)f->size_bytes, "cells", (long long)f->cells,
-                            "request_tokens", (long long)request_tokens, "train_context", (long long)f->train_context, "vocabulary",
-                            (long long)f->vocabulary, "threads", (long long)f->threads, "chat", worker->shim != NULL, "share", f->can_share));
+    cds_json *hello = cds_json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b}", "library", cds_engine_version(), "description", f->description,
+                                    "parameters", (long long)f->parameters, "size_bytes", (long long)f->size_bytes, "cells", (long long)f->cells,
+                                    "request_tokens", (long long)request_tokens, "train_context", (long long)f->train_context, "vocabulary",
+                                    (long long)f->vocabulary, "threads", (long long)f->threads, "chat", worker->shim != NULL, "share", f->can_share);
+    cds_json_set(hello, "work", work_of(worker));
+    send_note(worker, "hello", hello);
+}
+
+/** During a step: what the server says now counts from the next step on, and a step that nobody waits for is given up. */
+static bool look(void *user)
+{
+    struct worker *worker = user;
+    cds_loop_once(worker->loop, 0);
+    return worker->over || cds_sched_step_is_dead(worker->sched);
 }
 
 static void run(struct worker *worker)
 {
+    cds_engine_watch(worker->engine, look, worker);
     while (!worker->over) {
         cds_loop_once(worker->loop, cds_sched_runnable(worker->sched) ? 0 : IDLE_MS);
         if (worker->over)
             break;
+        if (worker->threads_wanted)
+            cds_engine_set_threads(worker->engine, worker->threads_wanted);
+        worker->threads_wanted = 0;
         if (cds_sched_runnable(worker->sched))
             cds_sched_step(worker->sched);
         flush_texts(worker);

@@ -3,9 +3,8 @@
  * Two rules of libcurl shape this file. Its socket and timer callbacks must return 0, or every transfer of the handle dies. And a handle
  * may not be added or removed while libcurl is calling us: such wishes wait in the call and are done after libcurl returned.
  */
-#include "lib/http/client.h"
+#include "lib/http/client_priv.h"
 
-#include <curl/curl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,37 +12,10 @@
 #include <strings.h>
 #include <sys/epoll.h>
 
-#include "lib/base/buf.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 
-enum { CONNECT_MS = 5000, CONNECTIONS_MAX = 1024, IDLE_CONNECTIONS = 64, HEADERS_MAX = 64 * 1024, TYPE_MAX = 128 };
-
-struct cds_http_call {
-    struct cds_http_call *next, *prev;
-    struct cds_http_client *client;
-    struct cds_http_call_spec spec;
-    CURL *easy;
-    struct curl_slist *headers;
-    struct cds_buf body;
-    size_t header_bytes;
-    int status;
-    char content_type[TYPE_MAX];
-    bool added, to_add, head_done, has_type, paused, resume, cancelled, finished;
-    CURLcode result;
-    struct cds_err err; /* set when we ended the transfer ourselves */
-    char curl_text[CURL_ERROR_SIZE];
-};
-
-struct cds_http_client {
-    struct cds_loop *loop;
-    CURLM *multi;
-    struct cds_timer *timer; /* libcurl's */
-    struct cds_timer *later; /* ours: wishes that could not be done at once */
-    struct cds_http_call *calls, *dead;
-    unsigned depth;        /* > 0: inside libcurl */
-    bool wishes, settling; /* some call has a wish; they are being granted */
-};
+enum { CONNECTIONS_MAX = 1024, IDLE_CONNECTIONS = 64, HEADERS_MAX = 64 * 1024 };
 
 /* ---- wishes ---- */
 /* Takes the call out of everything; the record itself lives until bury, so that a walk over the list never meets freed memory. */
@@ -252,7 +224,7 @@ static void finish_head(struct cds_http_call *call)
         call->spec.on_head(call->spec.user, call->status, call->has_type ? call->content_type : NULL);
 }
 
-static size_t curl_header(char *data, size_t one, size_t count, void *user)
+size_t http_call_on_header(char *data, size_t one, size_t count, void *user)
 {
     struct cds_http_call *call = user;
     size_t len = one * count, text_len = len;
@@ -286,7 +258,7 @@ static size_t curl_header(char *data, size_t one, size_t count, void *user)
     return call->cancelled ? 0 : len;
 }
 
-static size_t curl_body(char *data, size_t one, size_t count, void *user)
+size_t http_call_on_body(char *data, size_t one, size_t count, void *user)
 {
     struct cds_http_call *call = user;
     size_t len = one * count;
@@ -310,71 +282,6 @@ static size_t curl_body(char *data, size_t one, size_t count, void *user)
 }
 
 /* ---- starting ---- */
-static bool add_header(struct cds_http_call *call, const char *line)
-{
-    struct curl_slist *list = curl_slist_append(call->headers, line);
-    if (!list)
-        return false;
-    call->headers = list;
-    return true;
-}
-
-static bool has_header(const struct cds_http_call_spec *spec, const char *name)
-{
-    for (const char *const *line = spec->headers; line && *line; line++)
-        if (!strncasecmp(*line, name, strlen(name)) && (*line)[strlen(name)] == ':')
-            return true;
-    return false;
-}
-
-static bool set_headers(struct cds_http_call *call)
-{
-    for (const char *const *line = call->spec.headers; line && *line; line++)
-        if (!add_header(call, *line))
-            return false;
-    /* What libcurl would add by itself: 100-continue costs a round trip, and a form type would be a lie. */
-    return add_header(call, "Expect:") && (has_header(&call->spec, "Content-Type") || add_header(call, "Content-Type:"));
-}
-
-static CURLcode set_method(struct cds_http_call *call)
-{
-    const struct cds_http_call_spec *spec = &call->spec;
-    CURL *e = call->easy;
-    CURLcode rc = CURLE_OK;
-    if (spec->body_len || !strcmp(spec->method, "POST") || !strcmp(spec->method, "PUT") || !strcmp(spec->method, "PATCH")) {
-        rc = curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)spec->body_len);
-        if (!rc)
-            rc = curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, spec->body_len ? spec->body : "");
-    }
-    if (!rc && !strcmp(spec->method, "HEAD"))
-        rc = curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
-    return rc ? rc : curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, spec->method);
-}
-
-static CURLcode set_options(struct cds_http_call *call, long left_ms)
-{
-    CURL *e = call->easy;
-    CURLcode rc = curl_easy_setopt(e, CURLOPT_URL, call->spec.url);
-    if (!rc)
-        rc = set_method(call);
-    if (rc)
-        return rc;
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(e, CURLOPT_PROXY, "");      /* never by way of an environment variable */
-    curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L); /* the path was checked where it came in; do not rewrite it */
-    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, left_ms < CONNECT_MS ? left_ms : (long)CONNECT_MS);
-    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left_ms);
-    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, call->curl_text);
-    curl_easy_setopt(e, CURLOPT_PRIVATE, call);
-    curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, curl_header);
-    curl_easy_setopt(e, CURLOPT_HEADERDATA, call);
-    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, curl_body);
-    curl_easy_setopt(e, CURLOPT_WRITEDATA, call);
-    return curl_easy_setopt(e, CURLOPT_HTTPHEADER, call->headers);
-}
-
 cds_rc cds_http_call_start(struct cds_http_client *client, const struct cds_http_call_spec *spec, struct cds_http_call **ret, struct cds_err *reterr)
 {
     int left_ms = cds_ms_left(spec->deadline_ms);
@@ -390,7 +297,7 @@ cds_rc cds_http_call_start(struct cds_http_client *client, const struct cds_http
     if ((call->next = client->calls))
         call->next->prev = call;
     client->calls = call;
-    if (!call->easy || !set_headers(call) || set_options(call, left_ms) != CURLE_OK) {
+    if (!call->easy || !http_call_headers(call) || http_call_options(call, left_ms) != CURLE_OK) {
         retire(client, call);
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The call could not be prepared; its address may be malformed.");
     }

@@ -19,6 +19,13 @@ struct cds_http_call_spec {
     const char *const *headers; /**< "Name: value" lines, NULL-terminated, or NULL */
     const void *body;           /**< copied */
     size_t body_len;
+    /** Streams body_len bytes instead of body: writes up to max of them. 0: none there yet; cds_http_call_resume asks again. */
+    size_t (*on_body)(void *user, char *to, size_t max);
+    /** Another socket than one of libcurl's: open hands one out that is not connected, for this call alone; close gets it back in whatever
+     *  state it is, at the latest when the call is freed. Both NULL: libcurl's own. */
+    int (*socket_open)(void *socket_user);
+    int (*socket_close)(void *socket_user, int fd); /**< returns 0 */
+    void *socket_user;
     uint64_t deadline_ms;  /**< absolute; for the whole call, streams included */
     size_t body_max_bytes; /**< ceiling of a collected answer (on_data NULL) */
     /** Status and headers are there (before any data). content_type may be NULL. */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "lib/base/cleanup.h"
 #include "lib/base/str.h"
 
 enum { LINE_MAX_BYTES = 4096 };
@@ -77,27 +78,54 @@ int http_handshake_parse(const char *data, size_t len, struct http_handshake *re
 }
 
 /* ---- writing the request ---- */
+struct writing {
+    const struct cds_http_behind *behind;
+    struct cds_buf *out;
+    const char *connection;
+    bool host; /* said by the rules */
+};
+
+static bool is_one_of(const char *name, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!strcasecmp(name, names[i]))
+            return true;
+    return false;
+}
 
 static void pass(void *user, const char *name, const char *value)
 {
-    static const char *const names[] = {"Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Origin", "Authorization", "Cookie",
-                                        "User-Agent"};
-    struct cds_buf *out = user;
-    for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
-        if (!strcasecmp(name, names[i]) && !strpbrk(value, "\r\n"))
-            cds_buf_addf(out, "%s: %s\r\n", name, value);
+    static const char *const always[] = {"Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol"};
+    static const char *const never[] = {
+        "Host", "Connection", "Upgrade", "Sec-WebSocket-Extensions", "Content-Length", "Transfer-Encoding", "Keep-Alive", "Proxy-Connection",
+        "TE",   "Trailer",    "Expect",  "Proxy-Authorization"};
+    struct writing *writing = user;
+    CDS_CLEANUP(cds_buf_free) struct cds_buf changed = cds_buf_init(HTTP_HEADER_BLOCK);
+    const struct cds_http_behind *behind = writing->behind;
+    if (strpbrk(value, "\r\n") || is_one_of(name, never, CDS_ARRAY_LEN(never)))
+        return;
+    if (!is_one_of(name, always, CDS_ARRAY_LEN(always)) &&
+        (http_has_token(writing->connection, name) || !behind->rules->pass_in(behind->user, name, value, &changed)))
+        return;
+    cds_buf_addf(writing->out, "%s: %s\r\n", name, changed.len ? changed.data : value);
 }
 
-cds_rc http_handshake_request(const struct cds_http_req *req, const char *address, uint16_t port, struct cds_buf *out)
+static void add(void *user, const char *name, const char *value)
 {
-    char ip[46];
-    const char *bracket = strchr(address, ':') ? "[" : "", *host = cds_http_header(req, "Host");
-    cds_buf_addf(out, "GET %s HTTP/1.1\r\nHost: %s%s%s:%u\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n", cds_http_target(req), bracket, address,
-                 *bracket ? "]" : "", port);
-    http_each_header(req, pass, out);
-    cds_buf_addf(out, "x-request-id: %s\r\nX-Forwarded-For: %s\r\n", cds_http_request_id(req), cds_http_client_ip(req, ip));
-    if (host)
-        cds_buf_addf(out, "X-Forwarded-Host: %s\r\n", host);
+    struct writing *writing = user;
+    writing->host |= !strcasecmp(name, "Host");
+    cds_buf_addf(writing->out, "%s: %s\r\n", name, value);
+}
+
+cds_rc http_handshake_request(const struct cds_http_req *req, const struct cds_http_behind *behind, struct cds_buf *out)
+{
+    struct writing writing = {.behind = behind, .out = out, .connection = cds_http_header(req, "Connection")};
+    const char *bracket = strchr(behind->address, ':') ? "[" : "";
+    cds_buf_addf(out, "GET %s HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n", cds_http_target(req));
+    http_each_header(req, pass, &writing);
+    behind->rules->more(behind->user, add, &writing);
+    if (!writing.host)
+        cds_buf_addf(out, "Host: %s%s%s:%u\r\n", bracket, behind->address, *bracket ? "]" : "", behind->port);
     cds_buf_add_str(out, "\r\n");
     return out->failed ? CDS_TOO_LARGE : CDS_OK;
 }

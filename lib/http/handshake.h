@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "lib/http/proxy.h"
 #include "lib/http/server_priv.h"
 
 enum { HTTP_HANDSHAKE_MAX = 64 * 1024 /**< longest answer, refusal body included */ };
@@ -17,5 +18,5 @@ struct http_handshake {
 
 /** Parses an answer. @return 1: complete (a refusal with its whole body); 0: more bytes are needed; -1: malformed */
 int http_handshake_parse(const char *data, size_t len, struct http_handshake *ret);
-/** Appends the request for the part: same target, key, version, protocols, Origin and credential; no extensions (we only pass bytes). */
-CDS_MUST_USE cds_rc http_handshake_request(const struct cds_http_req *req, const char *address, uint16_t port, struct cds_buf *out);
+/** Appends the request for the part: same target, key, version and protocols; no extensions (we only pass bytes); the other headers by its rules. */
+CDS_MUST_USE cds_rc http_handshake_request(const struct cds_http_req *req, const struct cds_http_behind *behind, struct cds_buf *out);

@@ -46,7 +46,7 @@ static bool target_is_sane(const char *target)
 
 /* RFC 9112 section 3.2 (Host) and 6.3 (length). Refusing Transfer-Encoding closes the door to request smuggling; browsers, curl and the
  * clients of the OpenAI API send Content-Length. */
-static cds_rc check_head(const struct cds_http_req *req, const char *version, int *ret_status, struct cds_err *err)
+static cds_rc check_head(const struct cds_http_req *req, const char *version, int *ret_status, uint64_t *ret_length, struct cds_err *err)
 {
     struct head head = {0};
     uint64_t length = 0;
@@ -75,6 +75,7 @@ static cds_rc check_head(const struct cds_http_req *req, const char *version, in
                  req->server->limits.body_max_bytes);
         return cds_err_hint(err, "Send less at once.");
     }
+    *ret_length = length;
     return CDS_OK;
 }
 
@@ -104,7 +105,7 @@ static enum MHD_Result on_head(struct cds_http_req *req, const char *url, const 
         cds_strcpy(req->id, sizeof(req->id), id);
     else
         cds_uuid7(req->id);
-    if (check_head(req, version, &status, &err)) {
+    if (check_head(req, version, &status, &req->length, &err)) {
         http_reply_err_as(req, status, &err);
         return queue(req);
     }
@@ -120,6 +121,31 @@ static void dispatch(struct cds_http_req *req)
     req->server->on_request(req->server->user, req);
 }
 
+/* A piece of a body that is not collected: as much as there is room for; libmicrohttpd keeps the rest. */
+static enum MHD_Result take_piece(struct cds_http_req *req, const char *data, size_t *size)
+{
+    if (!req->dispatched && !req->answered)
+        dispatch(req);
+    req->conn->deadline_ms = cds_now_ms() + req->server->limits.read_ms;
+    if (req->answered) { /* libmicrohttpd takes an answer behind the whole body only */
+        *size = 0;
+        return MHD_YES;
+    }
+    size_t room = req->body.ceiling - req->body.len, n = *size < room ? *size : room;
+    if (n && cds_buf_add(&req->body, data, n))
+        return MHD_NO;
+    *size -= n;
+    if (n && req->on_body)
+        req->on_body(req->on_body_user);
+    if (*size && !req->answered) {
+        req->conn->deadline_ms = UINT64_MAX; /* it is not the client that we wait for */
+        http_watch_gone(req);
+        req->suspended = true;
+        MHD_suspend_connection(req->con);
+    }
+    return MHD_YES;
+}
+
 enum MHD_Result http_on_access(void *cls, struct MHD_Connection *con, const char *url, const char *method, const char *version, const char *data,
                                size_t *size, void **req_cls)
 {
@@ -128,12 +154,15 @@ enum MHD_Result http_on_access(void *cls, struct MHD_Connection *con, const char
         return MHD_NO;
     if (!req->head_seen)
         return on_head(req, url, method, version);
+    if (*size && req->body_streams)
+        return take_piece(req, data, size);
     if (*size) {
         if (req->answered || cds_buf_add(&req->body, data, *size))
             return MHD_NO;
         *size = 0;
         return MHD_YES;
     }
+    req->conn->deadline_ms = UINT64_MAX;
     /* Called again after each resume, hence the flags. */
     if (!req->dispatched && !req->answered)
         dispatch(req);
@@ -236,6 +265,35 @@ const char *cds_http_body(const struct cds_http_req *req, size_t *ret_len)
     if (ret_len)
         *ret_len = req->body.len;
     return req->body.data ? req->body.data : "";
+}
+
+void cds_http_stream_body(struct cds_http_req *req, size_t buffer_max)
+{
+    req->body_streams = true;
+    req->body.ceiling = buffer_max;
+}
+
+uint64_t cds_http_body_length(const struct cds_http_req *req)
+{
+    return req->length;
+}
+
+size_t cds_http_body_take(struct cds_http_req *req, void *to, size_t max)
+{
+    size_t n = req->body.len < max ? req->body.len : max;
+    if (!n)
+        return 0;
+    memcpy(to, req->body.data, n);
+    cds_buf_consume(&req->body, n);
+    if (!req->answered)
+        http_wake(req); /* it slept because there was no room */
+    return n;
+}
+
+void cds_http_on_body(struct cds_http_req *req, void (*fn)(void *user), void *user)
+{
+    req->on_body = fn;
+    req->on_body_user = user;
 }
 
 const char *cds_http_request_id(const struct cds_http_req *req)

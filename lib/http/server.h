@@ -49,6 +49,18 @@ const char *cds_http_target(const struct cds_http_req *req);                   /
 const char *cds_http_query(const struct cds_http_req *req, const char *name);  /**< decoded argument or NULL */
 const char *cds_http_header(const struct cds_http_req *req, const char *name); /**< NULL when absent or when it holds a NUL byte */
 const char *cds_http_body(const struct cds_http_req *req, size_t *ret_len);    /**< "" and 0 without body; NUL-terminated */
+/**
+ * Call in on_header: this body is not collected. The handler is called as soon as its first piece is there and takes it with
+ * cds_http_body_take; at most buffer_max bytes wait in memory, and a full buffer stops the reading. The time to read (read_ms) counts for each
+ * piece. An answer that is given before the end goes out behind the rest, which is read and thrown away.
+ */
+void cds_http_stream_body(struct cds_http_req *req, size_t buffer_max);
+/** Length of the whole body as its head says, 0 without one. */
+uint64_t cds_http_body_length(const struct cds_http_req *req);
+/** Takes up to max bytes of a streamed body. 0 is not its end: that is when cds_http_body_length bytes were taken. */
+size_t cds_http_body_take(struct cds_http_req *req, void *to, size_t max);
+/** fn is called when more of a streamed body is there to be taken. */
+void cds_http_on_body(struct cds_http_req *req, void (*fn)(void *user), void *user);
 /** Server-made UUIDv7, sent back as x-request-id on every answer. A sane x-request-id (UUID) from a trusted hop is adopted when the
  *  server was told to (cds_http_trust_request_id). */
 const char *cds_http_request_id(const struct cds_http_req *req);

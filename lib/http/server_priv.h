@@ -60,6 +60,9 @@ struct cds_http_req {
     char *target; /**< as sent, with query */
     const char *method, *path;
     struct cds_buf body;
+    uint64_t length; /**< of the body, as the head says */
+    void (*on_body)(void *user);
+    void *on_body_user;
     char id[40];
     uint64_t started_ms, started_ns;
     struct cds_watch *gone_watch;
@@ -67,7 +70,7 @@ struct cds_http_req {
     unsigned extra_count;
     struct MHD_Response *response;
     int status;
-    bool http11, head_seen, dispatched, suspended, answered, queued, gone, upgraded;
+    bool http11, body_streams, head_seen, dispatched, suspended, answered, queued, gone, upgraded;
     struct http_stream stream;
     void *user;
     void (*on_gone)(void *user), (*on_done)(void *user);

@@ -3,7 +3,9 @@
  * The handshake goes to the part first, while the client's request waits: Origin and credential are judged there, and its refusal reaches the
  * client as it is. After the 101 bytes go both ways unread; one buffer per direction, and a full one stops the reading at its source.
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +25,7 @@
 
 enum {
     HANDSHAKE_MS = 10000,
-    IDLE_MS = 70000, /* both ends ping every 20 s: silence means that one of them is gone */
+    IDLE_MS = 70000, /* both ends of our own parts ping every 20 s: silence means that one of them is gone */
     PIECE = 16 * 1024,
     RETRY_MS = 1000,
 };
@@ -47,6 +49,9 @@ struct tunnel {
     struct cds_timer *timer;
     struct side client, part;
     struct cds_buf answer; /* of the part, until its head is complete */
+    const struct cds_http_behind_rules *rules;
+    void *user, *socket_user;
+    uint32_t idle_ms;
     uint64_t idle_from_ms;
     char name[64];
 };
@@ -61,7 +66,9 @@ static void end(struct tunnel *tunnel)
     cds_watch_remove(&tunnel->part.watch);
     cds_timer_remove(&tunnel->timer);
     http_upgraded_remove(&tunnel->up);
-    if (tunnel->part.fd >= 0)
+    if (tunnel->part.fd >= 0 && tunnel->rules->socket_close)
+        tunnel->rules->socket_close(tunnel->socket_user, tunnel->part.fd);
+    else if (tunnel->part.fd >= 0)
         close(tunnel->part.fd);
     if (tunnel->handle) {
         MHD_upgrade_action(tunnel->handle, MHD_UPGRADE_ACTION_CLOSE);
@@ -81,8 +88,13 @@ static void refuse(struct tunnel *tunnel, cds_rc code, const char *what)
     cds_fail(&err, code, __func__, "%s %s.", tunnel->name, what);
     err.retry_after_ms = RETRY_MS;
     cds_err_hint(&err, "Try again in a moment; if it stays so, look at the log of this part.");
+    const struct cds_http_behind_rules *rules = tunnel->rules;
+    void *user = tunnel->user;
     end(tunnel);
-    cds_http_reply_err(req, &err);
+    if (rules->fail)
+        rules->fail(user, req, &err);
+    else
+        cds_http_reply_err(req, &err);
 }
 
 /* ---- after the 101: bytes ---- */
@@ -151,7 +163,7 @@ static void on_upgraded(void *user, int fd, struct MHD_UpgradeResponseHandle *ha
     tunnel->client.fd = fd;
     cds_metric_add(CDS_M_WS_OPEN, NULL, 1);
     http_upgraded_add(tunnel->server, &tunnel->up);
-    cds_timer_set(tunnel->timer, cds_now_ms() + IDLE_MS);
+    cds_timer_set(tunnel->timer, cds_now_ms() + tunnel->idle_ms);
     tunnel->client.events = tunnel->part.events = EPOLLIN;
     if (cds_buf_add(&tunnel->part.out, extra, extra_len) ||
         cds_watch_add(tunnel->loop, fd, EPOLLIN, on_side_ready, &tunnel->client, &tunnel->client.watch, NULL) ||
@@ -258,7 +270,7 @@ static void on_timer(void *user)
         refuse(tunnel, CDS_TIMED_OUT, "did not answer in time");
         return;
     }
-    uint64_t until = tunnel->idle_from_ms + IDLE_MS;
+    uint64_t until = tunnel->idle_from_ms + tunnel->idle_ms;
     if (cds_now_ms() >= until)
         end(tunnel);
     else
@@ -306,7 +318,18 @@ static struct tunnel *new_tunnel(struct cds_http_req *req, struct cds_loop *loop
     return tunnel;
 }
 
-void cds_http_tunnel(struct cds_http_req *req, struct cds_loop *loop, const char *address, uint16_t port, const char *part, size_t buffer_max)
+/* @return true: it is on its way, or there */
+static bool reach(struct tunnel *tunnel, const struct cds_http_behind *behind)
+{
+    struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons(behind->port)};
+    if (!behind->rules->socket_open)
+        return cds_tcp_connect(behind->address, behind->port, &tunnel->part.fd, NULL) == CDS_OK;
+    tunnel->part.fd = behind->rules->socket_open(behind->socket_user);
+    return tunnel->part.fd >= 0 && inet_pton(AF_INET, behind->address, &there.sin_addr) == 1 && cds_set_nonblock(tunnel->part.fd, true) == CDS_OK &&
+           (connect(tunnel->part.fd, (const struct sockaddr *)&there, sizeof(there)) == 0 || errno == EINPROGRESS);
+}
+
+void cds_http_tunnel_behind(struct cds_http_req *req, struct cds_loop *loop, const struct cds_http_behind *behind)
 {
     struct cds_err err;
     if (!cds_http_wants_ws(req) || !cds_streq(cds_http_method(req), "GET")) {
@@ -315,18 +338,47 @@ void cds_http_tunnel(struct cds_http_req *req, struct cds_loop *loop, const char
         http_reply_err_as(req, 426, &err);
         return;
     }
-    struct tunnel *tunnel = new_tunnel(req, loop, buffer_max);
+    struct tunnel *tunnel = new_tunnel(req, loop, behind->buffer_max);
     if (!tunnel) {
         cds_fail(&err, CDS_EXHAUSTED, __func__, "Out of memory.");
         cds_http_reply_err(req, &err);
         return;
     }
-    cds_strcpy(tunnel->name, sizeof(tunnel->name), part);
+    tunnel->rules = behind->rules;
+    tunnel->user = behind->user;
+    tunnel->socket_user = behind->socket_user;
+    tunnel->idle_ms = behind->idle_ms;
+    cds_strcpy(tunnel->name, sizeof(tunnel->name), behind->part);
     if (tunnel->name[0] >= 'a' && tunnel->name[0] <= 'z')
         tunnel->name[0] = (char)(tunnel->name[0] - 'a' + 'A'); /* it begins the sentence */
-    if (http_handshake_request(req, address, port, &tunnel->part.out))
+    if (http_handshake_request(req, behind, &tunnel->part.out))
         refuse(tunnel, CDS_BAD_REQUEST, "cannot be asked: the request has too long headers");
-    else if (cds_tcp_connect(address, port, &tunnel->part.fd, NULL) ||
-             cds_watch_add(loop, tunnel->part.fd, EPOLLOUT, on_side_ready, &tunnel->part, &tunnel->part.watch, NULL))
+    else if (!reach(tunnel, behind) || cds_watch_add(loop, tunnel->part.fd, EPOLLOUT, on_side_ready, &tunnel->part, &tunnel->part.watch, NULL))
         refuse(tunnel, CDS_UNAVAILABLE, "cannot be reached");
+}
+
+/* ---- our own parts ---- */
+static bool own_pass_in(void *user, const char *name, const char *value, struct cds_buf *changed)
+{
+    return !strcasecmp(name, "Origin") || !strcasecmp(name, "Authorization") || !strcasecmp(name, "Cookie") || !strcasecmp(name, "User-Agent");
+}
+
+static void own_more(void *user, void (*add)(void *list, const char *name, const char *value), void *list)
+{
+    char ip[46];
+    const struct cds_http_req *req = user;
+    const char *host = cds_http_header(req, "Host");
+    add(list, "x-request-id", cds_http_request_id(req));
+    add(list, "X-Forwarded-For", cds_http_client_ip(req, ip));
+    if (host)
+        add(list, "X-Forwarded-Host", host);
+}
+
+void cds_http_tunnel(struct cds_http_req *req, struct cds_loop *loop, const char *address, uint16_t port, const char *part, size_t buffer_max)
+{
+    static const struct cds_http_behind_rules rules = {.pass_in = own_pass_in, .more = own_more};
+    cds_http_tunnel_behind(
+        req, loop,
+        &(struct cds_http_behind){
+            .part = part, .address = address, .port = port, .idle_ms = IDLE_MS, .buffer_max = buffer_max, .rules = &rules, .user = req});
 }

@@ -11,7 +11,7 @@
 #include "lib/http/ws.h"
 #include "lib/log/log.h"
 
-enum { WS_GOING_AWAY = 1001 };
+enum { WS_GOING_AWAY = 1001, PREVIEW_HOST_MAX = 200 };
 
 static void on_drained(void *user)
 {
@@ -84,7 +84,7 @@ cds_rc cds_service_listen(struct cds_service *service, enum cds_opt port, size_t
                                            .connections_per_ip = (unsigned)cds_config_u64(c, CDS_OPT_HTTP_CONNECTIONS)};
     int fd = -1;
     cds_rc rc = cds_tcp_listen(cds_config_str(c, CDS_OPT_BIND), (uint16_t)cds_config_u64(c, port), &fd, reterr);
-    return rc ? rc : cds_http_server_new(service->loop, fd, &limits, NULL, on_request, user, &service->server, reterr);
+    return rc ? rc : cds_http_server_new(service->loop, fd, &limits, service->on_header, on_request, user, &service->server, reterr);
 }
 
 int cds_service_run(struct cds_service *service, enum cds_opt port)
@@ -129,4 +129,31 @@ char *cds_service_origin(const struct cds_config *config, char *buf, size_t size
     while (n && buf[n - 1] == '/')
         buf[--n] = '\0';
     return buf;
+}
+
+/* Small letters, digits, dots and hyphens, and a port: what may stand in a Content-Security-Policy, too. */
+static bool is_preview_origin(const char *text)
+{
+    uint64_t port = 0;
+    const char *at = cds_starts_with(text, "https://*.") ? text + 10 : (cds_starts_with(text, "http://*.") ? text + 9 : NULL);
+    size_t host = at ? strspn(at, "abcdefghijklmnopqrstuvwxyz0123456789.-") : 0;
+    if (!host || host > PREVIEW_HOST_MAX || at[0] == '.' || at[host - 1] == '.')
+        return false;
+    return at[host] == '\0' || (at[host] == ':' && cds_parse_u64(at + host + 1, 1, 65535, &port) == CDS_OK);
+}
+
+cds_rc cds_service_preview_origin(const struct cds_config *config, char *buf, size_t size, struct cds_err *reterr)
+{
+    const char *given = cds_config_str(config, CDS_OPT_PREVIEW_ORIGIN);
+    if (*given)
+        snprintf(buf, size, "%s", given);
+    else
+        snprintf(buf, size, "http://*.localhost:%u", (unsigned)cds_config_u64(config, CDS_OPT_PREVIEW_PORT));
+    size_t n = strlen(buf);
+    if (n && buf[n - 1] == '/')
+        buf[--n] = '\0';
+    if (n + 1 < size && is_preview_origin(buf))
+        return CDS_OK;
+    cds_fail(reterr, CDS_BAD_PARAM, __func__, "preview.origin is not an address with a star for the name of a preview.");
+    return cds_err_hint(reterr, "Write it like https://*.preview.example.org, in small letters.");
 }

@@ -18,6 +18,8 @@ struct cds_service {
     struct cds_http_client *client;
     struct cds_http_server *server;
     bool draining;
+    /** For cds_service_listen: see cds_http_header_fn; may be NULL. */
+    cds_http_header_fn *on_header;
     /** Called once when SIGTERM or SIGINT came, before the server drains; may be NULL. */
     void (*on_drain)(void *user);
     void *user;
@@ -41,3 +43,10 @@ char *cds_service_host(const struct cds_config *config, char *buf, size_t size);
 char *cds_service_url(const struct cds_config *config, enum cds_opt port, char *buf, size_t size);
 /** Origin of the page: ui.public_url without a trailing slash, else the page server's own address. Returns buf. */
 char *cds_service_origin(const struct cds_config *config, char *buf, size_t size);
+
+/**
+ * Origin of previews, with "*" where the name of one stands: preview.origin, or localhost at preview.port.
+ * @param buf  at least 300 bytes
+ * @return CDS_OK; CDS_BAD_PARAM when preview.origin has no scheme, star, host and perhaps port
+ */
+CDS_MUST_USE cds_rc cds_service_preview_origin(const struct cds_config *config, char *buf, size_t size, struct cds_err *reterr);

@@ -1,4 +1,4 @@
-/* sandbox/confine/cgroup.c: see cgroup.h. In hybrid mode groups are used again: making and filling v1 groups is the slow part of a start. */
+/* sandbox/confine/cgroup.c: see cgroup.h. In hybrid mode groups are used again: making v1 groups is slow. */
 #include "sandbox/confine/cgroup.h"
 
 #include <errno.h>
@@ -25,6 +25,7 @@ struct cds_cgroup {
     enum cds_cgroup_kind kind;
     char name[NAME_MAX_LEN];
     int fd[TREE_COUNT];             /* -1: not used */
+    int join_fd[TREE_COUNT];        /* v1: its `tasks`, to be written to; -1: nothing to join there */
     struct cds_cgroup_usage before; /* counters at acquire: they never go back */
     struct cds_cgroup *next;        /* in the list of free ones */
     bool was_killed;                /* cgroup.kill was used */
@@ -48,8 +49,10 @@ static void close_group(struct cds_cgroup **group)
 {
     if (!*group)
         return;
-    for (int i = 0; i < TREE_COUNT; i++)
+    for (int i = 0; i < TREE_COUNT; i++) {
         cds_close_fd(&(*group)->fd[i]);
+        cds_close_fd(&(*group)->join_fd[i]);
+    }
     cds_close_fd(&(*group)->init_fd);
     free(*group);
     *group = NULL;
@@ -74,14 +77,17 @@ static cds_rc make_group(struct cds_cgroups *groups, struct cds_cgroup **ret, st
     struct cds_cgroup *group = calloc(1, sizeof(*group));
     if (!group)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
-    *group = (struct cds_cgroup){.kind = groups->kind, .fd = {-1, -1, -1, -1}, .init_fd = -1};
+    *group = (struct cds_cgroup){.kind = groups->kind, .fd = {-1, -1, -1, -1}, .join_fd = {-1, -1, -1, -1}, .init_fd = -1};
     snprintf(group->name, sizeof(group->name), "%s%u", groups->prefix, ++groups->made);
     for (int i = 0; i < TREE_COUNT && groups->kind != CDS_CGROUP_NONE; i++) {
         char path[PATH_MAX + NAME_MAX_LEN];
         if (!groups->place[i][0])
             continue;
         snprintf(path, sizeof(path), "%s/%s", groups->place[i], group->name);
-        if (mkdir(path, 0755) != 0 || (group->fd[i] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
+        /* The v2 tree counts CPU time already; joining a third v1 tree would only cost time. */
+        bool joined = i != TREE_V2 && !(i == TREE_CPUACCT && groups->place[TREE_V2][0]);
+        if (mkdir(path, 0755) != 0 || (group->fd[i] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 ||
+            (joined && (group->join_fd[i] = openat(group->fd[i], "tasks", O_WRONLY | O_CLOEXEC)) < 0)) {
             cds_rc rc = cds_fail_errno(reterr, errno, __func__, "The sandbox cannot make a control group for the run.");
             remove_group(groups, &group);
             return rc;
@@ -264,24 +270,21 @@ int cds_cgroup_clone_fd(const struct cds_cgroup *group)
     return group->fd[TREE_V2];
 }
 
-cds_rc cds_cgroup_attach(struct cds_cgroup *group, pid_t pid, struct cds_err *reterr)
+int cds_cgroup_join(const struct cds_cgroup *group)
 {
-    char text[16];
-    if (group->kind == CDS_CGROUP_NONE) {
-        group->init = pid;
-        group->init_fd = (int)syscall(SYS_pidfd_open, pid, 0);
-        return group->init_fd >= 0 ? CDS_OK : cds_fail_errno(reterr, errno, __func__, "The run cannot be watched.");
-    }
-    snprintf(text, sizeof(text), "%d", (int)pid);
-    for (int i = TREE_MEMORY; i < TREE_COUNT; i++) {
-        /* The v2 tree counts CPU time already; a third attach would only cost time. */
-        if (group->fd[i] < 0 || (i == TREE_CPUACCT && group->fd[TREE_V2] >= 0))
-            continue;
-        int error = cds_cgroup_write(group->fd[i], "cgroup.procs", text);
-        if (error)
-            return cds_fail_errno(reterr, error, __func__, "The run cannot be moved into its control group.");
-    }
-    return CDS_OK;
+    for (int i = TREE_MEMORY; i < TREE_COUNT; i++)
+        if (group->join_fd[i] >= 0 && write(group->join_fd[i], "0", 1) != 1)
+            return -1;
+    return 0;
+}
+
+cds_rc cds_cgroup_watch(struct cds_cgroup *group, pid_t pid, struct cds_err *reterr)
+{
+    if (group->kind != CDS_CGROUP_NONE)
+        return CDS_OK;
+    group->init = pid;
+    group->init_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    return group->init_fd >= 0 ? CDS_OK : cds_fail_errno(reterr, errno, __func__, "The run cannot be watched.");
 }
 
 void cds_cgroup_kill(struct cds_cgroup *group)
@@ -340,7 +343,7 @@ void cds_cgroup_release(struct cds_cgroups *groups, struct cds_cgroup **group)
 {
     if (!*group)
         return;
-    /* v2 has a peak that only a new group resets, and needs no attach: there a new one is the better deal. */
+    /* v2 has a peak that only a new group resets, and needs no joining: there a new one is the better deal. */
     /* And a group that was killed once kills whatever is later cloned into it: since Linux 6.15 a fork compares the kill count of the group
      * it comes from with that of the group it goes to. */
     if ((*group)->kind != CDS_CGROUP_HYBRID || (*group)->was_killed) {

@@ -44,8 +44,13 @@ CDS_MUST_USE cds_rc cds_cgroup_acquire(struct cds_cgroups *groups, const struct 
                                        struct cds_err *reterr);
 /** Descriptor for CLONE_INTO_CGROUP, or -1. Borrowed. */
 int cds_cgroup_clone_fd(const struct cds_cgroup *group);
-/** Moves a process into the v1 hierarchies. pid is the caller's child, not waited for yet. */
-CDS_MUST_USE cds_rc cds_cgroup_attach(struct cds_cgroup *group, pid_t pid, struct cds_err *reterr);
+/**
+ * Moves the calling thread, the only one of its process, into the v1 hierarchies; system calls only. Whoever moves itself by `tasks` spares the
+ * kernel the lock that a move by somebody else takes: a grace period, 10 ms and more. 0, or -1 with errno.
+ */
+int cds_cgroup_join(const struct cds_cgroup *group);
+/** With NONE: this is whom to look at. pid is the caller's child, not waited for yet. */
+CDS_MUST_USE cds_rc cds_cgroup_watch(struct cds_cgroup *group, pid_t pid, struct cds_err *reterr);
 /** From here on usage counts: what was used before belongs to making the group ready. */
 void cds_cgroup_mark(struct cds_cgroup *group);
 void cds_cgroup_kill(struct cds_cgroup *group);

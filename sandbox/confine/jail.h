@@ -1,9 +1,9 @@
 /* sandbox/confine/jail.h: from a fresh process to a confined program, one named step after the other. A step that is refused ends the attempt:
  * the program does not start.
  *
- * Order:   parent-death signal → session → private mounts → tmpfs root → read-only system → proc → devices → tmp → project → pivot_root →
- *          host name → rlimits → descriptors → capabilities and ids → no_new_privs → init forks the payload → controlling terminal → landlock →
- *          seccomp → exec.
+ * Order:   parent-death signal → control groups → session → sockets of its network → private mounts → tmpfs root → read-only system → proc →
+ *          devices → tmp → project → pivot_root → host name → rlimits → descriptors → capabilities and ids → no_new_privs → init forks the
+ *          payload → controlling terminal → landlock → seccomp → exec.
  * Source:  clone(2), mount(2), pivot_root(2), capabilities(7), landlock(7), seccomp(2).
  * Threads: cds_jail_start from the loop thread. The child makes system calls only: it comes from a process with threads, so no lock and no
  *          allocator of the C library may be touched.
@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "sandbox/confine/cgroup.h"
+#include "sandbox/confine/doors.h"
 #include "sandbox/confine/identity.h"
 #include "sandbox/sandbox.h"
 
@@ -25,6 +26,7 @@ enum {
 enum cds_jail_step {
     CDS_STEP_SYNC,
     CDS_STEP_DEATH_SIGNAL,
+    CDS_STEP_GROUPS,
     CDS_STEP_MOUNTS,
     CDS_STEP_ROOT,
     CDS_STEP_SYSTEM,
@@ -51,9 +53,10 @@ const char *cds_jail_step_name(enum cds_jail_step step);
 /** What the jail tells over its report pipe: a step that failed, or how the payload ended. */
 struct cds_jail_report {
     enum { CDS_REPORT_FAILED = 1, CDS_REPORT_ENDED = 2 } kind;
-    int step;      /**< FAILED */
-    int sys_errno; /**< FAILED */
-    int status;    /**< ENDED: as waitpid gives it */
+    int step;                    /**< FAILED */
+    int sys_errno;               /**< FAILED */
+    int status;                  /**< ENDED: as waitpid gives it; no process of the job is left but init, which has nothing to do any more */
+    uint64_t cpu_us, peak_bytes; /**< ENDED: CPU time of init and all that was waited for; the largest of them */
 };
 
 /** A file or folder of the host that the job sees read-only at another place. */
@@ -66,10 +69,11 @@ struct cds_jail_bind {
 struct cds_jail_plan {
     const struct cds_job_identity *who;
     const struct cds_run_limits *limits;
-    bool cgroup;              /**< memory and tasks are held by a cgroup; else by rlimits */
-    bool big_address_space;   /**< the program reserves more memory than it uses (node: stacks of threads): RLIMIT_DATA is at least 96 MiB */
-    const char *base;         /**< empty folder the new root is mounted on */
-    int project_fd;           /**< becomes /work */
+    const struct cds_cgroup *group; /**< what its init joins before anything else; NULL: none */
+    bool cgroup;                    /**< memory and tasks are held by a cgroup; else by rlimits */
+    bool big_address_space;         /**< the program reserves more memory than it uses (node: stacks of threads): RLIMIT_DATA is at least 96 MiB */
+    const char *base;               /**< empty folder the new root is mounted on */
+    int project_fd;                 /**< becomes /work */
     const char *project_path; /**< where project_fd is: a mount is only taken from the child's own namespace, so it opens the path and compares */
     enum cds_project_access access;
     const struct cds_jail_bind *binds;
@@ -89,13 +93,14 @@ struct cds_jail_plan {
     bool vmm;            /**< the program is a virtual machine monitor: it may add a system call filter of its own */
     bool kvm;            /**< and gets /dev/kvm */
     int clone_cgroup_fd; /**< for CLONE_INTO_CGROUP; -1 */
+    const struct cds_doors_plan *doors; /**< NULL: no sockets, loopback stays down */
 };
 
 /** Looks once at what of the system a job sees. */
 CDS_MUST_USE cds_rc cds_jail_open(struct cds_err *reterr);
 
 /**
- * Starts the jail's init. It waits for cds_jail_go, so that the caller can put it into its cgroups first.
+ * Starts the jail's init. It waits for cds_jail_go, so that the caller can map its ids and watch it first.
  * @param ret_pid     init of the job; its end ends the job
  * @param ret_pidfd   readable when it has ended; owned by the caller
  * @param ret_report  pipe with one struct cds_jail_report, or end of file; owned

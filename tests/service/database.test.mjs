@@ -66,8 +66,8 @@ async function foreignServer() {
 async function upWith(url) {
   const folder = mkdtempSync(join(tmpdir(), 'cds-ext-'));
   chmodSync(folder, 0o755);
-  const [a, b, c, d] = await freePorts(4);
-  const flags = [`--studio.home=${folder}/home`, `--ui.port=${a}`, `--api.port=${b}`, `--auth.port=${c}`, `--llm.port=${d}`, '--llm.model=none'];
+  const [a, b, c, d, e] = await freePorts(5);
+  const flags = [`--studio.home=${folder}/home`, `--ui.port=${a}`, `--api.port=${b}`, `--auth.port=${c}`, `--llm.port=${d}`, `--preview.port=${e}`, '--llm.model=none'];
   try {
     return await cli(['up', ...flags], { env: { DATABASE_URL: url } });
   } finally {

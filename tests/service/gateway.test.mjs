@@ -34,7 +34,7 @@ describe('metrics', () => {
   };
   const pages = () => ({
     'studio-ui': `${stack.url}/metrics`, api: `${stack.apiUrl}/metrics`, auth: `${stack.authUrl}/metrics`, llmserver: `${stack.llmUrl}/metrics`,
-    sandboxd: `${stack.apiUrl}/metrics/sandboxd`,
+    sandboxd: `${stack.apiUrl}/metrics/sandboxd`, preview: `http://127.0.0.1:${stack.ports.preview}/metrics`,
   });
 
   test('every process shows its metrics before their first use and promtool accepts each page', async () => {
@@ -44,6 +44,7 @@ describe('metrics', () => {
       auth: ['cds_auth_logins_total', 'cds_auth_tokens_issued_total'],
       llmserver: ['llm_request_count', 'token_spend', 'cds_llm_requests_total', 'cds_llm_queue_requests', 'cds_ledger_refused_total'],
       sandboxd: ['sandbox_runtime', 'cds_sandbox_active_runs'],
+      preview: ['cds_previews_active', 'cds_http_requests_total'],
     };
     for (const [name, url] of Object.entries(pages())) {
       const text = await page(url);

@@ -44,7 +44,7 @@ describe('a running studio', () => {
   after(() => stack?.stop());
 
   test('up prints one line per ready part, the address and the link', () => {
-    for (const part of ['postgres', 'auth', 'sandboxd', 'llmserver', 'api', 'studio-ui'])
+    for (const part of ['postgres', 'auth', 'sandboxd', 'llmserver', 'api', 'preview', 'studio-ui'])
       assert.match(stack.output, new RegExp(`^  ready   ${part} .* \\d+ ms$`, 'm'));
     assert.equal(stack.url, `http://127.0.0.1:${stack.ports.ui}`);
     assert.match(stack.setupLink, new RegExp(`^${stack.url}/setup#token=[A-Za-z0-9_-]{43}$`));
@@ -72,7 +72,7 @@ describe('a running studio', () => {
   test('status shows each part in a table and as JSON', async () => {
     const table = await stack.command(['status']);
     assert.equal(table.code, 0);
-    for (const part of ['postgres', 'auth', 'sandboxd', 'llmserver', 'api', 'studio-ui']) assert.match(table.stdout, new RegExp(`^${part} +\\d+ +ready`, 'm'));
+    for (const part of ['postgres', 'auth', 'sandboxd', 'llmserver', 'api', 'preview', 'studio-ui']) assert.match(table.stdout, new RegExp(`^${part} +\\d+ +ready`, 'm'));
     const status = await stack.status();
     assert.equal(status.state, 'running');
     assert.equal(status.pid, stack.pid);
@@ -93,7 +93,7 @@ describe('a running studio', () => {
 
   test('the services are not root and the sandbox knows no database', { skip: !isRoot && 'needs root' }, async () => {
     const pids = await stack.pids();
-    for (const part of ['auth', 'llmserver', 'api', 'studio-ui', 'postgres']) assert.notEqual(statSync(`/proc/${pids[part]}`).uid, 0, part);
+    for (const part of ['auth', 'llmserver', 'api', 'preview', 'studio-ui', 'postgres']) assert.notEqual(statSync(`/proc/${pids[part]}`).uid, 0, part);
     assert.equal(statSync(`/proc/${pids.sandboxd}`).uid, 0);
     const mode = (path) => statSync(join(stack.home, path)).mode & 0o7777;
     assert.deepEqual(['keys', 'pg', 'logs', 'run'].map(mode), [0o700, 0o700, 0o750, 0o1731]);
@@ -104,7 +104,7 @@ describe('a running studio', () => {
 
   test('each process has only the variables of the short list', async () => {
     const pids = await stack.pids();
-    for (const part of ['auth', 'sandboxd', 'llmserver', 'api', 'studio-ui'])
+    for (const part of ['auth', 'sandboxd', 'llmserver', 'api', 'preview', 'studio-ui'])
       for (const variable of readFileSync(`/proc/${pids[part]}/environ`, 'utf8').split('\0').filter(Boolean))
         assert.match(variable, /^(PATH|HOME|LANG|TZ|USER|LOGNAME|CDS_[A-Z_]+)=/, `${part}: ${variable.split('=')[0]}`);
   });
@@ -177,7 +177,7 @@ describe('a running studio', () => {
     assert.deepEqual(missing, []);
     assert.equal(good.code, 0);
     for (const name of ['programs', 'data folder', 'disk', 'postgresql', 'database', 'ports', 'libllama', 'model', 'page', 'engine run', 'run python',
-      ...['postgres', 'auth', 'sandboxd', 'llmserver', 'api', 'studio-ui'].map((part) => `part ${part}`)])
+      ...['postgres', 'auth', 'sandboxd', 'llmserver', 'api', 'preview', 'studio-ui'].map((part) => `part ${part}`)])
       assert.ok(findings.some((f) => f.name === name), name);
     for (const language of ['python', 'node', 'c', 'sh'])
       assert.match(findings.find((f) => f.name === `run ${language}`).text, /, runs in the sandbox$/, 'the sandbox was asked');
@@ -279,9 +279,9 @@ describe('what is refused before anything starts', () => {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     const taken = server.address().port;
-    const [a, b, c] = await freePorts(3);
+    const [a, b, c, d] = await freePorts(4);
     const home = join(folder, 'ports');
-    const got = await cli(['up', `--studio.home=${home}`, `--ui.port=${a}`, `--api.port=${taken}`, `--auth.port=${b}`, `--llm.port=${c}`]);
+    const got = await cli(['up', `--studio.home=${home}`, `--ui.port=${a}`, `--api.port=${taken}`, `--auth.port=${b}`, `--llm.port=${c}`, `--preview.port=${d}`]);
     server.close();
     assert.equal(got.code, 1);
     assert.match(got.stderr, new RegExp(`^cyberdevstudio: Port ${taken} \\(api\\.port, .*\\) on 127\\.0\\.0\\.1 is taken .*--api\\.port=PORT\\.\\n$`));
@@ -295,8 +295,8 @@ describe('what is refused before anything starts', () => {
   });
 
   test('a folder for PostgreSQL without its programs is named', async () => {
-    const [a, b, c, d] = await freePorts(4);
-    const got = await cli(['up', `--studio.home=${join(folder, 'nopg')}`, `--ui.port=${a}`, `--api.port=${b}`, `--auth.port=${c}`, `--llm.port=${d}`,
+    const [a, b, c, d, e] = await freePorts(5);
+    const got = await cli(['up', `--studio.home=${join(folder, 'nopg')}`, `--ui.port=${a}`, `--api.port=${b}`, `--auth.port=${c}`, `--llm.port=${d}`, `--preview.port=${e}`,
       '--database.bin_dir=/nonexistent']);
     assert.equal(got.code === 1 || got.code === 2, true, `exit ${got.code}`);
     assert.match(got.stderr, /^cyberdevstudio: .*\/nonexistent.*\n$/);
@@ -304,8 +304,8 @@ describe('what is refused before anything starts', () => {
 
   test('Ctrl+C in the middle of the first start leaves no process', async () => {
     const home = join(folder, 'early');
-    const [a, b, c, d] = await freePorts(4);
-    const child = spawn(program, ['up', `--studio.home=${home}`, `--ui.port=${a}`, `--api.port=${b}`, `--auth.port=${c}`, `--llm.port=${d}`], { stdio: 'ignore' });
+    const [a, b, c, d, e] = await freePorts(5);
+    const child = spawn(program, ['up', `--studio.home=${home}`, `--ui.port=${a}`, `--api.port=${b}`, `--auth.port=${c}`, `--llm.port=${d}`, `--preview.port=${e}`], { stdio: 'ignore' });
     await waitFor('the cluster is being made', () => existsSync(join(home, 'pg')), 20_000, 5);
     await sleep(50);
     child.kill('SIGINT');

@@ -136,7 +136,7 @@ function withMethods(stack) {
       if (got.code !== 0) throw new Error(`status: exit ${got.code} ${got.stderr}`);
       return JSON.parse(got.stdout);
     },
-    /** { supervisor, postgres, auth, sandboxd, llmserver, api, 'studio-ui', llmworker }: pids, null while a part is down. */
+    /** { supervisor, postgres, auth, sandboxd, llmserver, api, preview, 'studio-ui', llmworker }: pids, null while a part is down. */
     async pids() {
       const status = await stack.status();
       const pids = { supervisor: status.pid, llmworker: null };
@@ -227,9 +227,9 @@ export async function startStack({ llm = true, setup = true, env = {}, options =
   if (shared) return shared;
   const folder = home ? null : mkdtempSync(join(tmpdir(), 'cds-stack-'));
   if (folder) chmodSync(folder, 0o755); // the services and the database have users of their own
-  const [ui, api, auth, llmPort] = await freePorts(4);
+  const [ui, api, auth, llmPort, preview] = await freePorts(5);
   const all = {
-    'studio.home': home ?? join(folder, 'home'), 'ui.port': ui, 'api.port': api, 'auth.port': auth, 'llm.port': llmPort,
+    'studio.home': home ?? join(folder, 'home'), 'ui.port': ui, 'api.port': api, 'auth.port': auth, 'llm.port': llmPort, 'preview.port': preview,
     ...(llm ? {} : { 'llm.model': 'none' }), ...options,
   };
   // Defaults of the tests stand in the environment, so that both env and options of a test win over them.
@@ -237,7 +237,7 @@ export async function startStack({ llm = true, setup = true, env = {}, options =
   const host = 'http://127.0.0.1';
   const stack = withMethods({
     home: all['studio.home'], url: null, apiUrl: `${host}:${api}`, authUrl: `${host}:${auth}`, llmUrl: `${host}:${llmPort}`,
-    ports: { ui, api, auth, llm: llmPort }, flags: Object.entries(all).map(([k, v]) => `--${k}=${v}`), env: testEnv, tokens: {}, project: null,
+    ports: { ui, api, auth, llm: llmPort, preview }, flags: Object.entries(all).map(([k, v]) => `--${k}=${v}`), env: testEnv, tokens: {}, project: null,
     setupLink: null, setupToken: null, output: '', shared: false,
   });
   const child = spawn(program, ['up', ...stack.flags], { env: cleanEnv(testEnv), stdio: ['ignore', 'pipe', 'pipe'] });

@@ -16,18 +16,18 @@ struct ui {
     struct cds_config *config;
     struct cds_http_client *client;
     struct files *files;
-    char host[64], api_url[128], auth_url[128];
+    char host[64], api_url[128], auth_url[128], csp[700];
 };
 
 /* Nothing from elsewhere, no inline script, no frame. Monaco writes <style> elements at run time, hence 'unsafe-inline' for styles only
  * (docs/adr/0009-content-security-policy.md). */
 static const char csp[] = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
-                          "connect-src 'self'; worker-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
+                          "connect-src 'self'; worker-src 'self'; manifest-src 'self'; form-action 'self' %s; base-uri 'none'; "
                           "frame-ancestors 'none'";
 
-static void add_security_headers(struct cds_http_req *req)
+static void add_security_headers(const struct ui *ui, struct cds_http_req *req)
 {
-    cds_http_add_header(req, "Content-Security-Policy", csp);
+    cds_http_add_header(req, "Content-Security-Policy", ui->csp);
     cds_http_add_header(req, "X-Content-Type-Options", "nosniff");
     cds_http_add_header(req, "Referrer-Policy", "no-referrer");
     cds_http_add_header(req, "Cross-Origin-Opener-Policy", "same-origin");
@@ -47,7 +47,7 @@ static bool is_page_route(const char *path)
 
 static bool is_api_path(const char *path)
 {
-    static const char *const exact[] = {"/rpc", "/admin/load", "/admin/unload", "/admin/status", "/admin/models"};
+    static const char *const exact[] = {"/rpc", "/admin/load", "/admin/unload", "/admin/status", "/admin/models", "/admin/download", "/admin/events"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(exact); i++)
         if (cds_streq(path, exact[i]))
             return true;
@@ -77,7 +77,7 @@ static void page(struct ui *ui, struct cds_http_req *req)
         cds_http_reply_err(req, &err);
         return;
     }
-    add_security_headers(req);
+    add_security_headers(ui, req);
     if (!files_serve(ui->files, req, is_page_route(path) ? "/index.html" : path))
         not_found(req);
 }
@@ -113,7 +113,7 @@ static void find_page(const struct ui *ui, char *dir, size_t size)
 
 static cds_rc start(struct ui *ui, struct cds_service *service, struct cds_err *err)
 {
-    char dir[1100];
+    char dir[1100], previews[300];
     ui->config = service->config;
     ui->loop = service->loop;
     ui->client = service->client;
@@ -121,8 +121,9 @@ static cds_rc start(struct ui *ui, struct cds_service *service, struct cds_err *
     cds_service_url(ui->config, CDS_OPT_API_PORT, ui->api_url, sizeof(ui->api_url));
     cds_service_url(ui->config, CDS_OPT_AUTH_PORT, ui->auth_url, sizeof(ui->auth_url));
     find_page(ui, dir, sizeof(dir));
-    cds_rc rc = files_open(dir, &ui->files, err);
-    if (rc || (rc = cds_service_listen(service, CDS_OPT_UI_PORT, 0, on_request, ui, err)))
+    cds_rc rc = cds_service_preview_origin(ui->config, previews, sizeof(previews), err);
+    snprintf(ui->csp, sizeof(ui->csp), csp, rc ? "" : previews); /* a ticket goes to its preview as a form */
+    if (rc || (rc = files_open(dir, &ui->files, err)) || (rc = cds_service_listen(service, CDS_OPT_UI_PORT, 0, on_request, ui, err)))
         return rc;
     cds_http_openai_below(service->server, "/v1/");
     return CDS_OK;

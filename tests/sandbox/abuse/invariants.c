@@ -14,7 +14,7 @@
 #include "sandbox/confine/cgroup_dir.h"
 #include "tests/sandbox/abuse/world.h"
 
-enum { GROWTH_KB_MAX = 1024, LINE = 4096 };
+enum { GROWTH_KB_MAX = 1024, LINE = 4096, BOXES_MS = 5000 };
 
 /* ---- small looks at /proc ---- */
 static unsigned count_entries(const char *folder)
@@ -179,8 +179,18 @@ void world_remember(struct world *w)
     w->complaints[0] = '\0';
 }
 
+/* A run is told of as soon as nothing of it lives but its init; the kernel needs some moments more for the namespaces. */
+void world_wait_for_boxes(struct world *w)
+{
+    for (uint64_t until = cds_now_ms() + BOXES_MS; w->host->ending && cds_now_ms() < until;)
+        cds_loop_once(w->loop, 10);
+    if (w->host->ending)
+        complain(w, "%u boxes of jobs that are over have not come to their end", w->host->ending);
+}
+
 void world_check_open(struct world *w)
 {
+    world_wait_for_boxes(w);
     char jail[80], name[65] = "";
     char who[160] = "";
     unsigned tasks, survivors = world_survivors(w, who, sizeof(who));

@@ -12,7 +12,7 @@
 #include "lib/base/str.h"
 #include "sandbox/run.h"
 
-enum { ARGS_MAX = 16, FILES_MAX = 4, LINE = 512, WAIT_MS = 60000, POOL_WAIT_MS = 3000 };
+enum { ARGS_MAX = 16, FILES_MAX = 4, JOIN_MS = 2000, EXITING = 4 /* PF_EXITING */, LINE = 512, WAIT_MS = 60000, POOL_WAIT_MS = 3000 };
 
 /* ---- names of this host ---- */
 char *play_fill_in(const struct world *w, const char *text)
@@ -66,34 +66,70 @@ static void on_disk_full(void *user)
         p->job->engine->ops->kill(p->job, CDS_END_DISK);
 }
 
-/* A job that runs outside of its groups has no limits. */
-static void check_groups(const struct play *p)
+/* Init has forked: from then on there is a program of somebody else. */
+static bool has_children(pid_t init)
 {
-    struct world *w = p->world;
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)init, (int)init);
+    CDS_CLEANUP(cds_close_file) FILE *f = fopen(path, "re");
+    return f && fgetc(f) != EOF;
+}
+
+/* The kernel shows a process on its way out in no v1 group any more. */
+static bool is_exiting(pid_t init)
+{
+    char path[64], line[LINE] = "";
+    unsigned flags = EXITING;
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)init);
+    CDS_CLEANUP(cds_close_file) FILE *f = fopen(path, "re");
+    const char *behind_name = f && fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
+    return !behind_name || sscanf(behind_name, ") %*c %*d %*d %*d %*d %*d %u", &flags) != 1 || (flags & EXITING);
+}
+
+/* Which group it is not in, "" when it is in all of them; false: it has ended. */
+static bool missing_group(const struct play *p, char missing[static LINE])
+{
     char path[64], line[LINE];
     unsigned in = 0;
-    if (!cds_streq(sandbox_host_limits(w->host), "cgroup"))
-        return;
+    missing[0] = '\0';
     snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)p->init);
     CDS_CLEANUP(cds_close_file) FILE *f = fopen(path, "re");
     if (!f)
-        return; /* it has ended already */
+        return false;
     while (fgets(line, sizeof(line), f)) {
-        bool ours = strstr(line, w->key) != NULL;
+        bool ours = strstr(line, p->world->key) != NULL, v2 = cds_starts_with(line, "0::");
         in += ours;
-        if (cds_starts_with(line, "0::") && !ours && !strstr(line, "/\n"))
-            complain(w, "%s: the job is not in its v2 group: %s", p->name, line);
-        if ((strstr(line, ":memory:") || strstr(line, ":pids:")) && !ours)
-            complain(w, "%s: the job is not in its group: %s", p->name, line);
+        if (!ours && (v2 ? !strstr(line, "/\n") : strstr(line, ":memory:") || strstr(line, ":pids:")))
+            cds_strcpy(missing, LINE, line);
     }
-    if (!in)
-        complain(w, "%s: the job is in no group of ours", p->name);
+    if (!in && !missing[0])
+        cds_strcpy(missing, LINE, "any group of ours");
+    return true;
+}
+
+/* A job that runs outside of its groups has no limits. Init joins them by itself, before it does anything else and long before it forks. */
+static void check_groups(const struct play *p)
+{
+    char missing[LINE];
+    if (!cds_streq(sandbox_host_limits(p->world->host), "cgroup"))
+        return;
+    for (uint64_t until = cds_now_ms() + JOIN_MS;;) {
+        bool forked = has_children(p->init);
+        if (!missing_group(p, missing) || !missing[0] || is_exiting(p->init))
+            return;
+        if (forked || cds_now_ms() > until) {
+            complain(p->world, "%s: the job is not in %s", p->name, missing);
+            return;
+        }
+    }
 }
 
 cds_rc play_start(struct play *p, struct world *w, const struct row_case *c, const struct cds_job_spec *spec, struct cds_err *err)
 {
     static const struct cds_job_events events = {on_output, on_end};
     pid_t known[WORLD_SLOTS + 1];
+    if (w->pooled)
+        world_wait_for_boxes(w); /* the only child then is the jail that waits */
     size_t known_count = world_children(known, CDS_ARRAY_LEN(known)), ready = cds_run_engine_ready(w->engine);
     *p = (struct play){.world = w, .name = c->name};
     p->out = mmap(NULL, PLAY_OUT_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -69,6 +69,9 @@ size_t world_children(pid_t *ret, size_t size);
 /** Processes of jobs that live although their jobs have ended. @param who  one of them; may be NULL */
 unsigned world_survivors(const struct world *w, char *who, size_t size);
 
+/** Until the kernel has taken the namespaces of jobs that are over apart; lets the loop go on. Complains when that does not come to an end. */
+void world_wait_for_boxes(struct world *w);
+
 void world_remember(struct world *w);
 /** All host invariants that can be asked while the engine is open. */
 void world_check_open(struct world *w);

@@ -1,4 +1,5 @@
 import { RpcClient } from "@/lib/rpc/client";
+import { Previews, type PreviewApi, type PreviewTarget } from "@/lib/previews";
 import { Session } from "@/lib/session/session";
 import { readChoice, writeChoice } from "@/lib/storage";
 
@@ -34,3 +35,21 @@ tabs?.addEventListener("message", (event) => {
   if (event.data === "signed-out" && session.state.get().status === "signed-in") session.ended();
 });
 window.addEventListener("online", () => rpc.poke());
+
+const previewApi: PreviewApi = {
+  ports: async (target) => (await rpc.call("preview.ports", target)).ports,
+  open: (params) => rpc.call("preview.open", params),
+  close: (project, preview_id) => rpc.call("preview.close", { project, preview_id }),
+  list: async (project) => (await rpc.call("preview.list", { project })).previews,
+};
+
+/** The ports of a program and their previews, asked over the one connection. */
+export const previewsOf = (target: PreviewTarget): Previews => new Previews(previewApi, target);
+
+/** Before somebody signs out here: what this person sees of programs ends with the sign-in. */
+export async function closePreviews(projects: readonly string[]): Promise<void> {
+  for (const project of projects) {
+    const open = await previewApi.list(project).catch(() => []);
+    await Promise.allSettled(open.map((one) => previewApi.close(project, one.preview_id)));
+  }
+}

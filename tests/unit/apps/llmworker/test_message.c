@@ -21,14 +21,16 @@ static void message_reads_a_chat(void **state)
 {
     struct cds_prepare p;
     struct cds_err err = {0};
-    assert_int_equal(
-        parse("{\"job\":7,\"max_tokens\":5,\"scope\":9,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"temperature\":0,\"seed\":4294967295,"
-              "\"stop\":[\"a\",\"b\"]}",
-              &p, &err),
-        CDS_OK);
+    assert_int_equal(parse("{\"job\":7,\"max_tokens\":5,\"scope\":9,\"key\":4,\"priority\":0,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
+                           "\"temperature\":0,\"seed\":4294967295,"
+                           "\"stop\":[\"a\",\"b\"]}",
+                           &p, &err),
+                     CDS_OK);
     assert_int_equal(p.id, 7);
     assert_int_equal(p.max_tokens, 5);
     assert_int_equal(p.scope, 9);
+    assert_int_equal(p.key, 4);
+    assert_int_equal(p.priority, CDS_CLASS_LOW);
     assert_int_equal(p.sampling.seed, UINT32_MAX);
     assert_true(p.sampling.temperature == 0);
     assert_int_equal(p.text.stop_count, 2);
@@ -55,6 +57,8 @@ static void message_refuses_what_is_missing_or_wrong(void **state)
         {"{\"job\":1,\"max_tokens\":0,\"prompts\":[\"x\"]}", "/max_tokens"},
         {"{\"job\":1,\"max_tokens\":1}", "/prompts"},
         {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"\"]}", "/prompts"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"priority\":3}", "/priority"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"priority\":-1}", "/priority"},
         {"{\"job\":1,\"max_tokens\":1,\"messages\":[]}", "/messages"},
         {"{\"job\":1,\"max_tokens\":1,\"messages\":[{\"role\":\"robot\",\"content\":\"\"}]}", "/messages"},
         {"{\"job\":1,\"max_tokens\":1,\"messages\":[{\"role\":\"user\"}]}", "/messages"},

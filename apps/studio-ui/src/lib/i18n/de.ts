@@ -204,6 +204,10 @@ export const de: Record<keyof typeof en, string> = {
   "editor.cursor": "Z. {line}, Sp. {column}",
   "editor.panel.resize": "Höhe der Ausgabe",
 
+  "preview.ports": "Ports, auf denen Programme lauschen",
+  "preview.port": "Port {port}",
+  "preview.open": "Vorschau öffnen",
+  "preview.close": "Vorschau von Port {port} schließen",
   "term.title": "Terminal",
   "term.tabs": "Terminals",
   "term.screen": "Terminal. F6 verlässt es",

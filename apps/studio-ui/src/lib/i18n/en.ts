@@ -202,6 +202,10 @@ export const en = {
   "editor.cursor": "Ln {line}, Col {column}",
   "editor.panel.resize": "Height of the output",
 
+  "preview.ports": "Ports that programs listen on",
+  "preview.port": "Port {port}",
+  "preview.open": "Open preview",
+  "preview.close": "Close the preview of port {port}",
   "term.title": "Terminal",
   "term.tabs": "Terminals",
   "term.screen": "Terminal. F6 leaves it",

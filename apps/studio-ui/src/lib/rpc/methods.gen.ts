@@ -212,6 +212,35 @@ export type LlmChatResult = {
   cost_micro: number;
 };
 
+/** Parameters of llm.download: Starts the download of a model (by source, or a model of the catalogue), or cancels a running one; it goes on in the model server, /admin/events tells how far it is. */
+export type LlmDownloadParams = {
+  /** hf:owner/repo:quant, hf:owner/repo/file.gguf#branch or the https address of a .gguf file on an allowed host */
+  source?: string;
+  /** Instead of source: the id of a model of the catalogue */
+  model?: string;
+  /** SHA-256 that the (single) file must have, in hex digits */
+  sha256?: string;
+  /** Instead of all others: the id of a download to end; its pieces stay */
+  cancel?: string;
+};
+/** Result of llm.download. */
+export type LlmDownloadResult = {
+  /** Id of the download */
+  id: string;
+  /** Where it comes from, without what stands behind ? */
+  source: string;
+  /** How far it is */
+  state: "resolving" | "inspecting" | "downloading" | "verifying" | "done" | "failed" | "cancelled";
+  /** Name of the (first) file; empty until it is known */
+  file: string;
+  /** Bytes of all parts that are here */
+  received_bytes: number;
+  /** Bytes of all parts; 0 until they are known */
+  total_bytes: number;
+  /** Whether it still works */
+  running: boolean;
+};
+
 /** Parameters of llm.list_models: The models on disk and whether they can answer now. */
 export type LlmListModelsParams = Record<string, never>;
 /** Result of llm.list_models. */
@@ -272,6 +301,85 @@ export type LlmStopResult = {
   model: string;
   /** State after the call */
   state: "loaded" | "loading" | "unloaded" | "failed";
+};
+
+/** Parameters of preview.close: Closes a preview; who looks at it is cut off. */
+export type PreviewCloseParams = {
+  /** Project id */
+  project: string;
+  /** Preview id: the first label of its host name */
+  preview_id: string;
+};
+/** Result of preview.close. */
+export type PreviewCloseResult = {
+  /** false: there was no such preview of the caller */
+  closed: boolean;
+};
+
+/** Parameters of preview.list: Lists the caller's open previews of a project, the newest first. A page calls it from time to time while it shows one: a preview ends with the newest access token that was shown for it. */
+export type PreviewListParams = {
+  /** Project id */
+  project: string;
+};
+/** Result of preview.list. */
+export type PreviewListResult = {
+  /** Previews */
+  previews: {
+    /** Preview id: the first label of its host name */
+    preview_id: string;
+    /** Project id */
+    project: string;
+    /** Terminal id, from term.open or term.list */
+    term_id?: string;
+    /** Run id, as run.started tells it */
+    run_id?: string;
+    /** Origin of the preview, without a slash at the end */
+    url: string;
+    /** TCP port on which a program listens */
+    port: number;
+    /** Milliseconds since it was opened */
+    age_ms: number;
+    /** Milliseconds since its last request began or ended */
+    idle_ms: number;
+  }[];
+};
+
+/** Parameters of preview.open: Opens a preview of a port: an origin of its own on which the caller, and nobody else, sees the program. POST the ticket as a form to <url>/.cds/enter in the browser that is to see it. One that is open already gets another ticket. It ends with its program's terminal or run, when closed, when idle, and with the sign-in. */
+export type PreviewOpenParams = {
+  /** Project id */
+  project: string;
+  /** Terminal id, from term.open or term.list */
+  term_id?: string;
+  /** Run id, as run.started tells it */
+  run_id?: string;
+  /** TCP port on which a program listens */
+  port: number;
+};
+/** Result of preview.open. */
+export type PreviewOpenResult = {
+  /** Preview id: the first label of its host name */
+  preview_id: string;
+  /** Origin of the preview, without a slash at the end */
+  url: string;
+  /** One-time ticket */
+  ticket: string;
+  /** Milliseconds until the ticket expires */
+  expires_ms: number;
+};
+
+/** Parameters of preview.ports: Lists the ports on which programs of one terminal or run listen, as far as a preview can reach them: at 127.0.0.1 or at every address. Exactly one of term_id and run_id. */
+export type PreviewPortsParams = {
+  /** Project id */
+  project: string;
+  /** Terminal id, from term.open or term.list */
+  term_id?: string;
+  /** Run id, as run.started tells it */
+  run_id?: string;
+};
+/** Result of preview.ports. */
+export type PreviewPortsResult = {
+  /** Ports, rising; at most 64, the lowest ones */
+  ports: number[];
 };
 
 /** Parameters of project.create: Makes a project from a template. */
@@ -855,10 +963,15 @@ export interface Methods {
   "fs.watch": { params: FsWatchParams; result: FsWatchResult; notifications: "fs.changed" };
   "fs.write": { params: FsWriteParams; result: FsWriteResult; notifications: never };
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
+  "llm.download": { params: LlmDownloadParams; result: LlmDownloadResult; notifications: never };
   "llm.list_models": { params: LlmListModelsParams; result: LlmListModelsResult; notifications: never };
   "llm.models": { params: LlmModelsParams; result: LlmModelsResult; notifications: never };
   "llm.start": { params: LlmStartParams; result: LlmStartResult; notifications: never };
   "llm.stop": { params: LlmStopParams; result: LlmStopResult; notifications: never };
+  "preview.close": { params: PreviewCloseParams; result: PreviewCloseResult; notifications: never };
+  "preview.list": { params: PreviewListParams; result: PreviewListResult; notifications: never };
+  "preview.open": { params: PreviewOpenParams; result: PreviewOpenResult; notifications: never };
+  "preview.ports": { params: PreviewPortsParams; result: PreviewPortsResult; notifications: never };
   "project.create": { params: ProjectCreateParams; result: ProjectCreateResult; notifications: never };
   "project.list": { params: ProjectListParams; result: ProjectListResult; notifications: never };
   "rpc.cancel": { params: RpcCancelParams; result: RpcCancelResult; notifications: never };
@@ -908,10 +1021,15 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "fs.watch": { role: "viewer", deadlineMs: 3600000, streams: true, billable: false },
   "fs.write": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
+  "llm.download": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "llm.list_models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.start": { role: "admin", deadlineMs: 120000, streams: false, billable: false },
   "llm.stop": { role: "admin", deadlineMs: 30000, streams: false, billable: false },
+  "preview.close": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "preview.list": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "preview.open": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "preview.ports": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "project.create": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
   "project.list": { role: "viewer", deadlineMs: 15000, streams: false, billable: false },
   "rpc.cancel": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },

@@ -1,8 +1,10 @@
 import { useEffect, useRef, useState } from "react";
 import { Button } from "@/components/ui/Button";
 import { CopyButton } from "@/components/ui/CopyButton";
+import { PortChips } from "@/components/ui/PortChips";
 import { useText } from "@/lib/i18n/i18n";
 import { useStore } from "@/lib/store";
+import { usePorts } from "@/lib/usePorts";
 import { runs } from "../model";
 import { nameOfRun, type Run } from "../model/runs";
 import { Output } from "./Output";
@@ -50,12 +52,19 @@ export function RunView({ run }: { run: Run }) {
           <CopyButton name={t("run.output.copy")} text={run.output.segments.map((segment) => segment.text).join("")} />
         </span>
       </div>
+      {run.state !== "ended" && run.runId && <RunPorts key={run.runId} project={run.params.project} runId={run.runId} />}
       <div className="min-h-0 grow">
         <Output key={run.id} run={run} />
       </div>
       <Announcer run={run} />
     </div>
   );
+}
+
+/** Ports that its programs listen on. */
+function RunPorts({ project, runId }: { project: string; runId: string }) {
+  const { chips, failure, open, close, dismiss } = usePorts({ project, run_id: runId });
+  return <PortChips chips={chips} failure={failure} onOpen={open} onClose={close} onDismiss={dismiss} />;
 }
 
 /** The latest run, for the foot of the Code page; nothing before the first one. */

@@ -9,6 +9,8 @@ export interface Run {
   id: number;
   params: RunExecParams;
   startedAt: number;
+  /** The server's id, once it has started. */
+  runId: string | null;
   state: "running" | "stopping" | "ended";
   output: OutputView;
   result: RunExecResult | null;
@@ -49,7 +51,7 @@ export class Runs {
     const id = ++this.lastId;
     const output = new OutputBuffer();
     const stopper = (this.stopper = new AbortController());
-    const run: Run = { id, params, startedAt: Date.now(), state: "running", output: output.view(), result: null, failure: null };
+    const run: Run = { id, params, startedAt: Date.now(), runId: null, state: "running", output: output.view(), result: null, failure: null };
     this.state.set((now) => ({ list: [run, ...now.list].slice(0, keptRuns), shown: id }));
     let waiting = false;
     const paint = () => {
@@ -57,7 +59,10 @@ export class Runs {
       this.patch(id, { output: output.view() });
     };
     const onNotification: CallOptions<"run.exec">["onNotification"] = (_method, note) => {
-      if (!("stream" in note)) return;
+      if (!("stream" in note)) {
+        this.patch(id, { runId: note.run_id });
+        return;
+      }
       output.add(note);
       if (waiting) return;
       waiting = true;

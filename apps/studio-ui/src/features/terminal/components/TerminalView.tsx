@@ -1,8 +1,10 @@
 import { useEffect, useRef } from "react";
 import { Button } from "@/components/ui/Button";
+import { PortChips } from "@/components/ui/PortChips";
 import { integer } from "@/lib/format";
 import { useText, type TextKey } from "@/lib/i18n/i18n";
 import { useStore } from "@/lib/store";
+import { usePorts } from "@/lib/usePorts";
 import { terminals } from "../model";
 import type { Session, SessionView } from "../model/session";
 import type { XtermScreen } from "../xterm/screen";
@@ -34,9 +36,21 @@ export function TerminalView({ session, leave, close }: { session: Session; leav
   return (
     <div id={panelId} role="tabpanel" aria-label={t("term.screen")} className="flex h-full min-h-0 flex-col bg-panel">
       <div ref={place} data-testid="terminal" className="min-h-0 grow overflow-hidden p-2" />
+      <Ports session={session} />
       <Line session={session} close={close} />
     </div>
   );
+}
+
+/** Ports that its programs listen on, while it runs. */
+function Ports({ session }: { session: Session }) {
+  const { state } = useStore(session.view);
+  return state === "live" ? <LivePorts key={session.facts.id} project={session.project} termId={session.facts.id} /> : null;
+}
+
+function LivePorts({ project, termId }: { project: string; termId: string }) {
+  const { chips, failure, open, close, dismiss } = usePorts({ project, term_id: termId });
+  return <PortChips chips={chips} failure={failure} onOpen={open} onClose={close} onDismiss={dismiss} />;
 }
 
 const tones: Record<SessionView["state"], string> = { connecting: "text-warn", live: "text-ok", away: "text-warn", ended: "text-muted", failed: "text-danger" };

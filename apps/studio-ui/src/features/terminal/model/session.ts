@@ -54,7 +54,7 @@ export class Session {
   readonly facts: SessionFacts;
   readonly screen: Screen;
   private readonly api: TerminalApi;
-  private readonly project: string;
+  readonly project: string;
   private readonly input: InputQueue;
   private readonly later: Later;
   private stopper: AbortController | null = null;
