@@ -13,6 +13,7 @@
 #include "sandbox/disk_watch.h"
 #include "sandbox/preview.h"
 #include "sandbox/run_params.h"
+#include "sandbox/run_return.h"
 
 enum { HOLD_POLL_MS = 20, TAIL = 4 };
 
@@ -29,9 +30,26 @@ struct run_call {
     uint64_t seq;
     char run_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], project[CDS_UUID_LEN + 1];
     struct cds_run_limits limits;
-    char tail[2][TAIL]; /* begin of a character whose rest is still to come */
+    struct run_params *params;    /* owned, while another engine may still have to take the job; NULL else */
+    cds_json *asked;              /* what params point into */
+    int project_fd;               /* -1: not needed any more */
+    bool copy;                    /* it works on a copy of the project, of which changes come back */
+    struct returned *returned;    /* what came; NULL: nothing */
+    struct cds_job_result result; /* its fate, while its files are taken back */
+    char fell_back[256];          /* why the engine that was asked for did not take it; "" when it did */
+    char tail[2][TAIL];           /* begin of a character whose rest is still to come */
     size_t tail_len[2];
 };
+
+static void drop_params(struct run_call *run)
+{
+    if (run->params)
+        run_params_free(run->params);
+    free(run->params);
+    run->params = NULL;
+    cds_json_unref(run->asked);
+    run->asked = NULL;
+}
 
 static void call_free(struct run_call *run)
 {
@@ -43,6 +61,10 @@ static void call_free(struct run_call *run)
     cds_timer_remove(&run->hold);
     disk_watch_stop(&run->disk);
     cds_json_unref(run->id);
+    drop_params(run);
+    returned_free(&run->returned);
+    if (run->project_fd >= 0)
+        close(run->project_fd);
     free(run);
 }
 
@@ -111,6 +133,24 @@ static cds_json *limits_json(const struct run_call *run, const struct cds_job_re
     return limits;
 }
 
+/* The end says it. */
+static const char *why_nothing_returned(const struct run_call *run, const struct cds_job_result *r)
+{
+    if (run->returned)
+        return NULL;
+    switch (r->end) {
+    case CDS_END_CPU_TIME:
+    case CDS_END_WALL_TIME:
+        return "The program was ended for its time: nothing of its copy of the project was taken back.";
+    case CDS_END_CANCELLED:
+        return "The run was cancelled: nothing of its copy of the project was taken back.";
+    case CDS_END_DISK:
+        return "The run was ended because the project is full: nothing of its copy was taken back.";
+    default:
+        return "The run failed: nothing of its copy of the project was taken back.";
+    }
+}
+
 static cds_json *result_json(const struct run_call *run, const struct cds_job_result *r)
 {
     cds_json *result = cds_json_pack("{s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s,s:s,s:s,s:{s:I,s:I,s:I,s:I},s:o}", "run_id", run->run_id,
@@ -128,14 +168,15 @@ static cds_json *result_json(const struct run_call *run, const struct cds_job_re
         cds_json_set(result, "rule", cds_json_string(r->rule));
     if (result && r->reason[0])
         cds_json_set(result, "reason", cds_json_string(r->reason));
+    if (result && run->fell_back[0])
+        cds_json_set(result, "fallback_reason", cds_json_string(run->fell_back));
+    if (result && run->copy)
+        cds_json_set(result, "project_back", returned_json(run->returned, why_nothing_returned(run, r)));
     return result;
 }
 
-static void on_end(void *user, const struct cds_job_result *r)
+static void answer(struct run_call *run, const struct cds_job_result *r)
 {
-    struct run_call *run = user;
-    preview_job_gone(run->broker, run->job);
-    run->job = NULL;
     disk_watch_stop(&run->disk);
     for (int i = 0; i < 2; i++)
         if (run->tail_len[i])
@@ -149,6 +190,39 @@ static void on_end(void *user, const struct cds_job_result *r)
     if (run->client)
         client_result(run->client, run->id, result_json(run, r));
     call_free(run);
+}
+
+static void on_return(void *user, struct returned **files)
+{
+    struct run_call *run = user;
+    run->returned = *files;
+    *files = NULL;
+}
+
+static void on_taken_back(void *user, const char *reason)
+{
+    struct run_call *run = user;
+    if (reason)
+        cds_log(CDS_LOG_ERROR, "files of a run were not taken back", CDS_LS("request_id", run->request_id), CDS_LS("run_id", run->run_id),
+                CDS_LS("error", reason));
+    answer(run, &run->result);
+}
+
+static bool take_other_engine(struct run_call *run, const struct cds_job_result *r);
+
+static void on_end(void *user, const struct cds_job_result *r)
+{
+    struct run_call *run = user;
+    preview_job_gone(run->broker, run->job);
+    run->job = NULL;
+    if (take_other_engine(run, r))
+        return;
+    if (!run->returned || returned_count(run->returned) == 0) {
+        answer(run, r);
+        return;
+    }
+    run->result = *r;
+    run_return_start(run->broker, run->returned, run->project_fd, run->run_id, on_taken_back, run);
 }
 
 /* ---- start ---- */
@@ -183,7 +257,7 @@ static void answer_refused(struct run_call *run, const struct cds_err *err)
     cds_strcpy(r.rule, sizeof(r.rule), err->rule);
     cds_strcpy(r.reason, sizeof(r.reason), err->message);
     r.reason[cds_utf8_complete(r.reason, strlen(r.reason))] = '\0';
-    on_end(run, &r);
+    answer(run, &r);
 }
 
 static void notify_started(const struct run_call *run)
@@ -198,10 +272,24 @@ static cds_rc start_in(struct run_call *run, struct cds_engine *engine, const st
 {
     static const struct cds_job_events events = {on_output, on_end};
     run->ops = engine->ops;
+    run->copy = cds_streq(engine->ops->name, "micro") && spec->access == CDS_PROJECT_READ_WRITE;
     cds_rc rc = engine->ops->acquire(engine, spec, &run->job, err);
     if (!rc && (rc = engine->ops->exec(run->job, spec, &events, run, err)))
         run->job = NULL;
     return rc;
+}
+
+static bool may_fall_back(const struct run_params *p)
+{
+    return p->may_fall_back && p->language[0];
+}
+
+static void note_fall_back(struct run_call *run, const char *why)
+{
+    cds_strcpy(run->fell_back, sizeof(run->fell_back), why);
+    run->fell_back[cds_utf8_complete(run->fell_back, strlen(run->fell_back))] = '\0';
+    cds_log(CDS_LOG_WARN, "a run falls back to the process sandbox, as its caller allows", CDS_LS("request_id", run->request_id),
+            CDS_LS("run_id", run->run_id), CDS_LS("error", why));
 }
 
 /* Another engine only where the caller has asked for it. */
@@ -214,18 +302,42 @@ static cds_rc start_somewhere(struct run_call *run, const struct run_params *p, 
         return CDS_BAD_PARAM;
     }
     cds_rc rc = start_in(run, engine, &p->spec, err);
-    if (rc == CDS_DENIED && p->may_fall_back && p->language[0] && engine != process)
+    if (rc == CDS_DENIED && may_fall_back(p) && engine != process) {
+        note_fall_back(run, err->message);
         rc = start_in(run, process, &p->spec, err);
+    }
     return rc;
+}
+
+/* The engine has found out only after it took the job that it does not work here: no step of the program was made. */
+static bool take_other_engine(struct run_call *run, const struct cds_job_result *r)
+{
+    struct cds_engine *process = broker_engine(run->broker, "run");
+    struct cds_err err;
+    bool failed = r->never_started && (r->end == CDS_END_REFUSED || r->end == CDS_END_ENGINE_FAILED);
+    if (!failed || !run->params || !run->client || !run->client->peer)
+        return false;
+    const struct cds_engine_ops *before = run->ops;
+    note_fall_back(run, r->reason);
+    cds_rc rc = start_in(run, process, &run->params->spec, &err);
+    drop_params(run);
+    if (rc) { /* its first fate stays; that the other engine did not take it either is said in its place */
+        run->ops = before;
+        snprintf(run->fell_back, sizeof(run->fell_back), "The process sandbox did not take it either: %.200s", err.message);
+        run->fell_back[cds_utf8_complete(run->fell_back, strlen(run->fell_back))] = '\0';
+        return false;
+    }
+    notify_started(run);
+    return true;
 }
 
 static cds_rc start(struct run_call *run, const cds_json *params, struct run_params *p, struct cds_err *err)
 {
-    CDS_CLEANUP(cds_close_fd) int project = -1;
     cds_rc rc = run_params_read(params, run->broker->config, p, err);
-    if (rc || (rc = broker_project_open(run->broker, cds_json_get_str(params, "project"), &project, err)))
+    if (rc || (rc = broker_project_open(run->broker, cds_json_get_str(params, "project"), &run->project_fd, err)))
         return rc;
-    p->spec.project_fd = project;
+    const int project = p->spec.project_fd = run->project_fd;
+    p->spec.on_return = on_return;
     run->limits = p->spec.limits;
     rc = check_file(project, &p->spec, &p->path, err);
     if (!rc && p->spec.access == CDS_PROJECT_READ_WRITE)
@@ -246,6 +358,7 @@ void run_call(struct client *client, const struct cds_rpc_request *request)
     if (!run || !params)
         abort();
     run->client = client;
+    run->project_fd = -1;
     run->broker = client->broker;
     run->id = request->id ? cds_json_ref(request->id) : NULL;
     run->call = cds_json_i64(request->id, 0);
@@ -262,8 +375,10 @@ void run_call(struct client *client, const struct cds_rpc_request *request)
         cds_fail(&err, rc, __func__, "Out of memory.");
     else
         rc = start(run, request->params, params, &err);
-    run_params_free(params);
-    free(params);
+    run->params = params;
+    run->asked = cds_json_ref(request->params);
+    if (rc || !may_fall_back(params) || cds_streq(run->ops->name, "run"))
+        drop_params(run);
     if (rc == CDS_DENIED && run->ops) {
         answer_refused(run, &err);
     } else if (rc) {

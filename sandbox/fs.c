@@ -164,11 +164,16 @@ cds_rc fs_check_quota(int project, uint64_t more_bytes, uint64_t more_entries, c
 {
     struct cds_fs_usage used;
     cds_fs_count(project, CDS_FS_QUOTA_FILES, &used);
-    if (used.hidden) {
+    return fs_check_room(&used, more_bytes, more_entries, path, reterr);
+}
+
+cds_rc fs_check_room(const struct cds_fs_usage *used, uint64_t more_bytes, uint64_t more_entries, const char *path, struct cds_err *reterr)
+{
+    if (used->hidden) {
         fs_refuse(reterr, "fs.quota", "the project cannot be measured: a folder in it cannot be read, or lies deeper than 128 folders.", path);
         return cds_err_hint(reterr, "Delete that folder first.");
     }
-    if (used.bytes + more_bytes <= CDS_FS_QUOTA_BYTES && used.entries + more_entries <= CDS_FS_QUOTA_FILES)
+    if (used->bytes + more_bytes <= CDS_FS_QUOTA_BYTES && used->entries + more_entries <= CDS_FS_QUOTA_FILES)
         return CDS_OK;
     fs_refuse(reterr, "fs.quota", "the project is full: at most 256 MiB in 20000 files and folders.", path);
     return cds_err_hint(reterr, "Delete something first.");

@@ -57,13 +57,19 @@ CDS_MUST_USE cds_rc cds_fs_read(int project, const struct cds_path *path, struct
  */
 CDS_MUST_USE cds_rc cds_fs_write(int project, const struct cds_path *path, const void *data, size_t len, const char *if_version,
                                  struct cds_fs_info *ret, struct cds_err *reterr);
+struct cds_fs_usage {
+    uint64_t bytes, entries;
+    bool hidden; /**< a folder could not be entered, or lies deeper than 128: bytes and entries are less than what is there */
+};
+
 /** One of several writes that are made durable together. */
 struct cds_fs_write {
     const struct cds_path *path;
     const void *data;
     size_t len;
-    const char *if_version;  /**< as in cds_fs_write */
-    struct cds_fs_info info; /**< out: without rc */
+    const char *if_version;    /**< as in cds_fs_write */
+    struct cds_fs_usage *used; /**< what the project holds, measured by the caller; what is written is added. NULL: it is measured here */
+    struct cds_fs_info info;   /**< out: without rc */
     int project;
     cds_rc rc;          /**< out: its own fate; those of the others do not touch it */
     int parent, fd;     /**< used on the way */
@@ -82,10 +88,6 @@ CDS_MUST_USE cds_rc cds_fs_rename(int project, const struct cds_path *from, cons
 /** @return also CDS_CONFLICT: a folder that is not empty without recursive; CDS_TOO_LARGE: more than CDS_FS_DELETE_MAX entries */
 CDS_MUST_USE cds_rc cds_fs_delete(int project, const struct cds_path *path, bool recursive, struct cds_err *reterr);
 
-struct cds_fs_usage {
-    uint64_t bytes, entries;
-    bool hidden; /**< a folder could not be entered, or lies deeper than 128: bytes and entries are less than what is there */
-};
 /**
  * Bytes and entries below the project, whatever modes its owner gave the folders; stops just over entries_max. Temporary files that a
  * killed write left a minute ago or earlier are removed on the way.

@@ -50,8 +50,13 @@ static cds_rc stage(struct cds_fs_write *w, struct cds_err *reterr)
     }
     cds_rc rc = fs_open_parent(w->project, w->path, &w->parent, reterr);
     if (rc || (rc = fs_check_target(w->parent, w->path, w->if_version, &there, &st, reterr)) ||
-        (rc = fs_check_quota(w->project, w->len, there ? 0 : 1, w->path->text, reterr)))
+        (rc = w->used ? fs_check_room(w->used, w->len, there ? 0 : 1, w->path->text, reterr)
+                      : fs_check_quota(w->project, w->len, there ? 0 : 1, w->path->text, reterr)))
         return rc;
+    if (w->used) {
+        w->used->bytes += w->len;
+        w->used->entries += there ? 0 : 1;
+    }
     name_temp(w->temp);
     w->fd = openat(w->parent, w->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (w->fd < 0)

@@ -10,11 +10,12 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
+#include "sandbox/fs_priv.h"
 #include "sandbox/job.h"
 #include "sandbox/micro_priv.h"
 #include "sandbox/path.h"
 
-enum { PROJECT_BYTES = 8 << 20, PROJECT_FILES = 2000, PROJECT_DEPTH = 32, ARGS_MAX = 80 };
+enum { PROJECT_BYTES = MICRO_BACK_BYTES, PROJECT_FILES = MICRO_BACK_FILES, PROJECT_DEPTH = 32, ARGS_MAX = 80 };
 
 static const struct language {
     const char *name, *code_name, *argv[6];
@@ -35,6 +36,7 @@ enum micro_language micro_language_of(const char *name)
 /* ---- the project ---- */
 struct copy {
     struct cds_buf *out;
+    struct returned *given; /* NULL: nothing returns */
     size_t bytes, files;
     char path[CDS_PATH_MAX + 1];
 };
@@ -55,6 +57,10 @@ static cds_rc copy_file(struct copy *c, int dir, const char *name, struct cds_er
         return CDS_OK; /* gone meanwhile, not to be read by a run, or no file: a run would not see it either */
     if (++c->files > PROJECT_FILES || st.st_size > PROJECT_BYTES || (c->bytes += (size_t)st.st_size) > PROJECT_BYTES)
         return too_much(reterr);
+    struct cds_fs_info info;
+    fs_info_of(&st, &info); /* of the time before it is read: what changes while it is read is a conflict later */
+    if (c->given && !returned_given(c->given, c->path, info.version))
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     size_t len = (size_t)st.st_size, at = 0;
     CDS_CLEANUP(cds_free_ptr) char *data = malloc(len + 1);
     if (!data)
@@ -95,12 +101,13 @@ static cds_rc copy_folder(struct copy *c, int fd, size_t path_len, int depth, st
     return rc;
 }
 
-static cds_rc copy_project(const struct micro *m, int project_fd, struct cds_buf *out, struct cds_err *reterr)
+static cds_rc copy_project(const struct micro *m, int project_fd, struct cds_buf *out, struct returned *given, struct cds_err *reterr)
 {
     struct copy *c = calloc(1, sizeof(*c));
     if (!c)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     c->out = out;
+    c->given = given;
     /* With the rights of a job: what a run may not read, a copy must not hold. */
     cds_rc rc = cds_fs_identity_enter(&m->host->who, reterr);
     if (!rc) {
@@ -112,7 +119,7 @@ static cds_rc copy_project(const struct micro *m, int project_fd, struct cds_buf
     return rc;
 }
 
-cds_rc micro_add_files(const struct micro *m, const struct cds_job_spec *spec, struct cds_buf *out, struct cds_err *reterr)
+cds_rc micro_add_files(const struct micro *m, const struct cds_job_spec *spec, struct cds_buf *out, struct returned *given, struct cds_err *reterr)
 {
     const struct language *language = &languages[micro_language_of(spec->language)];
     cds_rc rc = CDS_OK;
@@ -122,7 +129,7 @@ cds_rc micro_add_files(const struct micro *m, const struct cds_job_spec *spec, s
         rc = micro_frame_add_file(out, 0, 0, spec->files[i].path, spec->files[i].data, spec->files[i].len);
     if (rc)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
-    return spec->access == CDS_PROJECT_NONE ? CDS_OK : copy_project(m, spec->project_fd, out, reterr);
+    return spec->access == CDS_PROJECT_NONE ? CDS_OK : copy_project(m, spec->project_fd, out, given, reterr);
 }
 
 /* ---- arguments ---- */
@@ -139,6 +146,8 @@ static bool wants_fresh(const struct cds_job_spec *spec)
 
 cds_rc micro_add_exec(const struct cds_job_spec *spec, uint64_t memory_bytes, uint64_t tmp_bytes, struct cds_buf *out, struct cds_err *reterr)
 {
+    static const uint8_t works[] = {
+        [CDS_PROJECT_READ_WRITE] = MICRO_WORK_BACK, [CDS_PROJECT_READ_ONLY] = MICRO_WORK_READ_ONLY, [CDS_PROJECT_NONE] = MICRO_WORK_OWN};
     const enum micro_language kind = micro_language_of(spec->language);
     const struct language *language = &languages[kind];
     const char *argv[ARGS_MAX + 8], *env[JAIL_ENV_MAX + 16];
@@ -159,6 +168,7 @@ cds_rc micro_add_exec(const struct cds_job_spec *spec, uint64_t memory_bytes, ui
                                  .rows = (uint16_t)spec->rows,
                                  .cols = (uint16_t)spec->cols,
                                  .language = (uint8_t)kind,
+                                 .work = works[spec->access],
                                  .prestarted = kind != MICRO_SH && !wants_fresh(spec) ? (uint8_t)script : 0};
     cds_rc rc = CDS_OK;
     for (size_t at = 0; !rc && spec->stdin_data && at < spec->stdin_len; at += MICRO_PAYLOAD_MAX) {

@@ -17,6 +17,9 @@ void micro_decoder_init(struct micro_decoder *d, bool ready)
     d->started = d->exited = false;
     d->asked = d->job = 0;
     d->output = d->output_max = 0;
+    d->back = d->over = false;
+    d->back_entries = d->back_left = 0;
+    d->back_bytes = 0;
     d->broken[0] = '\0';
 }
 
@@ -30,8 +33,8 @@ static bool breaks(struct micro_decoder *d, const char *rule, unsigned type)
 static bool in_order(struct micro_decoder *d, const struct micro_header *h)
 {
     bool running = d->started && !d->exited && h->id == d->job;
-    if (d->exited)
-        return breaks(d, "a frame after EXIT", h->type);
+    if (d->over || (d->exited && (h->type < MICRO_BACK || h->id != d->job)))
+        return breaks(d, d->back ? "another frame after EXIT than the files that return" : "a frame after EXIT", h->type);
     if (!d->ready && h->type != MICRO_READY && h->type != MICRO_FAILED)
         return breaks(d, "a frame before READY", h->type);
     switch (h->type) {
@@ -47,6 +50,11 @@ static bool in_order(struct micro_decoder *d, const struct micro_header *h)
     case MICRO_PONG:
     case MICRO_WARMED:
         return (d->asked && h->id == d->asked) || breaks(d, "an answer that nobody asked for", h->type);
+    case MICRO_BACK:
+    case MICRO_BACK_END:
+        return (d->exited && d->back_left == 0) || breaks(d, "files return before EXIT, or in the middle of one", h->type);
+    case MICRO_BACK_DATA:
+        return (d->exited && h->len <= d->back_left) || breaks(d, "data of no file, or more than it has", h->type);
     default: /* REFUSED and FAILED end the machine in any case */
         return true;
     }
@@ -54,22 +62,46 @@ static bool in_order(struct micro_decoder *d, const struct micro_header *h)
 
 static bool has_size(struct micro_decoder *d, const struct micro_header *h)
 {
-    static const uint32_t exact[] = {[MICRO_READY - MICRO_READY] = sizeof(struct micro_ready),
-                                     [MICRO_EXIT - MICRO_READY] = sizeof(struct micro_exit)};
-    bool text = h->type == MICRO_REFUSED || h->type == MICRO_FAILED, data = h->type == MICRO_OUT || h->type == MICRO_ERR;
-    uint32_t most = text ? MICRO_REASON_MAX : data ? MICRO_PAYLOAD_MAX : 0, least = data ? 1 : 0;
-    if (h->type < MICRO_READY || h->type > MICRO_FAILED)
+    static const struct {
+        uint32_t least, most;
+    } sizes[] = {[MICRO_READY - MICRO_READY] = {sizeof(struct micro_ready), sizeof(struct micro_ready)},
+                 [MICRO_OUT - MICRO_READY] = {1, MICRO_PAYLOAD_MAX},
+                 [MICRO_ERR - MICRO_READY] = {1, MICRO_PAYLOAD_MAX},
+                 [MICRO_EXIT - MICRO_READY] = {sizeof(struct micro_exit), sizeof(struct micro_exit)},
+                 [MICRO_REFUSED - MICRO_READY] = {0, MICRO_REASON_MAX},
+                 [MICRO_FAILED - MICRO_READY] = {0, MICRO_REASON_MAX},
+                 [MICRO_BACK - MICRO_READY] = {sizeof(struct micro_back) + 1, sizeof(struct micro_back) + MICRO_PATH_MAX},
+                 [MICRO_BACK_DATA - MICRO_READY] = {1, MICRO_PAYLOAD_MAX},
+                 [MICRO_BACK_END - MICRO_READY] = {sizeof(struct micro_back_end), sizeof(struct micro_back_end)}};
+    if (h->type < MICRO_READY || h->type > MICRO_BACK_END)
         return breaks(d, "there is no such type", h->type);
-    if (h->type == MICRO_READY || h->type == MICRO_EXIT)
-        most = least = exact[h->type - MICRO_READY];
+    const uint32_t least = sizes[h->type - MICRO_READY].least, most = sizes[h->type - MICRO_READY].most;
     if (h->flags || h->zero)
         return breaks(d, "flags that are not zero", h->type);
     return (h->len >= least && h->len <= most) || breaks(d, "a length that this type cannot have", h->type);
 }
 
+/* A path that returns: its kind, size and the sums of all. */
+static bool take_back(struct micro_decoder *d, const struct micro_header *h, const char *payload)
+{
+    struct micro_back b;
+    memcpy(&b, payload, sizeof(b));
+    if (b.kind < MICRO_BACK_GONE || b.kind > MICRO_BACK_UNREADABLE || b.zero)
+        return breaks(d, "there is no such kind of return", h->type);
+    if (b.path_len != h->len - sizeof(b))
+        return breaks(d, "a path of another length than its frame", h->type);
+    if (b.size > (b.kind == MICRO_BACK_FILE ? MICRO_BACK_FILE_MAX : 0))
+        return breaks(d, "more bytes than a file may return", h->type);
+    if (++d->back_entries > MICRO_BACK_FILES || (d->back_bytes += b.size) > MICRO_BACK_BYTES)
+        return breaks(d, "more files than may return", h->type);
+    d->back_left = b.size;
+    return true;
+}
+
 static bool take(struct micro_decoder *d, const struct micro_header *h, const char *payload)
 {
     struct micro_ready ready;
+    struct micro_back_end back_end;
     if (!in_order(d, h))
         return false;
     switch (h->type) {
@@ -90,6 +122,18 @@ static bool take(struct micro_decoder *d, const struct micro_header *h, const ch
         break;
     case MICRO_EXIT:
         d->exited = true;
+        d->over = !d->back;
+        break;
+    case MICRO_BACK:
+        return take_back(d, h, payload);
+    case MICRO_BACK_DATA:
+        d->back_left -= h->len;
+        break;
+    case MICRO_BACK_END:
+        memcpy(&back_end, payload, sizeof(back_end));
+        if (back_end.entries != d->back_entries)
+            return breaks(d, "another number of files than came", h->type);
+        d->over = true;
         break;
     case MICRO_PONG:
     case MICRO_WARMED:
@@ -123,7 +167,13 @@ bool micro_decode(struct micro_decoder *d, const char *data, size_t len, micro_f
         if (d->have < MICRO_HEADER + h.len)
             continue;
         d->have = 0;
-        if (take(d, &h, d->frame + MICRO_HEADER) && !fn(user, (enum micro_type)h.type, h.id, d->frame + MICRO_HEADER, h.len))
+        if (!take(d, &h, d->frame + MICRO_HEADER))
+            break;
+        if (d->over && len) { /* seen now, because nobody listens after the last frame */
+            breaks(d, "bytes after the last frame", h.type);
+            break;
+        }
+        if (!fn(user, (enum micro_type)h.type, h.id, d->frame + MICRO_HEADER, h.len))
             return true;
     }
     return !d->broken[0];

@@ -21,6 +21,10 @@ struct micro_decoder {
     uint32_t job;        /**< id of EXEC; 0: not sent */
     uint64_t output_max; /**< bytes of OUT and ERR the job may send */
     uint64_t output;
+    bool back;                        /**< the files of the job return: EXIT is not the last frame */
+    bool over;                        /**< the last frame was heard: whatever follows breaks the decoder */
+    uint32_t back_entries, back_left; /**< BACK frames so far; bytes the last one has to come */
+    uint64_t back_bytes;
     char broken[MICRO_REASON_MAX]; /**< rule that was broken; "" */
 };
 

@@ -20,12 +20,14 @@ struct micro_job {
     struct cds_buf script; /* frames that are sent as soon as the machine is seeded */
     enum micro_language language;
     enum micro_tier tier;
-    enum { JOB_CHOOSING, JOB_STARTING, JOB_SENT, JOB_RUNNING, JOB_ENDING } state;
+    enum { JOB_CHOOSING, JOB_STARTING, JOB_SENT, JOB_RUNNING, JOB_RETURNING, JOB_ENDING } state;
     const char *origin;
     struct cds_run_limits limits;
     struct cds_job_events events;
+    void (*on_return)(void *user, struct returned **files);
     void *user;
-    bool terminal, killed, saw_exit;
+    bool terminal, killed, saw_exit, failed; /* failed: after EXIT, too */
+    struct returned *returned;               /* NULL: nothing of the project comes back */
     enum cds_run_end reason;
     struct micro_exit exit;
     char why[256]; /* engine_failed, refused */
@@ -44,6 +46,7 @@ static void job_free(struct micro_job *job)
     struct micro *m = engine_of(job);
     cds_timer_remove(&job->clock);
     cds_buf_free(&job->script);
+    returned_free(&job->returned);
     *job->prev = job->next;
     if (job->next)
         job->next->prev = job->prev;
@@ -82,6 +85,11 @@ static void finish(void *user, const struct micro_vm_end *end)
     struct micro *m = engine_of(job);
     uint64_t now_ns = cds_now_ns();
     bool tried = job->tier < MICRO_TIERS;
+    if (job->saw_exit && !job->killed && end && end->said_more) {
+        job->failed = true;
+        cds_strcpy(job->why, sizeof(job->why), "run: protocol: bytes after the last frame");
+    }
+    bool exited = job->saw_exit && !job->killed && !job->failed;
     struct cds_job_result r = {.exit_code = -1,
                                .wall_ms = job->started_ms ? (uint32_t)(job->ended_ns / 1000000 - job->started_ms) : 0,
                                .cpu_ms = (uint32_t)(job->cpu_us / 1000),
@@ -102,17 +110,27 @@ static void finish(void *user, const struct micro_vm_end *end)
     if (job->killed) {
         r.end = job->reason;
         r.exit_code = -1;
-    } else if (!job->saw_exit) {
+    } else if (!exited) {
+        r.exit_code = -1;
+        r.signo = 0;
+        r.never_started = !job->started_ms;
         r.end = job->rule[0] ? CDS_END_REFUSED : end && end->memory ? CDS_END_MEMORY : CDS_END_ENGINE_FAILED;
     }
-    cds_strcpy(r.reason, sizeof(r.reason), job->saw_exit && !job->killed ? "" : job->why);
+    cds_strcpy(r.reason, sizeof(r.reason), exited ? "" : job->why);
     cds_strcpy(r.rule, sizeof(r.rule), job->rule);
     r.phases.run_us = job->started_ms ? job->ended_ns / 1000 - job->started_ms * 1000 : 0;
     r.phases.teardown_us = (now_ns - job->ended_ns) / 1000;
     struct cds_job_events on = job->events;
+    void (*on_return)(void *, struct returned **) = job->on_return;
     void *to = job->user;
     enum micro_tier tier = job->tier;
+    struct returned *returned = exited && r.end != CDS_END_CPU_TIME ? job->returned : NULL;
+    if (returned)
+        job->returned = NULL;
     job_free(job);
+    if (returned && on_return)
+        on_return(to, &returned);
+    returned_free(&returned);
     on.on_end(to, &r);
     prepare_next(m, tier);
 }
@@ -141,7 +159,8 @@ static void end_job(struct micro_job *job)
         return;
     take_cpu(job);
     job->state = JOB_ENDING;
-    job->ended_ns = cds_now_ns();
+    if (!job->ended_ns)
+        job->ended_ns = cds_now_ns();
     cds_timer_remove(&job->clock);
     micro_try_forget(engine_of(job), job);
     if (job->vm)
@@ -154,13 +173,14 @@ static void fail(struct micro_job *job, const char *step, const char *why)
 {
     if (!job->why[0])
         snprintf(job->why, sizeof(job->why), "%.60s: %.180s", step, why);
+    job->failed = true;
     end_job(job);
 }
 
 void micro_kill(struct cds_job *base, enum cds_run_end reason)
 {
     struct micro_job *job = (struct micro_job *)base;
-    if (!job->killed && !job->saw_exit) {
+    if (!job->killed && (!job->saw_exit || job->state == JOB_RETURNING)) {
         job->killed = true;
         job->reason = reason;
     }
@@ -187,7 +207,10 @@ void micro_jobs_end(struct micro *m)
 /* ---- frames ---- */
 static const char *step_name(const struct micro_job *job)
 {
-    return job->state == JOB_STARTING ? "start of the machine" : job->state == JOB_SENT ? "start of the program" : "run";
+    return job->state == JOB_STARTING    ? "start of the machine"
+           : job->state == JOB_SENT      ? "start of the program"
+           : job->state == JOB_RETURNING ? "return of the files"
+                                         : "run";
 }
 
 static void send_script(struct micro_job *job)
@@ -195,6 +218,7 @@ static void send_script(struct micro_job *job)
     struct micro_vm *vm = job->vm;
     vm->decoder.job = MICRO_JOB_ID;
     vm->decoder.output_max = job->limits.output_bytes;
+    vm->decoder.back = job->returned != NULL;
     job->state = JOB_SENT;
     job->sent_ns = cds_now_ns();
     job->phases.acquire_us += (job->sent_ns - job->began_ns) / 1000;
@@ -214,6 +238,40 @@ static void started(struct micro_job *job)
     job->deadline_ms = job->started_ms + job->limits.wall_ms;
 }
 
+static void exited(struct micro_job *job, const char *payload)
+{
+    memcpy(&job->exit, payload, sizeof(job->exit));
+    job->saw_exit = true;
+    take_cpu(job);
+    job->ended_ns = cds_now_ns();
+    if (!job->returned) {
+        end_job(job);
+        return;
+    }
+    job->state = JOB_RETURNING;
+    job->deadline_ms = cds_now_ms() + MICRO_BACK_MS;
+}
+
+static void take_back(struct micro_job *job, enum micro_type type, const char *payload, size_t len)
+{
+    const char *broken = NULL;
+    struct micro_back head;
+    struct micro_back_end last;
+    if (type == MICRO_BACK) {
+        memcpy(&head, payload, sizeof(head));
+        broken = returned_add(job->returned, &head, payload + sizeof(head));
+    } else if (type == MICRO_BACK_DATA) {
+        broken = returned_data(job->returned, payload, len);
+    } else {
+        memcpy(&last, payload, sizeof(last));
+        returned_end(job->returned, &last);
+    }
+    if (broken)
+        fail(job, step_name(job), broken);
+    else if (type == MICRO_BACK_END)
+        end_job(job);
+}
+
 static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *payload, size_t len)
 {
     struct micro_job *job = user;
@@ -231,9 +289,12 @@ static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *
         job->events.on_output(job->user, type == MICRO_ERR ? 2 : 1, payload, len);
         break;
     case MICRO_EXIT:
-        memcpy(&job->exit, payload, sizeof(job->exit));
-        job->saw_exit = true;
-        end_job(job);
+        exited(job, payload);
+        break;
+    case MICRO_BACK:
+    case MICRO_BACK_DATA:
+    case MICRO_BACK_END:
+        take_back(job, type, payload, len);
         break;
     case MICRO_REFUSED:
     case MICRO_FAILED:
@@ -356,12 +417,17 @@ cds_rc micro_exec(struct cds_job *base, const struct cds_job_spec *spec, const s
     struct micro *m = engine_of(job);
     const uint64_t room = (uint64_t)(m->memory_mib - MICRO_GUEST_MIB) << 20, most = (uint64_t)MICRO_TMP_MIB << 20;
     job->events = *events;
+    job->on_return = spec->on_return;
     job->user = user;
     job->began_ns = cds_now_ns();
     job->terminal = spec->rows != 0;
     job->memory_bytes = spec->limits.memory_bytes < room ? spec->limits.memory_bytes : room;
     job->deadline_ms = UINT64_MAX;
-    cds_rc rc = micro_add_files(m, spec, &job->script, reterr);
+    cds_rc rc = CDS_OK;
+    if (spec->access == CDS_PROJECT_READ_WRITE && !(job->returned = returned_new()))
+        rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    if (!rc)
+        rc = micro_add_files(m, spec, &job->script, job->returned, reterr);
     if (!rc)
         rc = micro_add_exec(spec, job->memory_bytes, spec->limits.tmp_bytes < most ? spec->limits.tmp_bytes : most, &job->script, reterr);
     if (!rc && cds_timer_add(m->host->loop, cds_now_ms() + POLL_MS, on_clock, job, &job->clock))

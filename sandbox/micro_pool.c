@@ -38,6 +38,12 @@ static void give_up(struct micro_spare *s, const char *why)
     micro_pool_wake(m);
 }
 
+/* One of node is a whole start of another node and takes as long as two of the others together. */
+static unsigned warm_runs(enum micro_language language)
+{
+    return language == MICRO_NODE ? 1 : WARM_RUNS;
+}
+
 static bool warm(struct micro_spare *s)
 {
     struct cds_buf frames = cds_buf_init(64);
@@ -64,7 +70,7 @@ static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *
         give_up(s, why[0] ? why : "it said something else than WARMED");
         return false;
     }
-    if (++s->warmed < WARM_RUNS)
+    if (++s->warmed < warm_runs(s->language))
         return warm(s) || (give_up(s, "it does not take frames"), false);
     s->ready = true;
     s->ready_ms = cds_now_ms();
@@ -85,7 +91,7 @@ static cds_rc add(struct micro *m, enum micro_language language, struct cds_err 
     struct micro_spare *s = calloc(1, sizeof(*s));
     if (!s)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
-    *s = (struct micro_spare){.engine = m, .language = language, .deadline_ms = cds_now_ms() + MICRO_RESTORE_MS + MICRO_START_MS};
+    *s = (struct micro_spare){.engine = m, .language = language, .deadline_ms = cds_now_ms() + MICRO_RESTORE_MS + MICRO_PRESTART_MS};
     cds_rc rc = micro_template_restore(m, &ops, s, &s->vm, reterr);
     if (rc) {
         free(s);
@@ -115,6 +121,7 @@ static bool look_through(struct micro *m, unsigned count[static MICRO_LANGUAGES]
             drop(s);
         } else if (!s->ready && now >= s->deadline_ms) {
             m->pool.failed++;
+            cds_log(CDS_LOG_WARN, "a microVM of the pool is lost", CDS_LS("error", "it did not get ready in time"));
             drop(s);
         } else {
             count[s->language]++;

@@ -3,13 +3,15 @@
 
 #include "sandbox/micro.h"
 #include "sandbox/micro_vm.h"
+#include "sandbox/returned.h"
 
 enum {
-    MICRO_BOOT_MS = 40000,    /**< until READY; a loaded machine under emulation takes a tenth of it */
-    MICRO_RESTORE_MS = 20000, /**< until a restored machine runs */
-    MICRO_KVM_MS = 6000,      /**< until READY with hardware: a canary that hangs has no better chance later */
-    MICRO_START_MS = 20000,   /**< from EXEC to STARTED */
-    MICRO_PRESTART_MS = 60000,
+    MICRO_BOOT_MS = 40000,      /**< until READY; a loaded machine under emulation takes a tenth of it */
+    MICRO_RESTORE_MS = 20000,   /**< until a restored machine runs */
+    MICRO_KVM_MS = 6000,        /**< until READY with hardware: a canary that hangs has no better chance later */
+    MICRO_START_MS = 20000,     /**< from EXEC to STARTED */
+    MICRO_BACK_MS = 20000,      /**< from EXIT to the last file that returns */
+    MICRO_PRESTART_MS = 150000, /**< interpreters started, and run once; nobody waits for it */
     MICRO_POOL_MAX = 8,
     MICRO_JOB_ID = 1,
     MICRO_GUEST_MIB = 80 /**< what the guest's kernel and agent need of its RAM */
@@ -106,9 +108,13 @@ CDS_MUST_USE cds_rc micro_pool_open(struct micro *m, struct cds_err *reterr);
 void micro_pool_end(struct micro *m);
 
 /* micro_files.c */
-/** Appends the code, the files and the project of a job as frames. @return CDS_OK; CDS_DENIED with rule micro.project_size; CDS_EXHAUSTED; CDS_SYSTEM
+/**
+ * Appends the code, the files and the project of a job as frames.
+ * @param given  NULL, or what is given of the project is noted there
+ * @return CDS_OK; CDS_DENIED with rule micro.project_size; CDS_EXHAUSTED; CDS_SYSTEM
  */
-CDS_MUST_USE cds_rc micro_add_files(const struct micro *m, const struct cds_job_spec *spec, struct cds_buf *out, struct cds_err *reterr);
+CDS_MUST_USE cds_rc micro_add_files(const struct micro *m, const struct cds_job_spec *spec, struct cds_buf *out, struct returned *given,
+                                    struct cds_err *reterr);
 /** Appends standard input and EXEC. memory_bytes: what the job may use of its guest */
 CDS_MUST_USE cds_rc micro_add_exec(const struct cds_job_spec *spec, uint64_t memory_bytes, uint64_t tmp_bytes, struct cds_buf *out,
                                    struct cds_err *reterr);

@@ -94,6 +94,13 @@ static void judge(struct micro_vm *vm, struct micro_vm_end *ret)
     }
 }
 
+/* QEMU is gone: what it has written by then waits in the socket. */
+static bool said_more(const struct micro_vm *vm)
+{
+    char byte;
+    return vm->agent_fd >= 0 && recv(vm->agent_fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) > 0;
+}
+
 static void on_ended(void *user, int fd, uint32_t events)
 {
     struct micro_vm *vm = user;
@@ -117,6 +124,7 @@ static void on_ended(void *user, int fd, uint32_t events)
         lose(vm, why);
         return; /* its owner ends it, now or later: it is gone already then */
     }
+    end.said_more = said_more(vm);
     micro_vm_gone *gone = vm->gone;
     void *to = vm->gone_user;
     free_vm(vm);
@@ -127,7 +135,7 @@ static void on_ended(void *user, int fd, uint32_t events)
 static void gone_already(void *user)
 {
     struct micro_vm *vm = user;
-    const struct micro_vm_end end = {.cpu_us = UINT64_MAX, .step = -1};
+    const struct micro_vm_end end = {.cpu_us = UINT64_MAX, .step = -1, .said_more = said_more(vm)};
     micro_vm_gone *gone = vm->gone;
     void *to = vm->gone_user;
     free_vm(vm);

@@ -40,6 +40,7 @@ struct micro_vm_end {
     uint64_t cpu_us;      /**< of the whole machine since its start; UINT64_MAX: unknown */
     bool memory;          /**< the kernel killed it for memory */
     int step, step_errno; /**< a step of its jail that was refused; step -1: none */
+    bool said_more;       /**< bytes of the guest came after those that were read */
 };
 typedef void micro_vm_gone(void *user, const struct micro_vm_end *end);
 

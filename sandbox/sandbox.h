@@ -75,6 +75,8 @@ struct cds_job_network {
 /** How a job sees its project at /work. */
 enum cds_project_access { CDS_PROJECT_READ_WRITE, CDS_PROJECT_READ_ONLY, CDS_PROJECT_NONE /**< an empty folder stands there */ };
 
+struct returned;
+
 /** What to run. All pointers are borrowed for the length of the acquire and exec calls. */
 struct cds_job_spec {
     const char *language;    /**< "python", "node", "sh", "c", "cpp"; the wasm engine does not look at it */
@@ -97,6 +99,11 @@ struct cds_job_spec {
     enum cds_project_access access;
     const struct cds_job_network *network; /**< NULL: none */
     struct cds_run_limits limits;
+    /**
+     * Called with the user of exec: what a job with a copy of its project has changed there (read-write access; sandbox/returned.h); right before
+     * on_end, and not at all when the job was ended from outside or its machine failed. Taken over: *files becomes NULL. NULL: nobody wants it.
+     */
+    void (*on_return)(void *user, struct returned **files);
 };
 
 /** The fate of a job. Holds no pointers to free. */
@@ -111,6 +118,7 @@ struct cds_job_result {
     const char *backend;         /**< "jail", "wasmer", "qemu-tcg", "qemu-kvm", "msb-kvm"; static */
     const char *boundary;        /**< "process", "language", "emulated", "hardware"; static */
     const char *origin;          /**< where the box came from: "pool", "snapshot", "cold"; static */
+    bool never_started;          /**< REFUSED and ENGINE_FAILED: not a step of the program was made, so another engine may take the job */
     struct cds_job_phases {
         uint64_t acquire_us, start_us, run_us, teardown_us; /**< microseconds */
     } phases;

@@ -65,6 +65,16 @@ void job_resize(unsigned rows, unsigned cols);
 void job_exec(const struct micro_header *h, const char *payload);
 /** Sets the limits of a group, unless it has them. */
 void job_limit_group(const char *name, uint64_t memory_bytes, uint32_t max_tasks);
+
+/* ---- back.c: what the program has changed below /work ---- */
+/** Remembers a folder or file that came with FILE. False: no memory, or more than there may be. Paths elsewhere are no concern of it. */
+bool back_note_folder(const char *path);
+bool back_note_file(const char *path);
+/** The files are complete: what they look like now is what a program has not changed. */
+bool back_begin(void);
+/** Ends what is left of the job's processes, then sends BACK, BACK_DATA and BACK_END. */
+void back_send(uint32_t id, const char *group);
+
 /** Descriptors to poll; serves what is ready. */
 struct pollfd;
 size_t job_poll(struct pollfd *fds, size_t room);

@@ -16,18 +16,20 @@
 
 #include "sandbox/guest/agent.h"
 
-enum { FIRST_FREE_FD = 10, PATH_LEN_MAX = 4096 };
+enum { FIRST_FREE_FD = 10 };
 
 static struct {
     uint32_t id;
     pid_t pid;        /* 0: not started; the job is over when it was reaped */
     bool used, ended; /* EXEC was taken; EXIT was sent */
     int in, out[2];   /* our ends; out[1] is -1 with a terminal */
+    int ctl;          /* where an interpreter that waited says its exit code before it ends; -1: none */
+    enum micro_work work;
     const char *group;
     uint64_t bytes[2], dropped, ceiling, sent;
     uint64_t before_us; /* CPU time its interpreter had used before */
     struct micro_exit exit;
-} job = {.in = -1, .out = {-1, -1}};
+} job = {.in = -1, .out = {-1, -1}, .ctl = -1};
 static struct {
     char data[MICRO_STDIN_MAX];
     size_t len, at;
@@ -42,7 +44,7 @@ static bool make_parents(char *path)
         *slash = '\0';
         bool made = mkdir(path, 0755) == 0, good = made || errno == EEXIST;
         if (made)
-            good = lchown(path, AGENT_JOB_UID, AGENT_JOB_UID) == 0;
+            good = lchown(path, AGENT_JOB_UID, AGENT_JOB_UID) == 0 && back_note_folder(path);
         *slash = '/';
         if (!good)
             return false;
@@ -52,12 +54,12 @@ static bool make_parents(char *path)
 
 void job_file(const struct micro_header *h, const char *payload)
 {
-    char path[PATH_LEN_MAX + 16];
+    char path[MICRO_PATH_MAX + 16];
     uint16_t path_len = 0;
     bool more = h->flags & MICRO_FILE_MORE;
     if (h->len >= sizeof(path_len))
         memcpy(&path_len, payload, sizeof(path_len));
-    if (job.used || path_len == 0 || path_len > PATH_LEN_MAX || h->len < sizeof(path_len) + path_len) {
+    if (job.used || path_len == 0 || path_len > MICRO_PATH_MAX || h->len < sizeof(path_len) + path_len) {
         port_say(MICRO_REFUSED, h->id, "a file comes before the job and has a path");
         return;
     }
@@ -65,7 +67,7 @@ void job_file(const struct micro_header *h, const char *payload)
     const char *data = payload + sizeof(path_len) + path_len;
     size_t len = h->len - sizeof(path_len) - path_len;
     int fd = more || make_parents(path) ? open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | (more ? O_APPEND : O_CREAT | O_EXCL), 0644) : -1;
-    bool good = fd >= 0 && (more || fchown(fd, AGENT_JOB_UID, AGENT_JOB_UID) == 0);
+    bool good = fd >= 0 && (more || (fchown(fd, AGENT_JOB_UID, AGENT_JOB_UID) == 0 && back_note_file(path)));
     while (good && len) {
         ssize_t n = write(fd, data, len);
         good = n > 0;
@@ -154,9 +156,34 @@ size_t job_poll(struct pollfd *fds, size_t room)
     for (int i = 0; i < 2; i++)
         if (job.out[i] >= 0 && n < room)
             fds[n++] = (struct pollfd){.fd = job.out[i], .events = POLLIN};
+    if (job.ctl >= 0 && n < room)
+        fds[n++] = (struct pollfd){.fd = job.ctl, .events = POLLIN};
     if (job.in >= 0 && input.at < input.len && n < room)
         fds[n++] = (struct pollfd){.fd = job.in, .events = POLLOUT};
     return n;
+}
+
+static void finish(int status, const struct rusage *use);
+
+/* It has run to its end and only takes itself apart now. What it says can only be about itself. */
+static void hear_code(void)
+{
+    unsigned char said[2] = {0, 0};
+    struct rusage use = {.ru_maxrss = 0};
+    char path[64];
+    ssize_t n = read(job.ctl, said, sizeof(said));
+    close(job.ctl);
+    job.ctl = -1;
+    if (n != (ssize_t)sizeof(said) || said[0] != 'x' || job.ended)
+        return; /* its end tells */
+    struct timespec used = {0, 0};
+    clockid_t clock;
+    if (clock_getcpuclockid(job.pid, &clock) == 0)
+        clock_gettime(clock, &used);
+    use.ru_utime = (struct timeval){used.tv_sec, used.tv_nsec / 1000};
+    snprintf(path, sizeof(path), "/run/cgroup/%s/memory.peak", job.group);
+    use.ru_maxrss = (long)(get_number(path, NULL) / 1024);
+    finish((int)said[1] << 8, &use);
 }
 
 void job_serve(const struct pollfd *fds, size_t count)
@@ -166,6 +193,8 @@ void job_serve(const struct pollfd *fds, size_t count)
             continue;
         if (fds[k].events == POLLOUT)
             feed();
+        if (fds[k].fd == job.ctl)
+            hear_code();
         for (int i = 0; i < 2; i++)
             if (fds[k].events == POLLIN && fds[k].fd == job.out[i])
                 pass(i);
@@ -204,6 +233,8 @@ static void finish(int status, const struct rusage *use)
                                  .tasks_refused = (uint32_t)refused};
     job.ended = true;
     port_send(MICRO_EXIT, job.id, &e, sizeof(e));
+    if (job.work == MICRO_WORK_BACK)
+        back_send(job.id, job.group);
 }
 
 void job_reap(void)
@@ -300,7 +331,16 @@ static void set_group(const char *name, const struct micro_exec *e)
         return; /* as it is */
     snprintf(text, sizeof(text), "size=%llu", (unsigned long long)e->tmp_bytes);
     mount(NULL, "/tmp", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, text);
-    mount(NULL, "/work", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, text);
+    if (e->work != MICRO_WORK_READ_ONLY)
+        mount(NULL, "/work", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, text);
+}
+
+/* The files are there: nothing of what a program changes from here on is ours. */
+static bool set_work(const struct micro_exec *e)
+{
+    if (e->work == MICRO_WORK_BACK)
+        return back_begin();
+    return e->work != MICRO_WORK_READ_ONLY || mount(NULL, "/work", NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) == 0;
 }
 
 /* An interpreter that waited has used time before, which the kernel counts, too. */
@@ -336,6 +376,7 @@ static bool start_waiting(struct waiting *w, const struct micro_exec *e, const c
     job.in = w->fd[0];
     job.out[0] = w->fd[1];
     job.out[1] = w->fd[2];
+    job.ctl = e->language == MICRO_NODE ? w->ctl : -1;
     return prestart_give(w, "j", argv + e->prestarted, e->argc - e->prestarted, env, e->envc);
 }
 
@@ -368,6 +409,11 @@ void job_exec(const struct micro_header *h, const char *payload)
     job.used = true;
     job.id = h->id;
     job.ceiling = e.output_bytes;
+    job.work = (enum micro_work)e.work;
+    if (!set_work(&e)) {
+        port_say(MICRO_FAILED, 0, "make /work ready: %s", strerror(errno));
+        return;
+    }
     if (!(w ? start_waiting(w, &e, strings, env) : start_fresh(&e, strings, env))) {
         port_say(MICRO_FAILED, 0, "start the program: %s", strerror(errno));
         return;

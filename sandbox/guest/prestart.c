@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 
 #include "sandbox/guest/agent.h"
 
-enum { WAIT_MS = 30000, FIRST_FREE_FD = 10 };
+enum { WAIT_MS = 60000, FIRST_FREE_FD = 10 };
 
 #define SCRIPT(name, file)                                                                                                                           \
     __asm__(".section .rodata\n.global script_" name "\nscript_" name ":\n.incbin \"" file "\"\nscript_" name "_end:\n.byte 0\n.previous\n")
@@ -61,15 +62,14 @@ static bool write_file(const char *path, const char *text)
     return good;
 }
 
-static bool start(const struct kind *kind, struct waiting *w)
+static bool start(const struct kind *kind, const char *group, struct waiting *w)
 {
     int in[2], out[2], err[2], ctl[2];
     char byte;
     if (!write_file(kind->file, kind->script) || pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ctl))
         return false;
-    const struct spawn how = {
-        .argv = kind->argv, .env = no_env, .fd = {lift(in[0]), lift(out[1]), lift(err[1]), lift(ctl[1])}, .cgroup = kind->group};
+    const struct spawn how = {.argv = kind->argv, .env = no_env, .fd = {lift(in[0]), lift(out[1]), lift(err[1]), lift(ctl[1])}, .cgroup = group};
     *w = (struct waiting){.pid = spawn(&how), .ctl = ctl[0], .fd = {in[1], out[0], err[0]}};
     for (int i = 0; i < 4; i++)
         close(how.fd[i]);
@@ -83,7 +83,7 @@ const char *prestart_all(void)
         !write_file("/run/prestart-warm.mjs", "import 'node:fs';\nexport default 3;\n"))
         return "write the scripts";
     for (int i = MICRO_PYTHON; i <= MICRO_NODE; i++)
-        if (access(kinds[i].program, X_OK) == 0 && !start(&kinds[i], &waiting[i]))
+        if (access(kinds[i].program, X_OK) == 0 && !start(&kinds[i], kinds[i].group, &waiting[i]))
             return kinds[i].group;
     /* So that the pages, caches and paths of a first run are in the memory that is saved. */
     for (int i = MICRO_PYTHON; i < MICRO_LANGUAGES; i++)
@@ -115,7 +115,23 @@ bool prestart_give(struct waiting *w, const char *kind, const char *const *argv,
     return true;
 }
 
-/* python: its parent forks. Others: a fresh process runs the same code pages; the one that waits stays untouched. */
+/* A second one of its kind starts, waits, takes a job and ends, all as the one that waits will: what a job executes is translated then. */
+static void warm_by_another(enum micro_language language)
+{
+    struct waiting other;
+    if (!start(&kinds[language], "job", &other)) /* two of them do not fit into one group */
+        return;
+    close(other.fd[0]); /* the end of its input */
+    if (!prestart_give(&other, "j", kinds[language].warm + 1, 1, no_env, sizeof(no_env) / sizeof(*no_env) - 1))
+        kill(other.pid, SIGKILL);
+    while (waitpid(other.pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    close(other.ctl);
+    close(other.fd[1]);
+    close(other.fd[2]);
+}
+
+/* python: its parent forks. node: another one; sh: a fresh process. The one that waits stays untouched. */
 void prestart_warm(enum micro_language language)
 {
     struct waiting *w = prestarted(language);
@@ -124,6 +140,10 @@ void prestart_warm(enum micro_language language)
         struct pollfd p = {.fd = w->ctl, .events = POLLIN};
         if (prestart_give(w, "w", kinds[MICRO_PYTHON].warm, 1, no_env, 4) && poll(&p, 1, WAIT_MS) == 1 && read(w->ctl, &byte, 1) == 1)
             return;
+        return;
+    }
+    if (language == MICRO_NODE && w) {
+        warm_by_another(language);
         return;
     }
     if (language >= MICRO_LANGUAGES || !kinds[language].warm[0])

@@ -1,7 +1,7 @@
 // sandbox/guest/prestart.cjs: waits inside a template for its job and then is that job, as `node <file> <arguments>` would be.
 // What a small program needs at its start (module loader, output, formatting) is loaded and compiled before the template is saved.
 'use strict';
-const { closeSync, readSync, writeSync } = require('fs');
+const { readSync, writeSync } = require('fs');
 const { runMain } = require('module');
 const { format, inspect } = require('util');
 const { setFlagsFromString } = require('v8');
@@ -20,7 +20,6 @@ function receive() {
 
 function become(job) {
   const [, count, ...rest] = job.toString('utf8').split('\0').slice(0, -1);
-  closeSync(3);
   const argv = rest.slice(0, Number(count));
   for (const name of Object.keys(process.env)) delete process.env[name];
   for (const entry of rest.slice(Number(count))) {
@@ -33,11 +32,20 @@ function become(job) {
   // asks, seeds itself anew because the clock has jumped by days since the template was saved.
   setFlagsFromString(`--random_seed=${randomBytes(4).readUInt32LE(0) >>> 1 || 1}`);
   delete require.cache[__filename];
-  // As the program ends: after the last listener of its end. Only the taking apart of the engine is left out, which nobody can see.
-  const { emit } = process;
+  // As the program ends: after the last listener of its end the agent is told the code, and need not wait until the engine and its memory were taken
+  // apart, which nobody can see and which costs more than a small program under emulation.
+  const { emit, reallyExit } = process;
   process.emit = function (name, ...rest) {
     const heard = Reflect.apply(emit, this, [name, ...rest]);
-    if (name === 'exit') process.reallyExit(process.exitCode ?? rest[0] ?? 0);
+    if (name === 'exit') {
+      const code = process.exitCode ?? rest[0] ?? 0;
+      try {
+        writeSync(3, Uint8Array.of(0x78, code));
+      } catch {
+        // The program closed it: the agent sees the end of the process then.
+      }
+      reallyExit(code);
+    }
     return heard;
   };
   runMain();

@@ -11,7 +11,8 @@ import { build } from '../support/stack.mjs';
 const skip = existsSync('/usr/bin/qemu-system-x86_64') ? false : 'skipped: no qemu (make micro installs it)';
 if (skip) console.log(skip);
 const EXPECTED = {
-  huge: /^engine_failed protocol/, unknown: /^engine_failed protocol/, exit_twice: /^ok/, other_id: /^engine_failed protocol/,
+  huge: /^engine_failed protocol/, unknown: /^engine_failed protocol/, exit_twice: /^engine_failed protocol/, exit_then_late_output: /^engine_failed protocol/,
+  back_unasked: /^engine_failed protocol/, back_gone_unknown: /^engine_failed protocol/, back_half_a_file: /^engine_failed protocol/, back_paths: /^ok/, other_id: /^engine_failed protocol/,
   started_twice: /^engine_failed protocol/, flood: /^engine_failed protocol/, flood_of_ready: /^engine_failed protocol/,
   drip: /^wall_time/, spin: /^(wall|cpu)_time/,
   panic: /^engine_failed/, reboot: /^engine_failed/, poweroff: /^(engine_failed|wall_time)/, init_ends: /^engine_failed/, triple_fault: /^engine_failed/,
@@ -32,6 +33,10 @@ test('a hostile guest ends with a name, in time, and leaves nothing', { skip, ti
     await t.test(`${attack} is ${expected.source.replace('^', '')}`, () => {
       const row = rows[attack];
       assert.match(`${row.end} ${row.reason.replace(/^[a-z ]*: /, '')}`, expected, JSON.stringify(row));
+      if (attack === 'back_paths') {
+        assert.equal(row.back.written, 1, 'the one honest path');
+        assert.deepEqual(row.back.told.map((t) => t.rule), ['fs.outside_root', 'fs.outside_root', 'fs.name', 'fs.outside_root', 'fs.name', 'fs.name', 'fs.name', 'fs.name']);
+      }
       assert.ok(row.wall_ms < 4000, `it took ${row.wall_ms} ms`);
     });
   assert.deepEqual(machines(), []);

@@ -103,7 +103,8 @@ describe('microVMs through the gateway', { skip }, () => {
     await stack.rpc('fs.write', { project, path: 'use.py', content: 'from lib.three import three\nopen("/work/new.txt", "w").write("x")\nprint(three())\n' });
     const result = await stack.rpc('run.exec', { project, engine: 'micro:python', path: 'use.py' });
     assert.equal(result.stdout, '3\n', result.stderr);
-    assert.ok(!existsSync(join(stack.home, 'projects', project, 'new.txt')), 'what it writes stays in the machine');
+    assert.equal(readFileSync(join(stack.home, 'projects', project, 'new.txt'), 'utf8'), 'x', 'what it writes comes back; more in micro-back.test.mjs');
+    assert.equal(result.project_back.written, 1);
   });
 
   vm('wall clock, CPU time, memory and output are limits with names', async () => {
@@ -218,6 +219,7 @@ describe('microVMs that cannot be', { skip }, () => {
         assert.ok(refused.reason.length > 10);
         const fallen = await stack.rpc('run.exec', { ...params, fallback: 'run' });
         assert.deepEqual([fallen.end, fallen.engine, fallen.boundary], ['ok', 'run', 'process']);
+        assert.ok(fallen.fallback_reason.length > 10);
         const { engines } = await stack.rpc('sandbox.probe', {}, 'viewer');
         assert.ok(engines.filter((e) => e.name === 'micro').every((e) => !e.works && e.reason && e.remedy));
       } finally {
@@ -225,4 +227,25 @@ describe('microVMs that cannot be', { skip }, () => {
       }
     });
   }
+
+  test('a machine that does not come up after the run was taken: engine_failed with its step, or the process sandbox where the caller allows it', { timeout: 120_000 }, async () => {
+    const stack = await startStack({ llm: false, options: { 'micro.qemu': '/usr/bin/true' } });
+    try {
+      const params = { project: stack.project, engine: 'micro:sh', code: 'echo 3 > made.txt; cat made.txt' };
+      const failed = await stack.rpc('run.exec', params);
+      assert.deepEqual([failed.end, failed.engine, failed.backend, failed.stdout], ['engine_failed', 'micro', 'qemu-tcg', '']);
+      assert.match(failed.reason, /^start of the machine: /);
+      assert.match(failed.project_back.reason, /nothing/);
+      const fallen = await stack.rpc('run.exec', { ...params, fallback: 'run' });
+      assert.deepEqual([fallen.end, fallen.engine, fallen.boundary, fallen.stdout], ['ok', 'run', 'process', '3\n']);
+      assert.match(fallen.fallback_reason, /^start of the machine: /);
+      assert.equal(fallen.project_back, undefined, 'the process sandbox works in the project itself');
+      const { engines } = await stack.rpc('sandbox.probe', {}, 'viewer');
+      assert.ok(engines.filter((e) => e.name === 'micro').every((e) => !e.works));
+      const known = await stack.rpc('run.exec', { ...params, fallback: 'run' });
+      assert.deepEqual([known.end, known.engine, /micro|machine/.test(known.fallback_reason)], ['ok', 'run', true]);
+    } finally {
+      await stack.stop();
+    }
+  });
 });

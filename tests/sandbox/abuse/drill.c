@@ -11,7 +11,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
-#include "tests/sandbox/abuse/play.h"
+#include "tests/sandbox/abuse/machines.h"
 
 enum { SLOTS = 4, AFTERLIFE_MS = 3000, VICTIM_JOBS = 3 };
 
@@ -202,7 +202,13 @@ bool play_drill(struct world *w, const struct row_case *c, const char *drill)
     static const struct {
         const char *name;
         void (*play)(struct world *w, const struct row_case *c, unsigned number);
-    } drills[] = {{"full_queue ", full_queue}, {"kill_broker ", kill_broker}, {"kill_keeper ", kill_keeper}};
+    } drills[] = {{"full_queue ", full_queue},
+                  {"kill_broker ", kill_broker},
+                  {"kill_keeper ", kill_keeper},
+                  {"try_template ", machines_try_template},
+                  {"exec_without_seed ", machines_exec_without_seed},
+                  {"aot_tamper ", machines_tamper_code},
+                  {"aot_refused ", machines_check_refused_code}};
     for (size_t i = 0; i < CDS_ARRAY_LEN(drills); i++) {
         uint64_t number;
         if (!cds_starts_with(drill, drills[i].name) || cds_parse_u64(drill + strlen(drills[i].name), 1, 100000, &number))

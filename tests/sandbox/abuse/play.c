@@ -11,6 +11,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "sandbox/run.h"
+#include "tests/sandbox/abuse/machines.h"
 
 enum { ARGS_MAX = 16, FILES_MAX = 4, JOIN_MS = 2000, EXITING = 4 /* PF_EXITING */, LINE = 512, WAIT_MS = 60000, POOL_WAIT_MS = 3000 };
 
@@ -135,14 +136,15 @@ cds_rc play_start(struct play *p, struct world *w, const struct row_case *c, con
     p->out = mmap(NULL, PLAY_OUT_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p->out == MAP_FAILED)
         abort();
-    cds_rc rc = w->engine->ops->acquire(w->engine, spec, &p->job, err);
-    if (!rc && (rc = w->engine->ops->exec(p->job, spec, &events, p, err)))
+    struct cds_engine *engine = w->playing ? w->playing : w->engine;
+    cds_rc rc = engine->ops->acquire(engine, spec, &p->job, err);
+    if (!rc && (rc = engine->ops->exec(p->job, spec, &events, p, err)))
         p->job = NULL;
     if (rc) {
         p->ended = true;
         return rc;
     }
-    p->init = cds_run_engine_ready(w->engine) < ready ? known[0] : world_new_child(known, known_count);
+    p->init = engine == w->engine && cds_run_engine_ready(w->engine) < ready ? known[0] : world_new_child(known, known_count);
     world_note_job(w, p->init);
     check_groups(p);
     if (spec->access == CDS_PROJECT_READ_WRITE && disk_watch_start(w->loop, w->pool, &w->host->who, spec->project_fd, on_disk_full, p, &p->disk, err))
@@ -224,11 +226,27 @@ static void take_limits(const struct row_case *c, struct cds_run_limits *ret)
     }
 }
 
+/* In place. @return bytes */
+static size_t from_hex(char *text)
+{
+    size_t n = 0;
+    for (const char *at = text; at[0] && at[1]; at += 2) {
+        const char two[3] = {at[0], at[1], '\0'};
+        text[n++] = (char)strtoul(two, NULL, 16);
+    }
+    return n;
+}
+
+static const char *source_of(const struct row_case *c)
+{
+    return case_get(c, "attack") ? case_get(c, "attack") : case_get(c, "module") ? case_get(c, "module") : c->code;
+}
+
 static void make_spec(const struct world *w, const struct row_case *c, struct texts *t, struct cds_job_spec *ret)
 {
     const char *access = case_get(c, "access"), *input = case_get(c, "stdin"), *line;
     size_t at = 0, args = 0, env = 0, files = 0;
-    *t = (struct texts){.code = play_fill_in(w, c->code)};
+    *t = (struct texts){.code = play_fill_in(w, source_of(c))};
     while ((line = case_next(c, "arg", &at)) && args < ARGS_MAX)
         t->args[args++] = keep(t, play_fill_in(w, line));
     for (at = 0; (line = case_next(c, "env", &at)) && env < ARGS_MAX;)
@@ -239,7 +257,7 @@ static void make_spec(const struct world *w, const struct row_case *c, struct te
             *content++ = '\0';
         t->files[files++] = (struct cds_job_file){path, content ? content : "", content ? strlen(content) : 0};
     }
-    *ret = (struct cds_job_spec){.language = case_get(c, "language"),
+    *ret = (struct cds_job_spec){.language = case_get(c, "attack") ? "sh" : case_get(c, "language"),
                                  .code = t->code,
                                  .code_len = strlen(t->code),
                                  .args = t->args,
@@ -255,6 +273,11 @@ static void make_spec(const struct world *w, const struct row_case *c, struct te
                                            : cds_streq(access, "read_only") ? CDS_PROJECT_READ_ONLY
                                                                             : CDS_PROJECT_READ_WRITE};
     take_limits(c, &ret->limits);
+    if (case_get(c, "module")) {
+        ret->code_len = from_hex(t->code);
+        ret->export_name = case_get(c, "export");
+        ret->limits.fuel = 1000000000000000u;
+    }
 }
 
 /* The parameters of a call, as they come from whoever speaks to the broker's socket. */
@@ -366,13 +389,18 @@ bool play_case(struct world *w, const struct row *row, const struct row_case *c,
                : needs && !row_condition_holds(row, needs) ? "it needs what this mode does not give"
                : language && !is_installed(language)       ? "its language is not installed"
                                                            : NULL;
-    if (*ret_why || !play_prepare(w, c, ret_why))
-        return false;
+    w->playing = *ret_why ? NULL : machines_pick(w, row, c, ret_why);
+    if (!w->playing || !play_prepare(w, c, ret_why))
+        return *ret_why == NULL; /* without a reason it has complained */
+    if (case_get(c, "vmm")) {
+        machines_play_vmm(w, c);
+        return true;
+    }
     if (drill && !play_drill(w, c, drill))
         complain(w, "%s: there is no drill %s", c->name, drill);
-    for (uint64_t i = 0; i < case_number(c, "times", 1) && (c->code || case_get(c, "params")); i++) {
+    for (uint64_t i = 0; i < case_number(c, "times", 1) && (source_of(c) || case_get(c, "params")); i++) {
         cds_rc rc = CDS_OK;
-        if (c->code)
+        if (source_of(c))
             make_spec(w, c, &texts, &spec);
         else if ((rc = make_spec_by_params(w, c, &texts, &spec, &err)))
             check_refusal(w, c, rc, &err);
@@ -385,6 +413,7 @@ bool play_case(struct world *w, const struct row *row, const struct row_case *c,
         texts_free(&texts);
     }
     play_fs_lines(w, c);
+    w->playing = w->engine;
     if (!case_get(c, "leave"))
         world_clean_project(w);
     return true;

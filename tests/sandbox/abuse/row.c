@@ -45,6 +45,15 @@ static const struct {
     {"together", NUMBER},       /* so many at once */
     {"times", NUMBER},          /* so many one after the other */
     {"leave", FLAG},            /* what the case made in the project is there for the next case */
+    {"module", TEXT},           /* wasm: its bytes in hexadecimal instead of code */
+    {"export", TEXT},           /* wasm: function to call */
+    {"rule", TEXT},             /* rule of the refusal */
+    {"attack", TEXT},           /* micro: the hostile agent does this instead of the code */
+    {"template", FLAG},         /* micro: there is a template first, so that the machine is restored */
+    {"vmm", FLAG},              /* micro: the code runs with python in the place of QEMU */
+    {"unique", FLAG},           /* no word of the output was in that of an earlier job of this row */
+    {"reason", TEXT},           /* stands in the reason of the result */
+    {"origin", TEXT},           /* where its box came from: cold, snapshot, pool */
     {"neighbour", FLAG},        /* another tenant is asked for 1+2 while it runs */
     {"long", FLAG},             /* in the storm only */
 };
@@ -216,9 +225,9 @@ static bool is_whole(struct row *row)
         return refuse(row, 0, "a row has row, name, engine and a case", row->id);
     for (size_t i = 0; i < row->case_count; i++) {
         const struct row_case *c = &row->cases[i];
-        bool plays = c->code || case_get(c, "fs") || case_get(c, "drill") || case_get(c, "params");
+        bool plays = c->code || case_get(c, "fs") || case_get(c, "drill") || case_get(c, "params") || case_get(c, "attack") || case_get(c, "module");
         if (!plays && c->line_count)
-            return refuse(row, 0, "a case has code, fs, params or drill", c->name);
+            return refuse(row, 0, "a case has code, fs, params, attack, module or drill", c->name);
         if (case_get(c, "needs") && !is_condition(row, case_get(c, "needs")))
             return refuse(row, 0, "there is no such condition", case_get(c, "needs"));
         if (c->code && !case_get(c, "language"))

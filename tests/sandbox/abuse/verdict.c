@@ -4,7 +4,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
-#include "tests/sandbox/abuse/play.h"
+#include "tests/sandbox/abuse/machines.h"
 
 enum { SHOWN = 600 };
 
@@ -83,6 +83,15 @@ void play_check(const struct play *p, const struct row_case *c)
     check_state(p, c);
     check_numbers(p, c);
     world_check_text(p->world, p->out, p->out_len);
+    for (size_t at = 0; (text = case_next(c, "reason", &at));)
+        if (!strstr(p->result.reason, text))
+            complain(p->world, "%s: \"%s\" is not in its reason: %s", c->name, text, p->result.reason);
+    if (case_get(c, "rule") && !cds_streq(case_get(c, "rule"), p->result.rule))
+        complain(p->world, "%s: the rule was %s: %s", c->name, p->result.rule, p->result.reason);
+    if (case_get(c, "origin") && !cds_streq(case_get(c, "origin"), p->result.origin))
+        complain(p->world, "%s: its box came from %s", c->name, p->result.origin);
+    if (case_get(c, "unique"))
+        machines_check_unique(p->world, c, p->out, p->out_len);
     for (size_t at = 0; (text = case_next(c, "says", &at));)
         if (!holds(p, text))
             complain(p->world, "%s: \"%s\" is not in the output:\n%.*s", c->name, text, shown, p->out);

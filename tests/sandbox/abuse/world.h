@@ -30,9 +30,11 @@ struct world {
     struct cds_pool *pool;
     struct sandbox_host *host;
     struct cds_engine *engine;
-    char key[17];           /**< names the control groups */
-    uint64_t baseline_us;   /**< of another tenant's 1+2, nothing else running */
-    int jails[WORLD_JAILS]; /**< pid namespaces of this row's jobs, held open so that no other one gets their number */
+    struct cds_engine *machines[3]; /**< engine micro with our agent, with a hostile one, engine wasm; NULL: not opened (machines.h) */
+    struct cds_engine *playing;     /**< that of the case */
+    char key[17];                   /**< names the control groups */
+    uint64_t baseline_us;           /**< of another tenant's 1+2, nothing else running */
+    int jails[WORLD_JAILS];         /**< pid namespaces of this row's jobs, held open so that no other one gets their number */
     size_t jail_count;
     ino_t own_jail; /**< our own pid namespace */
     struct world_before {

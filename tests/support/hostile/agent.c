@@ -20,6 +20,31 @@ static void raw(uint32_t len, uint8_t type, uint32_t id, const void *data, size_
         (void)!write(port_fd(), data, have);
 }
 
+static void send_back(uint32_t id, unsigned kind, uint32_t size, const char *path)
+{
+    char frame[sizeof(struct micro_back) + 64];
+    const size_t len = strlen(path);
+    const struct micro_back b = {.size = size, .path_len = (uint16_t)len, .kind = (uint8_t)kind};
+    memcpy(frame, &b, sizeof(b));
+    memcpy(frame + sizeof(b), path, len); /* NOLINT(bugprone-not-null-terminated-result): its length is in b */
+    port_send(MICRO_BACK, id, frame, sizeof(b) + len);
+}
+
+/* In one piece: the host kills the machine as soon as it has read EXIT, and what was not sent by then is nobody's concern. */
+static void after_exit(uint32_t id, enum micro_type type, const void *data, size_t len)
+{
+    static struct {
+        struct micro_header first;
+        struct micro_exit exit;
+        struct micro_header second;
+        char data[sizeof(struct micro_exit)];
+    } __attribute__((packed)) two;
+    two.first = (struct micro_header){.len = sizeof(two.exit), .type = MICRO_EXIT, .id = id};
+    two.second = (struct micro_header){.len = (uint32_t)len, .type = (uint8_t)type, .id = id};
+    memcpy(two.data, data, len);
+    (void)!write(port_fd(), &two, sizeof(two) - sizeof(two.data) + len);
+}
+
 static void attack(uint32_t id)
 {
     static char block[MICRO_PAYLOAD_MAX];
@@ -41,9 +66,30 @@ static void attack(uint32_t id)
     else if (!strcmp(mode, "unknown"))
         raw(0, 99, id, NULL, 0);
     else if (!strcmp(mode, "exit_twice"))
-        for (int i = 0; i < 2; i++)
-            port_send(MICRO_EXIT, id, &e, sizeof(e));
-    else if (!strcmp(mode, "other_id"))
+        after_exit(id, MICRO_EXIT, &e, sizeof(e));
+    else if (!strcmp(mode, "exit_then_late_output"))
+        after_exit(id, MICRO_OUT, "x", 1);
+    else if (!strcmp(mode, "back_unasked")) {
+        const struct micro_back_end none = {.entries = 0};
+        after_exit(id, MICRO_BACK_END, &none, sizeof(none));
+    } else if (!strcmp(mode, "back_gone_unknown")) {
+        port_send(MICRO_EXIT, id, &e, sizeof(e));
+        send_back(id, MICRO_BACK_GONE, 0, "never-given");
+    } else if (!strcmp(mode, "back_half_a_file")) {
+        const struct micro_back_end last = {.entries = 1};
+        port_send(MICRO_EXIT, id, &e, sizeof(e));
+        send_back(id, MICRO_BACK_FILE, 5, "half");
+        port_send(MICRO_BACK_END, id, &last, sizeof(last));
+    } else if (!strcmp(mode, "back_paths")) {
+        static const char *const paths[] = {"../escape", "/etc/escape", "a//b", "a/../b", ".", "x\ny", "\xff\xfe", ".cds-tmp-1", "kept"};
+        const struct micro_back_end last = {.entries = sizeof(paths) / sizeof(*paths)};
+        port_send(MICRO_EXIT, id, &e, sizeof(e));
+        for (size_t i = 0; i < last.entries; i++) {
+            send_back(id, MICRO_BACK_FILE, 1, paths[i]);
+            port_send(MICRO_BACK_DATA, id, "!", 1);
+        }
+        port_send(MICRO_BACK_END, id, &last, sizeof(last));
+    } else if (!strcmp(mode, "other_id"))
         port_send(MICRO_OUT, id + 1, "x", 1);
     else if (!strcmp(mode, "started_twice"))
         port_send(MICRO_STARTED, id, NULL, 0);

@@ -10,11 +10,21 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/str.h"
 #include "lib/config/config.h"
 #include "lib/log/log.h"
 #include "sandbox/micro.h"
+#include "sandbox/returned.h"
 
 static bool ended;
+static int project = -1;
+static struct returned *returned;
+
+static void on_return(void *user, struct returned **files)
+{
+    returned = *files;
+    *files = NULL;
+}
 
 static void on_output(void *user, int stream, const char *data, size_t len)
 {
@@ -22,8 +32,18 @@ static void on_output(void *user, int stream, const char *data, size_t len)
 
 static void on_end(void *user, const struct cds_job_result *r)
 {
-    printf("{\"attack\":\"%s\",\"end\":\"%s\",\"wall_ms\":%u,\"reason\":\"%s\"}\n", (const char *)user, cds_run_end_name(r->end), r->wall_ms,
-           r->reason);
+    char *told = NULL;
+    if (returned && project >= 0) {
+        while (returned_apply(returned, project, "run-hostile"))
+            ;
+        cds_json *json = returned_json(returned, NULL);
+        told = cds_json_dumps(json, NULL);
+        cds_json_unref(json);
+    }
+    printf("{\"attack\":\"%s\",\"end\":\"%s\",\"wall_ms\":%u,\"reason\":\"%s\",\"back\":%s}\n", (const char *)user, cds_run_end_name(r->end),
+           r->wall_ms, r->reason, told ? told : "null");
+    free(told);
+    returned_free(&returned);
     fflush(stdout);
     ended = true;
 }
@@ -55,12 +75,17 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
+    snprintf(path, sizeof(path), "%s/project", dir);
+    if (mkdir(path, 0755) || (project = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
+        return 1;
     for (int i = 1; i < argc; i++) {
         const struct cds_job_spec spec = {.language = "sh",
                                           .code = argv[i],
                                           .code_len = strlen(argv[i]),
-                                          .project_fd = -1,
-                                          .access = CDS_PROJECT_NONE,
+                                          .project_fd = project,
+                                          .on_return = on_return,
+                                          .access = cds_starts_with(argv[i], "back_") && !cds_streq(argv[i], "back_unasked") ? CDS_PROJECT_READ_WRITE
+                                                                                                                             : CDS_PROJECT_NONE,
                                           .limits = {2000, 2000, 128 << 20, 65536, 64, 16 << 20, 0}};
         struct cds_job *job;
         ended = false;
@@ -74,8 +99,10 @@ int main(int argc, char **argv)
     engine->ops->close(engine);
     sandbox_host_close(&host);
     cds_loop_free(&loop);
-    static const char *const below[] = {"root", "empty", ""};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const below[] = {"root", "empty", "msb", "project", ""};
+    unlinkat(project, "kept", 0);
+    close(project);
+    for (size_t i = 0; i < 5; i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, below[i]);
         rmdir(path);
     }

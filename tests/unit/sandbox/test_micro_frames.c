@@ -92,6 +92,113 @@ static void each_broken_rule_ends_it_for_good(void **state)
     }
 }
 
+/* ---- files that return ---- */
+static bool feed_back(unsigned kind, uint32_t size, const char *path, int wrong_len)
+{
+    char frame[sizeof(struct micro_back) + 16];
+    const struct micro_back b = {.size = size, .path_len = (uint16_t)(strlen(path) + (size_t)wrong_len), .kind = (uint8_t)kind};
+    memcpy(frame, &b, sizeof(b));
+    memcpy(frame + sizeof(b), path, strlen(path));
+    return feed(MICRO_BACK, 1, frame, sizeof(b) + strlen(path));
+}
+
+static bool feed_back_end(uint32_t entries)
+{
+    const struct micro_back_end e = {.entries = entries};
+    return feed(MICRO_BACK_END, 1, &e, sizeof(e));
+}
+
+static void begin_back(void)
+{
+    begin(true);
+    d.back = true;
+    assert_true(feed(MICRO_STARTED, 1, NULL, 0));
+    assert_true(feed(MICRO_EXIT, 1, &end, sizeof(end)));
+}
+
+static void files_return_after_exit_and_nothing_after_their_end(void **state)
+{
+    begin_back();
+    assert_true(feed_back(MICRO_BACK_GONE, 0, "a", 0));
+    assert_true(feed_back(MICRO_BACK_FILE, 3, "b", 0));
+    assert_true(feed(MICRO_BACK_DATA, 1, "xy", 2));
+    assert_true(feed(MICRO_BACK_DATA, 1, "z", 1));
+    assert_true(feed_back_end(2));
+    assert_string_equal(heard, "65 68 74 74 75 75 76 ");
+    assert_false(feed_back_end(2));
+    assert_non_null(strstr(d.broken, "after EXIT"));
+}
+
+static void files_that_return_against_a_rule_end_it(void **state)
+{
+    begin_back();
+    assert_false(feed(MICRO_OUT, 1, "late", 4)); /* output, and any other frame than theirs */
+    begin_back();
+    assert_false(feed(MICRO_EXIT, 1, &end, sizeof(end)));
+    begin_back();
+    assert_false(feed_back(99, 0, "a", 0));
+    begin_back();
+    assert_false(feed_back(0, 0, "a", 0));
+    begin_back();
+    assert_false(feed_back(MICRO_BACK_FILE, MICRO_BACK_FILE_MAX + 1, "a", 0));
+    begin_back();
+    assert_false(feed_back(MICRO_BACK_LINK, 1, "a", 0)); /* data of what has none */
+    begin_back();
+    assert_false(feed_back(MICRO_BACK_FILE, 0, "a", 1));
+    begin_back();
+    assert_false(feed(MICRO_BACK_DATA, 1, "x", 1));
+    begin_back();
+    assert_true(feed_back(MICRO_BACK_FILE, 2, "a", 0));
+    assert_false(feed(MICRO_BACK_DATA, 1, "xyz", 3));
+    begin_back();
+    assert_true(feed_back(MICRO_BACK_FILE, 2, "a", 0));
+    assert_false(feed_back_end(1)); /* in the middle of a file */
+    begin_back();
+    assert_true(feed_back(MICRO_BACK_FILE, 2, "a", 0));
+    assert_false(feed_back(MICRO_BACK_FILE, 2, "b", 0));
+    begin_back();
+    assert_false(feed_back_end(1)); /* another number than came */
+    begin(true);                    /* before EXIT */
+    d.back = true;
+    assert_true(feed(MICRO_STARTED, 1, NULL, 0));
+    assert_false(feed_back(MICRO_BACK_FILE, 0, "a", 0));
+    begin(true); /* not asked for */
+    assert_true(feed(MICRO_STARTED, 1, NULL, 0));
+    assert_true(feed(MICRO_EXIT, 1, &end, sizeof(end)));
+    assert_false(feed_back_end(0));
+}
+
+static void more_files_or_bytes_than_may_return_end_it(void **state)
+{
+    static const char block[MICRO_PAYLOAD_MAX];
+    begin_back();
+    for (int i = 0; i < MICRO_BACK_FILES; i++)
+        assert_true(feed_back(MICRO_BACK_FOLDER, 0, "a", 0));
+    assert_false(feed_back(MICRO_BACK_FOLDER, 0, "a", 0));
+    begin_back();
+    for (int i = 0; i < MICRO_BACK_BYTES / MICRO_BACK_FILE_MAX; i++) {
+        assert_true(feed_back(MICRO_BACK_FILE, MICRO_BACK_FILE_MAX, "a", 0));
+        for (int k = 0; k < MICRO_BACK_FILE_MAX / MICRO_PAYLOAD_MAX; k++)
+            assert_true(feed(MICRO_BACK_DATA, 1, block, sizeof(block)));
+    }
+    assert_false(feed_back(MICRO_BACK_FILE, 1, "a", 0));
+    assert_non_null(strstr(d.broken, "more files"));
+}
+
+static void bytes_that_come_in_one_piece_with_the_last_frame_are_seen(void **state)
+{
+    struct cds_buf b = cds_buf_init(70000);
+    begin(true);
+    assert_true(feed(MICRO_STARTED, 1, NULL, 0));
+    heard[0] = '\0';
+    for (int i = 0; i < 2; i++)
+        micro_frame_add(&b, MICRO_EXIT, 0, 1, &end, sizeof(end));
+    assert_false(micro_decode(&d, b.data, b.len, on_frame, NULL));
+    assert_non_null(strstr(d.broken, "after the last frame"));
+    assert_string_equal(heard, "");
+    cds_buf_free(&b);
+}
+
 static void nothing_is_believed_before_ready_and_another_version_is_refused(void **state)
 {
     const struct micro_ready other = {MICRO_VERSION + 1, 0};
@@ -164,6 +271,10 @@ int main(void)
         cmocka_unit_test(a_job_in_order_is_heard_frame_by_frame_also_in_single_bytes),
         cmocka_unit_test(a_length_of_four_gib_is_refused_before_a_byte_of_it_is_taken),
         cmocka_unit_test(each_broken_rule_ends_it_for_good),
+        cmocka_unit_test(files_return_after_exit_and_nothing_after_their_end),
+        cmocka_unit_test(files_that_return_against_a_rule_end_it),
+        cmocka_unit_test(more_files_or_bytes_than_may_return_end_it),
+        cmocka_unit_test(bytes_that_come_in_one_piece_with_the_last_frame_are_seen),
         cmocka_unit_test(nothing_is_believed_before_ready_and_another_version_is_refused),
         cmocka_unit_test(output_without_a_job_is_refused),
         cmocka_unit_test(a_long_file_travels_in_pieces_that_fit),

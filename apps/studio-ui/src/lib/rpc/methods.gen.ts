@@ -453,7 +453,7 @@ type RunExecParamsBase = {
   project: string;
   /** What holds the program: a jailed process (run, the default), WebAssembly in a jailed process, or a microVM. Never replaced by a weaker one */
   engine?: "run" | "wasm" | "micro:python" | "micro:node" | "micro:sh";
-  /** The process sandbox may be used where the engine does not work on this machine; the result names what was used */
+  /** The process sandbox may be used where the engine does not work on this machine, also when that shows only after run.started, which then comes again; the result names what was used and, in fallback_reason, why */
   fallback?: "run";
   /** How it is started; c and cpp are compiled first. Needed by the engine run; micro names its own, wasm has none */
   language?: "python" | "node" | "sh" | "c" | "cpp";
@@ -488,7 +488,7 @@ type RunExecParamsBase = {
     /** How content is written; utf8 when absent */
     encoding?: "utf8" | "base64";
   }[];
-  /** How the run sees the project at /work; none gives it an empty folder of its own. read_write when absent. A microVM gets a copy and what it writes there is gone with it */
+  /** How the run sees the project at /work; none gives it an empty folder of its own. read_write when absent. A microVM gets a copy of at most 8 MiB in 2000 files; with read_write what the program has changed there is taken back when it has ended (project_back) */
   project_access?: "read_write" | "read_only" | "none";
   /** Arguments of the program */
   argv?: string[];
@@ -557,6 +557,38 @@ export type RunExecResult = {
     /** The number; as text when JSON numbers cannot hold it: an i64 past 2^53, NaN, infinities */
     value: number | string;
   }[];
+  /** Why the engine that was asked for did not take it; present when the process sandbox did, or should have */
+  fallback_reason?: string;
+  /** What came back from the copy of the project that a microVM worked on, with project_access read_write */
+  project_back?: {
+    /** Files written */
+    written: number;
+    /** Folders made */
+    folders: number;
+    /** Files and folders deleted */
+    deleted: number;
+    /** Bytes of the files written */
+    bytes: number;
+    /** Paths that both sides changed: the project keeps its own, the program's file stands in kept_as */
+    conflicts: number;
+    /** Paths that a rule, the disk or a ceiling kept from coming back */
+    refused: number;
+    /** Why nothing, or not all, was taken back */
+    reason?: string;
+    /** The first conflicts and refusals */
+    told: {
+      /** Path as the program has it; bytes that are not UTF-8 as ? */
+      path: string;
+      /** conflict: the project changed it too and keeps its own */
+      what: "conflict" | "refused";
+      /** The rule: those of files, fs.conflict, micro.back_size, micro.back_unreadable */
+      rule: string;
+      /** In a sentence */
+      reason: string;
+      /** Where the program's file was put instead */
+      kept_as?: string;
+    }[];
+  };
   /** The rule that refused it; with refused */
   rule?: string;
   /** Limits that held */
