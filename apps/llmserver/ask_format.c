@@ -38,7 +38,8 @@ static cds_rc read_response_format(const cds_json *format, struct cds_ask *ask, 
         return CDS_OK;
     }
     if (!cds_streq(type, "json_schema"))
-        return cds_ask_wrong(reterr, "response_format", "{\"type\":\"text\"}, {\"type\":\"json_object\"} or {\"type\":\"json_schema\",\"json_schema\":{...}}");
+        return cds_ask_wrong(reterr, "response_format",
+                             "{\"type\":\"text\"}, {\"type\":\"json_object\"} or {\"type\":\"json_schema\",\"json_schema\":{...}}");
     const cds_json *outer = cds_ask_member(format, "json_schema"), *schema = cds_ask_member(outer, "schema");
     if (!cds_json_is(schema, CDS_JSON_OBJECT)) {
         cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"response_format.json_schema.schema\" must be an object.");

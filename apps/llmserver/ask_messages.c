@@ -54,9 +54,10 @@ static cds_rc read_calls(const cds_json *message, size_t index, cds_json *copy, 
         const char *name = cds_json_get_str(function, "name"), *id = cds_json_get_str(call, "id");
         const cds_json *arguments = cds_json_get(function, "arguments");
         CDS_JSON_AUTO parsed = NULL;
-        bool good = name && cds_json_str(arguments) &&
-                    (cds_json_str_len(arguments) == 0 ||
-                     (cds_json_parse(cds_json_str(arguments), cds_json_str_len(arguments), &parsed, NULL) == CDS_OK && cds_json_is(parsed, CDS_JSON_OBJECT)));
+        bool good =
+            name && cds_json_str(arguments) &&
+            (cds_json_str_len(arguments) == 0 ||
+             (cds_json_parse(cds_json_str(arguments), cds_json_str_len(arguments), &parsed, NULL) == CDS_OK && cds_json_is(parsed, CDS_JSON_OBJECT)));
         if (!good) {
             cds_json_unref(list);
             return wrong_message(reterr, index, "tool_calls", expected);

@@ -65,11 +65,18 @@ static cds_rc read_order(const cds_json *body, cds_json *prompt, struct cds_err 
     static const struct {
         const char *said, *meant;
     } names[] = {
-        {"penalties", "penalties"}, {"dry", "dry"},   {"top_n_sigma", "top_n_sigma"}, {"top_k", "top_k"}, {"typ_p", "typ_p"},
-        {"typical_p", "typ_p"},     {"top_p", "top_p"}, {"min_p", "min_p"},           {"xtc", "xtc"},     {"temperature", "temperature"},
+        {"penalties", "penalties"},
+        {"dry", "dry"},
+        {"top_n_sigma", "top_n_sigma"},
+        {"top_k", "top_k"},
+        {"typ_p", "typ_p"},
+        {"typical_p", "typ_p"},
+        {"top_p", "top_p"},
+        {"min_p", "min_p"},
+        {"xtc", "xtc"},
+        {"temperature", "temperature"},
     };
-    static const char expected[] =
-        "a list of penalties, dry, top_n_sigma, top_k, typ_p, top_p, min_p, xtc and temperature, each at most once";
+    static const char expected[] = "a list of penalties, dry, top_n_sigma, top_k, typ_p, top_p, min_p, xtc and temperature, each at most once";
     const cds_json *order = cds_ask_member(body, "samplers");
     if (!order)
         return CDS_OK;
@@ -145,8 +152,9 @@ static bool add_bias(cds_json *list, int64_t token, const cds_json *given)
 
 static cds_rc read_bias(const cds_json *body, cds_json *prompt, struct cds_err *reterr)
 {
-    static const char expected[] = "{\"<token id>\": bias} or [[token id, bias], ...] with at most 1024 entries; a bias is a number from -1000 to 1000, "
-                                   "a text like \"+50%\", or \"never\"";
+    static const char expected[] =
+        "{\"<token id>\": bias} or [[token id, bias], ...] with at most 1024 entries; a bias is a number from -1000 to 1000, "
+        "a text like \"+50%\", or \"never\"";
     const cds_json *given = cds_ask_member(body, "logit_bias");
     void *iter = NULL;
     const char *key;

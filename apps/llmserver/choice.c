@@ -94,7 +94,7 @@ void cds_choice_take(struct cds_choice *choice, const cds_json *delta, bool keep
 cds_json *cds_choice_message(const struct cds_choice *choice)
 {
     cds_json *content = choice->text.len || choice->call_count == 0 ? cds_json_stringn(choice->text.data ? choice->text.data : "", choice->text.len)
-                                                                     : cds_json_null();
+                                                                    : cds_json_null();
     cds_json *message = cds_json_pack("{s:s,s:o,s:n}", "role", "assistant", "content", content, "refusal");
     if (choice->reasoning.len)
         cds_json_set(message, "reasoning_content", cds_json_stringn(choice->reasoning.data, choice->reasoning.len));

@@ -12,7 +12,7 @@ enum { CDS_CHOICE_CALLS_MAX = 64, CDS_CHOICE_TEXT_MAX = 4 << 20, CDS_CALL_ID_MAX
 
 struct cds_call {
     char id[CDS_CALL_ID_MAX + 1];
-    cds_json *name;          /**< owned */
+    cds_json *name; /**< owned */
     struct cds_buf arguments;
 };
 struct cds_choice {

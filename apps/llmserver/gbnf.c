@@ -81,7 +81,8 @@ static cds_rc character(struct reader *r)
     char c = *r->at++;
     size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
     if (!digits)
-        return strchr("tnr\\\"[]-^", c) && c ? CDS_OK : wrong(r, "there is no such escape; known are \\t \\n \\r \\\\ \\\" \\[ \\] \\xHH \\uHHHH \\UHHHHHHHH");
+        return strchr("tnr\\\"[]-^", c) && c ? CDS_OK
+                                             : wrong(r, "there is no such escape; known are \\t \\n \\r \\\\ \\\" \\[ \\] \\xHH \\uHHHH \\UHHHHHHHH");
     for (size_t i = 0; i < digits; i++, r->at++)
         if (r->at == r->end || !strchr("0123456789abcdefABCDEF", *r->at) || !*r->at)
             return wrong(r, "an escape has too few hexadecimal digits");

@@ -69,7 +69,7 @@ struct cds_gen {
     struct cds_choice *choices; /**< choice_count of them; owned */
     unsigned choice_count;
     char fingerprint[24];
-    struct cds_buf out;  /**< bytes of the stream the client has not taken yet */
+    struct cds_buf out; /**< bytes of the stream the client has not taken yet */
     bool streaming, finished;
 };
 

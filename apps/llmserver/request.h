@@ -33,11 +33,11 @@ struct cds_ask {
     unsigned prompts;                  /**< 1 for a chat */
     unsigned per_prompt, shown;        /**< answers made to each prompt, and how many of them are shown (the best ones) */
     bool logprobs;
-    uint32_t time_ms;          /**< longest time from the first token on; 0: no limit of its own */
-    bool own_template;         /**< the request brings the text of a chat template */
+    uint32_t time_ms;                                /**< longest time from the first token on; 0: no limit of its own */
+    bool own_template;                               /**< the request brings the text of a chat template */
     char grammar_name[CDS_ASK_GRAMMAR_NAME_MAX + 1]; /**< a built-in grammar that must be looked up; "": none */
-    struct cds_schema *schema; /**< owned: the finished text must be JSON that fits it; NULL: any text */
-    cds_json *prompt;          /**< owned: {"messages":[..]} or {"prompts":[..]}, with sampling and stop, as the worker takes it */
+    struct cds_schema *schema;                       /**< owned: the finished text must be JSON that fits it; NULL: any text */
+    cds_json *prompt; /**< owned: {"messages":[..]} or {"prompts":[..]}, with sampling and stop, as the worker takes it */
 };
 /**
  * @param chat    /v1/chat/completions, else /v1/completions

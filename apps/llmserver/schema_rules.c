@@ -194,8 +194,8 @@ static cds_rc copied(struct walk *w, const cds_json *value, cds_json **ret, cds_
 /** One keyword. Leaves *ret NULL for what is not handed on. */
 static cds_rc keyword(struct walk *w, const cds_json *schema, const char *key, const cds_json *value, cds_json **ret, cds_json **ret_check)
 {
-    static const char *const notes[] = {"title",      "description", "default",  "examples",  "$schema", "$id",
-                                        "$comment",   "deprecated",  "readOnly", "writeOnly", "$anchor", "contentMediaType"};
+    static const char *const notes[] = {"title",    "description", "default",  "examples",  "$schema", "$id",
+                                        "$comment", "deprecated",  "readOnly", "writeOnly", "$anchor", "contentMediaType"};
     static const char *const plain[] = {"type",      "const",     "enum",    "required", "minItems",         "maxItems",
                                         "minLength", "maxLength", "minimum", "maximum",  "exclusiveMinimum", "exclusiveMaximum"};
     static const char *const named[] = {"properties", "$defs", "definitions"};

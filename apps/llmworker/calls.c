@@ -69,9 +69,9 @@ cds_json *cds_calls_schema(const cds_json *tools, uint32_t max_calls)
     cds_json *choices = cds_json_array();
     for (size_t i = 0; i < cds_json_size(tools); i++) {
         const cds_json *function = cds_json_get(cds_json_at(tools, i), "function");
-        cds_json *one = cds_json_pack("{s:s,s:{s:{s:O},s:o},s:[s,s],s:b}", "type", "object", "properties", "name", "const",
-                                      cds_json_get(function, "name"), "arguments", parameters(function, i), "required", "name", "arguments",
-                                      "additionalProperties", 0);
+        cds_json *one =
+            cds_json_pack("{s:s,s:{s:{s:O},s:o},s:[s,s],s:b}", "type", "object", "properties", "name", "const", cds_json_get(function, "name"),
+                          "arguments", parameters(function, i), "required", "name", "arguments", "additionalProperties", 0);
         cds_json_append(choices, one);
     }
     return cds_json_pack("{s:s,s:{s:{s:s,s:i,s:I,s:{s:o}}},s:[s],s:b}", "type", "object", "properties", "tool_calls", "type", "array", "minItems", 1,

@@ -12,17 +12,17 @@
 enum {
     CDS_MESSAGES_MAX = 256,
     CDS_PROMPT_BYTES_MAX = 16 << 20,
-    CDS_PROMPTS_MAX = 16,  /**< prompts of one request */
-    CDS_CHOICES_MAX = 32,  /**< answers of one request */
+    CDS_PROMPTS_MAX = 16, /**< prompts of one request */
+    CDS_CHOICES_MAX = 32, /**< answers of one request */
     CDS_TOOLS_MAX = 128,
-    CDS_CALLS_MAX = 64     /**< tool calls of one answer */
+    CDS_CALLS_MAX = 64 /**< tool calls of one answer */
 };
 
 /** One request before its prompts became tokens. Texts and JSON values are borrowed from the frame unless they say otherwise. */
 struct cds_prepare {
     int64_t id;
     uint32_t max_tokens;
-    uint32_t choices; /**< answers to each prompt */
+    uint32_t choices;    /**< answers to each prompt */
     uint64_t scope, key; /**< whose prompts it may share; whose share of the model it uses, 0: the scope */
     enum cds_job_class priority;
     struct cds_sampling sampling;
@@ -45,9 +45,9 @@ struct cds_prepare {
     size_t prompt_count; /**< 1 for a chat */
     /* Owned; cds_prepare_clear frees them: */
     struct cds_bias *bias;
-    cds_json *form;          /**< what the template said about the answer; the shape borrows from it */
-    char *grammar;           /**< made from a schema */
-    struct cds_shape shape;  /**< how the answer is read */
+    cds_json *form;         /**< what the template said about the answer; the shape borrows from it */
+    char *grammar;          /**< made from a schema */
+    struct cds_shape shape; /**< how the answer is read */
 };
 /** @return CDS_OK; CDS_BAD_PARAM naming the member; ret->id is set whenever the frame has one, else 0. ret owns something on success only */
 CDS_MUST_USE cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr);

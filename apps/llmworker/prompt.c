@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "apps/llmworker/render.h"
 #include "apps/llmworker/guard.h"
+#include "apps/llmworker/render.h"
 #include "lib/base/cleanup.h"
 
 /** Refuses a text that cannot fit before it is tokenized: no token covers more than piece_max bytes. */

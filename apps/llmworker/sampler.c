@@ -149,11 +149,11 @@ static bool make_thinking(struct cds_sampler *sampler, const struct cds_sampling
     if (s->thinking_budget < 0 || !s->thinking_start || !s->thinking_end)
         return true;
     llama_token start[THINK_TOKENS_MAX], end[THINK_TOKENS_MAX];
-    int32_t starts = tokens_of(sampler, s->thinking_start, start, THINK_TOKENS_MAX), ends = tokens_of(sampler, s->thinking_end, end, THINK_TOKENS_MAX);
+    int32_t starts = tokens_of(sampler, s->thinking_start, start, THINK_TOKENS_MAX),
+            ends = tokens_of(sampler, s->thinking_end, end, THINK_TOKENS_MAX);
     if (!starts || !ends)
         return true;
-    sampler->thinking =
-        cds_shim_thinking_budget(sampler->vocab, start, (size_t)starts, end, (size_t)ends, s->thinking_budget, s->thinking_begun);
+    sampler->thinking = cds_shim_thinking_budget(sampler->vocab, start, (size_t)starts, end, (size_t)ends, s->thinking_budget, s->thinking_begun);
     return sampler->thinking != NULL;
 }
 

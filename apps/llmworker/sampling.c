@@ -32,7 +32,10 @@ struct rule {
     size_t at; /**< of the member in struct cds_sampling */
     enum { FLOAT, INT, UINT } kind;
 };
-#define RULE(name, min, max, otherwise, kind) {#name, min, max, otherwise, offsetof(struct cds_sampling, name), kind}
+#define RULE(name, min, max, otherwise, kind)                                                                                                        \
+    {                                                                                                                                                \
+#name, min, max, otherwise, offsetof(struct cds_sampling, name), kind                                                                        \
+    }
 static const struct rule rules[] = {
     RULE(temperature, 0, 100, 0.8, FLOAT),
     RULE(dynatemp_range, 0, 100, 0, FLOAT),

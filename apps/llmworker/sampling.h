@@ -57,11 +57,11 @@ struct cds_sampling {
     bool wants_chance; /**< the chance of each token is needed: logprobs, or the best of several answers */
     uint32_t logprobs; /**< likeliest tokens to tell beside it, 0..CDS_LOGPROBS_MAX */
     /* What the text must look like: */
-    const char *grammar; /**< GBNF with the rule root; NULL: anything */
-    bool grammar_lazy;   /**< holds only from the first trigger on */
+    const char *grammar;                    /**< GBNF with the rule root; NULL: anything */
+    bool grammar_lazy;                      /**< holds only from the first trigger on */
     const char *triggers[CDS_TRIGGERS_MAX]; /**< patterns over the text so far; the grammar is fed from their first group on */
     unsigned trigger_count;
-    const char *grammar_prefill; /**< end of the prompt that the grammar covers too; NULL: none */
+    const char *grammar_prefill;              /**< end of the prompt that the grammar covers too; NULL: none */
     const char *preserved[CDS_PRESERVED_MAX]; /**< control tokens that belong to the text */
     unsigned preserved_count;
     /* How long it may think: */

@@ -108,8 +108,8 @@ static bool feed_native(struct cds_shaper *shaper, const char *text, size_t len,
         return true;
     shaper->parsed = shaper->whole.len;
     char why[256] = "";
-    CDS_CLEANUP(cds_free_ptr) char *said =
-        cds_shim_parse(shaper->parser, shaper->whole.data ? shaper->whole.data : "", shaper->whole.len, !last, why, sizeof(why));
+    CDS_CLEANUP(cds_free_ptr)
+    char *said = cds_shim_parse(shaper->parser, shaper->whole.data ? shaper->whole.data : "", shaper->whole.len, !last, why, sizeof(why));
     CDS_JSON_AUTO list = NULL;
     if (!said || cds_json_parse(said, strlen(said), &list, NULL) != CDS_OK) {
         if (!last)

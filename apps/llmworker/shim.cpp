@@ -75,7 +75,8 @@ extern "C" struct cds_shim *cds_shim_open(const char *chat_template, const char 
         trial.messages[0].role = "user";
         trial.messages[0].content = "a";
         trial.reasoning_format = COMMON_REASONING_FORMAT_AUTO;
-        shim->thinks = guarded<bool>(false, nullptr, 0, [&] { return !common_chat_templates_apply(shim->templates.get(), trial).thinking_start_tag.empty(); });
+        shim->thinks =
+            guarded<bool>(false, nullptr, 0, [&] { return !common_chat_templates_apply(shim->templates.get(), trial).thinking_start_tag.empty(); });
         return shim.release();
     });
 }
@@ -175,8 +176,7 @@ extern "C" char *cds_shim_schema(const char *schema_json, char *why, size_t why_
 
 /* --- reading answers ---------------------------------------------------------------------------------------------------- */
 
-extern "C" struct cds_shim_parser *cds_shim_parser_new(const char *parser_blob, int format, const char *generation_prompt, char *why,
-                                                       size_t why_size)
+extern "C" struct cds_shim_parser *cds_shim_parser_new(const char *parser_blob, int format, const char *generation_prompt, char *why, size_t why_size)
 {
     return guarded<cds_shim_parser *>(nullptr, why, why_size, [&] {
         auto parser = std::make_unique<cds_shim_parser>();

@@ -27,7 +27,7 @@ const person = {
 
 describe('JSON', () => {
   test('json_object_gives_an_object', async () => {
-    const got = await llm.chat({ messages: ask('Describe a cat as JSON with the keys name and age.'), response_format: { type: 'json_object' }, max_tokens: 200, temperature: 0 });
+    const got = await llm.chat({ messages: ask('Describe a cat as JSON with the keys name and age.'), response_format: { type: 'json_object' }, max_tokens: 150, temperature: 0 });
     assert.equal(got.status, 200, got.text);
     assert.equal(got.json.choices[0].finish_reason, 'stop', got.text);
     assert.equal(typeof JSON.parse(got.json.choices[0].message.content), 'object');
@@ -35,7 +35,7 @@ describe('JSON', () => {
 
   test('json_schema_is_kept_at_any_temperature_and_all_forms_of_asking', async () => {
     for (const options of [{ response_format: schemaFormat(person) }, { json_schema: person }, { response_format: { type: 'json_object', schema: person } }]) {
-      const got = await llm.chat({ messages: ask('Invent a person.'), ...options, max_tokens: 80, temperature: 1.5, n: 2 });
+      const got = await llm.chat({ messages: ask('Invent a person.'), ...options, max_tokens: 60, temperature: 1.5, n: 2 });
       assert.equal(got.status, 200, got.text);
       for (const choice of got.json.choices) {
         assert.equal(choice.finish_reason, 'stop');

@@ -74,7 +74,8 @@ static void choice_tells_chances_of_tokens_that_are_half_a_character(void **stat
     assert_string_equal(cds_json_get_str(cds_json_at(content, 0), "token"), "\xEF\xBF\xBD");
     assert_int_equal(cds_json_i64(cds_json_at(cds_json_get(cds_json_at(content, 0), "bytes"), 0), 0), 195);
     assert_int_equal(cds_json_size(cds_json_get(cds_json_at(content, 0), "top_logprobs")), 2);
-    assert_string_equal(cds_json_get_str(cds_json_at(content, 1), "token"), "\xEF\xBF\xBD" "b");
+    assert_string_equal(cds_json_get_str(cds_json_at(content, 1), "token"), "\xEF\xBF\xBD"
+                                                                            "b");
     assert_string_equal(cds_json_get_str(cds_json_at(content, 2), "token"), "\xEF\xBF\xBD");
     CDS_JSON_AUTO text = cds_choice_logprobs(&choice, list, false);
     CDS_JSON_AUTO offsets = json("[0,1,3]");

@@ -78,7 +78,8 @@ static void gbnf_stops_at_its_limits(void **state)
     char close[80];
     memset(close, ')', sizeof(close));
     close[64] = '\0';
-    assert_int_equal(check_many("root ::= ", "(", 64, "\"a\"))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))"), CDS_BAD_PARAM); /* too many ) */
+    assert_int_equal(check_many("root ::= ", "(", 64, "\"a\"))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))"),
+                     CDS_BAD_PARAM); /* too many ) */
     char end[96] = "\"a\"";
     strcat(end, close);
     assert_int_equal(check_many("root ::= ", "(", 64, end), CDS_OK);

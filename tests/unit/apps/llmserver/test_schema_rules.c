@@ -61,15 +61,18 @@ static void rules_name_the_keyword_that_would_be_dropped(void **state)
 static void rules_write_sets_out_and_leave_notes_and_foreign_formats_away(void **state)
 {
     cds_json *made = NULL, *check = NULL;
-    assert_int_equal(rules("{\"title\":\"t\",\"type\":\"object\",\"properties\":{\"a\":{\"pattern\":\"^\\\\d[\\\\w-]\\\\.$\"},\"b\":{\"type\":\"string\",\"format\":\"email\"},"
+    assert_int_equal(rules("{\"title\":\"t\",\"type\":\"object\",\"properties\":{\"a\":{\"pattern\":\"^\\\\d[\\\\w-]\\\\.$\"},\"b\":{\"type\":"
+                           "\"string\",\"format\":\"email\"},"
                            "\"c\":{\"$ref\":\"#/$defs/d\"}},\"$defs\":{\"d\":{\"prefixItems\":[{\"type\":\"integer\"}]}}}",
                            false, &made, &check, NULL),
                      CDS_OK);
-    CDS_JSON_AUTO wanted = json("{\"type\":\"object\",\"properties\":{\"a\":{\"pattern\":\"^[0-9][a-zA-Z0-9_-]\\\\.$\"},\"b\":{\"type\":\"string\"},\"c\":{\"$ref\":"
-                                "\"#/$defs/d\"}},\"$defs\":{\"d\":{\"prefixItems\":[{\"type\":\"integer\"}]}}}");
+    CDS_JSON_AUTO wanted =
+        json("{\"type\":\"object\",\"properties\":{\"a\":{\"pattern\":\"^[0-9][a-zA-Z0-9_-]\\\\.$\"},\"b\":{\"type\":\"string\"},\"c\":{\"$ref\":"
+             "\"#/$defs/d\"}},\"$defs\":{\"d\":{\"prefixItems\":[{\"type\":\"integer\"}]}}}");
     assert_true(cds_json_equal(made, wanted));
-    CDS_JSON_AUTO checked = json("{\"type\":\"object\",\"properties\":{\"a\":{\"pattern\":\"^\\\\d[\\\\w-]\\\\.$\"},\"b\":{\"type\":\"string\"},\"c\":{\"$ref\":"
-                                 "\"#/definitions/d\"}},\"definitions\":{\"d\":{}}}");
+    CDS_JSON_AUTO checked =
+        json("{\"type\":\"object\",\"properties\":{\"a\":{\"pattern\":\"^\\\\d[\\\\w-]\\\\.$\"},\"b\":{\"type\":\"string\"},\"c\":{\"$ref\":"
+             "\"#/definitions/d\"}},\"definitions\":{\"d\":{}}}");
     assert_true(cds_json_equal(check, checked));
     struct cds_schema *compiled = NULL;
     assert_int_equal(cds_schema_compile(check, &compiled, NULL), CDS_OK);

@@ -8,10 +8,16 @@
 #include "apps/llmserver/wire.h"
 
 static const struct cds_wire chat = {.chat = true, .request_id = "0190", .model = "m", .fingerprint = "fp_1", .created_s = 5};
-static const struct cds_wire counted = {.chat = true, .include_usage = true, .request_id = "0190", .model = "m", .fingerprint = "fp_1", .created_s = 5};
+static const struct cds_wire counted = {
+    .chat = true, .include_usage = true, .request_id = "0190", .model = "m", .fingerprint = "fp_1", .created_s = 5};
 static const struct cds_wire plain = {.request_id = "0190", .model = "m", .fingerprint = "fp_1", .created_s = 5};
-static const struct cds_wire_end end = {
-    .finish_reason = "stop", .ended = "finished", .prompt_tokens = 3, .cached_tokens = 1, .completion_tokens = 4, .reasoning_tokens = 2, .cost_micro = 11};
+static const struct cds_wire_end end = {.finish_reason = "stop",
+                                        .ended = "finished",
+                                        .prompt_tokens = 3,
+                                        .cached_tokens = 1,
+                                        .completion_tokens = 4,
+                                        .reasoning_tokens = 2,
+                                        .cost_micro = 11};
 
 /** Compares with the JSON text that is expected; steals value. */
 static void same(cds_json *value, const char *expected)
@@ -27,7 +33,9 @@ static void same(cds_json *value, const char *expected)
     cds_json_unref(wanted);
 }
 #define HEAD "\"id\":\"chatcmpl-0190\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":\"m\",\"system_fingerprint\":\"fp_1\""
-#define USAGE "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7,\"prompt_tokens_details\":{\"cached_tokens\":1},\"completion_tokens_details\":{\"reasoning_tokens\":2}}"
+#define USAGE                                                                                                                                        \
+    "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7,\"prompt_tokens_details\":{\"cached_tokens\":1},\"completion_tokens_" \
+    "details\":{\"reasoning_tokens\":2}}"
 #define CDS "\"cds\":{\"cost_micro\":11,\"request_id\":\"0190\",\"ended\":\"finished\"}"
 
 static void wire_begins_a_chat_with_the_role(void **state)
@@ -47,7 +55,8 @@ static void wire_puts_usage_null_into_every_chunk_when_usage_was_asked(void **st
 
 static void wire_ends_with_an_empty_delta_and_the_reason(void **state)
 {
-    same(cds_wire_finish(&chat, 0, "stop", true, &end), "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}]," CDS "}");
+    same(cds_wire_finish(&chat, 0, "stop", true, &end),
+         "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}]," CDS "}");
     same(cds_wire_finish(&counted, 0, "stop", true, &end),
          "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":null}");
 }
@@ -69,18 +78,20 @@ static void wire_answers_a_chat_in_one_piece(void **state)
 {
     cds_json *message = cds_json_pack("{s:s,s:s,s:n}", "role", "assistant", "content", "hi", "refusal");
     same(cds_wire_answer(&chat, cds_json_pack("[o]", cds_wire_choice(&chat, 0, message, NULL, "stop")), &end),
-         "{\"id\":\"chatcmpl-0190\",\"object\":\"chat.completion\",\"created\":5,\"model\":\"m\",\"system_fingerprint\":\"fp_1\",\"choices\":[{\"index\":0,\"message\":{\"role\":"
+         "{\"id\":\"chatcmpl-0190\",\"object\":\"chat.completion\",\"created\":5,\"model\":\"m\",\"system_fingerprint\":\"fp_1\",\"choices\":[{"
+         "\"index\":0,\"message\":{\"role\":"
          "\"assistant\",\"content\":\"hi\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"stop\"}]," USAGE "," CDS "}");
 }
 
 static void wire_answers_a_completion_in_its_own_shape(void **state)
 {
     same(cds_wire_answer(&plain, cds_json_pack("[o]", cds_wire_choice(&plain, 0, cds_json_string("hi"), NULL, "stop")), &end),
-         "{\"id\":\"cmpl-0190\",\"object\":\"text_completion\",\"created\":5,\"model\":\"m\",\"system_fingerprint\":\"fp_1\",\"choices\":[{\"index\":0,"
+         "{\"id\":\"cmpl-0190\",\"object\":\"text_completion\",\"created\":5,\"model\":\"m\",\"system_fingerprint\":\"fp_1\",\"choices\":[{\"index\":"
+         "0,"
          "\"text\":\"hi\",\"logprobs\":null,\"finish_reason\":\"stop\"}]," USAGE "," CDS "}");
-    same(cds_wire_text(&plain, 0, "hi", 2, NULL),
-         "{\"id\":\"cmpl-0190\",\"object\":\"text_completion\",\"created\":5,\"model\":\"m\",\"system_fingerprint\":\"fp_1\",\"choices\":[{\"index\":0,"
-         "\"text\":\"hi\",\"logprobs\":null,\"finish_reason\":null}]}");
+    same(cds_wire_text(&plain, 0, "hi", 2, NULL), "{\"id\":\"cmpl-0190\",\"object\":\"text_completion\",\"created\":5,\"model\":\"m\",\"system_"
+                                                  "fingerprint\":\"fp_1\",\"choices\":[{\"index\":0,"
+                                                  "\"text\":\"hi\",\"logprobs\":null,\"finish_reason\":null}]}");
 }
 
 int main(void)

@@ -53,8 +53,9 @@ static void calls_are_read_in_pieces_of_any_size(void **state)
 
 static void calls_schema_holds_name_and_parameters_together_and_moves_references(void **state)
 {
-    CDS_JSON_AUTO tools = json("[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":{\"x\":{\"$ref\":"
-                               "\"#/$defs/y\"}},\"$defs\":{\"y\":{\"type\":\"string\"}}}}},{\"type\":\"function\",\"function\":{\"name\":\"g\"}}]");
+    CDS_JSON_AUTO tools =
+        json("[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":{\"x\":{\"$ref\":"
+             "\"#/$defs/y\"}},\"$defs\":{\"y\":{\"type\":\"string\"}}}}},{\"type\":\"function\",\"function\":{\"name\":\"g\"}}]");
     CDS_JSON_AUTO schema = cds_calls_schema(tools, 3);
     const cds_json *list = cds_json_get(cds_json_get(schema, "properties"), "tool_calls");
     assert_int_equal(cds_json_get_i64(list, "maxItems", 0), 3);

@@ -57,9 +57,15 @@ static void sampling_reads_order_bias_and_chances(void **state)
 static void sampling_names_the_member_it_refuses(void **state)
 {
     static const char *const cases[][2] = {
-        {"{\"top_k\":-1}", "/top_k"},     {"{\"mirostat\":3}", "/mirostat"},         {"{\"samplers\":[\"x\"]}", "/samplers"},
-        {"{\"samplers\":1}", "/samplers"}, {"{\"logit_bias\":[[-1,1]]}", "/logit_bias"}, {"{\"logit_bias\":[[1,5000]]}", "/logit_bias"},
-        {"{\"logprobs\":21}", "/logprobs"}, {"{\"grammar\":5}", "/grammar"},           {"{\"dry_sequence_breakers\":[1]}", "/dry_sequence_breakers"},
+        {"{\"top_k\":-1}", "/top_k"},
+        {"{\"mirostat\":3}", "/mirostat"},
+        {"{\"samplers\":[\"x\"]}", "/samplers"},
+        {"{\"samplers\":1}", "/samplers"},
+        {"{\"logit_bias\":[[-1,1]]}", "/logit_bias"},
+        {"{\"logit_bias\":[[1,5000]]}", "/logit_bias"},
+        {"{\"logprobs\":21}", "/logprobs"},
+        {"{\"grammar\":5}", "/grammar"},
+        {"{\"dry_sequence_breakers\":[1]}", "/dry_sequence_breakers"},
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(cases); i++) {
         struct cds_sampling s;
