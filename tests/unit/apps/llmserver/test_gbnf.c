@@ -18,8 +18,10 @@ static void gbnf_takes_what_the_language_has(void **state)
         "root ::= \"a\"",
         "# first\nroot ::= a | b # end\na ::= [a-z^\\]\\x41-\\u00ff]+ \"\\n\\\"\"?\nb ::= (\"x\" |\n \"y\")* a{2,3} a{2} a{1,} .\n",
         "root ::=\n  \"a\" |\n  \"b\"\r\n",
-        "root ::= item{0,3}\nitem ::= \"\"",
+        "root ::= item{0,3}\nitem ::= \"i\"",
         "root ::= | \"a\"\n",
+        "root ::= list\nlist ::= \"x\" list | \"x\"\n",
+        "root ::= \"(\" root \")\" | \"\"\n",
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(good); i++) {
         struct cds_err err = {0};
@@ -50,6 +52,10 @@ static void gbnf_names_the_line_of_what_is_wrong(void **state)
         {"root ::= \"\\q\"", "line 1: there is no such escape"},
         {"root ::= \"\\x4\"", "line 1: an escape has too few"},
         {"root ::= <[1]>", "line 1: it names tokens"},
+        {"root ::= root \"a\" | \"b\"", "line 1: a rule begins with itself"},
+        {"root ::= a\na ::= b\nb ::= \"\" a \"x\"", "a rule begins with itself"},
+        {"root ::= \"x\" (\"a\" | \"\")?", "can be empty in more than one way"},
+        {"root ::= a\na ::= (b | c)?\nb ::= \"\"\nc ::= \"x\"", "can be empty in more than one way"},
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(bad); i++) {
         struct cds_err err = {0};
@@ -92,6 +98,8 @@ static void gbnf_stops_at_its_limits(void **state)
     assert_int_equal(check_many("root ::= \"a\"\n", NULL, CDS_GBNF_RULES_MAX, ""), CDS_BAD_PARAM);
     assert_int_equal(check_many("root ::= ", "\"a\"{2000} ", 10, ""), CDS_OK);
     assert_int_equal(check_many("root ::= ", "\"a\"{2000} ", 11, ""), CDS_BAD_PARAM);
+    assert_int_equal(check_many("root ::= ", "[ab]? ", 2000, ""), CDS_OK);
+    assert_int_equal(check_many("root ::= b b b b b\nb ::= ", "[ab]? ", 1001, ""), CDS_BAD_PARAM);
     assert_int_equal(check_many("root ::= \"a\" #", "0123456789", 27000, ""), CDS_BAD_PARAM);
 }
 
