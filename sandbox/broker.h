@@ -27,6 +27,7 @@ struct broker {
     struct cds_loop *loop;
     const struct cds_config *config;
     struct sandbox_host *host;
+    struct egress_link *egress;                 /**< NULL while it only probes */
     struct cds_engine *engines[BROKER_ENGINES]; /**< in the order they are probed */
     size_t engine_count;
     struct cds_pool *readers, *writer;

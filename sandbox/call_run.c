@@ -29,6 +29,7 @@ struct run_call {
     int64_t call;
     uint64_t seq;
     char run_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], project[CDS_UUID_LEN + 1];
+    bool network; /* its project names hosts, and its engine has a way to them */
     struct cds_run_limits limits;
     struct run_params *params;    /* owned, while another engine may still have to take the job; NULL else */
     cds_json *asked;              /* what params point into */
@@ -161,6 +162,8 @@ static cds_json *result_json(const struct run_call *run, const struct cds_job_re
                                      "backend", r->backend, "boundary", r->boundary, "origin", r->origin, "phases", "acquire_us",
                                      (int64_t)r->phases.acquire_us, "start_us", (int64_t)r->phases.start_us, "run_us", (int64_t)r->phases.run_us,
                                      "teardown_us", (int64_t)r->phases.teardown_us, "limits", limits_json(run, r));
+    if (result)
+        cds_json_set(result, "network", cds_json_string(run->network ? "allow-list" : "none"));
     cds_json *values = NULL;
     if (result && r->values[0] && !cds_json_parse(r->values, strlen(r->values), &values, NULL))
         cds_json_set(result, "values", values);
@@ -274,6 +277,7 @@ static cds_rc start_in(struct run_call *run, struct cds_engine *engine, const st
     run->ops = engine->ops;
     run->copy = cds_streq(engine->ops->name, "micro") && spec->access == CDS_PROJECT_READ_WRITE;
     cds_rc rc = engine->ops->acquire(engine, spec, &run->job, err);
+    run->network = spec->network && engine->ops->doors;
     if (!rc && (rc = engine->ops->exec(run->job, spec, &events, run, err)))
         run->job = NULL;
     return rc;

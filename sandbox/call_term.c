@@ -1,8 +1,10 @@
 /* sandbox/call_term.c: term.*: from parameters to a terminal. The gateway names the user; a foreign terminal is not found. */
 #include <string.h>
 
+#include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
+#include "sandbox/run_params.h"
 #include "sandbox/term.h"
 
 static const char *param(const cds_json *params, const char *key)
@@ -44,11 +46,14 @@ static cds_rc call_open(struct client *client, const struct cds_rpc_request *req
     struct term_wish wish = {
         .project = param(request->params, "project"), .user = param(request->params, "user"), .program = program ? program : "shell"};
     struct term *term = NULL;
+    struct cds_job_network network;
+    CDS_CLEANUP(cds_free_ptr) char *rules = NULL;
     if (!cds_streq(wish.program, "shell") && !cds_streq(wish.program, "python") && !cds_streq(wish.program, "node"))
         return cds_fail(err, CDS_BAD_PARAM, __func__, "A terminal runs shell, python or node.");
     if (!wish.user[0])
         return cds_fail(err, CDS_BAD_PARAM, __func__, "The gateway did not say whose terminal this is.");
     cds_rc rc = take_size(request->params, &wish.rows, &wish.cols, err);
+    wish.network = run_params_network(request->params, &network, &rules) ? &network : NULL;
     if (!rc)
         rc = term_open(client->broker, &wish, &term, err);
     if (!rc)

@@ -160,13 +160,6 @@ cds_rc fs_check_target(int parent, const struct cds_path *path, const char *if_v
     return CDS_OK;
 }
 
-cds_rc fs_check_quota(int project, uint64_t more_bytes, uint64_t more_entries, const char *path, struct cds_err *reterr)
-{
-    struct cds_fs_usage used;
-    cds_fs_count(project, CDS_FS_QUOTA_FILES, &used);
-    return fs_check_room(&used, more_bytes, more_entries, path, reterr);
-}
-
 cds_rc fs_check_room(const struct cds_fs_usage *used, uint64_t more_bytes, uint64_t more_entries, const char *path, struct cds_err *reterr)
 {
     if (used->hidden) {
@@ -177,6 +170,13 @@ cds_rc fs_check_room(const struct cds_fs_usage *used, uint64_t more_bytes, uint6
         return CDS_OK;
     fs_refuse(reterr, "fs.quota", "the project is full: at most 256 MiB in 20000 files and folders.", path);
     return cds_err_hint(reterr, "Delete something first.");
+}
+
+cds_rc fs_check_quota(int project, uint64_t more_bytes, uint64_t more_entries, const char *path, struct cds_err *reterr)
+{
+    struct cds_fs_usage used;
+    cds_fs_count(project, CDS_FS_QUOTA_FILES, &used);
+    return fs_check_room(&used, more_bytes, more_entries, path, reterr);
 }
 
 cds_rc cds_fs_create(int project, const struct cds_path *path, enum cds_fs_type type, struct cds_fs_info *ret, struct cds_err *reterr)

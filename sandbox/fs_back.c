@@ -145,9 +145,10 @@ static void keep_beside(struct batch *t, struct cds_fs_back *b, const struct cds
     if (name_len > most)
         name_len = cds_utf8_complete(name, most);
     if (!other || asprintf(&text, "%.*s%.*s.%s%s", (int)(name - text_of), text_of, (int)name_len, name, suffix, rest) < 0) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the cleanup frees other */
         cds_fail(&err, CDS_EXHAUSTED, __func__, "Out of memory.");
         refuse(b, &err);
-        return; /* NOLINT(clang-analyzer-unix.Malloc): the cleanup frees other */
+        return;
     }
     struct cds_fs_info info;
     if (cds_path_parse_below(text, strlen(text), other, &err) || make_parents(t, other, &err) ||

@@ -39,9 +39,32 @@ static void name_temp(char temp[static CDS_FS_TEMP_LEN + 1])
              salt[6], salt[7]);
 }
 
-/* First pass. The temporary files of the writes before this one are there already, so they count in the quota by themselves. */
-static cds_rc stage(struct cds_fs_write *w, struct cds_err *reterr)
+/* A project that was counted, and what this batch has put into it since. */
+struct counted {
+    int project; /* -1: none */
+    struct cds_fs_usage used;
+};
+
+static bool same_file(int a, int b)
 {
+    struct stat x, y;
+    return !fstat(a, &x) && !fstat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Counting a project costs as much as it has files, so one batch counts it once. */
+static struct cds_fs_usage *count_once(struct counted *last, int project)
+{
+    if (last->project < 0 || !same_file(last->project, project)) {
+        last->project = project;
+        cds_fs_count(project, CDS_FS_QUOTA_FILES, &last->used);
+    }
+    return &last->used;
+}
+
+/* First pass. */
+static cds_rc stage(struct cds_fs_write *w, struct counted *last, struct cds_err *reterr)
+{
+    struct cds_fs_usage *used = NULL;
     struct stat st;
     bool there;
     if (w->len > CDS_FS_FILE_MAX) {
@@ -50,13 +73,10 @@ static cds_rc stage(struct cds_fs_write *w, struct cds_err *reterr)
     }
     cds_rc rc = fs_open_parent(w->project, w->path, &w->parent, reterr);
     if (rc || (rc = fs_check_target(w->parent, w->path, w->if_version, &there, &st, reterr)) ||
-        (rc = w->used ? fs_check_room(w->used, w->len, there ? 0 : 1, w->path->text, reterr)
-                      : fs_check_quota(w->project, w->len, there ? 0 : 1, w->path->text, reterr)))
+        (rc = fs_check_room(used = w->used ? w->used : count_once(last, w->project), w->len, there ? 0 : 1, w->path->text, reterr)))
         return rc;
-    if (w->used) {
-        w->used->bytes += w->len;
-        w->used->entries += there ? 0 : 1;
-    }
+    used->bytes += w->len;
+    used->entries += there ? 0 : 1;
     name_temp(w->temp);
     w->fd = openat(w->parent, w->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (w->fd < 0)
@@ -80,12 +100,6 @@ static cds_rc put_in_place(struct cds_fs_write *w, struct cds_err *reterr)
         return cds_fail_errno(reterr, errno, __func__, "%.200s cannot be looked at.", w->path->text);
     fs_info_of(&st, &w->info);
     return CDS_OK;
-}
-
-static bool same_file(int a, int b)
-{
-    struct stat x, y;
-    return !fstat(a, &x) && !fstat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 /* Waits until the files, or the folders, of all writes that are still well are on the disk. */
@@ -119,11 +133,12 @@ static int folder_of(const struct cds_fs_write *w)
 
 void cds_fs_write_many(struct cds_fs_write *writes, size_t count)
 {
+    struct counted last = {.project = -1};
     for (size_t i = 0; i < count; i++) {
         struct cds_fs_write *w = &writes[i];
         w->parent = w->fd = -1;
         w->temp[0] = '\0';
-        w->rc = stage(w, &w->err);
+        w->rc = stage(w, &last, &w->err);
     }
     sync_all(writes, count, file_of, "the disk refused the file");
     for (size_t i = 0; i < count; i++)

@@ -14,11 +14,12 @@ struct sandbox_host {
     struct cds_loop *loop; /**< borrowed */
     struct cds_job_identity who;
     struct cds_cgroups *cgroups;
-    unsigned active, slots; /**< jobs of all engines together */
-    unsigned ending;        /**< jobs that are over, but whose namespaces the kernel still takes apart */
-    char root_dir[512];     /**< empty; a job's root is mounted on it, in the job's own mounts only */
-    char empty_dir[512];    /**< project of probes */
-    char preload_dir[512];  /**< sandbox/preload as installed */
+    unsigned active, slots;     /**< jobs of all engines together */
+    unsigned ending;            /**< jobs that are over, but whose namespaces the kernel still takes apart */
+    char root_dir[512];         /**< empty; a job's root is mounted on it, in the job's own mounts only */
+    char empty_dir[512];        /**< project of probes */
+    struct egress_link *egress; /**< borrowed; NULL: no job has a network, whatever its project says */
+    char preload_dir[512];      /**< sandbox/preload as installed */
 };
 
 struct sandbox_settings {

@@ -5,6 +5,15 @@
 
 const struct cds_job_network job_any_network = {"", "", "[]"};
 
+/* Whichever comes last, the socket or the rules. */
+static void hand_over(struct jail_job *job)
+{
+    if (!job->door || job->doors.egress < 0)
+        return;
+    egress_door_give(job->door, job->doors.egress);
+    job->doors.egress = -1;
+}
+
 static void on_doors(void *user, int fd, uint32_t events)
 {
     job_doors_take(user);
@@ -25,12 +34,25 @@ void job_doors_take(struct jail_job *job)
     cds_watch_remove(&job->doors_watch);
     cds_close_fd(&job->doors_fd);
     job->doors_fd = -1;
-    if (rc && !job->killed) /* the job runs, without anything that needs them */
+    if (!rc)
+        hand_over(job);
+    else if (!job->killed) /* the job runs, without anything that needs them */
         cds_log_err(CDS_LOG_WARN, "a run has no loopback network", NULL, &err);
+}
+
+cds_rc job_doors_rules(struct jail_job *job, const struct cds_job_network *network, struct cds_err *reterr)
+{
+    if (!network || !job_engine(job)->hooks->doors)
+        return CDS_OK;
+    cds_rc rc = egress_door_new(job_engine(job)->host->egress, network, &job->door, reterr);
+    if (!rc)
+        hand_over(job);
+    return rc;
 }
 
 void job_doors_close(struct jail_job *job)
 {
+    egress_door_close(&job->door);
     cds_watch_remove(&job->doors_watch);
     cds_close_fd(&job->doors_fd);
     job->doors_fd = -1;

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include "lib/base/buf.h"
+#include "sandbox/egress_link.h"
 #include "sandbox/job.h"
 
 enum {
@@ -31,7 +32,8 @@ struct jail_job {
     int doors_fd; /**< where the sockets of its network come from, until they came; -1 */
     struct cds_watch *doors_watch;
     struct cds_jail_doors doors;
-    int said_fd; /**< what the program reports; -1: nothing */
+    struct egress_door *door; /**< of a job with a network policy; NULL */
+    int said_fd;              /**< what the program reports; -1: nothing */
     struct cds_watch *ended, *said;
     struct cds_jail_report report; /**< what init said; kind 0: nothing */
     bool over;                     /**< on_end was called; what is left is its box */
@@ -81,6 +83,8 @@ extern const struct cds_job_network job_any_network;
 CDS_MUST_USE cds_rc job_doors_open(struct jail_job *job, int *ret_theirs, struct cds_err *reterr);
 /** Takes them if they are there. */
 void job_doors_take(struct jail_job *job);
+/** The rules that hold for this job; before it starts. */
+CDS_MUST_USE cds_rc job_doors_rules(struct jail_job *job, const struct cds_job_network *network, struct cds_err *reterr);
 void job_doors_close(struct jail_job *job);
 /* job_terminal.c */
 CDS_MUST_USE cds_rc job_terminal_open(struct jail_job *job, const struct cds_job_spec *spec, char ret_name[static TERMINAL_NAME_MAX],

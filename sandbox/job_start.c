@@ -124,19 +124,33 @@ static cds_rc watch_job(struct jail_job *job, struct cds_err *reterr)
     return rc;
 }
 
+#define PROXY "http://127.0.0.1:3128" /* CDS_DOORS_EGRESS_PORT */
+
+/* Those that the caller has not set otherwise. */
+static size_t add_env(const struct cds_job_spec *spec, const char *const *some, size_t count, const char **env, size_t n)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t name_len = strcspn(some[i], "=") + 1;
+        bool given = false;
+        for (size_t k = 0; k < spec->env_count; k++)
+            given = given || !strncmp(spec->env[k], some[i], name_len);
+        if (!given)
+            env[n++] = some[i];
+    }
+    return n;
+}
+
 size_t jail_job_env(const struct cds_job_spec *spec, const char *env[static JAIL_ENV_MAX + 16])
 {
     static const char *const own[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/work", "TMPDIR=/tmp", "LANG=C.UTF-8", "PYTHONUTF8=1",
                                       "PYTHONDONTWRITEBYTECODE=1",         "USER=job",   "TERM=dumb"};
-    size_t n = 0;
-    for (size_t i = 0; i < CDS_ARRAY_LEN(own); i++) {
-        size_t name_len = strcspn(own[i], "=") + 1;
-        bool given = false;
-        for (size_t k = 0; k < spec->env_count; k++)
-            given = given || !strncmp(spec->env[k], own[i], name_len);
-        if (!given)
-            env[n++] = own[i];
-    }
+    /* As programs look for it; node since 24 by the last one. There is nothing else to reach, so a program that does not look is refused. */
+    static const char *const proxy[] = {"http_proxy=" PROXY,   "https_proxy=" PROXY,           "HTTP_PROXY=" PROXY,
+                                        "HTTPS_PROXY=" PROXY,  "no_proxy=localhost,127.0.0.1", "NO_PROXY=localhost,127.0.0.1",
+                                        "NODE_USE_ENV_PROXY=1"};
+    size_t n = add_env(spec, own, CDS_ARRAY_LEN(own), env, 0);
+    if (spec->network)
+        n = add_env(spec, proxy, CDS_ARRAY_LEN(proxy), env, n);
     for (size_t k = 0; k < spec->env_count; k++)
         env[n++] = spec->env[k];
     env[n] = NULL;
@@ -364,6 +378,8 @@ cds_rc jail_job_exec(struct cds_job *base, const struct cds_job_spec *spec, cons
     cds_rc rc = check(spec, reterr);
     if (!rc)
         rc = engine->hooks->command(engine, spec, &command, reterr);
+    if (!rc)
+        rc = job_doors_rules(job, spec->network, reterr);
     if (!rc)
         rc = job->waits ? give_order(job, spec, &command, reterr) : start(job, spec, &command, reterr);
     if (rc) {

@@ -17,6 +17,7 @@
 #include "lib/base/ready.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
+#include "sandbox/egress_link.h"
 #include "sandbox/job_pool.h"
 #include "sandbox/listen.h"
 #include "sandbox/micro.h"
@@ -173,6 +174,16 @@ static cds_rc check_alone(const struct server *server, struct cds_err *err)
     return cds_err_hint(err, "End it first, or choose another folder with --studio.home=FOLDER.");
 }
 
+static cds_rc open_egress(struct server *server, struct cds_err *err)
+{
+    struct broker *broker = &server->broker;
+    char path[600];
+    cds_rc rc = egress_link_new(broker->loop, cds_config_path(server->config, "run/egress.sock", path, sizeof(path)), &broker->egress, err);
+    if (!rc)
+        broker->host->egress = broker->egress;
+    return rc;
+}
+
 static cds_rc start(struct server *server, struct cds_err *err)
 {
     struct broker *broker = &server->broker;
@@ -184,7 +195,7 @@ static cds_rc start(struct server *server, struct cds_err *err)
     if ((rc = cds_loop_new(&broker->loop, err)) || (rc = cds_loop_signal(broker->loop, SIGTERM, on_signal, server, err)) ||
         (rc = cds_loop_signal(broker->loop, SIGINT, on_signal, server, err)) || (rc = open_folders(server, err)) || (rc = check_alone(server, err)) ||
         (rc = open_engines(server, server->jail_dir, key, (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_POOL), err)) ||
-        (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
+        (rc = open_egress(server, err)) || (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
         (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) || (rc = fs_queue_new(&broker->changes, err)) ||
         (rc = preview_listen(broker, server->preview_path, err)) || (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
         return rc;
@@ -214,6 +225,7 @@ static void stop(struct server *server)
         engine->ops->close(engine);
     }
     probe_free(broker);
+    egress_link_free(&broker->egress);
     sandbox_host_close(&broker->host);
     cds_close_fd(&broker->projects_fd);
     cds_loop_free(&broker->loop);

@@ -285,6 +285,16 @@ static cds_rc take_call(struct run_params *p, const cds_json *params, struct cds
     return CDS_OK;
 }
 
+bool run_params_network(const cds_json *params, struct cds_job_network *ret, char **ret_rules)
+{
+    const cds_json *rules = cds_json_get(cds_json_get(params, "network"), "rules");
+    const char *project = cds_json_get_str(params, "project"), *request_id = cds_json_get_str(params, "request_id");
+    if (!cds_json_is(rules, CDS_JSON_ARRAY) || !(*ret_rules = cds_json_dumps(rules, NULL)))
+        return false;
+    *ret = (struct cds_job_network){.project = project ? project : "", .request_id = request_id ? request_id : "", .rules = *ret_rules};
+    return true;
+}
+
 cds_rc run_params_read(const cds_json *params, const struct cds_config *config, struct run_params *ret, struct cds_err *reterr)
 {
     const cds_json *input = cds_json_get(params, "stdin");
@@ -298,6 +308,11 @@ cds_rc run_params_read(const cds_json *params, const struct cds_config *config, 
     ret->spec.stdin_data = cds_json_str(input);
     ret->spec.stdin_len = cds_json_str_len(input);
     ret->spec.project_fd = -1;
+    char *rules = NULL;
+    if (run_params_network(params, &ret->network, &rules)) {
+        ret->owned[ret->owned_count++] = rules;
+        ret->spec.network = &ret->network;
+    }
     return CDS_OK;
 }
 

@@ -23,11 +23,17 @@ struct run_params {
     struct cds_job_file files[RUN_FILES];
     struct cds_path file_paths[RUN_FILES];
     struct cds_wasm_value values[RUN_VALUES];
-    void *owned[RUN_ENV + RUN_FILES + 1]; /**< decoded texts */
+    void *owned[RUN_ENV + RUN_FILES + 2]; /**< decoded texts */
     size_t owned_count;
-    struct cds_job_spec spec; /**< project_fd is -1 */
+    struct cds_job_network network; /**< spec points to it where the gateway names rules */
+    struct cds_job_spec spec;       /**< project_fd is -1 */
 };
 
 /** @param ret  write with run_params_free after any outcome @return CDS_OK; CDS_BAD_PARAM, CDS_DENIED with a JSON Pointer; CDS_EXHAUSTED */
+/**
+ * What the gateway says of the project's network: {"rules": [...]}, beside the caller's own parameters. False: nothing, so none.
+ * @param ret        borrows from params and *ret_rules @param ret_rules  owned text
+ */
+bool run_params_network(const cds_json *params, struct cds_job_network *ret, char **ret_rules);
 CDS_MUST_USE cds_rc run_params_read(const cds_json *params, const struct cds_config *config, struct run_params *ret, struct cds_err *reterr);
 void run_params_free(struct run_params *params);

@@ -112,13 +112,13 @@ struct cds_job_result {
     int exit_code; /**< -1: it did not exit by itself */
     int signo;     /**< 0: no signal ended it */
     uint32_t wall_ms, cpu_ms;
+    bool never_started; /**< REFUSED and ENGINE_FAILED: not a step of the program was made, so another engine may take the job */
     uint64_t peak_memory_bytes, stdout_bytes, stderr_bytes, dropped_bytes;
     uint64_t memory_limit_bytes; /**< what held, where that is less than was asked for; 0: as asked */
     const char *enforced_by;     /**< what held memory and tasks: "cgroup", "rlimit"; static */
     const char *backend;         /**< "jail", "wasmer", "qemu-tcg", "qemu-kvm", "msb-kvm"; static */
     const char *boundary;        /**< "process", "language", "emulated", "hardware"; static */
     const char *origin;          /**< where the box came from: "pool", "snapshot", "cold"; static */
-    bool never_started;          /**< REFUSED and ENGINE_FAILED: not a step of the program was made, so another engine may take the job */
     struct cds_job_phases {
         uint64_t acquire_us, start_us, run_us, teardown_us; /**< microseconds */
     } phases;

@@ -254,6 +254,7 @@ static cds_rc start(struct term *term, const struct term_wish *wish, struct cds_
                                       .rows = wish->rows,
                                       .cols = wish->cols,
                                       .project_fd = project,
+                                      .network = wish->network,
                                       .limits = {.wall_ms = (uint32_t)cds_config_u64(c, CDS_OPT_TERM_WALL_MS),
                                                  .cpu_ms = (uint32_t)cds_config_u64(c, CDS_OPT_TERM_CPU_MS),
                                                  .memory_bytes = cds_config_u64(c, CDS_OPT_RUN_MEMORY_BYTES),

@@ -64,6 +64,7 @@ struct term_reader {
 struct term_wish {
     const char *project, *user, *program;
     unsigned rows, cols;
+    const struct cds_job_network *network; /**< NULL: none */
 };
 
 /** @param ret  borrowed @return CDS_OK; CDS_BUSY: all places are taken; CDS_NOT_FOUND: no such project or program; CDS_SYSTEM ... */

@@ -6,14 +6,16 @@
 // Runs the yardsticks one after the other, passes on what they print, and collects their lines for gates: those of bench/gates.h, and the ready
 // lines of bench/micro. The table goes to the screen and to build/bench-sandbox.md. A gate that is missed is no failure of this tool: machines are
 // shared, and a figure is judged by whoever reads it.
-import { spawn } from 'node:child_process';
-import { accessSync, constants, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const build = process.env.CDS_BUILD ?? 'build';
 const LIMIT_MS = 1200000; // of one program
+const NOT_ASKED = 'not asked for';
+const PROBE_MS = 120000;
 const programs = ['sandbox', 'load', 'fs', 'wasm', 'micro'];
 
 // Ratios of p50s, except where a unit stands.
@@ -41,17 +43,19 @@ const gates = [
   ['G21', 'error of a time limit of 1 s, the worst', 0.1, 0.02, 'load'],
 ];
 const elsewhere = {
-  G10: () => (usable('/dev/kvm') ? 'not measured: bench/micro has no KVM run' : 'cannot be measured here: no usable /dev/kvm'),
+  G10: () => kvm(),
   G19: () => 'not measured here: make storm-micro, hours under emulation',
   G20: () => 'not measured here: make check and make abuse-storm',
 };
 
-function usable(path) {
+/** Why there is no figure of machines on KVM. */
+function kvm() {
+  const probe = spawnSync(join(build, 'bin', 'cds-sandboxd'), ['--probe'], { encoding: 'utf8', timeout: PROBE_MS });
   try {
-    accessSync(path, constants.R_OK | constants.W_OK);
-    return true;
+    const { works, reason } = JSON.parse(probe.stdout).engines.find((engine) => engine.backend === 'qemu-kvm');
+    return works ? 'not measured: bench/micro measures without KVM' : `cannot be measured here: ${reason.split(':')[0]}`;
   } catch {
-    return false;
+    return 'cannot be measured here: the probe gave no answer';
   }
 }
 
@@ -89,7 +93,7 @@ function measure(program, found) {
 
 function verdict([id, , gate, moonshot, program], found, failed) {
   const said = found.get(id);
-  if (!said) return elsewhere[id]?.() ?? `cannot be measured here: ${failed.get(program) || 'its yardstick did not run'}`;
+  if (!said) return elsewhere[id]?.() ?? (failed.get(program) === NOT_ASKED ? NOT_ASKED : `cannot be measured here: ${failed.get(program) || 'no figure came'}`);
   if (said.figure <= moonshot) return 'met, moonshot too';
   if (said.figure <= gate) return 'met';
   return said.noisy ? 'noisy' : `missed by ${((said.figure / gate - 1) * 100).toFixed(0)} %`;
@@ -99,7 +103,7 @@ const asked = process.argv.slice(2);
 const found = new Map();
 const failed = new Map();
 for (const program of programs)
-  failed.set(program, asked.length && !asked.includes(program) ? 'its yardstick was not asked for' : await measure(program, found));
+  failed.set(program, asked.length && !asked.includes(program) ? NOT_ASKED : await measure(program, found));
 
 const digits = (value) => (value >= 100 ? value.toFixed(0) : value >= 0.1 ? value.toFixed(2) : value.toFixed(3));
 const rows = gates.map((gate) => {

@@ -83,6 +83,10 @@ void llm_start(struct call *call);     /**< leaf_llm.c: llm.* */
 bool sandbox_ack(struct call *attach, int64_t seq);
 void project_list(struct call *call);
 void project_create(struct call *call);
+void project_network_get(struct call *call);
+void project_network_set(struct call *call);
+/** project_network.c: goes on with next(call), what the project may reach beside the parameters. May be cancelled until then. */
+void project_network_then(struct call *call, void (*next)(struct call *call));
 /** project_create.c: makes one more project of the caller while there are fewer than most, and answers with it; a project.list call with the
  *  list as it is then. */
 void project_make(struct call *call, const char *name, const char *template_name, int most);

@@ -312,8 +312,15 @@ static void send_to_sandbox(struct call *call)
     call->leaf_drop = drop;
 }
 
+/* A program may get a network; a look at a file never does. */
+static void start_with_network(struct call *call)
+{
+    project_network_then(call, send_to_sandbox);
+}
+
 void sandbox_start(struct call *call)
 {
+    bool program = cds_streq(call->method->name, "run.exec") || cds_streq(call->method->name, "term.open");
     if (cds_streq(call->method->name, "fs.watch") && !call_streams(call)) {
         struct cds_err err;
         cds_fail(&err, CDS_BAD_REQUEST, __func__, "%s tells what happens while it is open, which needs a WebSocket.", call->method->name);
@@ -322,7 +329,7 @@ void sandbox_start(struct call *call)
         return;
     }
     if (cds_json_get(call->params, "project"))
-        project_check(call, send_to_sandbox);
+        project_check(call, program ? start_with_network : send_to_sandbox);
     else
         send_to_sandbox(call);
 }

@@ -48,9 +48,17 @@ void local_start(struct call *call)
         const char *name;
         void (*start)(struct call *call);
     } methods[] = {
-        {"rpc.discover", rpc_discover}, {"rpc.cancel", rpc_cancel},         {"user.self", user_self},
-        {"project.list", project_list}, {"project.create", project_create}, {"usage.summary", usage_summary},
-        {"budget.set", budget_set},     {"run.history", run_history},       {"term.ack", term_ack},
+        {"rpc.discover", rpc_discover},
+        {"rpc.cancel", rpc_cancel},
+        {"user.self", user_self},
+        {"project.list", project_list},
+        {"project.create", project_create},
+        {"usage.summary", usage_summary},
+        {"project.network.get", project_network_get},
+        {"project.network.set", project_network_set},
+        {"budget.set", budget_set},
+        {"run.history", run_history},
+        {"term.ack", term_ack},
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(methods); i++)
         if (cds_streq(methods[i].name, call->method->name)) {

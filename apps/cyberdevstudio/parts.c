@@ -10,6 +10,7 @@ const struct cds_part_def cds_part_defs[CDS_PART_COUNT] = {
     [CDS_PART_POSTGRES] = {.name = "postgres", .port = CDS_OPT_COUNT, .stop_wave = 2},
     [CDS_PART_AUTH] = {.name = "auth", .program = "cds-auth", .port = CDS_OPT_AUTH_PORT, .database = true, .stop_wave = 1},
     [CDS_PART_SANDBOXD] = {.name = "sandboxd", .program = "cds-sandboxd", .port = CDS_OPT_COUNT, .stays_root = true, .stop_wave = 1},
+    [CDS_PART_EGRESS] = {.name = "egress", .program = "cds-egress", .port = CDS_OPT_COUNT, .stop_wave = 1},
     [CDS_PART_LLMSERVER] = {.name = "llmserver", .program = "cds-llmserver", .port = CDS_OPT_LLM_PORT, .database = true, .stop_wave = 1},
     [CDS_PART_API] = {.name = "api", .program = "cds-api", .port = CDS_OPT_API_PORT, .database = true, .stop_wave = 0},
     [CDS_PART_PREVIEW] = {.name = "preview", .program = "cds-preview", .port = CDS_OPT_PREVIEW_PORT, .stop_wave = 0},

@@ -140,6 +140,8 @@ static void say_ready(const struct cds_part *part)
                  (unsigned)cds_config_u64(config, part->def->port));
     else if (part->def == &cds_part_defs[CDS_PART_SANDBOXD])
         cds_strcpy(where, sizeof(where), "run/sandboxd.sock");
+    else if (part->def == &cds_part_defs[CDS_PART_EGRESS])
+        cds_strcpy(where, sizeof(where), "run/egress.sock");
     else
         cds_strcpy(where, sizeof(where), "run/pg");
     cds_say(sup, "  ready   %-11s %-22s %5u ms", part->def->name, where, part->ready_after_ms);

@@ -206,9 +206,10 @@ static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_r
 /* ---- connections ---- */
 static void gateway_gone(struct gateway *gateway)
 {
-    while (gateway->openings) {
-        door_forget(gateway->control->all, gateway->openings);
-        opening_free(gateway->openings);
+    for (struct opening *opening = gateway->openings, *next; opening; opening = next) {
+        next = opening->next;
+        door_forget(gateway->control->all, opening);
+        opening_free(opening);
     }
     if ((*gateway->prev = gateway->next))
         gateway->next->prev = gateway->prev;
@@ -278,8 +279,8 @@ void control_close(struct control **place)
         unlink(control->path);
         close(control->listen_fd);
     }
-    while (control->gateways) {
-        struct gateway *gateway = control->gateways;
+    for (struct gateway *gateway = control->gateways, *next; gateway; gateway = next) {
+        next = gateway->next;
         cds_peer_close(&gateway->peer);
         gateway_gone(gateway);
     }

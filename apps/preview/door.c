@@ -132,7 +132,7 @@ static ssize_t take_message(struct door *door, char *text, size_t size)
         for (size_t i = 0; i < count; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(head) + i * sizeof(int), sizeof(fd));
-            if (i < DOOR_SOCKETS && door->slots[i].fd < 0)
+            if (i < DOOR_SOCKETS && door->slots[i].fd < 0 && cds_set_nonblock(fd, true) == CDS_OK)
                 door->slots[i].fd = fd;
             else
                 close(fd);

@@ -63,8 +63,10 @@ cds_rc previews_open(struct previews *all, struct cds_err *reterr)
 
 void previews_close(struct previews *all)
 {
-    while (all->list)
-        preview_end(all->list, END_CLOSED);
+    for (struct preview *preview = all->list, *next; preview; preview = next) {
+        next = preview->next;
+        preview_end(preview, END_CLOSED);
+    }
     cds_timer_remove(&all->tick);
 }
 

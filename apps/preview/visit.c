@@ -1,8 +1,11 @@
 /* apps/preview/visit.c: a browser's request: whose is it, may it in, through which socket does it go, and which headers pass. See preview.h. */
+#include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "apps/preview/door.h"
@@ -18,7 +21,8 @@ enum {
     CALL_MS = 3600000,      /* one request, streams included */
     BODY_WAITS = 64 * 1024, /* of a request's body in memory */
     TUNNEL_WAITS = 256 * 1024,
-    ENTER_MAX = 256, /* bytes of the form that brings a ticket */
+    CONNECT_MS = 5000, /* a program whose queue is full does not answer for so long */
+    ENTER_MAX = 256,   /* bytes of the form that brings a ticket */
     ORIGIN_MAX = 320
 };
 
@@ -34,7 +38,8 @@ struct forward {
     struct door *door;
     struct door_wait wait;
     struct socket_slot *slot;
-    struct cds_timer *late;
+    struct cds_watch *connecting;
+    struct cds_timer *late; /* of the wait for a socket, then of its connection */
     unsigned port;
     char origin[ORIGIN_MAX];
 };
@@ -103,6 +108,7 @@ static void forward_free(void *user)
     if (f->preview)
         f->preview->used_ms = cds_now_ms();
     door_stop_waiting(f->door, &f->wait);
+    cds_watch_remove(&f->connecting);
     cds_timer_remove(&f->late);
     if (f->slot && f->slot->owner == f) {
         f->slot->owner = NULL;
@@ -113,11 +119,8 @@ static void forward_free(void *user)
     free(f);
 }
 
-static void go(struct forward *f, struct socket_slot *slot)
+static void start(struct forward *f)
 {
-    f->slot = slot;
-    slot->owner = f;
-    cds_timer_remove(&f->late);
     const struct cds_http_behind behind = {.part = program,
                                            .address = "127.0.0.1",
                                            .port = (uint16_t)f->port,
@@ -126,11 +129,54 @@ static void go(struct forward *f, struct socket_slot *slot)
                                            .buffer_max = TUNNEL_WAITS,
                                            .rules = &rules,
                                            .user = f,
-                                           .socket_user = slot};
+                                           .socket_user = f->slot};
     if (cds_http_wants_ws(f->req))
         cds_http_tunnel_behind(f->req, f->all->loop, &behind);
     else
         cds_http_proxy_behind(f->req, f->all->client, &behind);
+}
+
+/* Nobody listens, or its queue is full: the socket is free again before the browser is told. */
+static void no_way(struct forward *f, enum page page)
+{
+    cds_watch_remove(&f->connecting);
+    cds_timer_remove(&f->late);
+    f->slot->owner = NULL;
+    door_give_back(f->slot);
+    f->slot = NULL;
+    page_reply(f->req, f->preview ? page : page_of_end(f->why), f->port);
+}
+
+static void on_connected(void *user, int fd, uint32_t events)
+{
+    struct forward *f = user;
+    int error = 0;
+    socklen_t len = sizeof(error);
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) || error || (events & (EPOLLERR | EPOLLHUP)) || !f->preview) {
+        no_way(f, PAGE_NO_ANSWER);
+        return;
+    }
+    cds_watch_remove(&f->connecting);
+    cds_timer_remove(&f->late);
+    start(f);
+}
+
+static void on_not_connected(void *user)
+{
+    no_way(user, PAGE_LATE);
+}
+
+static void go(struct forward *f, struct socket_slot *slot)
+{
+    const struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons((uint16_t)f->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    f->slot = slot;
+    slot->owner = f;
+    cds_timer_remove(&f->late);
+    if (connect(slot->fd, (const struct sockaddr *)&there, sizeof(there)) == 0)
+        start(f);
+    else if (errno != EINPROGRESS || cds_watch_add(f->all->loop, slot->fd, EPOLLOUT, on_connected, f, &f->connecting, NULL) ||
+             cds_timer_add(f->all->loop, cds_now_ms() + CONNECT_MS, on_not_connected, f, &f->late))
+        no_way(f, PAGE_NO_ANSWER);
 }
 
 static void on_slot(struct door_wait *wait, struct socket_slot *slot)

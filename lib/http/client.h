@@ -21,8 +21,8 @@ struct cds_http_call_spec {
     size_t body_len;
     /** Streams body_len bytes instead of body: writes up to max of them. 0: none there yet; cds_http_call_resume asks again. */
     size_t (*on_body)(void *user, char *to, size_t max);
-    /** Another socket than one of libcurl's: open hands one out that is not connected, for this call alone; close gets it back in whatever
-     *  state it is, at the latest when the call is freed. Both NULL: libcurl's own. */
+    /** Another socket than one of libcurl's: open hands out one that is connected and does not block, for this call alone; close gets it back,
+     *  at the latest when the call is freed. open may answer -1: the other side is not to be reached. Both NULL: libcurl's own. */
     int (*socket_open)(void *socket_user);
     int (*socket_close)(void *socket_user, int fd); /**< returns 0 */
     void *socket_user;

@@ -16,6 +16,12 @@ static size_t curl_read(char *to, size_t one, size_t count, void *user)
     return call->cancelled ? CURL_READFUNC_ABORT : (n ? n : CURL_READFUNC_PAUSE);
 }
 
+/* libcurl closes a socket that it has not connected yet by itself, behind the back of whoever lent it: so it gets connected ones. */
+static int curl_socket_made(void *user, curl_socket_t fd, curlsocktype purpose)
+{
+    return CURL_SOCKOPT_ALREADY_CONNECTED;
+}
+
 static curl_socket_t curl_socket_open(void *user, curlsocktype purpose, struct curl_sockaddr *address)
 {
     const struct cds_http_call *call = user;
@@ -76,6 +82,7 @@ static void set_socket(struct cds_http_call *call)
         return;
     curl_easy_setopt(call->easy, CURLOPT_OPENSOCKETFUNCTION, curl_socket_open);
     curl_easy_setopt(call->easy, CURLOPT_OPENSOCKETDATA, call);
+    curl_easy_setopt(call->easy, CURLOPT_SOCKOPTFUNCTION, curl_socket_made);
     curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETFUNCTION, spec->socket_close);
     curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETDATA, spec->socket_user); /* not the call: a connection may end after it */
     curl_easy_setopt(call->easy, CURLOPT_FRESH_CONNECT, 1L);                  /* a kept connection leads into another network */

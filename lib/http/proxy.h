@@ -32,7 +32,7 @@ struct cds_http_behind_rules {
     bool (*pass_back)(void *user, const char *name, const char *value, struct cds_buf *changed);
     /** Answers a request for which the part had no answer: UNAVAILABLE, TIMED_OUT, TOO_LARGE ... */
     void (*fail)(void *user, struct cds_http_req *req, const struct cds_err *err);
-    /** See struct cds_http_call_spec. A tunnel asks at once; -1: it cannot be reached. NULL: sockets of our own. */
+    /** See struct cds_http_call_spec: a connected socket. A tunnel asks at once. NULL: sockets of our own. */
     int (*socket_open)(void *socket_user);
     int (*socket_close)(void *socket_user, int fd);
 };

@@ -131,12 +131,16 @@ static enum MHD_Result take_piece(struct cds_http_req *req, const char *data, si
         *size = 0;
         return MHD_YES;
     }
-    size_t room = req->body.ceiling - req->body.len, n = *size < room ? *size : room;
-    if (n && cds_buf_add(&req->body, data, n))
-        return MHD_NO;
-    *size -= n;
-    if (n && req->on_body)
-        req->on_body(req->on_body_user);
+    /* Whoever is told takes it at once, or later: only then it is waited for. */
+    for (size_t n = 1; n && *size && !req->answered; data += n) {
+        size_t room = req->body.ceiling - req->body.len;
+        n = *size < room ? *size : room;
+        if (n && cds_buf_add(&req->body, data, n))
+            return MHD_NO;
+        *size -= n;
+        if (n && req->on_body)
+            req->on_body(req->on_body_user);
+    }
     if (*size && !req->answered) {
         req->conn->deadline_ms = UINT64_MAX; /* it is not the client that we wait for */
         http_watch_gone(req);

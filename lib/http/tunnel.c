@@ -3,9 +3,7 @@
  * The handshake goes to the part first, while the client's request waits: Origin and credential are judged there, and its refusal reaches the
  * client as it is. After the 101 bytes go both ways unread; one buffer per direction, and a full one stops the reading at its source.
  */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -321,12 +319,10 @@ static struct tunnel *new_tunnel(struct cds_http_req *req, struct cds_loop *loop
 /* @return true: it is on its way, or there */
 static bool reach(struct tunnel *tunnel, const struct cds_http_behind *behind)
 {
-    struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons(behind->port)};
     if (!behind->rules->socket_open)
         return cds_tcp_connect(behind->address, behind->port, &tunnel->part.fd, NULL) == CDS_OK;
     tunnel->part.fd = behind->rules->socket_open(behind->socket_user);
-    return tunnel->part.fd >= 0 && inet_pton(AF_INET, behind->address, &there.sin_addr) == 1 && cds_set_nonblock(tunnel->part.fd, true) == CDS_OK &&
-           (connect(tunnel->part.fd, (const struct sockaddr *)&there, sizeof(there)) == 0 || errno == EINPROGRESS);
+    return tunnel->part.fd >= 0;
 }
 
 void cds_http_tunnel_behind(struct cds_http_req *req, struct cds_loop *loop, const struct cds_http_behind *behind)

@@ -56,7 +56,11 @@ static int bring_loopback_up(int any_socket)
 static int listen_for_egress(int fd)
 {
     const struct sockaddr_in door = {.sin_family = AF_INET, .sin_port = htons(CDS_DOORS_EGRESS_PORT), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    return bind(fd, (const struct sockaddr *)&door, sizeof(door)) || listen(fd, CDS_DOORS_BACKLOG) ? -1 : 0;
+    const int yes = 1; /* it may stop and listen again while old connections of the port are still ending */
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) || bind(fd, (const struct sockaddr *)&door, sizeof(door)) ||
+                   listen(fd, CDS_DOORS_BACKLOG)
+               ? -1
+               : 0;
 }
 
 static void send_all(int to, const struct note *note, const int *fds, size_t count)

@@ -22,7 +22,17 @@
 #include "sandbox/confine/jail_priv.h"
 #include "sandbox/confine/seccomp.h"
 
-enum { LAST_CAP_TRIED = 63, OPEN_FILES = 256, RESERVE = 96 << 20, GO_MARK = 'g', REPORT_FD = 3, SAID_FD = 4, ORDER_FD = 5, START_FD = 6 };
+enum {
+    LAST_CAP_TRIED = 63,
+    OPEN_FILES = 256,
+    RESERVE = 96 << 20,
+    GO_MARK = 'g',
+    REPORT_FD = 3,
+    SAID_FD = 4,
+    ORDER_FD = 5,
+    START_FD = 6,
+    BROKER_FD = CDS_JAIL_FD_LOWEST - 1
+};
 
 static const char *const names[CDS_STEP_COUNT] = {
     "wait for the broker",
@@ -175,7 +185,7 @@ static _Noreturn void init(pid_t main_pid, int report_fd)
     }
 }
 
-static int take_descriptors(const struct cds_jail_plan *plan, int report_fd)
+static int take_descriptors(const struct cds_jail_plan *plan, int report_fd, int broker_fd)
 {
     int from[] = {plan->stdin_fd, plan->stdout_fd, plan->stderr_fd};
     /* Opened by its name inside, so that the job may open it again and ttyname finds it. */
@@ -194,17 +204,20 @@ static int take_descriptors(const struct cds_jail_plan *plan, int report_fd)
     for (size_t i = 0; i < count; i++)
         if (more[i] >= 0 ? dup2(more[i], CDS_JAIL_PASS_FIRST + (int)i) < 0 : close(CDS_JAIL_PASS_FIRST + (int)i) && errno != EBADF)
             return -1;
-    return close_range(CDS_JAIL_PASS_FIRST + (unsigned)count, ~0U, 0);
+    if (broker_fd >= 0 ? dup3(broker_fd, BROKER_FD, O_CLOEXEC) < 0 : close(BROKER_FD) && errno != EBADF)
+        return -1;
+    return close_range(CDS_JAIL_PASS_FIRST + (unsigned)count, BROKER_FD - 1, 0) | close_range(BROKER_FD + 1, ~0U, 0);
 }
 
-/* The parent is outside of our pid namespace, so getppid() says nothing. But it alone holds the other end of the report pipe by now. */
+/* The parent is outside of our pid namespace, so getppid() says nothing. Its pidfd does; and, on kernels without one, the report pipe, although a
+ * jail that is started at the same moment may still hold a copy of the other end. */
 static bool broker_gone(int report_fd)
 {
-    struct pollfd end = {.fd = report_fd};
-    return poll(&end, 1, 0) > 0 && (end.revents & POLLERR);
+    struct pollfd ends[] = {{.fd = report_fd}, {.fd = BROKER_FD, .events = POLLIN}};
+    return poll(ends, CDS_ARRAY_LEN(ends), 0) > 0 && ((ends[0].revents & POLLERR) || (ends[1].revents & POLLIN));
 }
 
-static _Noreturn void child(const struct cds_jail_plan *plan, int go_fd, int report_fd)
+static _Noreturn void child(const struct cds_jail_plan *plan, int go_fd, int report_fd, int broker_fd)
 {
     char mark = 0;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
@@ -223,7 +236,7 @@ static _Noreturn void child(const struct cds_jail_plan *plan, int go_fd, int rep
         fail(report_fd, CDS_STEP_HOST_NAME);
     if (set_limits(plan))
         fail(report_fd, CDS_STEP_LIMITS);
-    if (take_descriptors(plan, report_fd))
+    if (take_descriptors(plan, report_fd, broker_fd))
         fail(report_fd, CDS_STEP_SYNC);
     report_fd = REPORT_FD;
     if (drop_rights(plan))
@@ -239,6 +252,8 @@ static _Noreturn void child(const struct cds_jail_plan *plan, int go_fd, int rep
         fail(report_fd, CDS_STEP_INIT);
     if (pid == 0)
         payload(plan, report_fd);
+    if (broker_gone(report_fd)) /* it may have been in the middle of dying the first time: its children were told, its pidfd was not */
+        _exit(123);
     init(pid, report_fd);
 }
 
@@ -287,10 +302,12 @@ cds_rc cds_jail_start(const struct cds_jail_plan *plan, pid_t *ret_pid, int *ret
         return cds_fail_errno(reterr, errno, __func__, "No pipe for a run.");
     CDS_CLEANUP(cds_close_fd) int go_in = go[0];
     CDS_CLEANUP(cds_close_fd) int go_out = go[1];
+    CDS_CLEANUP(cds_close_fd) int self = (int)syscall(SYS_pidfd_open, getpid(), 0); /* -1 on old kernels */
+    CDS_CLEANUP(cds_close_fd) int broker = self < 0 ? -1 : fcntl(self, F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST);
     pid_t pid = clone_init(plan, &pidfd);
     if (pid == 0) {
         close(go_out);
-        child(plan, go_in, report_out);
+        child(plan, go_in, report_out, broker);
     }
     if (pid < 0) {
         cds_fail_errno(reterr, errno, __func__, "The namespaces for a run were refused.");

@@ -71,7 +71,7 @@ before(async () => {
 });
 after(() => stack?.stop());
 
-const parts = ['api', 'auth', 'sandboxd', 'llmserver', 'preview', 'studio-ui'];
+const parts = ['api', 'auth', 'sandboxd', 'egress', 'llmserver', 'preview', 'studio-ui'];
 
 describe('kill -9 in the middle of requests', () => {
   for (const victim of parts)

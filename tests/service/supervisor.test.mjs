@@ -44,7 +44,7 @@ describe('a running studio', () => {
   after(() => stack?.stop());
 
   test('up prints one line per ready part, the address and the link', () => {
-    for (const part of ['postgres', 'auth', 'sandboxd', 'llmserver', 'api', 'preview', 'studio-ui'])
+    for (const part of ['postgres', 'auth', 'sandboxd', 'egress', 'llmserver', 'api', 'preview', 'studio-ui'])
       assert.match(stack.output, new RegExp(`^  ready   ${part} .* \\d+ ms$`, 'm'));
     assert.equal(stack.url, `http://127.0.0.1:${stack.ports.ui}`);
     assert.match(stack.setupLink, new RegExp(`^${stack.url}/setup#token=[A-Za-z0-9_-]{43}$`));
@@ -72,7 +72,7 @@ describe('a running studio', () => {
   test('status shows each part in a table and as JSON', async () => {
     const table = await stack.command(['status']);
     assert.equal(table.code, 0);
-    for (const part of ['postgres', 'auth', 'sandboxd', 'llmserver', 'api', 'preview', 'studio-ui']) assert.match(table.stdout, new RegExp(`^${part} +\\d+ +ready`, 'm'));
+    for (const part of ['postgres', 'auth', 'sandboxd', 'egress', 'llmserver', 'api', 'preview', 'studio-ui']) assert.match(table.stdout, new RegExp(`^${part} +\\d+ +ready`, 'm'));
     const status = await stack.status();
     assert.equal(status.state, 'running');
     assert.equal(status.pid, stack.pid);
@@ -104,7 +104,7 @@ describe('a running studio', () => {
 
   test('each process has only the variables of the short list', async () => {
     const pids = await stack.pids();
-    for (const part of ['auth', 'sandboxd', 'llmserver', 'api', 'preview', 'studio-ui'])
+    for (const part of ['auth', 'sandboxd', 'egress', 'llmserver', 'api', 'preview', 'studio-ui'])
       for (const variable of readFileSync(`/proc/${pids[part]}/environ`, 'utf8').split('\0').filter(Boolean))
         assert.match(variable, /^(PATH|HOME|LANG|TZ|USER|LOGNAME|CDS_[A-Z_]+)=/, `${part}: ${variable.split('=')[0]}`);
   });
@@ -118,7 +118,7 @@ describe('a running studio', () => {
     assert.equal(twice.restarts, 2);
     assert.equal((await fetch(`${stack.url}/healthz`)).status, 200);
     const now = await stack.pids();
-    for (const part of ['postgres', 'auth', 'sandboxd', 'llmserver', 'api']) assert.equal(now[part], before[part], part);
+    for (const part of ['postgres', 'auth', 'sandboxd', 'egress', 'llmserver', 'api']) assert.equal(now[part], before[part], part);
     const pauses = stack.logTail(400).filter((l) => l.msg === 'part ended' && l.part === 'studio-ui').map((l) => l.restart_in_ms);
     assert.deepEqual(pauses, [100, 200]);
   });
@@ -177,7 +177,7 @@ describe('a running studio', () => {
     assert.deepEqual(missing, []);
     assert.equal(good.code, 0);
     for (const name of ['programs', 'data folder', 'disk', 'postgresql', 'database', 'ports', 'libllama', 'model', 'page', 'engine run', 'run python',
-      ...['postgres', 'auth', 'sandboxd', 'llmserver', 'api', 'preview', 'studio-ui'].map((part) => `part ${part}`)])
+      ...['postgres', 'auth', 'sandboxd', 'egress', 'llmserver', 'api', 'preview', 'studio-ui'].map((part) => `part ${part}`)])
       assert.ok(findings.some((f) => f.name === name), name);
     for (const language of ['python', 'node', 'c', 'sh'])
       assert.match(findings.find((f) => f.name === `run ${language}`).text, /, runs in the sandbox$/, 'the sandbox was asked');

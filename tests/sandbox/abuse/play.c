@@ -289,6 +289,7 @@ static cds_rc make_spec_by_params(const struct world *w, const struct row_case *
     if (!config && cds_config_load(&argc, argv, "abuse", &config, err))
         abort();
     *t = (struct texts){.code = play_fill_in(w, case_get(c, "params")), .by_params = true};
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): texts_free frees it */
     cds_rc rc = cds_json_parse(t->code, strlen(t->code), &t->json, err);
     if (!rc)
         rc = run_params_read(t->json, config, &t->params, err);

@@ -137,6 +137,29 @@ static void a_refused_write_does_not_touch_the_others(void **state)
     assert_null(content("large"));
 }
 
+/* The first fills what is left; the second is refused although it would have fitted before. */
+static void writes_of_one_batch_count_each_other_in_the_quota(void **state)
+{
+    static char half[300000];
+    struct cds_path first, second;
+    path_of("first", &first);
+    path_of("second", &second);
+    int fd = openat(project, "large", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(fallocate(fd, 0, 0, (off_t)CDS_FS_QUOTA_BYTES - 500000), 0);
+    close(fd);
+    struct cds_fs_usage used;
+    cds_fs_count(project, CDS_FS_QUOTA_FILES, &used);
+    assert_true(used.bytes + sizeof(half) < CDS_FS_QUOTA_BYTES);
+    struct cds_fs_write writes[] = {{.project = project, .path = &first, .data = half, .len = sizeof(half)},
+                                    {.project = project, .path = &second, .data = half, .len = sizeof(half)}};
+    cds_fs_write_many(writes, 2);
+    assert_int_equal(writes[0].rc, CDS_OK);
+    assert_int_equal(writes[1].rc, CDS_DENIED);
+    assert_string_equal(writes[1].err.rule, "fs.quota");
+    assert_int_equal(unlinkat(project, "large", 0) | unlinkat(project, "first", 0), 0);
+}
+
 static void a_disk_that_fails_leaves_the_old_file(void **state)
 {
     struct cds_path path;
@@ -175,6 +198,7 @@ int main(void)
         cmocka_unit_test(of_two_writes_of_one_path_the_later_one_stays),
         cmocka_unit_test(the_second_of_two_that_know_the_same_version_is_a_conflict),
         cmocka_unit_test(a_refused_write_does_not_touch_the_others),
+        cmocka_unit_test(writes_of_one_batch_count_each_other_in_the_quota),
         cmocka_unit_test(a_disk_that_fails_leaves_the_old_file),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -7,11 +7,13 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "sandbox/confine/doors.h"
+#include "sandbox/egress_link.h"
 #include "sandbox/run.h"
 #include "tests/support/test.h"
 
@@ -160,6 +162,33 @@ static const char ask[] = "import socket\n"
                           "  s = socket.create_connection(('127.0.0.1', 3128), 5); s.sendall(b'ask'); print('answer', s.recv(64).decode())\n"
                           "except OSError as e: print('errno', e.errno)\n";
 
+static struct sockaddr_un egress_address(void)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof(at.sun_path), "%s/egress.sock", base);
+    return at;
+}
+
+static int take_door(int from)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    char text[512];
+    struct iovec bytes = {text, sizeof(text)};
+    struct msghdr head = {.msg_iov = &bytes, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
+    int fd = -1;
+    ssize_t n = -1;
+    for (uint64_t began = cds_now_ms(); n < 0 && cds_now_ms() - began < WAIT_MS;) {
+        cds_loop_once(loop, 5);
+        n = recvmsg(from, &head, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    }
+    assert_true(n > 0 && CMSG_FIRSTHDR(&head));
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&head)), sizeof(fd));
+    return fd;
+}
+
 static void the_egress_door_is_there_when_asked_for_and_then_only(void **state)
 {
     static struct fate f;
@@ -167,21 +196,32 @@ static void the_egress_door_is_there_when_asked_for_and_then_only(void **state)
     turn_until(&f, NULL);
     assert_string_equal(f.text, "errno 111\n");
 
+    /* Nobody takes it over: the port is closed again. */
+    start(ask, &some_network, &f);
+    turn_until(&f, NULL);
+    assert_string_equal(f.text, "errno 111\n");
+
+    /* In the place of cds-egress: the socket comes with the rules, and who accepts on it is who answers. */
+    const struct sockaddr_un at = egress_address();
+    CDS_CLEANUP(cds_close_fd) int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (const struct sockaddr *)&at, sizeof(at)) | listen(listener, 1), 0);
+    assert_int_equal(egress_link_new(loop, at.sun_path, &host->egress, NULL), CDS_OK);
+    CDS_CLEANUP(cds_close_fd) int egress = accept(listener, NULL, NULL);
     struct cds_job *job = start(ask, &some_network, &f);
-    struct cds_jail_doors *doors = NULL;
-    for (uint64_t began = cds_now_ms(); !doors && cds_now_ms() - began < WAIT_MS; cds_loop_once(loop, 5))
-        doors = engine->ops->doors(job);
-    assert_non_null(doors);
-    assert_true(doors->egress >= 0);
-    struct pollfd p = {.fd = doors->egress, .events = POLLIN};
-    for (uint64_t began = cds_now_ms(); !poll(&p, 1, 0) && cds_now_ms() - began < WAIT_MS;)
+    CDS_CLEANUP(cds_close_fd) int door = take_door(egress);
+    CDS_CLEANUP(cds_close_fd) int fd = -1;
+    for (uint64_t began = cds_now_ms(); fd < 0 && cds_now_ms() - began < WAIT_MS;) {
         cds_loop_once(loop, 5);
-    CDS_CLEANUP(cds_close_fd) int fd = accept(doors->egress, NULL, NULL);
+        fd = accept(door, NULL, NULL);
+    }
     assert_true(fd >= 0);
+    assert_int_equal(engine->ops->doors(job)->egress, -1); /* handed on */
     assert_int_equal(write(fd, "yes", 3), 3);
     shutdown(fd, SHUT_WR);
     turn_until(&f, NULL);
     assert_string_equal(f.text, "answer yes\n");
+    egress_link_free(&host->egress);
+    unlink(at.sun_path);
 }
 
 static void a_ready_jail_has_the_door_its_next_run_needs(void **state)

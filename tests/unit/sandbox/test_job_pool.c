@@ -224,8 +224,9 @@ static int open_engine(bool force_userns, bool no_cgroup)
     char dir[300];
     struct cds_err err;
     snprintf(dir, sizeof(dir), "%s/jail", base);
-    const struct sandbox_settings settings = {
-        .base_dir = dir, .cgroup_key = "testjobpool", .slots = 2, .no_cgroup = no_cgroup, .force_userns = force_userns};
+    char key[17];
+    snprintf(key, sizeof(key), "test%d", (int)getpid()); /* a key is for one process at a time, and the tests of another tree may run */
+    const struct sandbox_settings settings = {.base_dir = dir, .cgroup_key = key, .slots = 2, .no_cgroup = no_cgroup, .force_userns = force_userns};
     if (cds_loop_new(&loop, &err) || sandbox_host_open(loop, &settings, &host, &err) || cds_run_engine_new(host, 3, &engine, &err)) {
         fprintf(stderr, "%s %s\n", err.message, err.detail);
         return -1;

@@ -413,6 +413,40 @@ export type ProjectListResult = {
   }[];
 };
 
+/** Parameters of project.network.get: What runs and terminals of a project may reach, and what could be named. */
+export type ProjectNetworkGetParams = {
+  /** Project id */
+  project: string;
+};
+/** Result of project.network.get. */
+export type ProjectNetworkGetResult = {
+  /** off: nothing is reached; allow: the hosts of rules, by the proxy that http_proxy and https_proxy name in the job */
+  mode: "off" | "allow";
+  /** Hosts that runs and terminals of the project may reach, in one spelling, each once */
+  rules: string[];
+  /** What projects of this studio may name at all (option egress.hosts; "*" is every public host); empty: the network is off for all */
+  hosts: string[];
+};
+
+/** Parameters of project.network.set: Names the hosts that runs and terminals of a project may reach. Runs and terminals that start from now on have it; those that are open keep what they began with. */
+export type ProjectNetworkSetParams = {
+  /** Project id */
+  project: string;
+  /** off: nothing is reached; allow: the hosts of rules, by the proxy that http_proxy and https_proxy name in the job */
+  mode: "off" | "allow";
+  /** All of them; what is not named is not reached */
+  rules: string[];
+};
+/** Result of project.network.set. */
+export type ProjectNetworkSetResult = {
+  /** off: nothing is reached; allow: the hosts of rules, by the proxy that http_proxy and https_proxy name in the job */
+  mode: "off" | "allow";
+  /** Hosts that runs and terminals of the project may reach, in one spelling, each once */
+  rules: string[];
+  /** What projects of this studio may name at all (option egress.hosts; "*" is every public host); empty: the network is off for all */
+  hosts: string[];
+};
+
 /** Parameters of rpc.cancel: Ends an open call of the caller on the same WebSocket early; the call still gets its own answer. */
 export type RpcCancelParams = {
   /** JSON-RPC id of the call this belongs to */
@@ -537,6 +571,8 @@ export type RunExecResult = {
   backend: "jail" | "wasmer" | "msb-kvm" | "qemu-kvm" | "qemu-tcg" | "none";
   /** What separated it from the host */
   boundary: "process" | "language" | "hardware" | "emulated" | "none";
+  /** What it could reach: nothing, or the hosts that its project names (project.network.set); engines wasm and micro have none */
+  network: "none" | "allow-list";
   /** Where its box came from: made for it, taken ready from the pool, or restored */
   origin: "cold" | "pool" | "snapshot" | "none";
   /** Where the time went, microseconds */
@@ -1006,6 +1042,8 @@ export interface Methods {
   "preview.ports": { params: PreviewPortsParams; result: PreviewPortsResult; notifications: never };
   "project.create": { params: ProjectCreateParams; result: ProjectCreateResult; notifications: never };
   "project.list": { params: ProjectListParams; result: ProjectListResult; notifications: never };
+  "project.network.get": { params: ProjectNetworkGetParams; result: ProjectNetworkGetResult; notifications: never };
+  "project.network.set": { params: ProjectNetworkSetParams; result: ProjectNetworkSetResult; notifications: never };
   "rpc.cancel": { params: RpcCancelParams; result: RpcCancelResult; notifications: never };
   "rpc.discover": { params: RpcDiscoverParams; result: RpcDiscoverResult; notifications: never };
   "run.cancel": { params: RunCancelParams; result: RunCancelResult; notifications: never };
@@ -1064,6 +1102,8 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "preview.ports": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "project.create": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
   "project.list": { role: "viewer", deadlineMs: 15000, streams: false, billable: false },
+  "project.network.get": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "project.network.set": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "rpc.cancel": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },
   "rpc.discover": { role: "none", deadlineMs: 5000, streams: false, billable: false },
   "run.cancel": { role: "developer", deadlineMs: 10000, streams: false, billable: false },

@@ -9,6 +9,7 @@ import { mayDevelop } from "@/lib/workspace";
 import { form, runs } from "../model";
 import { languageOfPath, paramsOf, ranges, runLanguages, type LimitName, type RunForm, type RunLanguage } from "../model/form";
 import { nameOfRun } from "../model/runs";
+import { NetworkButton } from "./Network";
 import { RunView } from "./RunPanel";
 import { Verdict } from "./Verdict";
 
@@ -21,6 +22,10 @@ export function RunPage({ project }: { project: string }) {
   return (
     <div className="flex h-full min-h-0 flex-col overflow-auto lg:flex-row lg:overflow-hidden">
       <div className="shrink-0 border-line bg-panel lg:w-96 lg:overflow-auto lg:border-r">
+        <div className="flex items-center justify-between gap-2 px-4 pt-4">
+          <h1 className="heading text-xl">{t("run.title")}</h1>
+          <NetworkButton project={project} />
+        </div>
         <Form project={project} />
         <History />
       </div>
@@ -57,7 +62,6 @@ function Form({ project }: { project: string }) {
 
   return (
     <form onSubmit={submit} className="grid gap-4 p-4" aria-label={t("run.title")}>
-      <h1 className="heading text-xl">{t("run.title")}</h1>
       <SelectField label={t("run.source")} value={now.source} onChange={(event) => change({ source: event.target.value as RunForm["source"] })}>
         <option value="file">{t("run.source.file")}</option>
         <option value="code">{t("run.source.code")}</option>

@@ -47,6 +47,12 @@ export function Facts({ run }: { run: Run }) {
           </dd>
         </div>
       ))}
+      {result.network === "allow-list" && (
+        <div className="flex gap-1.5">
+          <dt className="text-muted">{t("run.fact.network")}</dt>
+          <dd>{t("run.fact.network.list")}</dd>
+        </div>
+      )}
     </dl>
   );
 }
