@@ -390,10 +390,12 @@ static bool paths(struct reader *r, unsigned index, unsigned *ret)
         return rule->state == KNOWN;
     }
     bool follows = true;
+    unsigned weight = 1;
     for (unsigned i = node->first; i && follows; i = r->nodes[i].next) {
-        if (!paths(r, i, &one))
+        if (!paths(r, i, &one) || weight > CDS_GBNF_PATHS_MAX)
             return false;
-        sum += one;
+        sum += one * weight;
+        weight *= node->kind == SEQUENCE ? 2 : 1; /* the parser follows what comes behind an empty part with and without it */
         follows = node->kind != SEQUENCE || empty(r, i) > 0;
         if (sum > CDS_GBNF_PATHS_MAX)
             return false;
@@ -410,7 +412,7 @@ static cds_rc check_paths(struct reader *r)
         for (unsigned k = r->nodes[i].kind == SEQUENCE ? r->nodes[i].first : 0; k; k = r->nodes[k].next) {
             if (!paths(r, k, &one))
                 return wrong(r, "a rule begins with itself, or a text may go on in too many ways");
-            sum = empty(r, k) ? sum + one : one;
+            sum = empty(r, k) ? 2 * sum + one : one;
             if (sum > CDS_GBNF_PATHS_MAX)
                 return wrong(r, "a text may go on in too many ways");
         }

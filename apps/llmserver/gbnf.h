@@ -22,7 +22,7 @@ enum {
     CDS_GBNF_REPEATS_MAX = 20000,
     CDS_GBNF_NODES_MAX = 32768, /**< parts */
     CDS_GBNF_ROUNDS_MAX = 64,   /**< rules a rule can be empty through */
-    CDS_GBNF_PATHS_MAX = 5000   /**< places a text may go on at */
+    CDS_GBNF_PATHS_MAX = 10000  /**< steps of the parser at one place; each part in a row that may be empty doubles them */
 };
 /** @return CDS_OK; CDS_BAD_PARAM with the line in the sentence; CDS_EXHAUSTED. The pointer is left to the caller. */
 CDS_MUST_USE cds_rc cds_gbnf_check(const char *text, size_t len, struct cds_err *reterr);

@@ -29,7 +29,7 @@ const corpus = {
   'a grammar nested 20000 deep': [chat({ grammar: `root ::= ${nest(20000, '(', ')', '"a"')}` }), [400]],
   'a grammar with huge repeats': [chat({ grammar: 'root ::= (("a"{2000}){2000}){2000}' }), [200, 400]],
   'a grammar of parts that are empty in two ways': [chat({ grammar: `root ::= ${'("a" | "b" | "")? '.repeat(200)}` }), [400]],
-  'a grammar of many optional parts': [chat({ grammar: `root ::= ${'[a-z]? '.repeat(1000)}` }), [200]],
+  'a grammar of many optional parts': [chat({ grammar: `root ::= ${'[a-z]? '.repeat(50)}` }), [400]],
   'a grammar of parts of parts of parts': [chat({ grammar: `root ::= ${'a? '.repeat(100)}\na ::= ${'b? '.repeat(100)}\nb ::= "x"` }), [400]],
   'a schema of 300 members that may be left out': [format({ type: 'object', properties: Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`m${i}`, { type: 'integer' }])) }), [200, 400]],
   'a grammar with 5000 rules': [chat({ grammar: Array.from({ length: 5000 }, (_, i) => `${i ? `r${i}` : 'root'} ::= "a"`).join('\n') }), [400]],
