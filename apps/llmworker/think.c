@@ -6,7 +6,7 @@
 
 void cds_think_begin(struct cds_think *think, const char *start, const char *end, bool begun)
 {
-    *think = (struct cds_think){.state = CDS_THINK_AFTER, .held = cds_buf_init(CDS_THINK_HELD_MAX * 4)};
+    *think = (struct cds_think){.state = CDS_THINK_AFTER, .held = cds_buf_init((size_t)CDS_THINK_HELD_MAX * 4)};
     if (!start || !end || !*start || !*end || strlen(start) > CDS_THINK_TAG_MAX || strlen(end) > CDS_THINK_TAG_MAX)
         return;
     cds_strcpy(think->start, sizeof(think->start), start);
