@@ -6,8 +6,8 @@
 #include "apps/llmserver/catalogue.h"
 #include "apps/llmserver/downloads.h"
 #include "apps/llmserver/events.h"
-#include "apps/llmserver/generation.h"
 #include "apps/llmserver/inspection.h"
+#include "apps/llmserver/turns.h"
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
 #include "lib/log/log.h"
@@ -81,6 +81,8 @@ cds_json *cds_admin_model(const struct cds_model *model)
     cds_json_set(one, "corrupt", model->file.state == CDS_FILE_CORRUPT ? cds_json_string(model->file.problem) : cds_json_null());
     cds_json_set(one, "facts", model->file.facts ? cds_json_ref(model->file.facts) : cds_json_null());
     cds_json_set(one, "refused", refusal_of(model));
+    cds_json_set(one, "unloading", cds_json_bool(model->unloading));
+    cds_json_set(one, "need_bytes", model->proc ? cds_json_int((int64_t)model->need_bytes) : cds_json_null());
     return one;
 }
 
@@ -91,6 +93,7 @@ static cds_json *status_of(const struct cds_model *model)
     cds_json_set(one, "restarts", cds_json_int((int64_t)model->restarts));
     cds_json_set(one, "active", cds_json_int(model->running));
     cds_json_set(one, "queued", cds_json_int(model->queue.count));
+    cds_json_set(one, "queue", cds_turns_list(model));
     cds_json_set(one, "work", model->work ? cds_json_ref(model->work) : cds_json_object());
     return one;
 }

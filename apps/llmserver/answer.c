@@ -1,7 +1,8 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "apps/llmserver/generation.h"
+#include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
 #include "lib/http/reply.h"
 #include "lib/json/problem.h"
@@ -182,15 +183,27 @@ cds_rc cds_gen_check_texts(const struct cds_gen *gen, struct cds_err *reterr)
     return rc;
 }
 
+static void add_place(struct cds_buf *events, unsigned place)
+{
+    char comment[64];
+    snprintf(comment, sizeof(comment), ": number %u in the queue\n\n", place);
+    (void)cds_buf_add_str(events, comment);
+}
+
 void cds_gen_write_alive(struct cds_gen *gen)
 {
-    static const char comment[] = ": the model is at work\n\n";
+    CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
+    unsigned place = cds_turns_place(gen);
     if (!gen->req || !gen->ask.stream || cds_now_ms() - gen->wrote_ms < CDS_GEN_ALIVE_MS - 500)
         return;
-    if (gen->streaming)
-        push(gen, comment, sizeof(comment) - 1);
-    else
-        cds_gen_open_stream(gen); /* its first bytes are a sign of life as well */
+    bool opens = !gen->streaming; /* its first bytes are a sign of life as well */
+    if (opens)
+        begin_stream(gen, &events);
+    if (place)
+        add_place(&events, place);
+    else if (!opens)
+        (void)cds_buf_add_str(&events, ": the model is at work\n\n");
+    push_events(gen, &events);
 }
 
 static void write_stream_end(struct cds_gen *gen)

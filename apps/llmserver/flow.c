@@ -2,21 +2,13 @@
 
 #include <stdlib.h>
 
+#include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 
 /* --- leaving ------------------------------------------------------------------------------------------------------------ */
-
-static void release_slot(struct cds_gen *gen)
-{
-    if (!gen->holds_slot)
-        return;
-    gen->holds_slot = false;
-    gen->model->running--;
-    cds_metric_add(CDS_M_LLM_ACTIVE, NULL, -1);
-}
 
 void cds_flow_leave_model(struct cds_gen *gen)
 {
@@ -29,9 +21,9 @@ void cds_flow_leave_model(struct cds_gen *gen)
         cds_queue_remove(&model->queue, &gen->queued);
     if (model->up && gen->stage > CDS_GEN_WAITING && gen->stage <= CDS_GEN_STOPPING)
         cds_proc_send(model->proc, "cancel", cds_json_pack("{s:I}", "job", (long long)gen->job));
-    release_slot(gen);
+    cds_turns_release(gen);
     gen->model = NULL;
-    cds_flow_pump(model);
+    cds_turns_pump(model);
 }
 
 static void gen_free(struct cds_gen *gen)
@@ -58,9 +50,11 @@ static void write_log(const struct cds_gen *gen)
     cds_log(ours ? CDS_LOG_WARN : CDS_LOG_INFO, "request", CDS_LS("request_id", gen->http_id), CDS_LS("user_id", gen->user_id),
             CDS_LS("method", "POST"), CDS_LS("path", gen->wire.chat ? "/v1/chat/completions" : "/v1/completions"), CDS_LI("status", gen->status),
             CDS_LI("ms", cds_now_ms() - gen->started_ms), CDS_LS("model", gen->model_id), CDS_LI("prompt_tokens", gen->end.prompt_tokens),
-            CDS_LI("completion_tokens", gen->end.completion_tokens), CDS_LS("ended", gen->end.ended),
-            CDS_LS("code", why ? cds_rc_name(why->code) : NULL), CDS_LS("error", why ? why->message : NULL),
-            CDS_LS("rule", why && *why->rule ? why->rule : NULL), CDS_LS("detail", why && *why->detail ? why->detail : NULL));
+            CDS_LI("completion_tokens", gen->end.completion_tokens), CDS_LI("cached_tokens", gen->cached_tokens),
+            CDS_LI("recomputed_tokens", gen->recomputed_tokens), CDS_LI("foreign_tokens", gen->foreign_tokens),
+            CDS_LI("steps_to_first", gen->steps_to_first), CDS_LS("ended", gen->end.ended), CDS_LS("code", why ? cds_rc_name(why->code) : NULL),
+            CDS_LS("error", why ? why->message : NULL), CDS_LS("rule", why && *why->rule ? why->rule : NULL),
+            CDS_LS("detail", why && *why->detail ? why->detail : NULL));
 }
 
 void cds_flow_over(struct cds_gen *gen)
@@ -215,6 +209,9 @@ static void on_done(struct cds_gen *gen, const cds_json *params)
     gen->evaluated_tokens = (uint32_t)cds_json_get_i64(params, "evaluated_tokens", gen->prompt_tokens);
     gen->completion_tokens = (uint32_t)cds_json_get_i64(params, "completion_tokens", gen->completion_tokens);
     gen->end.reasoning_tokens = (uint32_t)cds_json_get_i64(params, "reasoning_tokens", 0);
+    gen->recomputed_tokens = (uint32_t)cds_json_get_i64(params, "recomputed_tokens", 0);
+    gen->foreign_tokens = (uint32_t)cds_json_get_i64(params, "foreign_tokens", 0);
+    gen->steps_to_first = (uint32_t)cds_json_get_i64(params, "steps_to_first", 0);
     bool cancelled = cds_streq(how, "cancelled");
     for (unsigned i = 0; i < gen->choice_count; i++) {
         uint32_t tokens = (uint32_t)cds_json_get_i64(cds_json_at(cds_json_get(params, "choices"), i), "tokens", 0);
@@ -302,8 +299,6 @@ static void ask_for_slice(struct cds_gen *gen)
 
 /* --- reserving and running ---------------------------------------------------------------------------------------------- */
 
-static void reserve(struct cds_gen *gen);
-
 static void start(struct cds_gen *gen)
 {
     gen->stage = CDS_GEN_RUNNING;
@@ -327,7 +322,7 @@ static void on_reserved(void *user, const struct cds_err *err)
     if (err && err->code == CDS_CONFLICT) {
         /* The caller used this id for an earlier request: the ledger gets one of our own. */
         cds_uuid7(gen->request_id);
-        reserve(gen);
+        cds_flow_reserve(gen);
     } else if (err) {
         cds_flow_fail(gen, err, "refused");
     } else if (gen->stop_wanted) {
@@ -340,7 +335,7 @@ static void on_reserved(void *user, const struct cds_err *err)
     }
 }
 
-static void reserve(struct cds_gen *gen)
+void cds_flow_reserve(struct cds_gen *gen)
 {
     struct cds_err err = {0};
     cds_meter_period(gen->period);
@@ -360,29 +355,13 @@ static void reserve(struct cds_gen *gen)
     cds_flow_fail(gen, &err, "busy");
 }
 
-void cds_flow_pump(struct cds_model *model)
-{
-    unsigned slots = (unsigned)cds_config_u64(model->app->config, CDS_OPT_LLM_SLOTS);
-    while (model->up && model->running < slots) {
-        struct cds_queued *entry = cds_queue_pop(&model->queue);
-        if (!entry)
-            return;
-        struct cds_gen *gen = (struct cds_gen *)(void *)((char *)entry - offsetof(struct cds_gen, queued));
-        model->running++;
-        gen->holds_slot = true;
-        cds_metric_add(CDS_M_LLM_QUEUE, NULL, -1);
-        cds_metric_add(CDS_M_LLM_ACTIVE, NULL, 1);
-        reserve(gen);
-    }
-}
-
 /* --- frames ------------------------------------------------------------------------------------------------------------- */
 
-/** A number that keeps prompts of one user together and tells nothing about the user. */
-static int64_t scope_of(const char *user_id)
+/** A number that keeps prompts of one user (and the shares of one key) together and tells nothing about either. */
+static int64_t scope_of(const char *id)
 {
     uint64_t hash = 1469598103934665603ULL;
-    for (const char *c = user_id; *c; c++)
+    for (const char *c = id; *c; c++)
         hash = (hash ^ (unsigned char)*c) * 1099511628211ULL;
     return (int64_t)(hash >> 1);
 }
@@ -398,16 +377,9 @@ void cds_flow_prepare(struct cds_gen *gen)
     cds_json_set(gen->ask.prompt, "job", cds_json_int(gen->job));
     cds_json_set(gen->ask.prompt, "max_tokens", cds_json_int(gen->ask.max_tokens));
     cds_json_set(gen->ask.prompt, "scope", cds_json_int(scope_of(gen->user_id)));
+    cds_json_set(gen->ask.prompt, "key", cds_json_int(scope_of(gen->key)));
+    cds_json_set(gen->ask.prompt, "priority", cds_json_int(gen->priority));
     cds_proc_send(gen->model->proc, "prepare", cds_json_ref(gen->ask.prompt));
-}
-
-static unsigned running_of(const struct cds_gen *gen)
-{
-    unsigned count = 0;
-    for (size_t i = 0; i < CDS_GEN_BUCKETS; i++)
-        for (const struct cds_gen *other = gen->app->gens[i]; other; other = other->next)
-            count += other->holds_slot && other->model == gen->model && cds_streq(other->user_id, gen->user_id);
-    return count;
 }
 
 static void on_prepared(struct cds_gen *gen, const cds_json *params)
@@ -416,9 +388,7 @@ static void on_prepared(struct cds_gen *gen, const cds_json *params)
         return;
     gen->prompt_tokens = (uint32_t)cds_json_get_i64(params, "prompt_tokens", 0);
     gen->slices = cds_slices_begin((uint32_t)cds_json_get_i64(params, "max_tokens", 1));
-    gen->stage = CDS_GEN_QUEUED;
-    cds_queue_push(&gen->model->queue, &gen->queued, gen->user_id, running_of(gen));
-    cds_flow_pump(gen->model);
+    cds_turns_wait(gen);
 }
 
 static void on_refused(struct cds_gen *gen, const cds_json *params)

@@ -1,4 +1,4 @@
-/* apps/llmserver/flow.h: inside of a generation: the steps from stage to stage. Included by generation.c and flow.c only.
+/* apps/llmserver/flow.h: inside of a generation: the steps from stage to stage. Included by generation.c, flow.c and turns.c only.
  *
  * Threads: loop thread only.
  */
@@ -11,8 +11,8 @@ struct cds_gen *cds_gen_find(const struct cds_llm *app, int64_t job);
 
 /** Sends the prompt to the model process. */
 void cds_flow_prepare(struct cds_gen *gen);
-/** Gives free slots to queued requests. */
-void cds_flow_pump(struct cds_model *model);
+/** It has a slot: its tokens are reserved, and then it starts. */
+void cds_flow_reserve(struct cds_gen *gen);
 /** Tells the model process to stop; the end comes with its numbers. */
 void cds_flow_stop(struct cds_gen *gen, const char *ended);
 /** The ledger takes too long: the client gets its end now, the booking goes on without it. */

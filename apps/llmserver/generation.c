@@ -7,6 +7,8 @@
 #include "apps/llmserver/flow.h"
 #include "apps/llmserver/grammars.h"
 #include "apps/llmserver/poison.h"
+#include "apps/llmserver/threads.h"
+#include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/metrics/metrics.h"
@@ -39,16 +41,6 @@ unsigned cds_gen_count(const struct cds_llm *app)
     for (size_t i = 0; i < CDS_GEN_BUCKETS; i++)
         for (const struct cds_gen *gen = app->gens[i]; gen; gen = gen->next)
             count += gen->stage != CDS_GEN_OVER;
-    return count;
-}
-
-/** Requests of a model that do not hold a slot yet. */
-static unsigned waiting(const struct cds_llm *app, const struct cds_model *model)
-{
-    unsigned count = 0;
-    for (size_t i = 0; i < CDS_GEN_BUCKETS; i++)
-        for (const struct cds_gen *gen = app->gens[i]; gen; gen = gen->next)
-            count += gen->model == model && gen->stage <= CDS_GEN_QUEUED;
     return count;
 }
 
@@ -124,13 +116,6 @@ static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struc
             cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s.", model->id);
         return cds_err_hint(err, "An administrator can load it.");
     }
-    unsigned most = (unsigned)cds_config_u64(app->config, CDS_OPT_LLM_QUEUE);
-    if (waiting(app, model) >= most) {
-        cds_fail(err, CDS_BUSY, __func__, "%u requests wait for %s already.", most, model->id);
-        cds_err_hint(err, "Try again in a few seconds.");
-        err->retry_after_ms = 2000;
-        return CDS_BUSY;
-    }
     *ret = model;
     return CDS_OK;
 }
@@ -164,6 +149,7 @@ static struct cds_gen *gen_new(struct cds_llm *app, struct cds_http_req *req, co
     gen->started_ms = gen->wrote_ms = cds_now_ms();
     gen->out = cds_buf_init(CDS_GEN_OUT_MAX);
     cds_strcpy(gen->user_id, sizeof(gen->user_id), credential->claims.user_id);
+    cds_strcpy(gen->key, sizeof(gen->key), credential->claims.user_id);
     cds_strcpy(gen->model_id, sizeof(gen->model_id), model->id);
     cds_strcpy(gen->http_id, sizeof(gen->http_id), cds_http_request_id(req));
     cds_strcpy(gen->request_id, sizeof(gen->request_id), gen->http_id);
@@ -200,6 +186,14 @@ static cds_rc complete(struct cds_llm *app, const struct cds_credential *credent
     return rc;
 }
 
+/** Where the refused request would stand. */
+static void add_place(struct cds_http_req *req, unsigned place)
+{
+    char text[16];
+    snprintf(text, sizeof(text), "%u", place);
+    cds_http_add_header(req, "x-cds-queue-place", text);
+}
+
 void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, bool chat)
 {
     struct cds_err err = {0};
@@ -216,20 +210,28 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         rc = cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down.");
     if (rc == CDS_OK)
         rc = choose_model(app, &ask, &model, &err);
-    uint64_t fingerprint = rc == CDS_OK ? cds_poison_fingerprint(credential->claims.user_id, model->id, body, len) : 0;
+    unsigned place = 0;
+    uint64_t fingerprint = rc == CDS_OK && model ? cds_poison_fingerprint(credential->claims.user_id, model->id, body, len) : 0;
     if (rc == CDS_OK)
         rc = cds_poison_check(app->poison, fingerprint, cds_now_ms(), &err);
-    struct cds_gen *gen = rc == CDS_OK ? gen_new(app, req, credential, model, ask.prompts * ask.per_prompt) : NULL;
+    if (rc == CDS_OK)
+        rc = cds_turns_admit(app, model, credential->claims.user_id, &place, &err);
+    struct cds_gen *gen = rc == CDS_OK && model ? gen_new(app, req, credential, model, ask.prompts * ask.per_prompt) : NULL;
     if (rc == CDS_OK && !gen)
         rc = cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     if (rc != CDS_OK) {
         cds_ask_clear(&ask);
         cds_metric_add(CDS_M_LLM_REQUESTS, "refused", 1);
+        if (place)
+            add_place(req, place);
         cds_routes_fail(req, credential->claims.user_id, &err);
         return;
     }
     gen->ask = ask;
     gen->suspect = fingerprint;
+    /* Everybody may go behind the others; only an admin may go before them. */
+    bool first = ask.priority > CDS_QUEUE_NORMAL && credential->role != CDS_ROLE_ADMIN;
+    gen->priority = first ? CDS_QUEUE_NORMAL : ask.priority;
     gen->wire = (struct cds_wire){
         .chat = chat,
         .include_usage = ask.include_usage,
@@ -290,6 +292,8 @@ void cds_gen_stop_all(struct cds_llm *app)
 
 void cds_gen_model_up(struct cds_model *model)
 {
+    model->threads = 0;
+    cds_threads_share(model->app);
     size_t count;
     int64_t *list = collect(model->app, model, &count);
     for (size_t i = 0; i < count; i++) {
@@ -319,6 +323,18 @@ void cds_gen_model_down(struct cds_model *model, const struct cds_err *err, bool
         } else if (gen->stage != CDS_GEN_WAITING || !comes_back) {
             cds_flow_fail(gen, err, err->code == CDS_MODEL_CRASHED ? "crashed" : "error");
         }
+    }
+    free(list);
+}
+
+void cds_gen_model_drain(struct cds_model *model, const struct cds_err *err)
+{
+    size_t count;
+    int64_t *list = collect(model->app, model, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct cds_gen *gen = cds_gen_find(model->app, list[i]);
+        if (gen && gen->model == model && gen->stage <= CDS_GEN_QUEUED)
+            cds_flow_fail(gen, err, "error");
     }
     free(list);
 }

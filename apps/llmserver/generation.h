@@ -44,6 +44,8 @@ struct cds_gen {
     char user_id[CDS_UUID_LEN + 1];
     char request_id[CDS_UUID_LEN + 1]; /**< in the ledger */
     char http_id[CDS_UUID_LEN + 1];    /**< in the log and in x-request-id; the same unless the client used it before */
+    char key[CDS_UUID_LEN + 1];        /**< whose share of the model it uses: the user's */
+    unsigned priority;                 /**< its class in the queue */
     char model_id[CDS_ASK_MODEL_MAX + 1];
     char period[CDS_METER_PERIOD_LEN + 1]; /**< budget month of its reservation */
     int64_t job;
@@ -51,8 +53,9 @@ struct cds_gen {
     struct cds_queued queued;
     struct cds_slices slices;
     uint32_t prompt_tokens, cached_tokens, evaluated_tokens;
-    uint32_t completion_tokens; /**< of all choices together */
-    uint32_t furthest;          /**< of the longest choice: slices are granted to each of them */
+    uint32_t completion_tokens;                                 /**< of all choices together */
+    uint32_t furthest;                                          /**< of the longest choice: slices are granted to each of them */
+    uint32_t recomputed_tokens, foreign_tokens, steps_to_first; /**< for the log: computed twice; what went before it (apps/llmworker/scheduler.h) */
     bool holds_slot;
     bool extending;        /**< a further slice is being reserved */
     bool prepared_in_vain; /**< the process died once while it prepared this prompt */
@@ -62,7 +65,7 @@ struct cds_gen {
     struct cds_err failure; /**< why it failed, for its log line; code CDS_OK: it did not */
     char notice[256];
     struct cds_timer *deadline, *alive;
-    uint64_t started_ms, admitted_ms, wrote_ms;
+    uint64_t started_ms, slot_since_ms, admitted_ms, wrote_ms;
     uint64_t suspect; /**< fingerprint of the request, for poison.h */
     int status;
     /* The answer: */
@@ -86,6 +89,8 @@ void cds_gen_stop_all(struct cds_llm *app);
 void cds_gen_model_up(struct cds_model *model);
 /** The process is gone (or going). comes_back: requests that had not begun may wait for the next one. */
 void cds_gen_model_down(struct cds_model *model, const struct cds_err *err, bool comes_back);
+/** The model unloads: requests that have not begun fail, the others go on. */
+void cds_gen_model_drain(struct cds_model *model, const struct cds_err *err);
 void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params);
 
 /* answer.c: */

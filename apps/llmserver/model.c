@@ -5,12 +5,13 @@
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/inspection.h"
+#include "apps/llmserver/memory.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 
-enum { CHECK_MS = 10000, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 10000, STOP_GRACE_MS = 2000 };
+enum { CHECK_MS = 10000, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 10000, STOP_GRACE_MS = 2000, DRAIN_LOOK_MS = 20, BATCH_ROWS = 192 };
 
 const char *cds_model_state_name(enum cds_model_state state)
 {
@@ -119,6 +120,7 @@ static void on_exit(void *user, const char *why)
     struct cds_err err = {0};
     model->proc = NULL;
     model->up = false;
+    model->stopping = false;
     cds_timer_set(model->timer, UINT64_MAX);
     if (model->unloading || model->app->draining) {
         model->unloading = false;
@@ -165,6 +167,7 @@ static void launch(struct cds_model *model)
     };
     struct cds_err err = {0};
     model->percent = 0;
+    options.memory_bytes = model->limit_bytes;
     if (cds_proc_start(app->loop, &options, &ops, model, &model->proc, &err) != CDS_OK) {
         model->failure = err;
         cds_gen_model_down(model, &err, false);
@@ -174,13 +177,34 @@ static void launch(struct cds_model *model)
     cds_timer_set(model->timer, cds_now_ms() + CHECK_MS);
 }
 
-/** Two uses: the next start after a crash, and the look whether a busy process still gives signs of life. */
+/** The last running request is over, or they had their time: the process ends now. */
+static void drain(struct cds_model *model)
+{
+    struct cds_err err = {0};
+    if (model->stopping)
+        return;
+    if (model->running > 0 && cds_now_ms() < model->drain_deadline_ms) {
+        cds_timer_set(model->timer, cds_now_ms() + DRAIN_LOOK_MS);
+        return;
+    }
+    model->up = false;
+    model->stopping = true;
+    not_loaded(model, &err);
+    cds_gen_model_down(model, &err, false);
+    cds_proc_stop(model->proc, STOP_GRACE_MS);
+}
+
+/** Three uses: the end of a drain, the next start after a crash, and the look whether a busy process still gives signs of life. */
 static void on_timer(void *user)
 {
     struct cds_model *model = user;
     if (!model->proc) {
         if (model->state == CDS_MODEL_LOADING)
             launch(model);
+        return;
+    }
+    if (model->unloading) {
+        drain(model);
         return;
     }
     bool busy = !model->up || model->running > 0;
@@ -217,7 +241,12 @@ void cds_model_file_read(struct cds_model *model)
     if (!model->load_wanted)
         return;
     model->load_wanted = false;
-    if (cds_inspection_allows(model, &err) == CDS_OK) {
+    uint64_t cells = cds_config_u64(model->app->config, CDS_OPT_LLM_CONTEXT);
+    cds_rc rc = cds_inspection_allows(model, &err);
+    if (rc == CDS_OK)
+        rc = cds_memory_allows(model, cells, BATCH_ROWS, &model->limit_bytes, &err);
+    if (rc == CDS_OK) {
+        model->need_bytes = cds_memory_need(model->file.facts, cells, BATCH_ROWS).total_bytes;
         launch(model);
         return;
     }
@@ -234,12 +263,12 @@ void cds_model_unload(struct cds_model *model)
     if (model->proc) {
         if (model->unloading)
             return;
-        model->unloading = true;
-        model->up = false;
         struct cds_err err = {0};
+        model->unloading = true;
+        model->drain_deadline_ms = model->up && !model->app->draining ? cds_now_ms() + cds_config_u64(model->app->config, CDS_OPT_LLM_DRAIN_MS) : 0;
         not_loaded(model, &err);
-        cds_gen_model_down(model, &err, false);
-        cds_proc_stop(model->proc, STOP_GRACE_MS);
+        cds_gen_model_drain(model, &err);
+        drain(model);
         return;
     }
     if (model->timer)

@@ -1,7 +1,8 @@
 /* apps/llmserver/model.h: the GGUF files this server knows, and the process of each loaded one.
  *
  * States: unloaded -> loading -> loaded; a process that dies after it was loaded goes back to loading by itself (with back-off) and its
- * waiting requests stay; a first load that fails, or six starts in a row that fail, end in failed. unload ends every state.
+ * waiting requests stay; a first load that fails, or six starts in a row that fail, end in failed. unload ends every state. A load is refused
+ * (and the model stays as it was) over the gate, for a corrupt file, and when its memory is not there (memory.h).
  * Ids: the file name without ".gguf" in lower case, without its quantization ("SmolLM2-135M-Instruct.Q4_1.gguf" is
  * "smollm2-135m-instruct"); the name with quantization works too, and is the id when two files would share one. Of a split model
  * ("name-00001-of-00003.gguf") the first part stands for all.
@@ -49,11 +50,17 @@ struct cds_model {
     bool up;               /**< said hello and was not stopped */
     bool was_up;           /**< this load reached hello once: a death is followed by a new start */
     bool unloading;
+    uint64_t drain_deadline_ms; /**< while it unloads: running requests may go on so long */
+    bool stopping;              /**< the process was told to end */
+    uint64_t need_bytes;        /**< estimate of its memory (memory.h) */
+    uint64_t limit_bytes;       /**< what its process may take */
     unsigned starts_failed;
     uint64_t restarts;
     struct cds_timer *timer; /**< next start, or the check that it is alive */
     struct cds_queue queue;  /**< prepared requests that wait for a slot */
-    unsigned running;        /**< requests that hold a slot */
+    unsigned running;        /**< requests that hold a slot, or take one over just now: up to twice as many as there are slots */
+    uint32_t slot_ms;        /**< how long requests held a slot lately; 0: not known */
+    uint32_t threads;        /**< its share of the compute threads as it was told last; 0: not yet */
     cds_json *work;          /**< what the process counted since it started, as it sent it last (README of llmworker); NULL: nothing yet */
 };
 
@@ -86,7 +93,8 @@ const char *cds_model_state_name(enum cds_model_state state);
 void cds_model_load(struct cds_model *model);
 /** inspection.h: the file was read (or is corrupt); a load that waited for it goes on. */
 void cds_model_file_read(struct cds_model *model);
-/** Ends the process; requests on it get an error. The state changes once the process is gone. */
+/** Ends the process: what runs may go on for llm.drain_ms, everything else gets an error at once. The state changes once the process is gone,
+ *  and its memory is back then. */
 void cds_model_unload(struct cds_model *model);
 /** Stops every process, for the end of the server. */
 void cds_models_stop(struct cds_llm *app);

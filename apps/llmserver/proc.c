@@ -31,6 +31,7 @@ struct cds_proc {
     struct cds_timer *kill_timer;
     struct cds_peer *peer; /**< NULL once the socket is closed */
     uint64_t heard_ms;
+    uint64_t kill_ms; /**< when patience with a stopped process ends */
 };
 
 /* --- starting ----------------------------------------------------------------------------------------------------------- */
@@ -88,6 +89,8 @@ static pid_t launch(const struct cds_proc_options *o, int fd)
     add_arg(&command, "--slots=%" PRIu64, o->slots);
     add_arg(&command, "--threads=%" PRIu64, o->threads);
     add_arg(&command, "--jobs=%" PRIu64, o->jobs);
+    if (o->memory_bytes)
+        add_arg(&command, "--memory=%" PRIu64, o->memory_bytes);
     char lib[4200];
     snprintf(lib, sizeof(lib), "LD_LIBRARY_PATH=%s", o->lib_dir);
     char lang[] = "LANG=C.UTF-8", backtrace[] = "GGML_NO_BACKTRACE=1";
@@ -118,7 +121,9 @@ static void on_peer_close(void *user, struct cds_peer *peer, const char *reason)
 static void on_kill(void *user)
 {
     struct cds_proc *proc = user;
-    kill(proc->pid, SIGKILL);
+    bool last = cds_now_ms() >= proc->kill_ms;
+    kill(proc->pid, last ? SIGKILL : SIGTERM);
+    cds_timer_set(proc->kill_timer, last ? UINT64_MAX : proc->kill_ms);
 }
 
 static void on_pidfd(void *user, int fd, uint32_t events)
@@ -212,7 +217,8 @@ void cds_proc_stop(struct cds_proc *proc, uint32_t grace_ms)
         cds_peer_close(&proc->peer);
     if (grace_ms == 0)
         kill(proc->pid, SIGKILL);
-    cds_timer_set(proc->kill_timer, cds_now_ms() + grace_ms);
+    proc->kill_ms = cds_now_ms() + grace_ms;
+    cds_timer_set(proc->kill_timer, cds_now_ms() + grace_ms / 2);
 }
 
 pid_t cds_proc_pid(const struct cds_proc *proc)

@@ -21,12 +21,13 @@ struct cds_proc_options {
     const char *program, *model_path, *lib_dir, *dir, *log_level; /**< absolute paths; borrowed for the call */
     bool lib_dir_given;                                           /**< the library folder was configured: the loader must look there first */
     uint64_t context_tokens, request_tokens, slots, threads, jobs;
+    uint64_t memory_bytes; /**< most data memory of the process; 0: no limit of ours */
 };
 CDS_MUST_USE cds_rc cds_proc_start(struct cds_loop *loop, const struct cds_proc_options *options, const struct cds_proc_ops *ops, void *user,
                                    struct cds_proc **ret, struct cds_err *reterr);
 /** Sends a frame; steals params. A process that does not read is killed, and on_exit tells. */
 void cds_proc_send(struct cds_proc *proc, const char *method, cds_json *params);
-/** Closes the socket, which ends the process; kills it after grace_ms. on_exit still comes. Idempotent. */
+/** Closes the socket, which ends the process; SIGTERM after half of grace_ms, SIGKILL after all of it. on_exit still comes. Idempotent. */
 void cds_proc_stop(struct cds_proc *proc, uint32_t grace_ms);
 pid_t cds_proc_pid(const struct cds_proc *proc);
 /** Milliseconds (cds_now_ms clock) of the last frame. */

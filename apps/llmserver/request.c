@@ -145,6 +145,8 @@ cds_rc cds_ask_parse(const char *body, size_t len, bool chat, struct cds_ask *re
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The request body must be a JSON object.");
     struct cds_ask ask = {.chat = chat, .prompts = 1, .per_prompt = 1, .shown = 1, .prompt = cds_json_object()};
     rc = read_body(json, &ask, ask.prompt, reterr);
+    const char *tier = cds_json_get_str(json, "service_tier");
+    ask.priority = cds_streq(tier, "flex") ? 0 : cds_streq(tier, "priority") ? 2 : 1;
     if (rc != CDS_OK)
         cds_ask_clear(&ask);
     else

@@ -33,6 +33,7 @@ struct cds_ask {
     unsigned prompts;                  /**< 1 for a chat */
     unsigned per_prompt, shown;        /**< answers made to each prompt, and how many of them are shown (the best ones) */
     bool logprobs;
+    unsigned priority;                               /**< class in the queue: 0 service_tier flex, 2 priority, else 1 */
     uint32_t time_ms;                                /**< longest time from the first token on; 0: no limit of its own */
     bool own_template;                               /**< the request brings the text of a chat template */
     char grammar_name[CDS_ASK_GRAMMAR_NAME_MAX + 1]; /**< a built-in grammar that must be looked up; "": none */

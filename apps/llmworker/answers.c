@@ -273,7 +273,7 @@ cds_json *cds_answers_text(struct cds_answers *answers, int64_t job, const char 
 static cds_json *done_of(const struct cds_answer *answer)
 {
     static const char *const names[] = {"stop", "length", "cancelled", "failed"};
-    long long prompt = 0, cached = 0, evaluated = 0, completion = 0, reasoning = 0, computed = 0, recomputed = 0, foreign = 0;
+    long long prompt = 0, cached = 0, evaluated = 0, completion = 0, reasoning = 0, computed = 0, recomputed = 0, foreign = 0, first = 0;
     enum cds_job_end end = CDS_JOB_STOP;
     cds_json *choices = cds_json_array();
     for (unsigned i = 0; i < answer->count; i++) {
@@ -284,6 +284,7 @@ static cds_json *done_of(const struct cds_answer *answer)
             cached += report->cached_tokens;
             evaluated += report->evaluated_tokens;
             foreign += report->foreign_tokens;
+            first = report->steps_to_first > first ? report->steps_to_first : first;
         }
         computed += report->computed_tokens;
         recomputed += report->recomputed_tokens;
@@ -294,9 +295,10 @@ static cds_json *done_of(const struct cds_answer *answer)
         cds_json_append(choices, cds_json_pack("{s:s,s:I,s:I,s:f}", "end", names[report->end], "tokens", (long long)report->completion_tokens,
                                                "calls", (long long)(choice->shaper ? cds_shaper_calls(choice->shaper) : 0), "score", choice->score));
     }
-    return cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end], "prompt_tokens", prompt,
-                         "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed, "recomputed_tokens", recomputed,
-                         "foreign_tokens", foreign, "completion_tokens", completion, "reasoning_tokens", reasoning, "choices", choices);
+    return cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end], "prompt_tokens",
+                         prompt, "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed, "recomputed_tokens", recomputed,
+                         "foreign_tokens", foreign, "steps_to_first", first, "completion_tokens", completion, "reasoning_tokens", reasoning,
+                         "choices", choices);
 }
 
 /** What the reader of the answer and the chances still hold back. */

@@ -118,6 +118,11 @@ static cds_rc set_limit(int resource, rlim_t value, struct cds_err *reterr)
     return CDS_OK;
 }
 
+cds_rc cds_worker_limit_memory(uint64_t bytes, struct cds_err *reterr)
+{
+    return set_limit(RLIMIT_DATA, (rlim_t)bytes, reterr);
+}
+
 cds_rc cds_worker_confine(pid_t parent, struct cds_err *reterr)
 {
     /* Best effort: containers often refuse new namespaces; the filter below refuses sockets in any case. */

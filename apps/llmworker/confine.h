@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "lib/base/err.h"
@@ -17,3 +18,6 @@
  * @return CDS_OK; CDS_DENIED; CDS_SYSTEM
  */
 CDS_MUST_USE cds_rc cds_worker_confine(pid_t parent, struct cds_err *reterr);
+/** Private memory (heap, stacks of threads, copies of weights; not the file that is mapped) may not grow beyond this: a model that would take the
+ *  machine with it fails alone. */
+CDS_MUST_USE cds_rc cds_worker_limit_memory(uint64_t bytes, struct cds_err *reterr);

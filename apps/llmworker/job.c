@@ -41,6 +41,7 @@ void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end 
         .recomputed_tokens = job->recomputed,
         .completion_tokens = job->generated,
         .foreign_tokens = job->foreign,
+        .steps_to_first = job->steps_to_first,
     };
     if (job->slot) {
         if (end == CDS_JOB_CANCELLED) {
@@ -116,6 +117,7 @@ void cds_sched_start(struct cds_sched *sched, int64_t id, uint32_t granted)
     job->granted = granted;
     job->order = ++sched->clock;
     job->rows_at_start = sched->counters.prompt_rows;
+    job->steps_at_start = sched->counters.steps;
     job->state = CDS_JOB_WAITING;
 }
 

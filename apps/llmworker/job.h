@@ -31,10 +31,10 @@ struct cds_job {
     uint32_t max_tokens, granted, generated;
     uint32_t reached; /**< tokens of the list that were evaluated at least once, cached included */
     uint32_t cached, computed, recomputed;
-    uint32_t reserve;       /**< cells it may fill before it counts as growing */
-    unsigned planned;       /**< rows of the batch that is being built */
-    uint64_t rows_at_start; /**< prompt rows of all when it started */
-    uint32_t foreign;
+    uint32_t reserve;                       /**< cells it may fill before it counts as growing */
+    unsigned planned;                       /**< rows of the batch that is being built */
+    uint64_t rows_at_start, steps_at_start; /**< prompt rows and steps of all when it started */
+    uint32_t foreign, steps_to_first;
     uint64_t cancel_step; /**< steps at its cancel */
     bool last_grant, put_back, cancelled;
     struct cds_job *follow; /**< reads the beginning this one waits for */

@@ -16,7 +16,7 @@ static const char usage[] = "cds-llmworker runs one language model for cds-llmse
                             "  --fd=N --parent=PID      inherited socket and the process that must own us\n"
                             "  --model=FILE --lib=DIR   GGUF file and folder of libllama, absolute\n"
                             "  --dir=DIR                working folder, owned by the studio\n"
-                            "  --context=N --request=N --slots=N --threads=N --jobs=N\n"
+                            "  --context=N --request=N --slots=N --threads=N --jobs=N [--memory=BYTES]\n"
                             "  --log=LEVEL              debug, info, warn, error\n"
                             "  --check                  tests the libllama this program finds, prints its version\n"
                             "  --help, --version\n";
@@ -25,6 +25,7 @@ struct arguments {
     struct cds_worker_options worker;
     const char *dir;
     pid_t parent;
+    uint64_t memory_bytes; /**< most data memory, 0: no limit */
     enum cds_log_level level;
     bool check;
 };
@@ -40,6 +41,7 @@ enum option_id {
     OPT_SLOTS,
     OPT_THREADS,
     OPT_JOBS,
+    OPT_MEMORY,
     OPT_LOG,
     OPT_CHECK,
     OPT_HELP,
@@ -88,6 +90,8 @@ static bool take_option(int id, const char *value, struct arguments *args)
         return read_number(value, 0, 256, &args->worker.threads);
     case OPT_JOBS:
         return read_number(value, 1, 8192, &args->worker.jobs);
+    case OPT_MEMORY:
+        return cds_parse_u64(value, 1, INT64_MAX, &args->memory_bytes) == CDS_OK;
     case OPT_LOG:
         return cds_log_level_parse(value, &args->level) == CDS_OK;
     case OPT_CHECK:
@@ -101,21 +105,14 @@ static bool take_option(int id, const char *value, struct arguments *args)
 static bool read_arguments(int argc, char **argv, struct arguments *args)
 {
     static const struct option options[] = {
-        {"fd", required_argument, NULL, OPT_FD},
-        {"parent", required_argument, NULL, OPT_PARENT},
-        {"model", required_argument, NULL, OPT_MODEL},
-        {"lib", required_argument, NULL, OPT_LIB},
-        {"dir", required_argument, NULL, OPT_DIR},
-        {"context", required_argument, NULL, OPT_CONTEXT},
-        {"request", required_argument, NULL, OPT_REQUEST},
-        {"slots", required_argument, NULL, OPT_SLOTS},
-        {"threads", required_argument, NULL, OPT_THREADS},
-        {"jobs", required_argument, NULL, OPT_JOBS},
-        {"log", required_argument, NULL, OPT_LOG},
-        {"check", no_argument, NULL, OPT_CHECK},
-        {"help", no_argument, NULL, OPT_HELP},
-        {"version", no_argument, NULL, OPT_VERSION},
-        {NULL, 0, NULL, 0},
+        {"fd", required_argument, NULL, OPT_FD},           {"parent", required_argument, NULL, OPT_PARENT},
+        {"model", required_argument, NULL, OPT_MODEL},     {"lib", required_argument, NULL, OPT_LIB},
+        {"dir", required_argument, NULL, OPT_DIR},         {"context", required_argument, NULL, OPT_CONTEXT},
+        {"request", required_argument, NULL, OPT_REQUEST}, {"slots", required_argument, NULL, OPT_SLOTS},
+        {"threads", required_argument, NULL, OPT_THREADS}, {"jobs", required_argument, NULL, OPT_JOBS},
+        {"memory", required_argument, NULL, OPT_MEMORY},   {"log", required_argument, NULL, OPT_LOG},
+        {"check", no_argument, NULL, OPT_CHECK},           {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},       {NULL, 0, NULL, 0},
     };
     for (int id; (id = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (id == OPT_HELP) {
@@ -157,6 +154,8 @@ int main(int argc, char **argv)
     cds_rc rc = CDS_OK;
     if (chdir(args.dir) != 0)
         rc = cds_fail(&err, CDS_SYSTEM, __func__, "The working folder of the model process cannot be entered.");
+    if (rc == CDS_OK && args.memory_bytes)
+        rc = cds_worker_limit_memory(args.memory_bytes, &err);
     if (rc == CDS_OK)
         rc = cds_worker_confine(args.parent, &err);
     if (rc == CDS_OK)

@@ -153,8 +153,10 @@ static bool take_token(struct cds_sched *sched, struct cds_job *job, int32_t tok
     char piece[512];
     bool ended = ends(sched, job, token);
     bool stopped = false;
-    if (job->generated++ == 0)
+    if (job->generated++ == 0) {
         job->foreign = (uint32_t)(sched->counters.prompt_rows - job->rows_at_start - job->computed);
+        job->steps_to_first = (uint32_t)(sched->counters.steps - job->steps_at_start);
+    }
     CDS_CLEANUP(cds_buf_free) struct cds_buf out = cds_buf_init(CDS_TEXT_OUT_MAX);
     if (!ended) {
         int n = sched->ops->piece(sched->engine, token, piece, sizeof(piece));

@@ -68,6 +68,7 @@ struct cds_job_report {
     uint32_t recomputed_tokens; /**< part of these that had been evaluated for it before (it was put back); never billed */
     uint32_t completion_tokens;
     uint32_t foreign_tokens; /**< prompt tokens of others that were evaluated between its start and its first token */
+    uint32_t steps_to_first; /**< steps that ended between the two, that of its first token included */
 };
 
 struct cds_sched_sink {

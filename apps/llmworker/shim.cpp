@@ -144,7 +144,7 @@ extern "C" char *cds_shim_apply(const struct cds_shim *shim, const char *ask_jso
     return guarded<char *>(nullptr, why, why_size, [&] {
         auto inputs = inputs_of(common_json::parse(ask_json));
         /* The reader of an answer costs milliseconds; plain text needs none. */
-        inputs.force_pure_content = inputs.tools.empty() && !shim->thinks;
+        inputs.force_pure_content = inputs.tools.empty() && !shim->thinks && inputs.continue_final_message == COMMON_CHAT_CONTINUATION_NONE;
         auto rendered = common_chat_templates_apply(shim->templates.get(), inputs);
         common_json out = common_json::object();
         out["prompt"] = rendered.prompt;

@@ -84,28 +84,38 @@ static int set_limits(const struct cds_jail_plan *plan)
     const struct rlimit cpu = {l->cpu_ms / 1000 + 1, l->cpu_ms / 1000 + 2};
     int bad = limit(RLIMIT_CORE, 0) | limit(RLIMIT_NOFILE, OPEN_FILES) | limit(RLIMIT_FSIZE, l->tmp_bytes) | limit(RLIMIT_MEMLOCK, 0) |
               limit(RLIMIT_MSGQUEUE, 0) | setrlimit(RLIMIT_CPU, &cpu);
-    if (!plan->cgroup) {
-        /* Counted per user, not per job: coarse, and said so in the result. */
-        bad |= limit(RLIMIT_NPROC, l->max_tasks);
+    if (!plan->cgroup)
         bad |= limit(RLIMIT_DATA, plan->big_address_space && l->memory_bytes < RESERVE ? RESERVE : l->memory_bytes);
-    }
     return bad;
+}
+
+static int drop_bounds(void)
+{
+    for (int cap = 0; cap <= LAST_CAP_TRIED; cap++)
+        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) && errno != EINVAL)
+            return -1;
+    return 0;
 }
 
 static int drop_rights(const struct cds_jail_plan *plan)
 {
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
-    for (int cap = 0; cap <= LAST_CAP_TRIED; cap++)
-        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) && errno != EINVAL)
-            return -1;
+    if (drop_bounds())
+        return -1;
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (plan->who->change) {
         /* The system calls, not the wrappers: those would try to change threads that do not exist in this process. */
         if (syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, plan->who->gid, plan->who->gid, plan->who->gid) ||
             syscall(SYS_setresuid, plan->who->uid, plan->who->uid, plan->who->uid))
             return -1;
+        int shared = plan->cgroup ? 1 : jail_own_tasks(plan->who);
+        if (shared < 0 || (shared == 0 && drop_bounds()))
+            return -1;
     }
+    /* Last, since a user namespace inherits it as the ceiling of all that is outside of it. */
+    if (!plan->cgroup && limit(RLIMIT_NPROC, plan->limits->max_tasks))
+        return -1;
     return (int)syscall(SYS_capset, &head, none);
 }
 

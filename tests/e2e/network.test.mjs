@@ -43,7 +43,7 @@ describe('the network of a project in a browser', { timeout: 240_000 }, () => {
   async function shoot(name) {
     for (const theme of themes) {
       await page.evaluate((to) => (document.documentElement.dataset.theme = to), theme);
-      await page.waitForTimeout(300);
+      await page.waitForTimeout(900);
       await page.screenshot({ path: join(shots, `network-${name}-${theme}.png`) });
     }
   }

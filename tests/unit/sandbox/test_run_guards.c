@@ -295,6 +295,29 @@ static void a_fork_bomb_stays_inside(void **state)
     assert_true(f->r.wall_ms < 9000); /* ended with its main process, not with the sleepers */
 }
 
+/* Also without control groups, where all jobs of root share a uid. */
+static void the_tasks_of_one_run_are_not_taken_from_another(void **state)
+{
+    static const struct cds_job_events events = {on_output, on_end};
+    static struct fate many;
+    static const char code[] = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 20 & done; echo up; sleep 20";
+    const struct cds_job_spec spec = {.language = "sh", .code = code, .code_len = sizeof(code) - 1, .project_fd = project, .limits = usual()};
+    struct cds_job *job = NULL;
+    struct cds_err err;
+    many = (struct fate){.ended = false};
+    assert_int_equal(engine->ops->acquire(engine, &spec, &job, &err), CDS_OK);
+    assert_int_equal(engine->ops->exec(job, &spec, &events, &many, &err), CDS_OK);
+    for (uint64_t began = cds_now_ms(); many.out_len < 3 && cds_now_ms() - began < WAIT_MS;)
+        cds_loop_once(loop, 10);
+    struct cds_run_limits few = usual();
+    few.max_tasks = 8;
+    assert_string_equal(run_with("sh", "sleep 0 & wait; echo fine", &few, NULL, 0)->out, "fine\n");
+    assert_false(many.ended);
+    engine->ops->kill(job, CDS_END_CANCELLED);
+    while (!many.ended)
+        cds_loop_once(loop, 10);
+}
+
 static void output_is_passed_on_up_to_the_ceiling_and_counted(void **state)
 {
     struct fate *f = run("python", "import sys\nsys.stdout.write('x' * 1000000)\nsys.stderr.write('y' * 5)");
@@ -529,6 +552,7 @@ int main(void)
         cmocka_unit_test(a_run_that_fails_for_want_of_tasks_says_so),
         cmocka_unit_test(a_file_above_its_ceiling_ends_the_run_with_disk),
         cmocka_unit_test(a_fork_bomb_stays_inside),
+        cmocka_unit_test(the_tasks_of_one_run_are_not_taken_from_another),
         cmocka_unit_test(output_is_passed_on_up_to_the_ceiling_and_counted),
         cmocka_unit_test(a_daemon_that_holds_the_output_dies_with_the_run),
         cmocka_unit_test(the_environment_is_built_and_no_descriptor_leaks),

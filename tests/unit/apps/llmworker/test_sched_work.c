@@ -444,7 +444,9 @@ static void keys_share_the_sequences_so_that_one_request_does_not_wait_for_a_hun
     while (!got[200].tokens)
         cds_sched_step(sched);
     assert_true(got[200].first_step - before <= 2 + 1); /* its own prompt is one step */
+    int in_steps = got[200].first_step - before;
     run();
+    assert_int_equal(got[200].report.steps_to_first, in_steps);
     for (int i = 1; i <= 100; i++)
         assert_text(plain(i, 0, 40, 200));
 }

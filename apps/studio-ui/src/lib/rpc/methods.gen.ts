@@ -290,7 +290,7 @@ export type LlmStartResult = {
   state: "loaded" | "loading" | "unloaded" | "failed";
 };
 
-/** Parameters of llm.stop: Unloads a model; running requests on it end with an error. */
+/** Parameters of llm.stop: Unloads a model: answers that are being written get a few seconds (llm.drain_ms), everything else ends with an error. */
 export type LlmStopParams = {
   /** Model id */
   model: string;

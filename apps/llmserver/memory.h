@@ -1,0 +1,28 @@
+/* apps/llmserver/memory.h: what a model needs in memory, and what there is for it, before it is loaded.
+ *
+ * Estimate: weights as in the file, 2 bytes for each number of the cache (all cells), the buffers of one batch, and what the process itself takes.
+ *           tests/service/model_memory.test.mjs holds it against the resident memory of the process.
+ * Source:   proc(5) meminfo; cgroups(7) memory.max, memory.current.
+ * Threads:  loop thread only.
+ */
+#pragma once
+
+#include "apps/llmserver/model.h"
+
+struct cds_memory_need {
+    uint64_t weights_bytes, cache_bytes, buffers_bytes, base_bytes, total_bytes;
+};
+/** From the facts of the header and the numbers of the load; zeros for what the header does not say. */
+struct cds_memory_need cds_memory_need(const cds_json *facts, uint64_t cells, uint64_t batch);
+/** Free memory of this machine, or of our control group when that is less. UINT64_MAX: not known. */
+uint64_t cds_memory_free(void);
+/** Text of a meminfo file: bytes of MemAvailable; UINT64_MAX: it has none. Exposed for tests. */
+uint64_t cds_memory_available(const char *meminfo);
+/**
+ * Is there room for this model beside those that are loaded? Counted twice: against the memory that is really free (less
+ * llm.memory_reserve_bytes), and against llm.memory_bytes for all models together.
+ * @param ret_limit_bytes  what its process may take: the estimate, half as much again, and 1 GiB
+ * @return CDS_OK; CDS_EXHAUSTED with what it needs and what there is (rule llm.memory)
+ */
+CDS_MUST_USE cds_rc cds_memory_allows(const struct cds_model *model, uint64_t cells, uint64_t batch, uint64_t *ret_limit_bytes,
+                                      struct cds_err *reterr);
