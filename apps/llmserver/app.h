@@ -36,6 +36,7 @@ struct cds_llm {
     struct cds_admin_wait *admin_waits;    /**< load and unload calls that wait for the end */
     struct cds_admin_list *admin_lists;    /**< lists of models that wait until all files were read */
     struct cds_downloads *downloads;
+    struct cds_timer *residency_timer;
     cds_json *catalogue;       /**< array of catalogue.json; NULL: there is none */
     struct cds_events *events; /**< readers of /admin/events */
     int64_t jobs;              /**< last job number given */

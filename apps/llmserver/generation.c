@@ -44,6 +44,25 @@ unsigned cds_gen_count(const struct cds_llm *app)
     return count;
 }
 
+static unsigned in_stages(const struct cds_model *model, enum cds_gen_stage from, enum cds_gen_stage to)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < CDS_GEN_BUCKETS; i++)
+        for (const struct cds_gen *gen = model->app->gens[i]; gen; gen = gen->next)
+            count += gen->model == model && gen->stage >= from && gen->stage <= to;
+    return count;
+}
+
+unsigned cds_gen_waiting(const struct cds_model *model)
+{
+    return in_stages(model, CDS_GEN_WAITING, CDS_GEN_WAITING);
+}
+
+unsigned cds_gen_begun(const struct cds_model *model)
+{
+    return in_stages(model, CDS_GEN_PREPARING, CDS_GEN_STOPPING);
+}
+
 /* --- time --------------------------------------------------------------------------------------------------------------- */
 
 static void on_deadline(void *user)
@@ -72,7 +91,9 @@ static void on_alive(void *user)
     }
     cds_timer_set(gen->alive, now + CDS_GEN_ALIVE_MS);
     if (gen->stage == CDS_GEN_WAITING && now - gen->started_ms >= CDS_GEN_MODEL_WAIT_MS) {
-        cds_fail(&err, CDS_BUSY, __func__, "The model %s is being started and did not become ready in time.", gen->model_id);
+        const struct cds_model *model = gen->model;
+        cds_fail(&err, CDS_BUSY, __func__, "The model %s is being started (%d %%, %u requests wait for it) and did not become ready in time.",
+                 gen->model_id, model ? model->percent : 0, model ? cds_gen_waiting(model) : 0);
         cds_err_hint(&err, "Try again in a few seconds.");
         err.retry_after_ms = 5000;
         cds_flow_fail(gen, &err, "busy");
@@ -109,7 +130,9 @@ static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struc
         cds_err_pointer(err, "/model");
         return cds_err_hint(err, "GET /v1/models lists the models.");
     }
-    if ((model->state != CDS_MODEL_LOADED && model->state != CDS_MODEL_LOADING) || model->unloading) {
+    bool on_demand = cds_config_u64(app->config, CDS_OPT_LLM_AUTOLOAD) &&
+                     ((model->state == CDS_MODEL_UNLOADED && !model->proc && model->file.state != CDS_FILE_CORRUPT) || model->evicting);
+    if (!on_demand && ((model->state != CDS_MODEL_LOADED && model->state != CDS_MODEL_LOADING) || model->unloading)) {
         if (model->state == CDS_MODEL_FAILED)
             cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: %s failed to start: %s", model->id, model->failure.message);
         else
@@ -244,8 +267,10 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         gen->ask.max_tokens = (uint32_t)cds_config_u64(app->config, CDS_OPT_LLM_MAX_TOKENS);
     cds_http_set_user(req, gen, on_gone, on_sent);
     cds_metric_add(CDS_M_LLM_QUEUE, NULL, 1);
-    if (model->up)
+    if (model->up && !model->yielding && !model->unloading)
         cds_flow_prepare(gen);
+    else if (model->state == CDS_MODEL_UNLOADED)
+        cds_model_demand(model);
 }
 
 /* --- cancel and stop ---------------------------------------------------------------------------------------------------- */

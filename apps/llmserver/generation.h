@@ -89,6 +89,9 @@ void cds_gen_stop_all(struct cds_llm *app);
 void cds_gen_model_up(struct cds_model *model);
 /** The process is gone (or going). comes_back: requests that had not begun may wait for the next one. */
 void cds_gen_model_down(struct cds_model *model, const struct cds_err *err, bool comes_back);
+/** Requests of a model that wait for its process; those it works on, or is about to. */
+unsigned cds_gen_waiting(const struct cds_model *model);
+unsigned cds_gen_begun(const struct cds_model *model);
 /** The model unloads: requests that have not begun fail, the others go on. */
 void cds_gen_model_drain(struct cds_model *model, const struct cds_err *err);
 void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params);

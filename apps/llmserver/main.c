@@ -12,6 +12,7 @@
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/grammars.h"
 #include "apps/llmserver/poison.h"
+#include "apps/llmserver/residency.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
@@ -112,6 +113,8 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     if (rc == CDS_OK)
         rc = cds_downloads_new(app, &app->downloads, err);
     if (rc == CDS_OK)
+        rc = cds_residency_start(app, err);
+    if (rc == CDS_OK)
         cds_catalogue_read(app);
     if (rc == CDS_OK)
         rc = cds_service_listen(service, CDS_OPT_LLM_PORT, 0, cds_routes_on_request, app, err);
@@ -163,6 +166,7 @@ int main(int argc, char **argv)
     if (app.creds)
         cds_credentials_free(&app.creds);
     cds_meter_free(&app.meter);
+    cds_residency_stop(&app);
     cds_downloads_free(&app.downloads);
     cds_models_free(&app);
     cds_grammars_free(&app.grammars);

@@ -44,6 +44,8 @@ static void on_hello(struct cds_model *model, const cds_json *params)
     const char *description = cds_json_get_str(params, "description");
     cds_strcpy(model->description, sizeof(model->description), description ? description : "");
     model->up = true;
+    model->up_ms = model->used_ms = cds_now_ms();
+    model->on_demand = false;
     model->was_up = true;
     model->percent = 100;
     cds_meter_add_model(model->app->meter, model->id);
@@ -123,10 +125,13 @@ static void on_exit(void *user, const char *why)
     model->stopping = false;
     cds_timer_set(model->timer, UINT64_MAX);
     if (model->unloading || model->app->draining) {
-        model->unloading = false;
+        bool stay = model->evicting && !model->app->draining;
+        model->unloading = model->evicting = model->yielding = false;
         not_loaded(model, &err);
-        cds_gen_model_down(model, &err, false);
+        cds_gen_model_down(model, &err, stay);
         set_state(model, CDS_MODEL_UNLOADED);
+        if (stay && cds_gen_waiting(model) > 0)
+            cds_model_demand(model);
     } else if (model->was_up) {
         after_crash(model, why);
     } else {
@@ -190,7 +195,7 @@ static void drain(struct cds_model *model)
     model->up = false;
     model->stopping = true;
     not_loaded(model, &err);
-    cds_gen_model_down(model, &err, false);
+    cds_gen_model_down(model, &err, model->evicting);
     cds_proc_stop(model->proc, STOP_GRACE_MS);
 }
 
@@ -241,21 +246,46 @@ void cds_model_file_read(struct cds_model *model)
     if (!model->load_wanted)
         return;
     model->load_wanted = false;
-    uint64_t cells = cds_config_u64(model->app->config, CDS_OPT_LLM_CONTEXT);
-    cds_rc rc = cds_inspection_allows(model, &err);
-    if (rc == CDS_OK)
-        rc = cds_memory_allows(model, cells, BATCH_ROWS, &model->limit_bytes, &err);
-    if (rc == CDS_OK) {
-        model->need_bytes = cds_memory_need(model->file.facts, cells, BATCH_ROWS).total_bytes;
-        launch(model);
-        return;
+    if (cds_inspection_allows(model, &err) != CDS_OK) {
+        cds_model_refuse(model, &err);
+    } else if (!cds_model_try_room(model, &err)) {
+        if (!model->on_demand) {
+            cds_model_refuse(model, &err);
+            return;
+        }
+        model->wants_room = true; /* residency.c sees to it */
+        model->wanted_ms = cds_now_ms();
     }
+}
+
+bool cds_model_try_room(struct cds_model *model, struct cds_err *reterr)
+{
+    uint64_t cells = cds_config_u64(model->app->config, CDS_OPT_LLM_CONTEXT);
+    if (cds_memory_allows(model, cells, BATCH_ROWS, &model->limit_bytes, reterr) != CDS_OK)
+        return false;
+    model->need_bytes = cds_memory_need(model->file.facts, cells, BATCH_ROWS).total_bytes;
+    model->wants_room = false;
+    launch(model);
+    return true;
+}
+
+void cds_model_refuse(struct cds_model *model, const struct cds_err *err)
+{
     /* Refused before anything was tried: the model is as it was. */
-    model->failure = err;
-    cds_log(CDS_LOG_WARN, "a load was refused", CDS_LS("model", model->id), CDS_LS("reason", err.message),
-            CDS_LS("rule", *err.rule ? err.rule : NULL));
-    cds_gen_model_down(model, &err, false);
+    model->failure = *err;
+    model->wants_room = model->on_demand = false;
+    cds_log(CDS_LOG_WARN, "a load was refused", CDS_LS("model", model->id), CDS_LS("reason", err->message),
+            CDS_LS("rule", *err->rule ? err->rule : NULL));
+    cds_gen_model_down(model, err, false);
     set_state(model, CDS_MODEL_UNLOADED);
+}
+
+void cds_model_demand(struct cds_model *model)
+{
+    if (model->state != CDS_MODEL_UNLOADED || model->proc)
+        return;
+    model->on_demand = true;
+    cds_model_load(model);
 }
 
 void cds_model_unload(struct cds_model *model)
@@ -267,13 +297,14 @@ void cds_model_unload(struct cds_model *model)
         model->unloading = true;
         model->drain_deadline_ms = model->up && !model->app->draining ? cds_now_ms() + cds_config_u64(model->app->config, CDS_OPT_LLM_DRAIN_MS) : 0;
         not_loaded(model, &err);
-        cds_gen_model_drain(model, &err);
+        if (!model->evicting)
+            cds_gen_model_drain(model, &err);
         drain(model);
         return;
     }
     if (model->timer)
         cds_timer_set(model->timer, UINT64_MAX);
-    model->load_wanted = false;
+    model->load_wanted = model->wants_room = model->on_demand = false;
     struct cds_err err = {0};
     not_loaded(model, &err);
     cds_gen_model_down(model, &err, false);

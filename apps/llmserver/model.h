@@ -51,9 +51,14 @@ struct cds_model {
     bool was_up;           /**< this load reached hello once: a death is followed by a new start */
     bool unloading;
     uint64_t drain_deadline_ms; /**< while it unloads: running requests may go on so long */
-    bool stopping;              /**< the process was told to end */
-    uint64_t need_bytes;        /**< estimate of its memory (memory.h) */
-    uint64_t limit_bytes;       /**< what its process may take */
+    /* Of residency.h: */
+    uint64_t up_ms, used_ms, wanted_ms; /**< came up; had a request; waits for room since */
+    bool on_demand;                     /**< a request asked for this load */
+    bool wants_room;                    /**< it waits until another model left */
+    bool yielding, evicting;            /**< lets new requests wait; leaves, and its waiting requests stay */
+    bool stopping;                      /**< the process was told to end */
+    uint64_t need_bytes;                /**< estimate of its memory (memory.h) */
+    uint64_t limit_bytes;               /**< what its process may take */
     unsigned starts_failed;
     uint64_t restarts;
     struct cds_timer *timer; /**< next start, or the check that it is alive */
@@ -91,6 +96,12 @@ bool cds_model_name(const char *file, char *ret_id, char *ret_alias);
 const char *cds_model_state_name(enum cds_model_state state);
 /** Starts loading unless it is loading or loaded. */
 void cds_model_load(struct cds_model *model);
+/** Loads it because a request wants it; the request waits. */
+void cds_model_demand(struct cds_model *model);
+/** Starts its process if there is room now. @return false: there is not, and why */
+bool cds_model_try_room(struct cds_model *model, struct cds_err *reterr);
+/** Gives its load up: the model is as it was, its requests get the error. */
+void cds_model_refuse(struct cds_model *model, const struct cds_err *err);
 /** inspection.h: the file was read (or is corrupt); a load that waited for it goes on. */
 void cds_model_file_read(struct cds_model *model);
 /** Ends the process: what runs may go on for llm.drain_ms, everything else gets an error at once. The state changes once the process is gone,

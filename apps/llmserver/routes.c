@@ -40,7 +40,7 @@ static cds_rc ready(void *user, struct cds_err *err)
     if (rc == CDS_OK)
         rc = cds_credentials_ready(app->creds, err);
     for (const struct cds_model *model = app->models.first; model && rc == CDS_OK; model = model->next) {
-        if (model->state == CDS_MODEL_LOADING)
+        if (model->state == CDS_MODEL_LOADING && !model->on_demand)
             rc = cds_fail(err, CDS_UNAVAILABLE, __func__, "The model %s is being loaded (%d %%).", model->id, model->percent);
         else if (model->state == CDS_MODEL_FAILED)
             rc = cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "The model %s did not start: %s", model->id, model->failure.message);

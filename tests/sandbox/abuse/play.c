@@ -390,9 +390,10 @@ bool play_case(struct world *w, const struct row *row, const struct row_case *c,
                : needs && !row_condition_holds(row, needs) ? "it needs what this mode does not give"
                : language && !is_installed(language)       ? "its language is not installed"
                                                            : NULL;
-    w->playing = *ret_why ? NULL : machines_pick(w, row, c, ret_why);
-    if (!w->playing || !play_prepare(w, c, ret_why))
+    struct cds_engine *engine = *ret_why ? NULL : machines_pick(w, row, c, ret_why);
+    if (!engine || !play_prepare(w, c, ret_why))
         return *ret_why == NULL; /* without a reason it has complained */
+    w->playing = engine == w->engine ? NULL : engine;
     if (case_get(c, "vmm")) {
         machines_play_vmm(w, c);
         return true;
@@ -414,7 +415,7 @@ bool play_case(struct world *w, const struct row *row, const struct row_case *c,
         texts_free(&texts);
     }
     play_fs_lines(w, c);
-    w->playing = w->engine;
+    w->playing = NULL;
     if (!case_get(c, "leave"))
         world_clean_project(w);
     return true;

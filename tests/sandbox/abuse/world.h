@@ -31,7 +31,7 @@ struct world {
     struct sandbox_host *host;
     struct cds_engine *engine;
     struct cds_engine *machines[3]; /**< engine micro with our agent, with a hostile one, engine wasm; NULL: not opened (machines.h) */
-    struct cds_engine *playing;     /**< that of the case */
+    struct cds_engine *playing;     /**< the machine of the case; NULL: the case is played on engine, which drills and pools replace */
     char key[17];                   /**< names the control groups */
     uint64_t baseline_us;           /**< of another tenant's 1+2, nothing else running */
     int jails[WORLD_JAILS];         /**< pid namespaces of this row's jobs, held open so that no other one gets their number */
