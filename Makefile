@@ -5,7 +5,7 @@ UI := apps/studio-ui
 UI_SOURCES = $(shell find $(UI)/src $(UI)/build-tools $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
 STEP := tools/step $(BUILD).log
 
-.PHONY: run build native ui test check fmt bench bench-sandbox abuse-storm storm-micro micro fuzz wasmer coverage coverage-sandbox clean setup
+.PHONY: run build native ui test check fmt bench bench-llm bench-sandbox abuse-storm storm-micro micro fuzz wasmer coverage coverage-sandbox clean setup
 .DEFAULT_GOAL := build
 # Set-up comes before the build and the build before the start, also with -j; Ninja uses all cores by itself.
 .NOTPARALLEL:
@@ -68,6 +68,13 @@ bench-sandbox:
 	@tools/setup test
 	@$(MAKE) --no-print-directory native
 	@CDS_BUILD=$(BUILD) node tools/bench_gates.mjs
+
+# The model scheduler's figures: its switches off, the bare library loop and node-llama-cpp of the same run; see docs/performance.md.
+bench-llm:
+	@tools/setup test
+	@$(MAKE) --no-print-directory native ui
+	@cd bench/node && npm ci --ignore-scripts --omit=optional --silent
+	@node tools/bench_llm.mjs
 
 FUZZ_SECONDS ?= 60
 fuzz:

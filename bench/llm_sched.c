@@ -4,6 +4,7 @@
  *   llm_sched MODEL.gguf LIB_DIR SCENARIO [chunk=64] [fifo=0] [share=1] [threads=1]
  *
  *   enter    one answer runs while a prompt of 3,800 tokens enters
+ *   alone    a prompt of 3,800 tokens in steps of `chunk`, nothing else
  *   behind   a prompt of 16 tokens comes behind one of 3,800
  *   together eight prompts of 1,500 common and 32 own tokens come at once
  *   busy     a prompt begins with the 2,000 tokens of a request that generates
@@ -106,6 +107,9 @@ static void run(const char *scenario)
     if (cds_streq(scenario, "enter")) {
         begin(2, 0, LONG, 1, 1);
         until_first_token(2);
+    } else if (cds_streq(scenario, "alone")) {
+        begin(2, 0, LONG, 1, 1);
+        until_first_token(2);
     } else if (cds_streq(scenario, "behind")) {
         asked = 3;
         begin(4, 0, LONG, 1, 1);
@@ -154,7 +158,7 @@ int main(int argc, char **argv)
                                       .kept = share ? KEPT : 0,
                                       .cells = CELLS,
                                       .prefill_busy = chunk,
-                                      .prefill_idle = chunk == 64 ? 128 : chunk,
+                                      .prefill_idle = chunk == 64 && !cds_streq(argv[3], "alone") ? 128 : chunk,
                                       .jobs = JOBS,
                                       .answer_reserve = 256,
                                       .share = share,

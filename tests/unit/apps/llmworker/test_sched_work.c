@@ -309,6 +309,20 @@ static void sharing_gives_up_the_tails_used_longest_ago_and_keeps_their_beginnin
     assert_text((struct ask){.id = 6, .shared = 200, .own = 250, .max_tokens = 1, .like = 3});
 }
 
+static void sharing_gives_up_no_more_of_a_tail_than_is_needed(void **state)
+{
+    limits.cells = 600;
+    make();
+    begin(plain(1, 0, 400, 1));
+    run();
+    begin(plain(2, 0, 250, 1));
+    run();
+    begin((struct ask){.id = 3, .own = 400, .max_tokens = 1, .like = 1});
+    run();
+    assert_true(got[3].report.cached_tokens > 200 && got[3].report.cached_tokens < 400);
+    assert_text((struct ask){.id = 3, .own = 400, .max_tokens = 1, .like = 1});
+}
+
 static void prefill_lets_no_answer_wait_for_more_than_its_share(void **state)
 {
     begin(plain(1, 0, 8, 400));
@@ -589,6 +603,7 @@ int main(void)
         T(sharing_takes_over_when_the_reader_of_the_beginning_is_cancelled),
         T(sharing_waits_for_nothing_of_another_scope),
         T(sharing_gives_up_the_tails_used_longest_ago_and_keeps_their_beginning),
+        T(sharing_gives_up_no_more_of_a_tail_than_is_needed),
         T(prefill_lets_no_answer_wait_for_more_than_its_share),
         T(prefill_lets_a_short_prompt_pass_one_of_3800_tokens),
         T(prefill_lets_no_stream_of_short_prompts_starve_a_long_one),
