@@ -1,5 +1,6 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
@@ -87,15 +88,26 @@ static void push_event(struct cds_gen *gen, cds_json *chunk)
 
 /* --- the parts of an answer --------------------------------------------------------------------------------------------- */
 
-/** Begins the stream; its first event, if it has one, goes to events. */
+/** Text of the prompt an answer belongs to, when it is to be repeated; NULL: not. */
+static const cds_json *echoed(const struct cds_gen *gen, unsigned index)
+{
+    return gen->ask.echo ? cds_json_at(cds_json_get(gen->ask.prompt, "prompts"), index / gen->ask.shown) : NULL;
+}
+
+/** Begins the stream; its first events, if it has some, go to events. */
 static void begin_stream(struct cds_gen *gen, struct cds_buf *events)
 {
     gen->streaming = true;
     gen->status = 200;
     cds_http_add_header(gen->req, "Cache-Control", "no-cache");
     cds_http_stream_begin(gen->req, 200, "text/event-stream; charset=utf-8", STREAM_BUFFER);
-    if (gen->wire.chat)
-        add_event(events, cds_wire_role(&gen->wire));
+    for (unsigned i = 0; i < gen->choice_count; i++) {
+        const cds_json *text = echoed(gen, i);
+        if (gen->wire.chat)
+            add_event(events, cds_wire_role(&gen->wire, i));
+        else if (text)
+            add_event(events, cds_wire_text(&gen->wire, i, cds_json_str(text), cds_json_str_len(text), NULL));
+    }
 }
 
 void cds_gen_open_stream(struct cds_gen *gen)
@@ -107,14 +119,68 @@ void cds_gen_open_stream(struct cds_gen *gen)
     push_events(gen, &events);
 }
 
-void cds_gen_write_text(struct cds_gen *gen, const char *text, size_t len)
+/** Whole answers, and texts that are checked at their end, are kept. */
+static bool keeps(const struct cds_gen *gen)
 {
-    if (!gen->req)
-        return;
-    if (gen->ask.stream)
-        push_event(gen, cds_wire_text(&gen->wire, text, len));
-    else
-        (void)cds_buf_add(&gen->text, text, len);
+    return !gen->ask.stream || gen->ask.schema;
+}
+
+static cds_json *logprobs_of(struct cds_gen *gen, struct cds_choice *choice, const cds_json *chances)
+{
+    return chances && gen->ask.logprobs ? cds_choice_logprobs(choice, chances, gen->wire.chat) : NULL;
+}
+
+void cds_gen_write_text(struct cds_gen *gen, unsigned index, const char *text, size_t len, const cds_json *chances)
+{
+    struct cds_choice *choice = &gen->choices[index];
+    if (keeps(gen))
+        (void)cds_buf_add(&choice->text, text, len);
+    if (!gen->ask.stream && chances)
+        cds_choice_keep_chances(choice, chances);
+    if (gen->req && gen->ask.stream && (len > 0 || chances))
+        push_event(gen, cds_wire_text(&gen->wire, index, text, len, logprobs_of(gen, choice, chances)));
+}
+
+void cds_gen_write_deltas(struct cds_gen *gen, unsigned index, const cds_json *deltas, const cds_json *chances)
+{
+    struct cds_choice *choice = &gen->choices[index];
+    CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
+    if (!gen->ask.stream && chances)
+        cds_choice_keep_chances(choice, chances);
+    for (size_t i = 0; i < cds_json_size(deltas); i++) {
+        cds_json *delta = NULL;
+        cds_choice_take(choice, cds_json_at(deltas, i), keeps(gen), &delta);
+        if (delta && gen->ask.stream)
+            add_event(&events, cds_wire_delta(&gen->wire, index, delta, i == 0 ? logprobs_of(gen, choice, chances) : NULL));
+        else
+            cds_json_unref(delta);
+    }
+    if (events.len || events.failed)
+        push_events(gen, &events);
+}
+
+static cds_rc check_text(const struct cds_gen *gen, const struct cds_choice *choice, struct cds_err *reterr)
+{
+    CDS_JSON_AUTO value = NULL;
+    struct cds_err why = {0};
+    cds_rc rc = choice->text.failed ? CDS_TOO_LARGE : cds_json_parse(choice->text.data ? choice->text.data : "", choice->text.len, &value, &why);
+    if (rc == CDS_OK)
+        rc = cds_schema_validate(gen->ask.schema, value, &why);
+    if (rc == CDS_OK)
+        return rc;
+    cds_fail(reterr, CDS_INTERNAL, __func__, "The model's text does not fit the schema, so it is not given out; nothing was charged.");
+    cds_err_hint(reterr, "Simplify the schema, or ask again.");
+    cds_err_detail(reterr, "%s", why.message);
+    return CDS_INTERNAL;
+}
+
+cds_rc cds_gen_check_texts(const struct cds_gen *gen, struct cds_err *reterr)
+{
+    cds_rc rc = CDS_OK;
+    for (unsigned i = 0; gen->ask.schema && rc == CDS_OK && i < gen->choice_count; i++)
+        if (strcmp(gen->choices[i].finish_reason, "stop") == 0)
+            rc = check_text(gen, &gen->choices[i], reterr);
+    return rc;
 }
 
 static void add_place(struct cds_buf *events, unsigned place)
@@ -145,12 +211,65 @@ static void write_stream_end(struct cds_gen *gen)
     CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
     if (!gen->streaming)
         begin_stream(gen, &events);
-    add_event(&events, cds_wire_finish(&gen->wire, &gen->end));
+    for (unsigned i = 0; i < gen->choice_count; i++)
+        add_event(&events, cds_wire_finish(&gen->wire, i, gen->choices[i].finish_reason, i + 1 == gen->choice_count, &gen->end));
     if (gen->wire.include_usage)
         add_event(&events, cds_wire_usage(&gen->wire, &gen->end));
     (void)cds_buf_add_str(&events, "data: [DONE]\n\n");
     gen->finished = true;
     push_events(gen, &events); /* nothing after it: a stream that is cut here takes gen with it */
+}
+
+static cds_json *choice_json(struct cds_gen *gen, struct cds_choice *choice, unsigned index)
+{
+    cds_json *body;
+    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(SIZE_MAX / 2);
+    const cds_json *before = echoed(gen, index);
+    if (gen->wire.chat) {
+        body = cds_choice_message(choice);
+    } else {
+        (void)cds_buf_add(&text, cds_json_str(before) ? cds_json_str(before) : "", cds_json_str_len(before));
+        (void)cds_buf_add(&text, choice->text.data ? choice->text.data : "", choice->text.len);
+        body = text.failed ? NULL : cds_json_stringn(text.data ? text.data : "", text.len);
+    }
+    cds_json *logprobs = gen->ask.logprobs ? cds_choice_logprobs(choice, choice->chances ? choice->chances : cds_json_array(), gen->wire.chat) : NULL;
+    return cds_wire_choice(&gen->wire, index, body, logprobs, choice->finish_reason);
+}
+
+/** Chance per token, so that short answers are not preferred. */
+static double worth(const struct cds_choice *choice)
+{
+    return choice->tokens ? choice->score / choice->tokens : -1e9;
+}
+
+/** The best choice of a prompt that was not taken yet. */
+static struct cds_choice *best_left(struct cds_choice *choices, unsigned count, bool *taken)
+{
+    unsigned best = count;
+    for (unsigned i = 0; i < count; i++)
+        if (!taken[i] && (best == count || worth(&choices[i]) > worth(&choices[best])))
+            best = i;
+    taken[best] = true;
+    return &choices[best];
+}
+
+static cds_json *whole_answer(struct cds_gen *gen)
+{
+    const struct cds_ask *ask = &gen->ask;
+    cds_json *list = cds_json_array();
+    bool ranked = ask->per_prompt > ask->shown;
+    for (unsigned p = 0; p < ask->prompts; p++) {
+        bool taken[CDS_ASK_CHOICES_MAX] = {false};
+        struct cds_choice *choices = &gen->choices[p * ask->per_prompt];
+        for (unsigned k = 0; k < ask->shown; k++) {
+            struct cds_choice *choice = ranked ? best_left(choices, ask->per_prompt, taken) : &choices[k];
+            if (choice->text.failed || choice->reasoning.failed || cds_json_append(list, choice_json(gen, choice, p * ask->shown + k)) != 0) {
+                cds_json_unref(list);
+                return NULL;
+            }
+        }
+    }
+    return cds_wire_answer(&gen->wire, list, &gen->end);
 }
 
 void cds_gen_write_end(struct cds_gen *gen)
@@ -160,9 +279,7 @@ void cds_gen_write_end(struct cds_gen *gen)
         write_stream_end(gen);
         return;
     }
-    CDS_JSON_AUTO answer = NULL;
-    if (!gen->text.failed)
-        answer = cds_wire_answer(&gen->wire, gen->text.data ? gen->text.data : "", gen->text.len, &gen->end);
+    CDS_JSON_AUTO answer = whole_answer(gen);
     if (answer) {
         cds_http_reply_json(gen->req, 200, answer);
         return;

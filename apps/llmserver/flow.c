@@ -35,7 +35,9 @@ static void gen_free(struct cds_gen *gen)
     cds_timer_remove(&gen->deadline);
     cds_timer_remove(&gen->alive);
     cds_ask_clear(&gen->ask);
-    cds_buf_free(&gen->text);
+    for (unsigned i = 0; i < gen->choice_count; i++)
+        cds_choice_clear(&gen->choices[i]);
+    free(gen->choices);
     cds_buf_free(&gen->out);
     free(gen);
 }
@@ -174,6 +176,23 @@ void cds_flow_settle_late(struct cds_gen *gen)
     cds_flow_finish(gen);
 }
 
+/** Why each choice ended. */
+static void take_reasons(struct cds_gen *gen, const cds_json *choices)
+{
+    bool late = cds_streq(gen->end.ended, "deadline");
+    for (unsigned i = 0; i < gen->choice_count; i++) {
+        const cds_json *one = cds_json_at(choices, i);
+        const char *end = cds_json_get_str(one, "end");
+        struct cds_choice *choice = &gen->choices[i];
+        bool by_length = cds_streq(end, "length") || (late && !cds_streq(end, "stop"));
+        bool calls = cds_streq(end, "stop") && cds_json_get_i64(one, "calls", 0) > 0;
+        choice->finish_reason = by_length ? "length" : calls ? "tool_calls" : "stop";
+        choice->tokens = (uint32_t)cds_json_get_i64(one, "tokens", choice->tokens);
+        choice->score = cds_json_num(cds_json_get(one, "score"), 0);
+    }
+    gen->end.finish_reason = gen->choices[0].finish_reason;
+}
+
 static void on_done(struct cds_gen *gen, const cds_json *params)
 {
     if (gen->stage != CDS_GEN_RUNNING && gen->stage != CDS_GEN_STOPPING)
@@ -189,21 +208,30 @@ static void on_done(struct cds_gen *gen, const cds_json *params)
     gen->cached_tokens = (uint32_t)cds_json_get_i64(params, "cached_tokens", 0);
     gen->evaluated_tokens = (uint32_t)cds_json_get_i64(params, "evaluated_tokens", gen->prompt_tokens);
     gen->completion_tokens = (uint32_t)cds_json_get_i64(params, "completion_tokens", gen->completion_tokens);
+    gen->end.reasoning_tokens = (uint32_t)cds_json_get_i64(params, "reasoning_tokens", 0);
     gen->recomputed_tokens = (uint32_t)cds_json_get_i64(params, "recomputed_tokens", 0);
     gen->foreign_tokens = (uint32_t)cds_json_get_i64(params, "foreign_tokens", 0);
     gen->steps_to_first = (uint32_t)cds_json_get_i64(params, "steps_to_first", 0);
     bool cancelled = cds_streq(how, "cancelled");
-    bool dry = gen->slices.refused && cds_streq(how, "length") && gen->completion_tokens >= gen->slices.granted;
+    for (unsigned i = 0; i < gen->choice_count; i++) {
+        uint32_t tokens = (uint32_t)cds_json_get_i64(cds_json_at(cds_json_get(params, "choices"), i), "tokens", 0);
+        gen->furthest = tokens > gen->furthest ? tokens : gen->furthest;
+    }
+    bool dry = gen->slices.refused && cds_streq(how, "length") && gen->furthest >= gen->slices.granted;
     if (!cancelled)
         gen->end.ended = dry ? "budget" : "finished";
     else if (!gen->end.ended)
         gen->end.ended = "cancelled";
-    bool by_length = cds_streq(how, "length") || cds_streq(gen->end.ended, "deadline");
-    gen->end.finish_reason = by_length ? "length" : "stop";
+    take_reasons(gen, cds_json_get(params, "choices"));
     gen->end.notice = (dry || cds_streq(gen->end.ended, "deadline")) && *gen->notice ? gen->notice : NULL;
     gen->end.prompt_tokens = cancelled ? gen->evaluated_tokens : gen->prompt_tokens;
     gen->end.cached_tokens = gen->cached_tokens;
     gen->end.completion_tokens = gen->completion_tokens;
+    struct cds_err err = {0};
+    if (!cancelled && cds_gen_check_texts(gen, &err) != CDS_OK) {
+        cds_flow_fail(gen, &err, "error");
+        return;
+    }
     gen->stage = CDS_GEN_SETTLING;
     cds_flow_leave_model(gen);
     /* A slice that is still being reserved must not arrive behind the settlement. */
@@ -254,7 +282,7 @@ static void on_extended(void *user, const struct cds_err *err)
 
 static void ask_for_slice(struct cds_gen *gen)
 {
-    uint32_t tokens = cds_slices_due(&gen->slices, gen->completion_tokens);
+    uint32_t tokens = cds_slices_due(&gen->slices, gen->furthest);
     if (tokens == 0)
         return;
     struct cds_err err = {0};
@@ -262,7 +290,7 @@ static void ask_for_slice(struct cds_gen *gen)
     gen->extending = true;
     gen->ledger_calls++;
     struct cds_meter_used so_far = {.prompt_tokens = gen->prompt_tokens, .completion_tokens = gen->completion_tokens};
-    if (cds_meter_extend(gen->app->meter, &request, tokens, &so_far, on_extended, gen, &err) == CDS_OK)
+    if (cds_meter_extend(gen->app->meter, &request, tokens * gen->choice_count, &so_far, on_extended, gen, &err) == CDS_OK)
         return;
     gen->extending = false;
     gen->ledger_calls--;
@@ -314,7 +342,7 @@ void cds_flow_reserve(struct cds_gen *gen)
     struct cds_meter_request request = ledger_request(gen);
     gen->stage = CDS_GEN_RESERVING;
     gen->ledger_calls++;
-    uint32_t tokens = gen->prompt_tokens + gen->slices.granted;
+    uint32_t tokens = gen->prompt_tokens + gen->slices.granted * gen->choice_count;
     cds_rc rc = cds_meter_reserve(gen->app->meter, &request, tokens, on_reserved, gen, &err);
     if (rc == CDS_CONFLICT) {
         /* Another request of this caller runs under the same id: the ledger gets one of our own. */
@@ -367,27 +395,47 @@ static void on_refused(struct cds_gen *gen, const cds_json *params)
 {
     struct cds_err err = {0};
     const char *message = cds_json_get_str(params, "message"), *hint = cds_json_get_str(params, "hint"), *detail = cds_json_get_str(params, "detail");
+    const char *pointer = cds_json_get_str(params, "pointer");
     cds_fail(&err, cds_rc_from_openai(cds_json_get_str(params, "code")), __func__, "%s", message ? message : "The model refused the request.");
     cds_err_hint(&err, "%s", hint ? hint : "");
     cds_err_detail(&err, "%s", detail ? detail : "");
     if (err.code == CDS_BAD_PARAM || err.code == CDS_CONTEXT_LENGTH)
-        cds_err_pointer(&err, "/%s", gen->wire.chat ? "messages" : "prompt");
+        cds_err_pointer(&err, "%s", pointer && *pointer ? pointer : gen->wire.chat ? "/messages" : "/prompt");
     cds_flow_fail(gen, &err, "refused");
+}
+
+/** The first token is there: from now on the request's own time counts. */
+static void on_first_token(struct cds_gen *gen)
+{
+    uint64_t now = cds_now_ms(), own = now + gen->ask.time_ms, whole = gen->started_ms + cds_config_u64(gen->app->config, CDS_OPT_LLM_REQUEST_MS);
+    cds_metric_us(CDS_M_LLM_TTFT, NULL, (now - gen->admitted_ms) * 1000);
+    if (gen->ask.time_ms && own < whole)
+        cds_timer_set(gen->deadline, own);
 }
 
 static void on_text(struct cds_gen *gen, const cds_json *event)
 {
-    if (gen->stage != CDS_GEN_RUNNING && gen->stage != CDS_GEN_STOPPING)
+    const cds_json *extra = cds_json_at(event, 3), *text = cds_json_at(event, 2);
+    int64_t index = cds_json_get_i64(extra, "c", 0);
+    if ((gen->stage != CDS_GEN_RUNNING && gen->stage != CDS_GEN_STOPPING) || index < 0 || index >= gen->choice_count)
         return;
+    struct cds_choice *choice = &gen->choices[index];
     if (gen->completion_tokens == 0)
-        cds_metric_us(CDS_M_LLM_TTFT, NULL, (cds_now_ms() - gen->admitted_ms) * 1000);
-    gen->completion_tokens = (uint32_t)cds_json_i64(cds_json_at(event, 1), gen->completion_tokens);
+        on_first_token(gen);
+    uint32_t tokens = (uint32_t)cds_json_i64(cds_json_at(event, 1), choice->tokens);
+    gen->completion_tokens += tokens - choice->tokens;
+    choice->tokens = tokens;
+    gen->furthest = tokens > gen->furthest ? tokens : gen->furthest;
     if (gen->stage != CDS_GEN_RUNNING)
         return;
-    const cds_json *text = cds_json_at(event, 2);
     ask_for_slice(gen);
-    if (cds_json_str_len(text))
-        cds_gen_write_text(gen, cds_json_str(text), cds_json_str_len(text));
+    if (gen->stage != CDS_GEN_RUNNING)
+        return;
+    const cds_json *deltas = cds_json_get(extra, "d"), *chances = cds_json_get(extra, "lp");
+    if (deltas)
+        cds_gen_write_deltas(gen, (unsigned)index, deltas, chances);
+    else if (cds_json_str_len(text) || chances)
+        cds_gen_write_text(gen, (unsigned)index, cds_json_str(text), cds_json_str_len(text), chances);
 }
 
 void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params)

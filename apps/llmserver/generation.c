@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "apps/llmserver/flow.h"
+#include "apps/llmserver/grammars.h"
+#include "apps/llmserver/poison.h"
 #include "apps/llmserver/threads.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
@@ -141,16 +143,33 @@ static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struc
     return CDS_OK;
 }
 
-static struct cds_gen *gen_new(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, struct cds_model *model)
+/** What the text of a seed depends on beside the request. */
+static void make_fingerprint(const struct cds_model *model, char *buf, size_t size)
+{
+    uint64_t hash = 1469598103934665603ULL ^ model->file_bytes;
+    for (const char *c = model->path; *c; c++)
+        hash = (hash ^ (unsigned char)*c) * 1099511628211ULL;
+    snprintf(buf, size, "fp_%016llx", (unsigned long long)hash);
+}
+
+static struct cds_gen *gen_new(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, struct cds_model *model,
+                               unsigned choices)
 {
     struct cds_gen *gen = calloc(1, sizeof(*gen));
-    if (!gen)
+    if (gen)
+        gen->choices = calloc(choices, sizeof(*gen->choices));
+    if (!gen || !gen->choices) {
+        free(gen);
         return NULL;
+    }
+    for (unsigned i = 0; i < choices; i++)
+        cds_choice_init(&gen->choices[i]);
+    gen->choice_count = choices;
+    make_fingerprint(model, gen->fingerprint, sizeof(gen->fingerprint));
     gen->app = app;
     gen->req = req;
     gen->model = model;
     gen->started_ms = gen->wrote_ms = cds_now_ms();
-    gen->text = cds_buf_init(CDS_GEN_OUT_MAX);
     gen->out = cds_buf_init(CDS_GEN_OUT_MAX);
     cds_strcpy(gen->user_id, sizeof(gen->user_id), credential->claims.user_id);
     cds_strcpy(gen->key, sizeof(gen->key), credential->claims.user_id);
@@ -161,6 +180,7 @@ static struct cds_gen *gen_new(struct cds_llm *app, struct cds_http_req *req, co
     if (cds_timer_add(app->loop, deadline, on_deadline, gen, &gen->deadline) != CDS_OK ||
         cds_timer_add(app->loop, gen->started_ms + CDS_GEN_ALIVE_MS, on_alive, gen, &gen->alive) != CDS_OK) {
         cds_timer_remove(&gen->deadline);
+        free(gen->choices);
         free(gen);
         return NULL;
     }
@@ -169,6 +189,24 @@ static struct cds_gen *gen_new(struct cds_llm *app, struct cds_http_req *req, co
     gen->next = *bucket;
     *bucket = gen;
     return gen;
+}
+
+/** What only the server knows: grammars by name, who may bring a template, what has killed a model process. */
+static cds_rc complete(struct cds_llm *app, const struct cds_credential *credential, struct cds_ask *ask, struct cds_err *err)
+{
+    if (*ask->grammar_name) {
+        const char *text = cds_grammars_find(app->grammars, ask->grammar_name, err);
+        if (!text)
+            return err->code;
+        cds_json_set(ask->prompt, "grammar", cds_json_string(text));
+    }
+    if (!ask->own_template)
+        return CDS_OK;
+    /* A template is a program: one that never ends stops the model for everybody. */
+    cds_rc rc = cds_credential_need(credential, CDS_ROLE_ADMIN, "a chat template of your own", err);
+    if (rc != CDS_OK)
+        cds_err_pointer(err, "/chat_template");
+    return rc;
 }
 
 /** Where the refused request would stand. */
@@ -189,14 +227,19 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     cds_rc rc = cds_credential_need(credential, CDS_ROLE_DEVELOPER, "text generation", &err);
     if (rc == CDS_OK)
         rc = cds_ask_parse(body, len, chat, &ask, &err);
+    if (rc == CDS_OK)
+        rc = complete(app, credential, &ask, &err);
     if (rc == CDS_OK && app->draining)
         rc = cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down.");
     if (rc == CDS_OK)
         rc = choose_model(app, &ask, &model, &err);
     unsigned place = 0;
+    uint64_t fingerprint = rc == CDS_OK && model ? cds_poison_fingerprint(credential->claims.user_id, model->id, body, len) : 0;
+    if (rc == CDS_OK)
+        rc = cds_poison_check(app->poison, fingerprint, cds_now_ms(), &err);
     if (rc == CDS_OK)
         rc = cds_turns_admit(app, model, credential->claims.user_id, &place, &err);
-    struct cds_gen *gen = rc == CDS_OK && model ? gen_new(app, req, credential, model) : NULL;
+    struct cds_gen *gen = rc == CDS_OK && model ? gen_new(app, req, credential, model, ask.prompts * ask.per_prompt) : NULL;
     if (rc == CDS_OK && !gen)
         rc = cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     if (rc != CDS_OK) {
@@ -208,6 +251,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         return;
     }
     gen->ask = ask;
+    gen->suspect = fingerprint;
     /* Everybody may go behind the others; only an admin may go before them. */
     bool first = ask.priority > CDS_QUEUE_NORMAL && credential->role != CDS_ROLE_ADMIN;
     gen->priority = first ? CDS_QUEUE_NORMAL : ask.priority;
@@ -216,6 +260,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         .include_usage = ask.include_usage,
         .request_id = gen->request_id,
         .model = gen->model_id,
+        .fingerprint = gen->fingerprint,
         .created_s = (int64_t)(cds_wall_ms() / 1000),
     };
     if (!gen->ask.max_tokens)
@@ -292,6 +337,8 @@ void cds_gen_model_down(struct cds_model *model, const struct cds_err *err, bool
         struct cds_gen *gen = cds_gen_find(model->app, list[i]);
         if (!gen || gen->model != model)
             continue;
+        if (err->code == CDS_MODEL_CRASHED && (gen->stage == CDS_GEN_PREPARING || gen->stage == CDS_GEN_RUNNING || gen->stage == CDS_GEN_STOPPING))
+            cds_poison_add(model->app->poison, gen->suspect, cds_now_ms());
         if (comes_back && (gen->stage == CDS_GEN_QUEUED || (gen->stage == CDS_GEN_PREPARING && !gen->prepared_in_vain))) {
             /* Its prompt died with the process; nothing was computed, so it may try again. But one that dies twice while its prompt is
              * prepared may be what kills the process: it is not tried a third time. */
@@ -322,7 +369,8 @@ void cds_gen_left(struct cds_gen *gen, bool gone)
     if (gone) {
         gen->status = 499;
         cds_buf_free(&gen->out);
-        cds_buf_free(&gen->text);
+        for (unsigned i = 0; i < gen->choice_count; i++)
+            cds_choice_clear(&gen->choices[i]);
     }
     if (gen->stage == CDS_GEN_RUNNING)
         cds_flow_stop(gen, "cancelled");

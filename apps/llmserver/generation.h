@@ -9,6 +9,7 @@
 #pragma once
 
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/choice.h"
 #include "apps/llmserver/request.h"
 #include "apps/llmserver/slices.h"
 #include "apps/llmserver/wire.h"
@@ -51,7 +52,9 @@ struct cds_gen {
     enum cds_gen_stage stage;
     struct cds_queued queued;
     struct cds_slices slices;
-    uint32_t prompt_tokens, cached_tokens, evaluated_tokens, completion_tokens;
+    uint32_t prompt_tokens, cached_tokens, evaluated_tokens;
+    uint32_t completion_tokens;                                 /**< of all choices together */
+    uint32_t furthest;                                          /**< of the longest choice: slices are granted to each of them */
     uint32_t recomputed_tokens, foreign_tokens, steps_to_first; /**< for the log: computed twice; what went before it (apps/llmworker/scheduler.h) */
     bool holds_slot;
     bool extending;        /**< a further slice is being reserved */
@@ -63,10 +66,13 @@ struct cds_gen {
     char notice[256];
     struct cds_timer *deadline, *alive;
     uint64_t started_ms, slot_since_ms, admitted_ms, wrote_ms;
+    uint64_t suspect; /**< fingerprint of the request, for poison.h */
     int status;
     /* The answer: */
-    struct cds_buf text; /**< whole text, without streaming */
-    struct cds_buf out;  /**< bytes of the stream the client has not taken yet */
+    struct cds_choice *choices; /**< choice_count of them; owned */
+    unsigned choice_count;
+    char fingerprint[24];
+    struct cds_buf out; /**< bytes of the stream the client has not taken yet */
     bool streaming, finished;
 };
 
@@ -93,7 +99,11 @@ void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *
 /* answer.c: */
 /** Begins the event stream with its first chunk, once; no-op without streaming or client. */
 void cds_gen_open_stream(struct cds_gen *gen);
-void cds_gen_write_text(struct cds_gen *gen, const char *text, size_t len);
+/** One event of a choice: its text or its deltas, and the chances of its tokens (NULL: none). */
+void cds_gen_write_text(struct cds_gen *gen, unsigned choice, const char *text, size_t len, const cds_json *chances);
+void cds_gen_write_deltas(struct cds_gen *gen, unsigned choice, const cds_json *deltas, const cds_json *chances);
+/** The finished texts against the request's schema. @return CDS_OK; CDS_INTERNAL: a text does not fit it */
+CDS_MUST_USE cds_rc cds_gen_check_texts(const struct cds_gen *gen, struct cds_err *reterr);
 void cds_gen_write_alive(struct cds_gen *gen);
 /** The regular end, with gen->end filled. */
 void cds_gen_write_end(struct cds_gen *gen);

@@ -1,6 +1,8 @@
 /* apps/llmserver/main.c: cds-llmserver, the OpenAI API over local models. See README.md for the map of this folder. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "apps/llmserver/app.h"
@@ -8,6 +10,8 @@
 #include "apps/llmserver/downloads.h"
 #include "apps/llmserver/events.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/grammars.h"
+#include "apps/llmserver/poison.h"
 #include "apps/llmserver/residency.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
@@ -82,6 +86,15 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     service->on_drain = on_drain;
     service->user = app;
     cds_models_init(app);
+    char program_dir[PATH_MAX], grammars[PATH_MAX];
+    cds_program_dir(program_dir, sizeof(program_dir));
+    snprintf(grammars, sizeof(grammars), "%.4000s/../share/grammars", program_dir);
+    rc = cds_grammars_open(grammars, &app->grammars, err);
+    app->poison = calloc(1, sizeof(*app->poison));
+    if (rc == CDS_OK && !app->poison)
+        rc = cds_fail(err, CDS_EXHAUSTED, __func__, "There is not enough memory.");
+    if (rc != CDS_OK)
+        return rc;
     struct cds_meter_options meter = {
         .loop = app->loop,
         .conninfo = conninfo,
@@ -156,6 +169,8 @@ int main(int argc, char **argv)
     cds_residency_stop(&app);
     cds_downloads_free(&app.downloads);
     cds_models_free(&app);
+    cds_grammars_free(&app.grammars);
+    free(app.poison);
     cds_events_free(&app.events);
     cds_json_unref(app.catalogue);
     cds_service_stop(&service);

@@ -145,6 +145,13 @@ static void on_exit(void *user, const char *why)
 
 /* --- starting and stopping ---------------------------------------------------------------------------------------------- */
 
+/** Answers the process may know at once: a request can ask for several. */
+static uint64_t jobs_of(const struct cds_config *c)
+{
+    uint64_t jobs = (cds_config_u64(c, CDS_OPT_LLM_SLOTS) + cds_config_u64(c, CDS_OPT_LLM_QUEUE)) * 4 + 64;
+    return jobs < 8192 ? jobs : 8192;
+}
+
 static void launch(struct cds_model *model)
 {
     static const struct cds_proc_ops ops = {.on_frame = on_frame, .on_exit = on_exit};
@@ -161,7 +168,7 @@ static void launch(struct cds_model *model)
         .request_tokens = cds_config_u64(c, CDS_OPT_LLM_SEQ_CONTEXT),
         .slots = cds_config_u64(c, CDS_OPT_LLM_SLOTS),
         .threads = cds_config_u64(c, CDS_OPT_LLM_THREADS),
-        .jobs = 2 * cds_config_u64(c, CDS_OPT_LLM_SLOTS) + cds_config_u64(c, CDS_OPT_LLM_QUEUE) + 64,
+        .jobs = jobs_of(c),
     };
     struct cds_err err = {0};
     model->percent = 0;

@@ -1,22 +1,44 @@
 /* apps/llmserver/request.h: the body of a generation request, checked.
  *
- * Source:  OpenAI API reference (chat/completions, completions); README.md lists what differs.
- * Threads: pure function.
- * Unknown members are ignored; a wrong type, a value out of range, or a member that would silently change the answer because this server
- * does not offer it (tools, logprobs, several choices) is refused, naming the member.
+ * Source:  OpenAI API reference (chat/completions, completions); llama.cpp tools/server/README.md (the other samplers); README.md lists what
+ *          differs.
+ * Threads: pure functions.
+ * Unknown members are ignored; a wrong type, a value out of range, or something that would silently change the answer because it cannot be
+ * done is refused, naming the member.
  */
 #pragma once
 
 #include "lib/json/json.h"
+#include "lib/json/schema.h"
 
-enum { CDS_ASK_MODEL_MAX = 128, CDS_ASK_MESSAGES_MAX = 256, CDS_ASK_STOP_MAX = 4, CDS_ASK_STOP_BYTES = 256, CDS_ASK_TOKENS_MAX = 1 << 30 };
+enum {
+    CDS_ASK_MODEL_MAX = 128,
+    CDS_ASK_MESSAGES_MAX = 256,
+    CDS_ASK_STOP_MAX = 4,
+    CDS_ASK_STOP_BYTES = 256,
+    CDS_ASK_TOKENS_MAX = 1 << 30,
+    CDS_ASK_CHOICES_MAX = 32, /**< answers of one request, all its prompts together */
+    CDS_ASK_PROMPTS_MAX = 16,
+    CDS_ASK_BIAS_MAX = 1024,
+    CDS_ASK_TOP_LOGPROBS_MAX = 20,
+    CDS_ASK_TOOLS_MAX = 128,
+    CDS_ASK_TEMPLATE_MAX = 65536,
+    CDS_ASK_GRAMMAR_NAME_MAX = 31
+};
 
 struct cds_ask {
-    bool chat, stream, include_usage;
+    bool chat, stream, include_usage, echo;
     char model[CDS_ASK_MODEL_MAX + 1]; /**< lower-cased; "" when none was named */
-    uint32_t max_tokens;               /**< 0: the server's default */
-    unsigned priority;                 /**< class in the queue: 0 service_tier flex, 2 priority, else 1 */
-    cds_json *prompt;                  /**< owned: {"messages":[..]} or {"prompt":".."}, with sampling and stop, as the worker takes it */
+    uint32_t max_tokens;               /**< of one answer; 0: the server's default */
+    unsigned prompts;                  /**< 1 for a chat */
+    unsigned per_prompt, shown;        /**< answers made to each prompt, and how many of them are shown (the best ones) */
+    bool logprobs;
+    unsigned priority;                               /**< class in the queue: 0 service_tier flex, 2 priority, else 1 */
+    uint32_t time_ms;                                /**< longest time from the first token on; 0: no limit of its own */
+    bool own_template;                               /**< the request brings the text of a chat template */
+    char grammar_name[CDS_ASK_GRAMMAR_NAME_MAX + 1]; /**< a built-in grammar that must be looked up; "": none */
+    struct cds_schema *schema;                       /**< owned: the finished text must be JSON that fits it; NULL: any text */
+    cds_json *prompt; /**< owned: {"messages":[..]} or {"prompts":[..]}, with sampling and stop, as the worker takes it */
 };
 /**
  * @param chat    /v1/chat/completions, else /v1/completions

@@ -67,7 +67,7 @@ cds_rc cds_turns_admit(const struct cds_llm *app, const struct cds_model *model,
 
 static uint32_t cost(const struct cds_gen *gen)
 {
-    return gen->prompt_tokens + gen->slices.granted;
+    return gen->prompt_tokens + gen->slices.granted * gen->choice_count;
 }
 
 static unsigned running_of(const struct cds_model *model, const char *key, uint64_t *ret_tokens)

@@ -1,7 +1,7 @@
 /* apps/llmserver/wire.h: the objects an OpenAI client reads: chunks and whole answers.
  *
  * Source:  OpenAI API reference; README.md "Wire".
- * Threads: pure functions; results are owned by the caller.
+ * Threads: pure functions; results are owned by the caller, arguments of type cds_json are stolen.
  */
 #pragma once
 
@@ -12,22 +12,28 @@ struct cds_wire {
     bool chat;
     bool include_usage; /**< every chunk but the last then carries "usage": null */
     const char *request_id, *model;
+    const char *fingerprint; /**< of model and library: with it, a seed means the same text again */
     int64_t created_s;
 };
 /** The end of an answer. */
 struct cds_wire_end {
-    const char *finish_reason; /**< "stop" or "length" */
+    const char *finish_reason; /**< of the first choice, for log and metrics: "stop", "length", "tool_calls" */
     const char *ended;         /**< "finished", "cancelled", "budget", "deadline": why, in our words */
     const char *notice;        /**< sentence for the user, or NULL */
-    uint32_t prompt_tokens, cached_tokens, completion_tokens;
+    uint32_t prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens;
     int64_t cost_micro;
 };
-/** First chunk of a chat: the role. NULL for text completions, which have none. */
-cds_json *cds_wire_role(const struct cds_wire *wire);
-cds_json *cds_wire_text(const struct cds_wire *wire, const char *text, size_t len);
-/** Empty delta with the finish reason; carries "cds" when no usage chunk follows. */
-cds_json *cds_wire_finish(const struct cds_wire *wire, const struct cds_wire_end *end);
+/** First chunk of a choice of a chat: the role. NULL for text completions, which have none. */
+cds_json *cds_wire_role(const struct cds_wire *wire, unsigned index);
+/** Text of a choice. @param logprobs  NULL: null */
+cds_json *cds_wire_text(const struct cds_wire *wire, unsigned index, const char *text, size_t len, cds_json *logprobs);
+/** Any delta of a chat. */
+cds_json *cds_wire_delta(const struct cds_wire *wire, unsigned index, cds_json *delta, cds_json *logprobs);
+/** Empty delta with the finish reason; the last one carries "cds" when no usage chunk follows. */
+cds_json *cds_wire_finish(const struct cds_wire *wire, unsigned index, const char *reason, bool last, const struct cds_wire_end *end);
 /** Last chunk with include_usage: no choices, usage and "cds". */
 cds_json *cds_wire_usage(const struct cds_wire *wire, const struct cds_wire_end *end);
+/** One choice of an answer without streaming; body: the message of a chat, or the text. */
+cds_json *cds_wire_choice(const struct cds_wire *wire, unsigned index, cds_json *body, cds_json *logprobs, const char *reason);
 /** Answer without streaming. */
-cds_json *cds_wire_answer(const struct cds_wire *wire, const char *text, size_t len, const struct cds_wire_end *end);
+cds_json *cds_wire_answer(const struct cds_wire *wire, cds_json *choices, const struct cds_wire_end *end);

@@ -31,7 +31,9 @@ struct cds_engine {
     unsigned nodes; /**< of the compute graph since the last look at the clock */
     uint64_t looked_ms;
     char description[128], bos[256], eos[256];
-    const char **controls; /**< NULL-terminated; texts belong to the vocabulary */
+    llama_token_data *room; /**< candidates of the choice that is being made */
+    int32_t shown;          /**< control token that is part of the text it was chosen for; -1: none */
+    const char **controls;  /**< NULL-terminated; texts belong to the vocabulary */
     bool backend_up;
 };
 
@@ -140,7 +142,9 @@ static cds_rc read_vocabulary(struct cds_engine *engine, struct cds_err *reterr)
     if (count <= 0)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The model file has no vocabulary.");
     engine->controls = calloc((size_t)count + 1, sizeof(*engine->controls));
-    if (!engine->controls)
+    engine->room = calloc((size_t)count, sizeof(*engine->room));
+    engine->shown = -1;
+    if (!engine->controls || !engine->room)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the vocabulary.");
     size_t controls = 0;
     engine->piece_max = 1;
@@ -172,6 +176,7 @@ void cds_engine_close(struct cds_engine **engine)
     if (e->backend_up)
         llama_backend_free();
     free(e->controls);
+    free(e->room);
     free(e);
     *engine = NULL;
 }
@@ -313,60 +318,50 @@ static int decode(void *user, const struct cds_row *rows, int count)
     return rc;
 }
 
-static bool add(struct llama_sampler *chain, struct llama_sampler *part)
-{
-    if (!part)
-        return false;
-    llama_sampler_chain_add(chain, part);
-    return true;
-}
-
 static void sampler_free(void *sampler)
 {
-    if (sampler)
-        llama_sampler_free(sampler);
+    cds_sampler_free(sampler);
 }
 
-static void *sampler_new(void *user, const struct cds_sampling *s)
+static void *sampler_new(void *user, const struct cds_sampling *sampling)
 {
     const struct cds_engine *engine = user;
-    struct llama_sampler_chain_params params = llama_sampler_chain_default_params();
-    params.no_perf = true;
-    struct llama_sampler *chain = llama_sampler_chain_init(params);
-    if (!chain)
-        return NULL;
-    bool ok = true;
-    if (s->presence_penalty != 0 || s->frequency_penalty != 0 || s->repeat_penalty != 1)
-        ok = add(chain,
-                 llama_sampler_init_penalties(llama_vocab_n_tokens(engine->vocab), 64, s->repeat_penalty, s->frequency_penalty, s->presence_penalty));
-    if (s->temperature <= 0) {
-        ok = ok && add(chain, llama_sampler_init_greedy());
-    } else {
-        if (s->top_k > 0)
-            ok = ok && add(chain, llama_sampler_init_top_k(s->top_k));
-        if (s->top_p < 1)
-            ok = ok && add(chain, llama_sampler_init_top_p(s->top_p, 1));
-        if (s->min_p > 0)
-            ok = ok && add(chain, llama_sampler_init_min_p(s->min_p, 1));
-        ok = ok && add(chain, llama_sampler_init_temp(s->temperature)) && add(chain, llama_sampler_init_dist(s->seed));
-    }
-    if (!ok) {
-        llama_sampler_free(chain);
-        return NULL;
-    }
-    return chain;
+    return cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, NULL);
+}
+
+cds_rc cds_engine_check_sampling(const struct cds_engine *engine, const struct cds_sampling *sampling, struct cds_err *reterr)
+{
+    struct cds_err err = {0};
+    struct cds_sampler *sampler = cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, &err);
+    cds_sampler_free(sampler);
+    if (!sampler && reterr)
+        *reterr = err;
+    return sampler ? CDS_OK : err.code;
+}
+
+const struct cds_picked *cds_engine_picked(const void *sampler)
+{
+    return cds_sampler_picked(sampler);
 }
 
 static int32_t sample(void *user, void *sampler, int row)
 {
     struct cds_engine *engine = user;
-    return llama_sampler_sample(sampler, engine->context, row);
+    int32_t token = cds_sampler_pick(sampler, llama_get_logits_ith(engine->context, row));
+    engine->shown = cds_sampler_preserves(sampler, token) ? token : -1;
+    return token;
 }
 
 static int piece(void *user, int32_t token, char *buf, int size)
 {
     const struct cds_engine *engine = user;
-    int n = llama_token_to_piece(engine->vocab, token, buf, size, 0, false);
+    int n = llama_token_to_piece(engine->vocab, token, buf, size, 0, token == engine->shown);
+    return n > 0 ? n : 0;
+}
+
+int cds_engine_token_bytes(const struct cds_engine *engine, int32_t token, char *buf, int size)
+{
+    int n = llama_token_to_piece(engine->vocab, token, buf, size, 0, true);
     return n > 0 ? n : 0;
 }
 

@@ -9,16 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "apps/llmworker/sampler.h"
 #include "lib/base/err.h"
-
-/** How one request chooses its tokens. */
-struct cds_sampling {
-    float temperature; /**< 0: always the likeliest token */
-    float top_p, min_p;
-    int32_t top_k;                                             /**< 0: no limit */
-    float presence_penalty, frequency_penalty, repeat_penalty; /**< 0, 0 and 1: off */
-    uint32_t seed;
-};
 
 /** One token of a step. */
 struct cds_row {
@@ -80,5 +72,11 @@ void cds_engine_facts(const struct cds_engine *engine, struct cds_engine_facts *
  */
 CDS_MUST_USE cds_rc cds_engine_tokenize(const struct cds_engine *engine, const char *text, size_t len, bool add_special, bool parse_special,
                                         int32_t **ret_tokens, size_t *ret_count, struct cds_err *reterr);
+/** Can this request be sampled as it asks? Tries it without keeping anything. @return CDS_OK; CDS_BAD_PARAM naming the member; CDS_EXHAUSTED */
+CDS_MUST_USE cds_rc cds_engine_check_sampling(const struct cds_engine *engine, const struct cds_sampling *sampling, struct cds_err *reterr);
+/** What a sampler chose last; NULL when its request asked for no chances. Borrowed until its next choice. */
+const struct cds_picked *cds_engine_picked(const void *sampler);
+/** Bytes of one token, control tokens by name; returns how many, at most size. */
+int cds_engine_token_bytes(const struct cds_engine *engine, int32_t token, char *buf, int size);
 /** Texts of the control tokens, NULL-terminated; borrowed from the engine. */
 const char *const *cds_engine_controls(const struct cds_engine *engine);

@@ -1,6 +1,7 @@
 #include "apps/llmworker/job.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct cds_job *cds_job_find(const struct cds_sched *sched, int64_t id)
 {
@@ -98,6 +99,8 @@ cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, s
     job->token_count = job->token_room = job->prompt_count = spec->token_count;
     job->max_tokens = spec->max_tokens;
     job->text = spec->text;
+    memcpy(job->end_tokens, spec->end_tokens, sizeof(job->end_tokens));
+    job->end_token_count = spec->end_token_count;
     struct cds_job **link = &sched->jobs;
     while (*link)
         link = &(*link)->next;

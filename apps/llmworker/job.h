@@ -40,6 +40,8 @@ struct cds_job {
     struct cds_job *follow; /**< reads the beginning this one waits for */
     uint32_t follow_until;  /**< tokens of that beginning */
     struct cds_text text;
+    int32_t end_tokens[CDS_END_TOKENS_MAX];
+    unsigned end_token_count;
     void *sampler;
     struct cds_slot *slot;
 };

@@ -1,5 +1,7 @@
 #include "apps/llmworker/message.h"
 
+#include <stdlib.h>
+
 #include "lib/base/str.h"
 
 static cds_rc wrong(struct cds_err *reterr, const char *name)
@@ -7,45 +9,6 @@ static cds_rc wrong(struct cds_err *reterr, const char *name)
     cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"%s\" is missing or out of range.", name);
     cds_err_pointer(reterr, "/%s", name);
     return CDS_BAD_PARAM;
-}
-
-/** Number within min..max; absent gives otherwise. */
-static bool number(const cds_json *params, const char *name, double min, double max, double otherwise, double *ret)
-{
-    const cds_json *value = cds_json_get(params, name);
-    *ret = otherwise;
-    if (!value)
-        return true;
-    if (!cds_json_is(value, CDS_JSON_INTEGER) && !cds_json_is(value, CDS_JSON_REAL))
-        return false;
-    *ret = cds_json_num(value, otherwise);
-    return *ret >= min && *ret <= max;
-}
-
-static cds_rc read_sampling(const cds_json *params, struct cds_sampling *ret, struct cds_err *reterr)
-{
-    static const struct {
-        const char *name;
-        double min, max, otherwise;
-    } rules[] = {
-        {"temperature", 0, 100, 0.8},   {"top_p", 0, 1, 0.95},           {"min_p", 0, 1, 0.05},           {"top_k", 0, 1000000, 40},
-        {"presence_penalty", -2, 2, 0}, {"frequency_penalty", -2, 2, 0}, {"repeat_penalty", 0.01, 10, 1}, {"seed", 0, 4294967295.0, 0},
-    };
-    double value[CDS_ARRAY_LEN(rules)];
-    for (size_t i = 0; i < CDS_ARRAY_LEN(rules); i++)
-        if (!number(params, rules[i].name, rules[i].min, rules[i].max, rules[i].otherwise, &value[i]))
-            return wrong(reterr, rules[i].name);
-    *ret = (struct cds_sampling){
-        .temperature = (float)value[0],
-        .top_p = (float)value[1],
-        .min_p = (float)value[2],
-        .top_k = (int32_t)value[3],
-        .presence_penalty = (float)value[4],
-        .frequency_penalty = (float)value[5],
-        .repeat_penalty = (float)value[6],
-        .seed = (uint32_t)value[7],
-    };
-    return CDS_OK;
 }
 
 static cds_rc read_stops(const cds_json *params, struct cds_text *text, struct cds_err *reterr)
@@ -62,49 +25,145 @@ static cds_rc read_stops(const cds_json *params, struct cds_text *text, struct c
     return CDS_OK;
 }
 
+static cds_rc read_end_tokens(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr)
+{
+    const cds_json *list = cds_json_get(params, "stop_token_ids");
+    if (list && (!cds_json_is(list, CDS_JSON_ARRAY) || cds_json_size(list) > CDS_END_TOKENS_MAX))
+        return wrong(reterr, "stop_token_ids");
+    for (size_t i = 0; i < cds_json_size(list); i++) {
+        int64_t token = cds_json_i64(cds_json_at(list, i), -1);
+        if (token < 0 || token > INT32_MAX)
+            return wrong(reterr, "stop_token_ids");
+        ret->end_tokens[ret->end_token_count++] = (int32_t)token;
+    }
+    return CDS_OK;
+}
+
+/** Calls an assistant made earlier: their texts go into the template. */
+static bool calls_usable(const cds_json *calls)
+{
+    if (!calls)
+        return true;
+    if (!cds_json_is(calls, CDS_JSON_ARRAY) || cds_json_size(calls) > CDS_CALLS_MAX)
+        return false;
+    for (size_t i = 0; i < cds_json_size(calls); i++) {
+        const cds_json *function = cds_json_get(cds_json_at(calls, i), "function");
+        if (!cds_json_get_str(function, "name") || !cds_json_get_str(function, "arguments"))
+            return false;
+    }
+    return true;
+}
+
 static cds_rc check_messages(const cds_json *messages, struct cds_err *reterr)
 {
     size_t count = cds_json_size(messages);
     if (!cds_json_is(messages, CDS_JSON_ARRAY) || count < 1 || count > CDS_MESSAGES_MAX)
         return wrong(reterr, "messages");
     for (size_t i = 0; i < count; i++) {
-        const char *role = cds_json_get_str(cds_json_at(messages, i), "role");
-        bool known = cds_streq(role, "system") || cds_streq(role, "user") || cds_streq(role, "assistant");
-        if (!known || !cds_json_get_str(cds_json_at(messages, i), "content"))
+        const cds_json *message = cds_json_at(messages, i);
+        const char *role = cds_json_get_str(message, "role");
+        bool assistant = cds_streq(role, "assistant");
+        bool known = cds_streq(role, "system") || cds_streq(role, "user") || cds_streq(role, "tool") || assistant;
+        if (!known || !cds_json_get_str(message, "content") || !calls_usable(assistant ? cds_json_get(message, "tool_calls") : NULL))
             return wrong(reterr, "messages");
     }
+    return CDS_OK;
+}
+
+static cds_rc read_tools(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr)
+{
+    ret->tools = cds_json_get(params, "tools");
+    ret->tool_choice = cds_json_get_str(params, "tool_choice");
+    ret->parallel = cds_json_true(cds_json_get(params, "parallel_tool_calls"), true);
+    int64_t calls = cds_json_get_i64(params, "max_tool_calls", CDS_CALLS_MAX);
+    if (calls < 1 || calls > CDS_CALLS_MAX)
+        return wrong(reterr, "max_tool_calls");
+    ret->max_calls = ret->parallel ? (uint32_t)calls : 1;
+    if (!ret->tools)
+        return CDS_OK;
+    bool known = cds_streq(ret->tool_choice, "auto") || cds_streq(ret->tool_choice, "required") || cds_streq(ret->tool_choice, "none");
+    if (!cds_json_is(ret->tools, CDS_JSON_ARRAY) || cds_json_size(ret->tools) < 1 || cds_json_size(ret->tools) > CDS_TOOLS_MAX || !known)
+        return wrong(reterr, "tools");
+    for (size_t i = 0; i < cds_json_size(ret->tools); i++)
+        if (!cds_json_get_str(cds_json_get(cds_json_at(ret->tools, i), "function"), "name"))
+            return wrong(reterr, "tools");
+    return CDS_OK;
+}
+
+static cds_rc read_chat(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr)
+{
+    ret->prompt_count = 1;
+    ret->kwargs = cds_json_get(params, "kwargs");
+    ret->chat_template = cds_json_get_str(params, "chat_template");
+    ret->continues = cds_json_true(cds_json_get(params, "continue"), false);
+    if (ret->kwargs && !cds_json_is(ret->kwargs, CDS_JSON_OBJECT))
+        return wrong(reterr, "kwargs");
+    cds_rc rc = check_messages(ret->messages, reterr);
+    return rc == CDS_OK ? read_tools(params, ret, reterr) : rc;
+}
+
+static bool prompt_usable(const cds_json *prompt)
+{
+    if (cds_json_is(prompt, CDS_JSON_STRING))
+        return cds_json_str_len(prompt) > 0 && cds_json_str_len(prompt) <= CDS_PROMPT_BYTES_MAX;
+    if (!cds_json_is(prompt, CDS_JSON_ARRAY) || cds_json_size(prompt) < 1)
+        return false;
+    for (size_t i = 0; i < cds_json_size(prompt); i++) {
+        int64_t token = cds_json_i64(cds_json_at(prompt, i), -1);
+        if (token < 0 || token > INT32_MAX)
+            return false;
+    }
+    return true;
+}
+
+static cds_rc read_prompts(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr)
+{
+    ret->prompts = cds_json_get(params, "prompts");
+    ret->prompt_count = cds_json_size(ret->prompts);
+    if (!cds_json_is(ret->prompts, CDS_JSON_ARRAY) || ret->prompt_count < 1 || ret->prompt_count > CDS_PROMPTS_MAX)
+        return wrong(reterr, "prompts");
+    for (size_t i = 0; i < ret->prompt_count; i++)
+        if (!prompt_usable(cds_json_at(ret->prompts, i)))
+            return wrong(reterr, "prompts");
     return CDS_OK;
 }
 
 cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr)
 {
     *ret = (struct cds_prepare){.id = cds_json_get_i64(params, "job", 0)};
-    if (ret->id <= 0)
+    if (ret->id <= 0 || ret->id > INT64_MAX / CDS_CHOICES_MAX - 1)
         return wrong(reterr, "job");
-    int64_t max_tokens = cds_json_get_i64(params, "max_tokens", 0);
+    int64_t max_tokens = cds_json_get_i64(params, "max_tokens", 0), choices = cds_json_get_i64(params, "choices", 1);
     if (max_tokens < 1 || max_tokens > INT32_MAX)
         return wrong(reterr, "max_tokens");
     ret->max_tokens = (uint32_t)max_tokens;
     ret->scope = (uint64_t)cds_json_get_i64(params, "scope", 0);
+    ret->thinking = cds_json_true(cds_json_get(params, "thinking"), true);
+    ret->raw = cds_json_true(cds_json_get(params, "raw"), false);
+    ret->schema = cds_json_get(params, "schema");
     ret->key = (uint64_t)cds_json_get_i64(params, "key", 0);
     int64_t priority = cds_json_get_i64(params, "priority", CDS_CLASS_NORMAL);
     if (priority < CDS_CLASS_LOW || priority > CDS_CLASS_HIGH)
         return wrong(reterr, "priority");
     ret->priority = (enum cds_job_class)priority;
     ret->messages = cds_json_get(params, "messages");
-    cds_rc rc = CDS_OK;
-    if (ret->messages) {
-        rc = check_messages(ret->messages, reterr);
-    } else {
-        const cds_json *prompt = cds_json_get(params, "prompt");
-        ret->prompt = cds_json_str(prompt);
-        ret->prompt_len = cds_json_str_len(prompt);
-        if (!ret->prompt || ret->prompt_len == 0 || ret->prompt_len > CDS_PROMPT_BYTES_MAX)
-            rc = wrong(reterr, "prompt");
-    }
-    if (rc == CDS_OK)
-        rc = read_sampling(params, &ret->sampling, reterr);
+    cds_rc rc = ret->messages ? read_chat(params, ret, reterr) : read_prompts(params, ret, reterr);
+    if (rc == CDS_OK && (choices < 1 || choices > CDS_CHOICES_MAX || (size_t)choices * ret->prompt_count > CDS_CHOICES_MAX))
+        rc = wrong(reterr, "choices");
+    ret->choices = (uint32_t)choices;
     if (rc == CDS_OK)
         rc = read_stops(params, &ret->text, reterr);
-    return rc;
+    if (rc == CDS_OK)
+        rc = read_end_tokens(params, ret, reterr);
+    return rc == CDS_OK ? cds_sampling_read(params, &ret->sampling, &ret->bias, reterr) : rc;
+}
+
+void cds_prepare_clear(struct cds_prepare *prepare)
+{
+    free(prepare->bias);
+    prepare->bias = NULL;
+    free(prepare->grammar);
+    prepare->grammar = NULL;
+    cds_json_unref(prepare->form);
+    prepare->form = NULL;
 }

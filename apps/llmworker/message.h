@@ -5,22 +5,50 @@
 #pragma once
 
 #include "apps/llmworker/scheduler.h"
+#include "apps/llmworker/shape.h"
 #include "apps/llmworker/text.h"
 #include "lib/json/json.h"
 
-enum { CDS_MESSAGES_MAX = 256, CDS_PROMPT_BYTES_MAX = 16 << 20 };
+enum {
+    CDS_MESSAGES_MAX = 256,
+    CDS_PROMPT_BYTES_MAX = 16 << 20,
+    CDS_PROMPTS_MAX = 16, /**< prompts of one request */
+    CDS_CHOICES_MAX = 32, /**< answers of one request */
+    CDS_TOOLS_MAX = 128,
+    CDS_CALLS_MAX = 64 /**< tool calls of one answer */
+};
 
-/** One request before its prompt became tokens. Texts and messages are borrowed from the frame. */
+/** One request before its prompts became tokens. Texts and JSON values are borrowed from the frame unless they say otherwise. */
 struct cds_prepare {
     int64_t id;
-    const cds_json *messages; /**< chat: [{"role","content"}]; NULL: prompt is used */
-    const char *prompt;
-    size_t prompt_len;
     uint32_t max_tokens;
+    uint32_t choices;    /**< answers to each prompt */
     uint64_t scope, key; /**< whose prompts it may share; whose share of the model it uses, 0: the scope */
     enum cds_job_class priority;
     struct cds_sampling sampling;
     struct cds_text text;
+    int32_t end_tokens[CDS_END_TOKENS_MAX];
+    unsigned end_token_count;
+    /* Chat; NULL: prompts are used. */
+    const cds_json *messages; /**< [{"role", "content", "tool_calls"?, "tool_call_id"?, "reasoning_content"?}] */
+    const cds_json *tools;    /**< [{"type":"function","function":{...}}], NULL: none */
+    const char *tool_choice;  /**< "auto", "required", "none" */
+    bool parallel;            /**< several calls in one answer */
+    uint32_t max_calls;
+    const cds_json *kwargs;    /**< {name: JSON text} for the template */
+    const char *chat_template; /**< instead of the model's own */
+    bool thinking, continues;  /**< may think; goes on with the last message */
+    bool raw;                  /**< thoughts stay in the text */
+    const cds_json *schema;    /**< the text is JSON that fits it */
+    /* Text prompts: strings, or lists of token ids. */
+    const cds_json *prompts;
+    size_t prompt_count; /**< 1 for a chat */
+    /* Owned; cds_prepare_clear frees them: */
+    struct cds_bias *bias;
+    cds_json *form;         /**< what the template said about the answer; the shape borrows from it */
+    char *grammar;          /**< made from a schema */
+    struct cds_shape shape; /**< how the answer is read */
 };
-/** @return CDS_OK; CDS_BAD_PARAM naming the member; ret->id is set whenever the frame has one, else 0 */
+/** @return CDS_OK; CDS_BAD_PARAM naming the member; ret->id is set whenever the frame has one, else 0. ret owns something on success only */
 CDS_MUST_USE cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr);
+void cds_prepare_clear(struct cds_prepare *prepare);

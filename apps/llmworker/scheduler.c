@@ -138,11 +138,20 @@ static unsigned add_prompts(struct cds_sched *sched, unsigned rows)
 
 /* --- results ------------------------------------------------------------------------------------------------------------- */
 
+/** An end token of the model, or one the request named. */
+static bool ends(const struct cds_sched *sched, const struct cds_job *job, int32_t token)
+{
+    for (unsigned i = 0; i < job->end_token_count; i++)
+        if (job->end_tokens[i] == token)
+            return true;
+    return sched->ops->is_end(sched->engine, token);
+}
+
 /** Text of one token goes out; says how the request ends, or that it goes on. */
 static bool take_token(struct cds_sched *sched, struct cds_job *job, int32_t token, enum cds_job_end *ret_end)
 {
     char piece[512];
-    bool ended = sched->ops->is_end(sched->engine, token);
+    bool ended = ends(sched, job, token);
     bool stopped = false;
     if (job->generated++ == 0) {
         job->foreign = (uint32_t)(sched->counters.prompt_rows - job->rows_at_start - job->computed);
@@ -172,6 +181,8 @@ static void next_token(struct cds_sched *sched, struct cds_job *job, unsigned ro
 {
     enum cds_job_end end;
     int32_t token = sched->ops->sample(sched->engine, job->sampler, (int)row);
+    if (sched->sink.on_token)
+        sched->sink.on_token(sched->user, job->id, token, job->sampler);
     if (take_token(sched, job, token, &end))
         cds_job_end(sched, job, end);
     else

@@ -23,7 +23,7 @@
 #include "apps/llmworker/engine.h"
 #include "apps/llmworker/text.h"
 
-enum { CDS_SLOTS_MAX = 64, CDS_SEQUENCES_MAX = 128, CDS_JOBS_MAX = 8192 };
+enum { CDS_SLOTS_MAX = 64, CDS_SEQUENCES_MAX = 128, CDS_JOBS_MAX = 8192, CDS_END_TOKENS_MAX = 16 };
 
 /** Classes of requests: a higher one goes first and may take the place of a lower one. */
 enum cds_job_class { CDS_CLASS_LOW, CDS_CLASS_NORMAL, CDS_CLASS_HIGH };
@@ -51,6 +51,8 @@ struct cds_job_spec {
     int64_t fork_of; /**< another request with the same prompt: this one begins where that one's prompt ends, and computes none of it; 0: none */
     struct cds_sampling sampling;
     struct cds_text text; /**< with its stop strings */
+    int32_t end_tokens[CDS_END_TOKENS_MAX];
+    unsigned end_token_count; /**< tokens that end it like an end token of the model */
 };
 
 enum cds_job_end { CDS_JOB_STOP, CDS_JOB_LENGTH, CDS_JOB_CANCELLED, CDS_JOB_FAILED };
@@ -73,6 +75,8 @@ struct cds_sched_sink {
     /** New text (may be empty) after completion_tokens tokens. */
     void (*on_text)(void *user, int64_t id, const char *text, size_t len, uint32_t completion_tokens);
     void (*on_end)(void *user, const struct cds_job_report *report); /**< last event of a request */
+    /** A token was chosen; its on_text follows. May be NULL. */
+    void (*on_token)(void *user, int64_t id, int32_t token, const void *sampler);
 };
 
 /** Work done since the start, for proofs. */

@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "apps/llmworker/prompt.h"
-#include "apps/llmworker/scheduler.h"
+#include "apps/llmworker/answers.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/loop.h"
@@ -26,6 +25,7 @@ struct worker {
     struct cds_shim *shim;
     struct cds_sched *sched;
     struct cds_prompter prompter;
+    struct cds_answers answers;
     cds_json *texts;         /**< events of the running step, sent together */
     uint64_t sent_ms;        /**< when the last frame was sent */
     uint64_t counted_ms;     /**< when one carried the counters */
@@ -46,44 +46,25 @@ static void send_note(struct worker *worker, const char *method, cds_json *param
 static void send_refused(struct worker *worker, int64_t job, const struct cds_err *err)
 {
     send_note(worker, "refused",
-              cds_json_pack("{s:I,s:s,s:s,s:s,s:s}", "job", (long long)job, "code", cds_rc_openai(err->code), "message", err->message, "hint",
-                            err->hint, "detail", err->detail));
+              cds_json_pack("{s:I,s:s,s:s,s:s,s:s,s:s}", "job", (long long)job, "code", cds_rc_openai(err->code), "message", err->message, "hint",
+                            err->hint, "detail", err->detail, "pointer", err->pointer));
 }
 
 static void on_prepare(struct worker *worker, const cds_json *params)
 {
     struct cds_prepare prepare;
     struct cds_err err = {0};
-    CDS_CLEANUP(cds_free_ptr) int32_t *tokens = NULL;
-    size_t count = 0;
+    uint32_t prompt_tokens = 0, max_tokens = 0;
     cds_rc rc = cds_message_prepare(params, &prepare, &err);
     if (rc == CDS_OK)
-        rc = cds_prompt_make(&worker->prompter, &prepare, &tokens, &count, &err);
-    if (rc != CDS_OK) {
+        rc = cds_answers_add(&worker->answers, &worker->prompter, &prepare, &prompt_tokens, &max_tokens, &err);
+    if (rc == CDS_OK)
+        send_note(worker, "prepared",
+                  cds_json_pack("{s:I,s:I,s:I}", "job", (long long)prepare.id, "prompt_tokens", (long long)prompt_tokens, "max_tokens",
+                                (long long)max_tokens));
+    else
         send_refused(worker, prepare.id, &err);
-        return;
-    }
-    uint32_t room = worker->options->request_tokens - (uint32_t)count;
-    struct cds_job_spec spec = {
-        .id = prepare.id,
-        .tokens = tokens,
-        .token_count = count,
-        .max_tokens = prepare.max_tokens < room ? prepare.max_tokens : room,
-        .scope = prepare.scope,
-        .key = prepare.key,
-        .priority = prepare.priority,
-        .sampling = prepare.sampling,
-        .text = prepare.text,
-    };
-    rc = cds_sched_add(worker->sched, &spec, &err);
-    if (rc != CDS_OK) {
-        send_refused(worker, prepare.id, &err);
-        return;
-    }
-    tokens = NULL;
-    send_note(
-        worker, "prepared",
-        cds_json_pack("{s:I,s:I,s:I}", "job", (long long)prepare.id, "prompt_tokens", (long long)count, "max_tokens", (long long)spec.max_tokens));
+    cds_prepare_clear(&prepare);
 }
 
 /** A number of tokens in a frame; 0 when it is missing or not one. */
@@ -102,11 +83,11 @@ static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_r
     if (cds_streq(request->method, "prepare"))
         on_prepare(worker, request->params);
     else if (cds_streq(request->method, "start"))
-        cds_sched_start(worker->sched, job, tokens_of(request->params));
+        cds_answers_start(&worker->answers, job, tokens_of(request->params));
     else if (cds_streq(request->method, "grant"))
-        cds_sched_grant(worker->sched, job, tokens_of(request->params), cds_json_true(cds_json_get(request->params, "last"), false));
+        cds_answers_grant(&worker->answers, job, tokens_of(request->params), cds_json_true(cds_json_get(request->params, "last"), false));
     else if (cds_streq(request->method, "cancel"))
-        cds_sched_cancel(worker->sched, job);
+        cds_answers_cancel(&worker->answers, job);
     else if (cds_streq(request->method, "threads"))
         worker->threads_wanted = (uint32_t)cds_json_get_i64(request->params, "threads", 0);
     else
@@ -120,17 +101,24 @@ static void on_close(void *user, struct cds_peer *peer, const char *reason)
     worker->over = true;
 }
 
+static void on_token(void *user, int64_t id, int32_t token, const void *sampler)
+{
+    struct worker *worker = user;
+    cds_answers_token(&worker->answers, id, token, sampler);
+}
+
+static void add_event(struct worker *worker, cds_json *event)
+{
+    if (!worker->texts)
+        worker->texts = cds_json_array();
+    if (cds_json_append(worker->texts, event) != 0)
+        worker->over = true;
+}
+
 static void on_text(void *user, int64_t id, const char *text, size_t len, uint32_t completion_tokens)
 {
     struct worker *worker = user;
-    cds_json *event = cds_json_array();
-    cds_json_append(event, cds_json_int(id));
-    cds_json_append(event, cds_json_int(completion_tokens));
-    cds_json_append(event, cds_json_stringn(text, len));
-    if (!worker->texts)
-        worker->texts = cds_json_array();
-    if (cds_json_size(event) != 3 || cds_json_append(worker->texts, event) != 0)
-        worker->over = true;
+    add_event(worker, cds_answers_text(&worker->answers, id, text, len, completion_tokens));
 }
 
 /** The counters of the scheduler, by their names. */
@@ -181,16 +169,13 @@ static void flush_texts(struct worker *worker)
 
 static void on_end(void *user, const struct cds_job_report *report)
 {
-    static const char *const names[] = {"stop", "length", "cancelled", "failed"};
     struct worker *worker = user;
+    cds_json *last = NULL, *done = cds_answers_end(&worker->answers, report, &last);
+    if (last)
+        add_event(worker, last);
+    if (!done)
+        return;
     flush_texts(worker);
-    cds_json *done = cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I}", "job", (long long)report->id, "end", names[report->end], "prompt_tokens",
-                                   (long long)report->prompt_tokens, "cached_tokens", (long long)report->cached_tokens, "evaluated_tokens",
-                                   (long long)report->evaluated_tokens, "completion_tokens", (long long)report->completion_tokens);
-    cds_json_set(done, "computed_tokens", cds_json_int(report->computed_tokens));
-    cds_json_set(done, "recomputed_tokens", cds_json_int(report->recomputed_tokens));
-    cds_json_set(done, "foreign_tokens", cds_json_int(report->foreign_tokens));
-    cds_json_set(done, "steps_to_first", cds_json_int(report->steps_to_first));
     cds_json_set(done, "work", work_of(worker));
     send_note(worker, "done", done);
 }
@@ -245,7 +230,7 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .answer_reserve = ANSWER_RESERVE,
         .share = worker->facts.can_share,
     };
-    static const struct cds_sched_sink sink = {.on_text = on_text, .on_end = on_end};
+    static const struct cds_sched_sink sink = {.on_token = on_token, .on_text = on_text, .on_end = on_end};
     return cds_sched_new(&limits, &cds_engine_llama, worker->engine, &sink, worker, &worker->sched, reterr);
 }
 
@@ -255,11 +240,15 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
     worker->prompter = (struct cds_prompter){
         .engine = worker->engine,
         .shim = worker->shim,
+        .bos = f->bos,
+        .eos = f->eos,
+        .vocabulary = f->vocabulary,
         .request_tokens = request_tokens,
         .piece_max = f->piece_max,
         .add_bos = f->add_bos,
         .add_eos = f->add_eos,
     };
+    worker->answers = (struct cds_answers){.sched = worker->sched, .engine = worker->engine};
     cds_json *hello = cds_json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b}", "library", cds_engine_version(), "description", f->description,
                                     "parameters", (long long)f->parameters, "size_bytes", (long long)f->size_bytes, "cells", (long long)f->cells,
                                     "request_tokens", (long long)request_tokens, "train_context", (long long)f->train_context, "vocabulary",
@@ -324,6 +313,7 @@ cds_rc cds_worker_serve(const struct cds_worker_options *options, struct cds_err
         say_failed(&worker, &err);
     }
     cds_sched_free(&worker.sched);
+    cds_answers_clear(&worker.answers);
     cds_shim_close(worker.shim);
     cds_engine_close(&worker.engine);
     cds_json_unref(worker.texts);

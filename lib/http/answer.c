@@ -105,11 +105,13 @@ static void add_error_headers(struct cds_http_req *req, const struct cds_err *er
         char seconds[16];
         snprintf(seconds, sizeof(seconds), "%u", (err->retry_after_ms - 1) / 1000 + 1);
         cds_http_add_header(req, "Retry-After", seconds);
+        snprintf(seconds, sizeof(seconds), "%u", err->retry_after_ms);
+        cds_http_add_header(req, "Retry-After-Ms", seconds);
     }
     if (err->code == CDS_UNAUTHENTICATED && !http_has_extra(req, "WWW-Authenticate"))
         cds_http_add_header(req, "WWW-Authenticate", "Bearer realm=\"cyberdevstudio\"");
-    if (err->code == CDS_BUDGET_EXCEEDED)
-        cds_http_add_header(req, "x-should-retry", "false"); /* the clients of OpenAI would try again three times */
+    if (err->code == CDS_BUDGET_EXCEEDED || err->code == CDS_EXHAUSTED)
+        cds_http_add_header(req, "x-should-retry", "false"); /* the clients of OpenAI would try again, and it is as full a second later */
     if (!http_has_extra(req, "Cache-Control"))
         cds_http_add_header(req, "Cache-Control", "no-store");
 }

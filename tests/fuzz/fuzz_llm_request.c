@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         return 0;
     }
-    if (!cds_json_get(ask.prompt, chat ? "messages" : "prompt") || cds_json_size(cds_json_get(ask.prompt, "stop")) > CDS_ASK_STOP_MAX)
+    if (!cds_json_get(ask.prompt, chat ? "messages" : "prompts") || cds_json_size(cds_json_get(ask.prompt, "stop")) > CDS_ASK_STOP_MAX ||
+        ask.prompts < 1 || ask.shown > ask.per_prompt || ask.prompts * ask.per_prompt > CDS_ASK_CHOICES_MAX)
         abort();
     cds_ask_clear(&ask);
     return 0;

@@ -203,7 +203,7 @@ describe('refusals', () => {
     const got = await chat({ messages: ask('Hi'), temperature: 'warm' });
     assertError(got, 400, 'invalid_request', /temperature/);
     assert.match(got.json.error.param, /temperature/);
-    assertError(await chat({ messages: ask('Hi'), n: 2 }), 400, 'invalid_request', /"n"/);
+    assertError(await chat({ messages: ask('Hi'), n: 33 }), 400, 'invalid_request', /"n"/);
     assertError(await chat({ messages: ask('Hi'), tools: [{ type: 'function' }] }), 400, 'invalid_request', /tools/);
   });
   test('unknown_members_are_ignored', async () => {

@@ -5,17 +5,17 @@
 
 static bool finish_fails, usage_fails, role_fails;
 
-cds_json *cds_wire_role(const struct cds_wire *wire)
+cds_json *cds_wire_role(const struct cds_wire *wire, unsigned index)
 {
     return role_fails ? NULL : cds_json_pack("{s:s}", "part", "role");
 }
 
-cds_json *cds_wire_text(const struct cds_wire *wire, const char *text, size_t len)
+cds_json *cds_wire_text(const struct cds_wire *wire, unsigned index, const char *text, size_t len, cds_json *logprobs)
 {
     return cds_json_stringn(text, len);
 }
 
-cds_json *cds_wire_finish(const struct cds_wire *wire, const struct cds_wire_end *end)
+cds_json *cds_wire_finish(const struct cds_wire *wire, unsigned index, const char *reason, bool last, const struct cds_wire_end *end)
 {
     return finish_fails ? NULL : cds_json_pack("{s:s}", "part", "finish");
 }
@@ -25,8 +25,19 @@ cds_json *cds_wire_usage(const struct cds_wire *wire, const struct cds_wire_end 
     return usage_fails ? NULL : cds_json_pack("{s:s}", "part", "usage");
 }
 
-cds_json *cds_wire_answer(const struct cds_wire *wire, const char *text, size_t len, const struct cds_wire_end *end)
+cds_json *cds_wire_delta(const struct cds_wire *wire, unsigned index, cds_json *delta, cds_json *logprobs)
 {
+    return delta;
+}
+
+cds_json *cds_wire_choice(const struct cds_wire *wire, unsigned index, cds_json *body, cds_json *logprobs, const char *reason)
+{
+    return body;
+}
+
+cds_json *cds_wire_answer(const struct cds_wire *wire, cds_json *choices, const struct cds_wire_end *end)
+{
+    cds_json_unref(choices);
     return cds_json_object();
 }
 
@@ -60,7 +71,10 @@ static void end_at_once(void *user, struct cds_http_req *req)
     gen->wire.chat = gen->wire.include_usage = true;
     gen->end = (struct cds_wire_end){.finish_reason = "stop", .ended = "finished"};
     gen->out = cds_buf_init(CDS_GEN_OUT_MAX);
-    gen->text = cds_buf_init(CDS_GEN_OUT_MAX);
+    gen->choices = calloc(1, sizeof(*gen->choices));
+    assert_non_null(gen->choices);
+    cds_choice_init(&gen->choices[0]);
+    gen->choice_count = 1;
     assert_int_equal(cds_timer_add(rig->loop, UINT64_MAX, left, gen, &gen->deadline), CDS_OK);
     assert_int_equal(cds_timer_add(rig->loop, UINT64_MAX, left, gen, &gen->alive), CDS_OK);
     gen->next = app.gens[(uint64_t)gen->job % CDS_GEN_BUCKETS];

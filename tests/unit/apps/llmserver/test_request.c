@@ -70,7 +70,7 @@ static void request_reads_a_completion(void **state)
 {
     struct cds_ask ask = {0};
     assert_int_equal(parse("{\"prompt\":[\"Once\"]}", false, &ask, NULL), CDS_OK);
-    assert_string_equal(cds_json_get_str(ask.prompt, "prompt"), "Once");
+    assert_string_equal(cds_json_str(cds_json_at(cds_json_get(ask.prompt, "prompts"), 0)), "Once");
     assert_false(ask.chat);
     cds_ask_clear(&ask);
 }
@@ -84,7 +84,7 @@ static const struct wrong wrong_chats[] = {
     {"{\"messages\":[]}", "/messages"},
     {"{\"messages\":\"hi\"}", "/messages"},
     {"{\"messages\":[{\"role\":\"user\"}]}", "/messages/0/content"},
-    {"{\"messages\":[{\"role\":\"tool\",\"content\":\"x\"}]}", "/messages/0/role"},
+    {"{\"messages\":[{\"role\":\"robot\",\"content\":\"x\"}]}", "/messages/0/role"},
     {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}", "/messages/0/content"},
     {"{" MESSAGES ",\"model\":5}", "/model"},
     {"{" MESSAGES ",\"stream\":\"yes\"}", "/stream"},
@@ -97,20 +97,48 @@ static const struct wrong wrong_chats[] = {
     {"{" MESSAGES ",\"temperature\":\"0\"}", "/temperature"},
     {"{" MESSAGES ",\"top_k\":1.5}", "/top_k"},
     {"{" MESSAGES ",\"seed\":1.5}", "/seed"},
-    {"{" MESSAGES ",\"n\":2}", "/n"},
+    {"{" MESSAGES ",\"n\":33}", "/n"},
     {"{" MESSAGES ",\"stop\":5}", "/stop"},
     {"{" MESSAGES ",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\"]}", "/stop"},
     {"{" MESSAGES ",\"stop\":[\"\"]}", "/stop"},
-    {"{" MESSAGES ",\"tools\":[{}]}", "/tools"},
-    {"{" MESSAGES ",\"logprobs\":true}", "/logprobs"},
-    {"{" MESSAGES ",\"response_format\":{\"type\":\"json_object\"}}", "/response_format"},
+    {"{" MESSAGES ",\"tools\":[{}]}", "/tools/0/type"},
+    {"{" MESSAGES ",\"tools\":{}}", "/tools"},
+    {"{" MESSAGES ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]}", "/tools/0/function/name"},
+    {"{" MESSAGES ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\"}},{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]}",
+     "/tools/1/function/name"},
+    {"{" MESSAGES ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\",\"parameters\":{\"type\":\"object\",\"properties\":{\"x\":"
+     "{\"not\":{}}}}}}]}",
+     "/tools/0/function/parameters/properties/x/not"},
+    {"{" MESSAGES ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\"}}],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":"
+     "\"b\"}}}",
+     "/tool_choice"},
+    {"{" MESSAGES ",\"tool_choice\":\"required\"}", "/tool_choice"},
+    {"{\"messages\":[{\"role\":\"tool\",\"content\":\"x\"}]}", "/messages/0/tool_call_id"},
+    {"{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"[\"}}]}]}", "/messages/0/tool_calls"},
+    {"{" MESSAGES ",\"continue_final_message\":true}", "/continue_final_message"},
+    {"{" MESSAGES ",\"reasoning_format\":\"x\"}", "/reasoning_format"},
+    {"{" MESSAGES ",\"reasoning_budget\":-2}", "/reasoning_budget"},
+    {"{" MESSAGES ",\"chat_template_kwargs\":[]}", "/chat_template_kwargs"},
+    {"{" MESSAGES ",\"grammar\":\"root ::= (\"}", "/grammar"},
+    {"{" MESSAGES ",\"grammar\":\"%llguidance {}\\nstart: /a/\"}", "/grammar"},
+    {"{" MESSAGES ",\"json_schema\":{\"type\":\"string\"},\"grammar\":\"json\"}", "/grammar"},
+    {"{" MESSAGES ",\"samplers\":[\"top_k\",\"top_k\"]}", "/samplers/1"},
+    {"{" MESSAGES ",\"logit_bias\":[[1]]}", "/logit_bias"},
+    {"{" MESSAGES ",\"logit_bias\":{\"1\":\"5\"}}", "/logit_bias"},
+    {"{" MESSAGES ",\"logprobs\":1}", "/logprobs"},
+    {"{" MESSAGES ",\"top_logprobs\":21,\"logprobs\":true}", "/top_logprobs"},
+    {"{" MESSAGES ",\"response_format\":{\"type\":\"xml\"}}", "/response_format"},
+    {"{" MESSAGES ",\"response_format\":{\"type\":\"json_schema\"}}", "/response_format/json_schema/schema"},
+    {"{" MESSAGES ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"type\":\"string\",\"pattern\":\"^a\\\\!$\"}}}}",
+     "/response_format/json_schema/schema/pattern"},
 };
 static const struct wrong wrong_completions[] = {
     {"{}", "/prompt"},
-    {"{\"prompt\":[1,2]}", "/prompt"},
-    {"{\"prompt\":[\"a\",\"b\"]}", "/prompt"},
-    {"{\"prompt\":\"x\",\"best_of\":2}", "/best_of"},
-    {"{\"prompt\":\"x\",\"echo\":true}", "/echo"},
+    {"{\"prompt\":[1,-2]}", "/prompt"},
+    {"{\"prompt\":[\"a\",\"\"]}", "/prompt"},
+    {"{\"prompt\":\"x\",\"n\":3,\"best_of\":2}", "/best_of"},
+    {"{\"prompt\":\"x\",\"suffix\":\"y\"}", "/suffix"},
+    {"{\"prompt\":\"x\",\"echo\":true,\"logprobs\":1}", "/echo"},
 };
 
 static void check_refused(const struct wrong *wrong, bool chat)

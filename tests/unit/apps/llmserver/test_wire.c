@@ -7,11 +7,17 @@
 
 #include "apps/llmserver/wire.h"
 
-static const struct cds_wire chat = {.chat = true, .request_id = "0190", .model = "m", .created_s = 5};
-static const struct cds_wire counted = {.chat = true, .include_usage = true, .request_id = "0190", .model = "m", .created_s = 5};
-static const struct cds_wire plain = {.request_id = "0190", .model = "m", .created_s = 5};
-static const struct cds_wire_end end = {
-    .finish_reason = "stop", .ended = "finished", .prompt_tokens = 3, .cached_tokens = 1, .completion_tokens = 4, .cost_micro = 11};
+static const struct cds_wire chat = {.chat = true, .request_id = "0190", .model = "m", .fingerprint = "fp_1", .created_s = 5};
+static const struct cds_wire counted = {
+    .chat = true, .include_usage = true, .request_id = "0190", .model = "m", .fingerprint = "fp_1", .created_s = 5};
+static const struct cds_wire plain = {.request_id = "0190", .model = "m", .fingerprint = "fp_1", .created_s = 5};
+static const struct cds_wire_end end = {.finish_reason = "stop",
+                                        .ended = "finished",
+                                        .prompt_tokens = 3,
+                                        .cached_tokens = 1,
+                                        .completion_tokens = 4,
+                                        .reasoning_tokens = 2,
+                                        .cost_micro = 11};
 
 /** Compares with the JSON text that is expected; steals value. */
 static void same(cds_json *value, const char *expected)
@@ -26,30 +32,41 @@ static void same(cds_json *value, const char *expected)
     cds_json_unref(value);
     cds_json_unref(wanted);
 }
-#define HEAD "\"id\":\"chatcmpl-0190\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":\"m\""
-#define USAGE "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7,\"prompt_tokens_details\":{\"cached_tokens\":1}}"
+#define HEAD "\"id\":\"chatcmpl-0190\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":\"m\",\"system_fingerprint\":\"fp_1\""
+#define USAGE                                                                                                                                        \
+    "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7,\"prompt_tokens_details\":{\"cached_tokens\":1},\"completion_tokens_" \
+    "details\":{\"reasoning_tokens\":2}}"
 #define CDS "\"cds\":{\"cost_micro\":11,\"request_id\":\"0190\",\"ended\":\"finished\"}"
 
 static void wire_begins_a_chat_with_the_role(void **state)
 {
-    same(cds_wire_role(&chat),
+    same(cds_wire_role(&chat, 0),
          "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}]}");
-    assert_null(cds_wire_role(&plain));
+    assert_null(cds_wire_role(&plain, 0));
 }
 
 static void wire_puts_usage_null_into_every_chunk_when_usage_was_asked(void **state)
 {
-    same(cds_wire_text(&counted, "hi", 2),
+    same(cds_wire_text(&counted, 0, "hi", 2, NULL),
          "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}");
-    same(cds_wire_text(&chat, "hi", 2),
+    same(cds_wire_text(&chat, 0, "hi", 2, NULL),
          "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"logprobs\":null,\"finish_reason\":null}]}");
 }
 
 static void wire_ends_with_an_empty_delta_and_the_reason(void **state)
 {
-    same(cds_wire_finish(&chat, &end), "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}]," CDS "}");
-    same(cds_wire_finish(&counted, &end),
+    same(cds_wire_finish(&chat, 0, "stop", true, &end),
+         "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}]," CDS "}");
+    same(cds_wire_finish(&counted, 0, "stop", true, &end),
          "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":null}");
+}
+
+static void wire_tells_cost_in_the_last_of_several_finish_chunks_only(void **state)
+{
+    same(cds_wire_finish(&chat, 0, "tool_calls", false, &end),
+         "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"tool_calls\"}]}");
+    same(cds_wire_finish(&chat, 3, "length", true, &end),
+         "{" HEAD ",\"choices\":[{\"index\":3,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"length\"}]," CDS "}");
 }
 
 static void wire_gives_usage_in_a_chunk_without_choices(void **state)
@@ -59,19 +76,22 @@ static void wire_gives_usage_in_a_chunk_without_choices(void **state)
 
 static void wire_answers_a_chat_in_one_piece(void **state)
 {
-    same(cds_wire_answer(&chat, "hi", 2, &end),
-         "{\"id\":\"chatcmpl-0190\",\"object\":\"chat.completion\",\"created\":5,\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{\"role\":"
+    cds_json *message = cds_json_pack("{s:s,s:s,s:n}", "role", "assistant", "content", "hi", "refusal");
+    same(cds_wire_answer(&chat, cds_json_pack("[o]", cds_wire_choice(&chat, 0, message, NULL, "stop")), &end),
+         "{\"id\":\"chatcmpl-0190\",\"object\":\"chat.completion\",\"created\":5,\"model\":\"m\",\"system_fingerprint\":\"fp_1\",\"choices\":[{"
+         "\"index\":0,\"message\":{\"role\":"
          "\"assistant\",\"content\":\"hi\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"stop\"}]," USAGE "," CDS "}");
 }
 
 static void wire_answers_a_completion_in_its_own_shape(void **state)
 {
-    same(cds_wire_answer(&plain, "hi", 2, &end),
-         "{\"id\":\"cmpl-0190\",\"object\":\"text_completion\",\"created\":5,\"model\":\"m\",\"choices\":[{\"index\":0,"
+    same(cds_wire_answer(&plain, cds_json_pack("[o]", cds_wire_choice(&plain, 0, cds_json_string("hi"), NULL, "stop")), &end),
+         "{\"id\":\"cmpl-0190\",\"object\":\"text_completion\",\"created\":5,\"model\":\"m\",\"system_fingerprint\":\"fp_1\",\"choices\":[{\"index\":"
+         "0,"
          "\"text\":\"hi\",\"logprobs\":null,\"finish_reason\":\"stop\"}]," USAGE "," CDS "}");
-    same(cds_wire_text(&plain, "hi", 2),
-         "{\"id\":\"cmpl-0190\",\"object\":\"text_completion\",\"created\":5,\"model\":\"m\",\"choices\":[{\"index\":0,"
-         "\"text\":\"hi\",\"logprobs\":null,\"finish_reason\":null}]}");
+    same(cds_wire_text(&plain, 0, "hi", 2, NULL), "{\"id\":\"cmpl-0190\",\"object\":\"text_completion\",\"created\":5,\"model\":\"m\",\"system_"
+                                                  "fingerprint\":\"fp_1\",\"choices\":[{\"index\":0,"
+                                                  "\"text\":\"hi\",\"logprobs\":null,\"finish_reason\":null}]}");
 }
 
 int main(void)
@@ -80,6 +100,7 @@ int main(void)
         cmocka_unit_test(wire_begins_a_chat_with_the_role),
         cmocka_unit_test(wire_puts_usage_null_into_every_chunk_when_usage_was_asked),
         cmocka_unit_test(wire_ends_with_an_empty_delta_and_the_reason),
+        cmocka_unit_test(wire_tells_cost_in_the_last_of_several_finish_chunks_only),
         cmocka_unit_test(wire_gives_usage_in_a_chunk_without_choices),
         cmocka_unit_test(wire_answers_a_chat_in_one_piece),
         cmocka_unit_test(wire_answers_a_completion_in_its_own_shape),

@@ -41,9 +41,9 @@ static void message_reads_a_text_prompt(void **state)
 {
     struct cds_prepare p;
     struct cds_err err = {0};
-    assert_int_equal(parse("{\"job\":1,\"max_tokens\":1,\"prompt\":\"Once\"}", &p, &err), CDS_OK);
+    assert_int_equal(parse("{\"job\":1,\"max_tokens\":1,\"prompts\":[\"Once\",[1,2]]}", &p, &err), CDS_OK);
     assert_null(p.messages);
-    assert_int_equal(p.prompt_len, 4);
+    assert_int_equal(p.prompt_count, 2);
 }
 
 static void message_refuses_what_is_missing_or_wrong(void **state)
@@ -54,20 +54,20 @@ static void message_refuses_what_is_missing_or_wrong(void **state)
         {"[]", "/job"},
         {"{\"job\":-1}", "/job"},
         {"{\"job\":1}", "/max_tokens"},
-        {"{\"job\":1,\"max_tokens\":0,\"prompt\":\"x\"}", "/max_tokens"},
-        {"{\"job\":1,\"max_tokens\":1}", "/prompt"},
-        {"{\"job\":1,\"max_tokens\":1,\"prompt\":\"x\",\"priority\":3}", "/priority"},
-        {"{\"job\":1,\"max_tokens\":1,\"prompt\":\"x\",\"priority\":-1}", "/priority"},
-        {"{\"job\":1,\"max_tokens\":1,\"prompt\":\"\"}", "/prompt"},
+        {"{\"job\":1,\"max_tokens\":0,\"prompts\":[\"x\"]}", "/max_tokens"},
+        {"{\"job\":1,\"max_tokens\":1}", "/prompts"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"\"]}", "/prompts"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"priority\":3}", "/priority"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"priority\":-1}", "/priority"},
         {"{\"job\":1,\"max_tokens\":1,\"messages\":[]}", "/messages"},
-        {"{\"job\":1,\"max_tokens\":1,\"messages\":[{\"role\":\"tool\",\"content\":\"\"}]}", "/messages"},
+        {"{\"job\":1,\"max_tokens\":1,\"messages\":[{\"role\":\"robot\",\"content\":\"\"}]}", "/messages"},
         {"{\"job\":1,\"max_tokens\":1,\"messages\":[{\"role\":\"user\"}]}", "/messages"},
-        {"{\"job\":1,\"max_tokens\":1,\"prompt\":\"x\",\"temperature\":\"0\"}", "/temperature"},
-        {"{\"job\":1,\"max_tokens\":1,\"prompt\":\"x\",\"top_p\":2}", "/top_p"},
-        {"{\"job\":1,\"max_tokens\":1,\"prompt\":\"x\",\"repeat_penalty\":0}", "/repeat_penalty"},
-        {"{\"job\":1,\"max_tokens\":1,\"prompt\":\"x\",\"stop\":\"x\"}", "/stop"},
-        {"{\"job\":1,\"max_tokens\":1,\"prompt\":\"x\",\"stop\":[\"\"]}", "/stop"},
-        {"{\"job\":1,\"max_tokens\":1,\"prompt\":\"x\",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\"]}", "/stop"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"temperature\":\"0\"}", "/temperature"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"top_p\":2}", "/top_p"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"repeat_penalty\":0}", "/repeat_penalty"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"stop\":\"x\"}", "/stop"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"stop\":[\"\"]}", "/stop"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\"]}", "/stop"},
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(cases); i++) {
         struct cds_prepare p;

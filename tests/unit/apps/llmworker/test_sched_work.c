@@ -141,7 +141,7 @@ static void on_end(void *user, const struct cds_job_report *r)
     if (r->completion_tokens)
         assert_int_equal(r->evaluated_tokens, r->prompt_tokens);
 }
-static const struct cds_sched_sink sink = {on_text, on_end};
+static const struct cds_sched_sink sink = {on_text, on_end, NULL};
 static struct cds_sched_limits limits;
 
 static void make(void)

@@ -1,0 +1,86 @@
+// What tests of the model server share: one call, one stream, and what an OpenAI error looks like.
+import assert from 'node:assert/strict';
+import { waitFor } from './stack.mjs';
+
+export const MODEL = 'smollm2-135m-instruct';
+export const ask = (text) => [{ role: 'user', content: text }];
+
+export function llmClient(stack) {
+  /** One HTTP call to the model server: { status, json, text, headers }. */
+  async function call(method, path, body, as = 'developer', headers = {}) {
+    const token = as && stack.tokens[as];
+    const reply = await fetch(`${stack.llmUrl}${path}`, {
+      method,
+      headers: { 'content-type': 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}), ...headers },
+      body: body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body),
+    });
+    const text = await reply.text();
+    let json = null;
+    try {
+      json = JSON.parse(text);
+    } catch {
+      /* the caller sees status and text */
+    }
+    return { status: reply.status, json, text, headers: reply.headers };
+  }
+  /** A whole event stream: { status, events, done, error }. */
+  async function stream(path, body, as = 'developer') {
+    const reply = await fetch(`${stack.llmUrl}${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens[as]}` },
+      body: JSON.stringify({ ...body, stream: true }),
+    });
+    const lines = (await reply.text()).split('\n\n').filter((l) => l.startsWith('data: '));
+    const events = lines.filter((l) => l !== 'data: [DONE]').map((l) => JSON.parse(l.slice(6)));
+    return { status: reply.status, events, done: lines.at(-1) === 'data: [DONE]', error: events.find((e) => e.error)?.error };
+  }
+  const status = async () => (await call('GET', '/admin/status', undefined, 'admin')).json;
+  return {
+    call,
+    stream: (body, as) => stream('/v1/chat/completions', body, as),
+    textStream: (body, as) => stream('/v1/completions', body, as),
+    chat: (body, as, headers) => call('POST', '/v1/chat/completions', body, as, headers),
+    complete: (body, as, headers) => call('POST', '/v1/completions', body, as, headers),
+    usage: () => stack.rpc('usage.summary', {}, 'developer'),
+    modelStatus: async () => (await status()).models.find((m) => m.id === MODEL),
+    idle: () => waitFor('no request is running', async () => (await status()).models.find((m) => m.id === MODEL)?.active === 0),
+  };
+}
+
+/** The deltas of one choice of a stream, put together: { content, reasoning, calls, finish }. */
+export function assemble(events, index = 0) {
+  const whole = { content: '', reasoning: '', calls: [], finish: null, roles: 0 };
+  for (const event of events) {
+    for (const choice of event.choices ?? []) {
+      if (choice.index !== index) continue;
+      const { delta } = choice;
+      if (delta.role) whole.roles += 1;
+      whole.content += delta.content ?? '';
+      whole.reasoning += delta.reasoning_content ?? '';
+      for (const call of delta.tool_calls ?? []) {
+        assert.ok(Number.isInteger(call.index));
+        if (call.index === whole.calls.length) {
+          assert.equal(call.type, 'function');
+          assert.equal(typeof call.id, 'string');
+          assert.equal(typeof call.function.name, 'string');
+          assert.equal(typeof call.function.arguments, 'string');
+          whole.calls.push({ id: call.id, name: call.function.name, arguments: call.function.arguments });
+        } else {
+          assert.deepEqual(Object.keys(call).sort(), ['function', 'index']);
+          whole.calls[call.index].arguments += call.function.arguments;
+        }
+      }
+      whole.finish ??= choice.finish_reason;
+    }
+  }
+  return whole;
+}
+
+export function assertRefused(got, param, pattern) {
+  assert.equal(got.status, 400, got.text);
+  const { error } = got.json;
+  assert.equal(error.type, 'invalid_request_error', got.text);
+  assert.equal(error.param, param, got.text);
+  assert.equal(typeof error.code, 'string');
+  if (pattern) assert.match(error.message, pattern);
+}
