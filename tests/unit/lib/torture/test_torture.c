@@ -283,7 +283,7 @@ static void the_table_is_described_whole_or_not_at_all(void **state)
     CDS_JSON_AUTO document = cds_rpc_discover();
     CDS_CLEANUP(cds_free_ptr) char *text = cds_json_dumps(document, &table_len);
     assert_non_null(text);
-    assert_true(torture_apart(the_whole_table, 23) > 100);
+    assert_true(torture_apart(the_whole_table, 37) > 100);
 }
 
 /* ---- lib/config, lib/metrics, lib/jwt ---- */
