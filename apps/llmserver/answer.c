@@ -260,7 +260,7 @@ static cds_json *whole_answer(struct cds_gen *gen)
     bool ranked = ask->per_prompt > ask->shown;
     for (unsigned p = 0; p < ask->prompts; p++) {
         bool taken[CDS_ASK_CHOICES_MAX] = {false};
-        struct cds_choice *choices = &gen->choices[p * ask->per_prompt];
+        struct cds_choice *choices = &gen->choices[(size_t)p * ask->per_prompt];
         for (unsigned k = 0; k < ask->shown; k++) {
             struct cds_choice *choice = ranked ? best_left(choices, ask->per_prompt, taken) : &choices[k];
             if (choice->text.failed || choice->reasoning.failed || cds_json_append(list, choice_json(gen, choice, p * ask->shown + k)) != 0) {

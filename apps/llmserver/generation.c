@@ -242,7 +242,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     struct cds_gen *gen = rc == CDS_OK && model ? gen_new(app, req, credential, model, ask.prompts * ask.per_prompt) : NULL;
     if (rc == CDS_OK && !gen)
         rc = cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
-    if (rc != CDS_OK) {
+    if (rc != CDS_OK || !gen) {
         cds_ask_clear(&ask);
         cds_metric_add(CDS_M_LLM_REQUESTS, "refused", 1);
         if (place)

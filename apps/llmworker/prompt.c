@@ -76,9 +76,9 @@ static cds_rc token_prompt(const struct cds_prompter *prompter, const cds_json *
     for (size_t i = 0; i < count; i++) {
         tokens[i] = (int32_t)cds_json_i64(cds_json_at(list, i), 0);
         if ((uint32_t)tokens[i] >= prompter->vocabulary) {
+            // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
             cds_fail(reterr, CDS_BAD_PARAM, __func__, "The prompt holds the token %d, but the model has %u.", tokens[i], prompter->vocabulary);
             cds_err_pointer(reterr, "/prompt");
-            // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
             return CDS_BAD_PARAM;
         }
     }
@@ -115,6 +115,7 @@ cds_rc cds_prompt_make(const struct cds_prompter *prompter, struct cds_prepare *
     if (rc == CDS_OK && index == 0)
         rc = cds_render_grammar(prepare, reterr);
     if (rc != CDS_OK)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return rc;
     *ret_tokens = tokens;
     *ret_count = count;
