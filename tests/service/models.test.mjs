@@ -153,7 +153,8 @@ describe('downloads', () => {
     hub.requests.length = 0;
     const again = (await call('POST', '/admin/download', { source: 'hf:owner/repo:f16' })).json;
     assert.equal((await ended(again.id)).state, 'done');
-    assert.match(hub.requests.find((r) => r.path.includes('/resolve/')).range, /^bytes=8388608-/);
+    const from = Number(/^bytes=(\d+)-/.exec(hub.requests.find((r) => r.path.includes('/resolve/')).range)?.[1]);
+    assert.ok(from >= 8 << 20 && from % (8 << 20) === 0, `it goes on behind the pieces that were there: ${from}`);
   });
   test('a_failed_download_says_why', async () => {
     const { id } = (await call('POST', '/admin/download', { source: 'hf:owner/repo:q2_k' })).json;
