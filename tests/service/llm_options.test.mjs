@@ -15,9 +15,10 @@ after(async () => {
   await stack?.stop();
 });
 
-/** Text of a greedy completion with more options. */
+/** Text of a greedy completion with more options. Short: further on two tokens are sooner or later as good as alike, and how many threads compute
+ *  decides the last bit. */
 async function text(prompt, options) {
-  const got = await llm.complete({ prompt, max_tokens: 24, temperature: 0, ...options });
+  const got = await llm.complete({ prompt, max_tokens: 6, temperature: 0, ...options });
   assert.equal(got.status, 200, got.text);
   return got.json.choices[0].text;
 }
@@ -46,13 +47,13 @@ describe('samplers', () => {
   });
 
   test('penalties_and_dry_keep_a_text_from_repeating_itself', async () => {
-    const plain = await text(REPEATING, {});
-    assert.match(plain, /three one two three/);
+    const plain = await text(REPEATING, {}), far = { max_tokens: 24 }, long = await text(REPEATING, far);
+    assert.match(plain, /three one two/);
     for (const options of [{ repeat_penalty: 2, repeat_last_n: -1 }, { frequency_penalty: 2 }, { presence_penalty: 2 }, { dry_multiplier: 5, dry_allowed_length: 1 }])
-      assert.notEqual(await text(REPEATING, options), plain, JSON.stringify(options));
+      assert.notEqual(await text(REPEATING, { ...far, ...options }), long, JSON.stringify(options));
     assert.equal(await text(REPEATING, { frequency_penalty: 2, repeat_last_n: 0 }), plain, 'nothing is looked at');
-    const breakers = { dry_multiplier: 5, dry_allowed_length: 1, dry_sequence_breakers: [' one', ' two', ' three', 'one'], max_tokens: 4 };
-    assert.equal(await text(REPEATING, breakers), await text(REPEATING, { max_tokens: 4 }), 'a breaker in each place');
+    const breakers = { dry_multiplier: 5, dry_allowed_length: 1, dry_sequence_breakers: [' one', ' two', ' three', 'one'] };
+    assert.equal(await text(REPEATING, breakers), plain, 'a breaker in each place');
     assert.equal(await text(REPEATING, { frequency_penalty: 2, samplers: ['temperature'] }), plain, 'a sampler that is not in the list is off');
   });
 
@@ -231,13 +232,14 @@ describe('several answers', () => {
 
   test('best_of_shows_the_likeliest_and_counts_all', async () => {
     const body = { prompt: 'A short poem about rain:', max_tokens: 8, temperature: 1.8, seed: 9, ignore_eos: true, logprobs: 0 };
-    const all = await llm.complete({ ...body, n: 5 });
-    const best = await llm.complete({ ...body, best_of: 5 });
-    const worth = (c) => c.logprobs.token_logprobs.reduce((a, b) => a + b, 0);
-    assert.equal(best.json.choices.length, 1);
-    const top = Math.max(...all.json.choices.map(worth));
-    assert.ok(Math.abs(worth(best.json.choices[0]) - top) < 0.5, `${worth(best.json.choices[0])} of ${all.json.choices.map(worth)}`);
+    const best = await llm.complete({ ...body, n: 4, best_of: 5 });
+    const worth = best.json.choices.map((c) => c.logprobs.token_logprobs.reduce((a, b) => a + b, 0));
+    assert.equal(worth.length, 4);
+    assert.deepEqual(worth, [...worth].sort((a, b) => b - a), 'the likeliest first');
     assert.equal(best.json.usage.completion_tokens, 40);
+    const one = await llm.complete({ ...body, best_of: 5 });
+    assert.equal(one.json.choices.length, 1);
+    assert.equal(one.json.usage.completion_tokens, 40);
     assertRefused(await llm.complete({ prompt: 'x', n: 3, best_of: 2 }), 'best_of');
     assertRefused(await llm.complete({ prompt: 'x', best_of: 2, stream: true }), 'best_of');
   });
