@@ -399,7 +399,7 @@ describe('ends', () => {
 
   test('unloaded_model_is_500_and_loads_again', async () => {
     const { pid } = await modelStatus();
-    const running = await stream(long);
+    const running = await stream({ ...long, max_tokens: 3000, ignore_eos: true }); // longer than llm.drain_ms
     await waitFor('some tokens came', () => running.events.length > 3);
     const unloaded = await call('POST', '/admin/unload', { model: MODEL }, 'admin');
     assert.deepEqual(unloaded.json, { model: MODEL, state: 'unloaded' });
