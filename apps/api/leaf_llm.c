@@ -311,9 +311,9 @@ static cds_json *models_of(const cds_json *answer)
     cds_json *models = cds_json_array();
     for (size_t i = 0; i < cds_json_size(data); i++) {
         const cds_json *row = cds_json_at(data, i), *facts = cds_json_get(row, "cds");
-        cds_json_append(models, cds_json_pack("{s:O,s:O,s:O?,s:O?,s:O?}", "id", cds_json_get(row, "id"), "state", cds_json_get(facts, "state"),
-                                              "size_bytes", cds_json_get(facts, "size_bytes"), "parameters", cds_json_get(facts, "parameters"),
-                                              "context_tokens", cds_json_get(facts, "context_tokens")));
+        cds_json_append(models, cds_json_pack("{s:O,s:O,s:O?,s:O?,s:O?,s:O?}", "id", cds_json_get(row, "id"), "state", cds_json_get(facts, "state"),
+                                              "kind", cds_json_get(facts, "kind"), "size_bytes", cds_json_get(facts, "size_bytes"), "parameters",
+                                              cds_json_get(facts, "parameters"), "context_tokens", cds_json_get(facts, "context_tokens")));
     }
     return cds_json_pack("{s:o}", "models", models);
 }

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "apps/llmserver/results.h"
+#include "apps/llmserver/tasks.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
@@ -38,6 +40,7 @@ static void gen_free(struct cds_gen *gen)
     for (unsigned i = 0; i < gen->choice_count; i++)
         cds_choice_clear(&gen->choices[i]);
     free(gen->choices);
+    cds_json_unref(gen->result);
     cds_buf_free(&gen->out);
     free(gen);
 }
@@ -48,7 +51,7 @@ static void write_log(const struct cds_gen *gen)
     /* The client's mistakes are news for the client; the log shouts only about ours. */
     bool ours = why && cds_rc_http(why->code) >= 500;
     cds_log(ours ? CDS_LOG_WARN : CDS_LOG_INFO, "request", CDS_LS("request_id", gen->http_id), CDS_LS("user_id", gen->user_id),
-            CDS_LS("method", "POST"), CDS_LS("path", gen->wire.chat ? "/v1/chat/completions" : "/v1/completions"), CDS_LI("status", gen->status),
+            CDS_LS("method", "POST"), CDS_LS("path", cds_task_path(gen->ask.task)), CDS_LI("status", gen->status),
             CDS_LI("ms", cds_now_ms() - gen->started_ms), CDS_LS("model", gen->model_id), CDS_LI("prompt_tokens", gen->end.prompt_tokens),
             CDS_LI("completion_tokens", gen->end.completion_tokens), CDS_LI("cached_tokens", gen->cached_tokens),
             CDS_LI("recomputed_tokens", gen->recomputed_tokens), CDS_LI("foreign_tokens", gen->foreign_tokens),
@@ -223,6 +226,7 @@ static void on_done(struct cds_gen *gen, const cds_json *params)
     else if (!gen->end.ended)
         gen->end.ended = "cancelled";
     take_reasons(gen, cds_json_get(params, "choices"));
+    cds_results_done(gen, params);
     gen->end.notice = (dry || cds_streq(gen->end.ended, "deadline")) && *gen->notice ? gen->notice : NULL;
     gen->end.prompt_tokens = cancelled ? gen->evaluated_tokens : gen->prompt_tokens;
     gen->end.cached_tokens = gen->cached_tokens;
@@ -388,7 +392,19 @@ static void on_prepared(struct cds_gen *gen, const cds_json *params)
         return;
     gen->prompt_tokens = (uint32_t)cds_json_get_i64(params, "prompt_tokens", 0);
     gen->slices = cds_slices_begin((uint32_t)cds_json_get_i64(params, "max_tokens", 1));
+    cds_results_prepared(gen, params);
     cds_turns_wait(gen);
+}
+
+/** A question that needed no evaluation: nothing is reserved, nothing is booked. */
+static void on_told(struct cds_gen *gen, const cds_json *params)
+{
+    if (gen->stage != CDS_GEN_PREPARING)
+        return;
+    gen->result = cds_json_ref(cds_json_get(params, "answer"));
+    cds_flow_leave_model(gen);
+    gen->end = (struct cds_wire_end){.finish_reason = "stop", .ended = "finished"};
+    cds_flow_finish(gen);
 }
 
 static void on_refused(struct cds_gen *gen, const cds_json *params)
@@ -438,23 +454,34 @@ static void on_text(struct cds_gen *gen, const cds_json *event)
         cds_gen_write_text(gen, (unsigned)index, cds_json_str(text), cds_json_str_len(text), chances);
 }
 
+/** Events of one step: lists that begin with the number of their request. */
+static void each_event(struct cds_model *model, const cds_json *events, void (*take)(struct cds_gen *gen, const cds_json *event))
+{
+    for (size_t i = 0; i < cds_json_size(events); i++) {
+        const cds_json *event = cds_json_at(events, i);
+        struct cds_gen *gen = cds_gen_find(model->app, cds_json_i64(cds_json_at(event, 0), 0));
+        if (gen && gen->model == model)
+            take(gen, event);
+    }
+}
+
+static void on_vectors(struct cds_gen *gen, const cds_json *event)
+{
+    if (gen->stage == CDS_GEN_RUNNING)
+        cds_results_add(gen, cds_json_at(event, 1));
+}
+
 void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params)
 {
-    if (cds_streq(method, "texts")) {
-        const cds_json *texts = cds_json_get(params, "texts");
-        for (size_t i = 0; i < cds_json_size(texts); i++) {
-            const cds_json *event = cds_json_at(texts, i);
-            struct cds_gen *gen = cds_gen_find(model->app, cds_json_i64(cds_json_at(event, 0), 0));
-            if (gen && gen->model == model)
-                on_text(gen, event);
-        }
-        return;
-    }
+    each_event(model, cds_json_get(params, "texts"), on_text);
+    each_event(model, cds_json_get(params, "vectors"), on_vectors);
     struct cds_gen *gen = cds_gen_find(model->app, cds_json_get_i64(params, "job", 0));
     if (!gen || gen->model != model)
         return;
     if (cds_streq(method, "prepared"))
         on_prepared(gen, params);
+    else if (cds_streq(method, "told"))
+        on_told(gen, params);
     else if (cds_streq(method, "refused"))
         on_refused(gen, params);
     else if (cds_streq(method, "done"))

@@ -71,13 +71,16 @@ struct cds_gen {
     /* The answer: */
     struct cds_choice *choices; /**< choice_count of them; owned */
     unsigned choice_count;
+    cds_json *result; /**< owned: what results.h gathers; NULL: nothing yet */
+    uint32_t width;   /**< numbers of one vector */
+    bool each_token;  /**< vectors of tokens instead of texts */
     char fingerprint[24];
     struct cds_buf out; /**< bytes of the stream the client has not taken yet */
     bool streaming, finished;
 };
 
-/** POST /v1/chat/completions and /v1/completions. */
-void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, bool chat);
+/** A request for any of the tasks of tasks.h. */
+void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, enum cds_task task);
 /** POST /v1/requests/{id}/cancel: the stream ends at once with what there is. @return CDS_OK; CDS_NOT_FOUND */
 CDS_MUST_USE cds_rc cds_gen_cancel(struct cds_llm *app, const char *request_id, const struct cds_credential *credential, struct cds_err *reterr);
 /** Live requests, all stages but OVER. */

@@ -3,6 +3,7 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/tasks.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
@@ -48,11 +49,6 @@ static cds_rc ready(void *user, struct cds_err *err)
     return rc;
 }
 
-static bool is(const struct cds_http_req *req, const char *method, const char *path)
-{
-    return cds_streq(cds_http_method(req), method) && cds_streq(cds_http_path(req), path);
-}
-
 /** POST /v1/requests/{id}/cancel */
 static bool cancel_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential)
 {
@@ -79,10 +75,9 @@ static bool cancel_route(struct cds_llm *app, struct cds_http_req *req, const st
 static void dispatch(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential)
 {
     struct cds_err err = {0};
-    if (is(req, "POST", "/v1/chat/completions"))
-        cds_gen_begin(app, req, credential, true);
-    else if (is(req, "POST", "/v1/completions"))
-        cds_gen_begin(app, req, credential, false);
+    enum cds_task task;
+    if (cds_streq(cds_http_method(req), "POST") && cds_task_find(cds_http_path(req), &task))
+        cds_gen_begin(app, req, credential, task);
     else if (!cancel_route(app, req, credential) && !cds_admin_route(app, req, credential)) {
         cds_fail(&err, CDS_NO_METHOD, __func__, "There is no %s %.200s on this server.", cds_http_method(req), cds_http_path(req));
         cds_routes_fail(req, credential->claims.user_id, &err);

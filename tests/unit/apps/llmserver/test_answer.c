@@ -41,6 +41,11 @@ cds_json *cds_wire_answer(const struct cds_wire *wire, cds_json *choices, const 
     return cds_json_object();
 }
 
+cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *end)
+{
+    return cds_json_object();
+}
+
 static struct cds_llm app;
 
 static void left(void *user)

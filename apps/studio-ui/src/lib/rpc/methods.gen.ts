@@ -250,6 +250,8 @@ export type LlmListModelsResult = {
     id: string;
     /** Whether it can answer now */
     state: "loaded" | "loading" | "unloaded" | "failed";
+    /** What it is for: text, vectors of texts, or ranks of documents; null until the file was read */
+    kind: "chat" | "embedding" | "rerank" | null;
     /** Length of the model file */
     size_bytes: number;
     /** Number of weights, counted from the file; null until the file was read */
@@ -268,6 +270,8 @@ export type LlmModelsResult = {
     id: string;
     /** Whether it can answer now */
     state: "loaded" | "loading" | "unloaded" | "failed";
+    /** What it is for: text, vectors of texts, or ranks of documents; null until the file was read */
+    kind: "chat" | "embedding" | "rerank" | null;
     /** Length of the model file */
     size_bytes: number;
     /** Number of weights, counted from the file; null until the file was read */
