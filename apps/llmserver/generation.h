@@ -10,7 +10,10 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/choice.h"
+#include "apps/llmserver/dialect.h"
+#include "apps/llmserver/replay.h"
 #include "apps/llmserver/request.h"
+#include "apps/llmserver/segments.h"
 #include "apps/llmserver/slices.h"
 #include "apps/llmserver/wire.h"
 #include "lib/base/buf.h"
@@ -38,7 +41,11 @@ struct cds_gen {
     struct cds_gen *next;
     struct cds_llm *app;
     struct cds_model *model;
-    struct cds_http_req *req; /**< NULL: the client is gone or has its whole answer */
+    const struct cds_dialect *dialect; /**< how it was asked and is answered */
+    cds_json *asked;                   /**< owned: the caller's body, for dialects that tell parts of it again; else NULL */
+    struct cds_http_req *req;          /**< NULL: the client is gone or has its whole answer, or its stream is the replay's */
+    struct cds_replay *replay;         /**< events go here and not to req; NULL: an ordinary answer, or the replay has all of it */
+    bool counts;                       /**< asks for the tokens of its prompt only */
     struct cds_ask ask;
     struct cds_wire wire;
     char user_id[CDS_UUID_LEN + 1];
@@ -74,10 +81,16 @@ struct cds_gen {
     char fingerprint[24];
     struct cds_buf out; /**< bytes of the stream the client has not taken yet */
     bool streaming, finished;
+    struct cds_segments segments; /**< of the first choice, for dialects with items */
+    bool segments_lost;           /**< there were too many */
+    int64_t sequence;             /**< number of the next event, for dialects that count them */
 };
 
-/** POST /v1/chat/completions and /v1/completions. */
-void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, bool chat);
+/** A request for text in one of the dialects; counts: for the number of its prompt's tokens only, which is free. */
+void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const struct cds_dialect *dialect,
+                   bool counts);
+/** The prompt of a request that counts has been counted. */
+void cds_gen_counted(struct cds_gen *gen);
 /** POST /v1/requests/{id}/cancel: the stream ends at once with what there is. @return CDS_OK; CDS_NOT_FOUND */
 CDS_MUST_USE cds_rc cds_gen_cancel(struct cds_llm *app, const char *request_id, const struct cds_credential *credential, struct cds_err *reterr);
 /** Live requests, all stages but OVER. */
@@ -97,6 +110,10 @@ void cds_gen_model_drain(struct cds_model *model, const struct cds_err *err);
 void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params);
 
 /* answer.c: */
+/** Somebody may read an answer: now, or (resumable) later. */
+bool cds_gen_has_reader(const struct cds_gen *gen);
+/** The texts are needed at the end: whole answers, texts that are checked or told again. */
+bool cds_gen_keeps(const struct cds_gen *gen);
 /** Begins the event stream with its first chunk, once; no-op without streaming or client. */
 void cds_gen_open_stream(struct cds_gen *gen);
 /** One event of a choice: its text or its deltas, and the chances of its tokens (NULL: none). */
