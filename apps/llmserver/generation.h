@@ -45,7 +45,6 @@ struct cds_gen {
     cds_json *asked;                   /**< owned: the caller's body, for dialects that tell parts of it again; else NULL */
     struct cds_http_req *req;          /**< NULL: the client is gone or has its whole answer, or its stream is the replay's */
     struct cds_replay *replay;         /**< events go here and not to req; NULL: an ordinary answer, or the replay has all of it */
-    bool counts;                       /**< asks for the tokens of its prompt only */
     struct cds_ask ask;
     struct cds_wire wire;
     char user_id[CDS_UUID_LEN + 1];
@@ -57,6 +56,7 @@ struct cds_gen {
     char period[CDS_METER_PERIOD_LEN + 1]; /**< budget month of its reservation */
     int64_t job;
     enum cds_gen_stage stage;
+    int status; /**< of the answer, for the log */
     struct cds_queued queued;
     struct cds_slices slices;
     uint32_t prompt_tokens, cached_tokens, evaluated_tokens;
@@ -66,6 +66,7 @@ struct cds_gen {
     bool holds_slot;
     bool extending;        /**< a further slice is being reserved */
     bool prepared_in_vain; /**< the process died once while it prepared this prompt */
+    bool counts;           /**< asks for the tokens of its prompt only */
     bool stop_wanted;      /**< the user asked to end it and keep what there is */
     unsigned ledger_calls; /**< calls whose callback has not come */
     struct cds_wire_end end;
@@ -74,15 +75,14 @@ struct cds_gen {
     struct cds_timer *deadline, *alive;
     uint64_t started_ms, slot_since_ms, admitted_ms, wrote_ms;
     uint64_t suspect; /**< fingerprint of the request, for poison.h */
-    int status;
     /* The answer: */
     struct cds_choice *choices; /**< choice_count of them; owned */
     unsigned choice_count;
     char fingerprint[24];
     struct cds_buf out; /**< bytes of the stream the client has not taken yet */
     bool streaming, finished;
+    bool segments_lost;           /**< there were more than can be kept in order */
     struct cds_segments segments; /**< of the first choice, for dialects with items */
-    bool segments_lost;           /**< there were too many */
     int64_t sequence;             /**< number of the next event, for dialects that count them */
 };
 

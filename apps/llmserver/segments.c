@@ -5,8 +5,9 @@
 struct cds_segment *cds_segments_take(struct cds_segments *segments, enum cds_segment_kind kind, unsigned call, size_t at, bool *ret_new)
 {
     struct cds_segment *last = segments->count ? &segments->list[segments->count - 1] : NULL;
-    *ret_new = !last || last->kind != kind || (kind == CDS_SEGMENT_CALL && last->call != call);
-    if (!*ret_new)
+    bool same = last && last->kind == kind && (kind != CDS_SEGMENT_CALL || last->call == call);
+    *ret_new = !same;
+    if (same)
         return last;
     if (segments->count == CDS_SEGMENTS_MAX)
         return NULL;
@@ -18,6 +19,8 @@ struct cds_segment *cds_segments_take(struct cds_segments *segments, enum cds_se
         segments->list = list;
         segments->room = room;
     }
+    if (!segments->list)
+        return NULL;
     last = &segments->list[segments->count++];
     *last = (struct cds_segment){.kind = kind, .from = at, .to = at, .call = call};
     return last;
