@@ -19,7 +19,8 @@ bool cds_ask_is_tokens(const cds_json *value)
 }
 
 /** An integer member in a range; *ret is untouched without one. */
-static cds_rc read_integer(const cds_json *body, const char *name, int64_t from, int64_t to, const char *expected, int64_t *ret, struct cds_err *reterr)
+static cds_rc read_integer(const cds_json *body, const char *name, int64_t from, int64_t to, const char *expected, int64_t *ret,
+                           struct cds_err *reterr)
 {
     const cds_json *value = cds_ask_member(body, name);
     int64_t number = cds_json_i64(value, from - 1);
@@ -75,8 +76,8 @@ static cds_rc read_form(const cds_json *body, cds_json *prompt, struct cds_err *
     cds_rc rc = read_integer(body, "dimensions", 1, CDS_ASK_DIMENSIONS_MAX, "an integer of 1 or more, at most the numbers of the model's vectors",
                              &dimensions, reterr);
     if (rc == CDS_OK)
-        rc = read_integer(body, "embd_normalize", -1, NORM_MOST, "-1 (as it is), 0 (largest number to 32760), 1 (taxicab), 2 (Euclid) or the p of a p-norm, at most 64",
-                          &norm, reterr);
+        rc = read_integer(body, "embd_normalize", -1, NORM_MOST,
+                          "-1 (as it is), 0 (largest number to 32760), 1 (taxicab), 2 (Euclid) or the p of a p-norm, at most 64", &norm, reterr);
     if (rc != CDS_OK)
         return rc;
     if (dimensions)
@@ -162,8 +163,8 @@ cds_rc cds_ask_rank(const cds_json *body, struct cds_ask *ask, cds_json *prompt,
     if (rc == CDS_OK)
         rc = read_choice(body, "overflow", "error", "best_chunk", &chunks, reterr);
     if (rc == CDS_OK)
-        rc = read_integer(body, "overlap", 0, OVERLAP_MOST, "an integer from 0 to 131072: tokens that two parts of a document have in common", &overlap,
-                          reterr);
+        rc = read_integer(body, "overlap", 0, OVERLAP_MOST, "an integer from 0 to 131072: tokens that two parts of a document have in common",
+                          &overlap, reterr);
     if (rc == CDS_OK)
         rc = read_template(body, prompt, reterr);
     ask->top = top > 0 ? (unsigned)top : (unsigned)cds_json_size(cds_json_get(prompt, "documents"));

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "apps/llmserver/results.h"
-#include "apps/llmserver/tasks.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
@@ -36,7 +35,11 @@ static void gen_free(struct cds_gen *gen)
     *link = gen->next;
     cds_timer_remove(&gen->deadline);
     cds_timer_remove(&gen->alive);
+    if (gen->replay)
+        cds_replay_drop(gen->replay);
     cds_ask_clear(&gen->ask);
+    cds_json_unref(gen->asked);
+    cds_segments_free(&gen->segments);
     for (unsigned i = 0; i < gen->choice_count; i++)
         cds_choice_clear(&gen->choices[i]);
     free(gen->choices);
@@ -51,13 +54,12 @@ static void write_log(const struct cds_gen *gen)
     /* The client's mistakes are news for the client; the log shouts only about ours. */
     bool ours = why && cds_rc_http(why->code) >= 500;
     cds_log(ours ? CDS_LOG_WARN : CDS_LOG_INFO, "request", CDS_LS("request_id", gen->http_id), CDS_LS("user_id", gen->user_id),
-            CDS_LS("method", "POST"), CDS_LS("path", cds_task_path(gen->ask.task)), CDS_LI("status", gen->status),
-            CDS_LI("ms", cds_now_ms() - gen->started_ms), CDS_LS("model", gen->model_id), CDS_LI("prompt_tokens", gen->end.prompt_tokens),
-            CDS_LI("completion_tokens", gen->end.completion_tokens), CDS_LI("cached_tokens", gen->cached_tokens),
-            CDS_LI("recomputed_tokens", gen->recomputed_tokens), CDS_LI("foreign_tokens", gen->foreign_tokens),
-            CDS_LI("steps_to_first", gen->steps_to_first), CDS_LS("ended", gen->end.ended), CDS_LS("code", why ? cds_rc_name(why->code) : NULL),
-            CDS_LS("error", why ? why->message : NULL), CDS_LS("rule", why && *why->rule ? why->rule : NULL),
-            CDS_LS("detail", why && *why->detail ? why->detail : NULL));
+            CDS_LS("method", "POST"), CDS_LS("path", gen->dialect->path), CDS_LI("status", gen->status), CDS_LI("ms", cds_now_ms() - gen->started_ms),
+            CDS_LS("model", gen->model_id), CDS_LI("prompt_tokens", gen->end.prompt_tokens), CDS_LI("completion_tokens", gen->end.completion_tokens),
+            CDS_LI("cached_tokens", gen->cached_tokens), CDS_LI("recomputed_tokens", gen->recomputed_tokens),
+            CDS_LI("foreign_tokens", gen->foreign_tokens), CDS_LI("steps_to_first", gen->steps_to_first), CDS_LS("ended", gen->end.ended),
+            CDS_LS("code", why ? cds_rc_name(why->code) : NULL), CDS_LS("error", why ? why->message : NULL),
+            CDS_LS("rule", why && *why->rule ? why->rule : NULL), CDS_LS("detail", why && *why->detail ? why->detail : NULL));
 }
 
 void cds_flow_over(struct cds_gen *gen)
@@ -79,9 +81,12 @@ void cds_flow_finish(struct cds_gen *gen)
     gen->stage = CDS_GEN_LEAVING;
     cds_timer_set(gen->deadline, UINT64_MAX);
     cds_timer_set(gen->alive, UINT64_MAX);
-    if (gen->req)
+    bool kept = gen->replay != NULL; /* it is written to the replay, which nobody has to read before this request is over */
+    if (cds_gen_has_reader(gen))
         cds_gen_write_end(gen);
     else
+        kept = true;
+    if (kept)
         cds_flow_over(gen);
 }
 
@@ -124,9 +129,12 @@ void cds_flow_fail(struct cds_gen *gen, const struct cds_err *err, const char *o
     gen->stage = CDS_GEN_LEAVING;
     cds_timer_set(gen->deadline, UINT64_MAX);
     cds_timer_set(gen->alive, UINT64_MAX);
-    if (gen->req)
-        cds_gen_write_error(gen, err);
-    else
+    bool over = !gen->req;
+    if (gen->dialect->own_names)
+        gen->dialect->own_names(&gen->failure);
+    if (cds_gen_has_reader(gen))
+        cds_gen_write_error(gen, &gen->failure);
+    if (over)
         cds_flow_over(gen);
 }
 
@@ -192,6 +200,7 @@ static void take_reasons(struct cds_gen *gen, const cds_json *choices)
         choice->finish_reason = by_length ? "length" : calls ? "tool_calls" : "stop";
         choice->tokens = (uint32_t)cds_json_get_i64(one, "tokens", choice->tokens);
         choice->score = cds_json_num(cds_json_get(one, "score"), 0);
+        choice->stop = (int)cds_json_get_i64(one, "stop", -1);
     }
     gen->end.finish_reason = gen->choices[0].finish_reason;
 }
@@ -391,20 +400,13 @@ static void on_prepared(struct cds_gen *gen, const cds_json *params)
     if (gen->stage != CDS_GEN_PREPARING)
         return;
     gen->prompt_tokens = (uint32_t)cds_json_get_i64(params, "prompt_tokens", 0);
+    if (gen->counts) {
+        cds_gen_counted(gen);
+        return;
+    }
     gen->slices = cds_slices_begin((uint32_t)cds_json_get_i64(params, "max_tokens", 1));
     cds_results_prepared(gen, params);
     cds_turns_wait(gen);
-}
-
-/** A question that needed no evaluation: nothing is reserved, nothing is booked. */
-static void on_told(struct cds_gen *gen, const cds_json *params)
-{
-    if (gen->stage != CDS_GEN_PREPARING)
-        return;
-    gen->result = cds_json_ref(cds_json_get(params, "answer"));
-    cds_flow_leave_model(gen);
-    gen->end = (struct cds_wire_end){.finish_reason = "stop", .ended = "finished"};
-    cds_flow_finish(gen);
 }
 
 static void on_refused(struct cds_gen *gen, const cds_json *params)
@@ -465,23 +467,17 @@ static void each_event(struct cds_model *model, const cds_json *events, void (*t
     }
 }
 
-static void on_vectors(struct cds_gen *gen, const cds_json *event)
-{
-    if (gen->stage == CDS_GEN_RUNNING)
-        cds_results_add(gen, cds_json_at(event, 1));
-}
-
 void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params)
 {
     each_event(model, cds_json_get(params, "texts"), on_text);
-    each_event(model, cds_json_get(params, "vectors"), on_vectors);
+    each_event(model, cds_json_get(params, "vectors"), cds_results_add);
     struct cds_gen *gen = cds_gen_find(model->app, cds_json_get_i64(params, "job", 0));
     if (!gen || gen->model != model)
         return;
     if (cds_streq(method, "prepared"))
         on_prepared(gen, params);
     else if (cds_streq(method, "told"))
-        on_told(gen, params);
+        cds_results_told(gen, params);
     else if (cds_streq(method, "refused"))
         on_refused(gen, params);
     else if (cds_streq(method, "done"))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "apps/llmserver/floats.h"
+#include "apps/llmserver/flow.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
@@ -16,13 +17,23 @@ void cds_results_prepared(struct cds_gen *gen, const cds_json *params)
     gen->each_token = cds_json_true(cds_json_get(params, "each_token"), false);
 }
 
-void cds_results_add(struct cds_gen *gen, const cds_json *vectors)
+void cds_results_add(struct cds_gen *gen, const cds_json *event)
 {
-    if (!gen->req) /* nobody reads it any more; it is counted all the same */
+    if (gen->stage != CDS_GEN_RUNNING || !gen->req) /* nobody reads it any more; it is counted all the same */
         return;
     if (!gen->result)
         gen->result = cds_json_array();
-    cds_json_append(gen->result, cds_json_ref((cds_json *)(uintptr_t)vectors));
+    cds_json_append(gen->result, cds_json_ref(cds_json_at(event, 1)));
+}
+
+void cds_results_told(struct cds_gen *gen, const cds_json *params)
+{
+    if (gen->stage != CDS_GEN_PREPARING)
+        return;
+    gen->result = cds_json_ref(cds_json_get(params, "answer"));
+    cds_flow_leave_model(gen);
+    gen->end = (struct cds_wire_end){.finish_reason = "stop", .ended = "finished"};
+    cds_flow_finish(gen);
 }
 
 void cds_results_done(struct cds_gen *gen, const cds_json *params)

@@ -9,39 +9,37 @@
 static const char default_embedder[] = "all-minilm-l6-v2.q8_0";
 enum { POOLED_TO_RANK = 4 };
 
-static const struct {
-    const char *path, *what;
-} tasks[] = {
-    [CDS_TASK_TEXT] = {"/v1/completions", "text generation"},
-    [CDS_TASK_CHAT] = {"/v1/chat/completions", "text generation"},
-    [CDS_TASK_INFILL] = {"/v1/infill", "text generation"},
-    [CDS_TASK_EMBED] = {"/v1/embeddings", "embeddings"},
-    [CDS_TASK_RANK] = {"/v1/rerank", "ranking"},
-    [CDS_TASK_TOKENIZE] = {"/v1/tokenize", "tokens of a text"},
-    [CDS_TASK_DETOKENIZE] = {"/v1/detokenize", "text of tokens"},
-    [CDS_TASK_VOCABULARY] = {"/v1/vocabulary", "the vocabulary of a model"},
-    [CDS_TASK_TEMPLATE] = {"/v1/apply-template", "the template of a model"},
+/* They have no events: their answers go out whole (results.c). */
+static const struct cds_dialect dialects[] = {
+    {.path = "/v1/embeddings", .task = CDS_TASK_EMBED},      {.path = "/v1/rerank", .task = CDS_TASK_RANK},
+    {.path = "/v1/tokenize", .task = CDS_TASK_TOKENIZE},     {.path = "/v1/detokenize", .task = CDS_TASK_DETOKENIZE},
+    {.path = "/v1/vocabulary", .task = CDS_TASK_VOCABULARY}, {.path = "/v1/apply-template", .task = CDS_TASK_TEMPLATE},
 };
-
-const char *cds_task_path(enum cds_task task)
-{
-    return tasks[task].path;
-}
 
 const char *cds_task_what(enum cds_task task)
 {
-    return tasks[task].what;
+    static const char *const names[] = {
+        [CDS_TASK_TEXT] = "text generation",
+        [CDS_TASK_CHAT] = "text generation",
+        [CDS_TASK_INFILL] = "text generation",
+        [CDS_TASK_EMBED] = "embeddings",
+        [CDS_TASK_RANK] = "ranking",
+        [CDS_TASK_TOKENIZE] = "tokens of a text",
+        [CDS_TASK_DETOKENIZE] = "text of tokens",
+        [CDS_TASK_VOCABULARY] = "the vocabulary of a model",
+        [CDS_TASK_TEMPLATE] = "the template of a model",
+    };
+    return names[task];
 }
 
-bool cds_task_find(const char *path, enum cds_task *ret)
+const struct cds_dialect *cds_task_dialect(const char *path)
 {
-    for (size_t i = 0; i < CDS_ARRAY_LEN(tasks); i++) {
-        if (!cds_streq(path, tasks[i].path))
-            continue;
-        *ret = (enum cds_task)i;
-        return true;
-    }
-    return false;
+    if (cds_streq(path, cds_dialect_infill.path))
+        return &cds_dialect_infill;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(dialects); i++)
+        if (cds_streq(path, dialects[i].path))
+            return &dialects[i];
+    return NULL;
 }
 
 enum cds_model_kind cds_model_kind(const struct cds_model *model)
@@ -123,7 +121,7 @@ cds_rc cds_task_allows(struct cds_llm *app, const struct cds_model *model, const
     if (has_words_only(ask->task) || model->file.state != CDS_FILE_FINE || is == needed)
         return CDS_OK;
     const struct cds_model *other = best_of(app, needed);
-    cds_fail(reterr, CDS_BAD_PARAM, __func__, "The model %s %s, so it cannot answer %s.", model->id, does[is], cds_task_path(ask->task));
+    cds_fail(reterr, CDS_BAD_PARAM, __func__, "The model %s %s; it cannot be used for %s.", model->id, does[is], cds_task_what(ask->task));
     cds_err_pointer(reterr, "/model");
     if (ask->task == CDS_TASK_RANK && is == CDS_KIND_EMBEDDING)
         cds_err_hint(reterr, "It has no head for ranking. Ask with \"method\": \"cosine\" to rank by its vectors, or name a model for reranking.");

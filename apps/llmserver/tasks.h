@@ -1,9 +1,10 @@
-/* apps/llmserver/tasks.h: what a request asks of a model: its path, which models can do it, and which one does when none is named.
+/* apps/llmserver/tasks.h: what a request asks of a model: which models can do it, and which one does when none is named.
  *
  * Threads: loop thread only.
  */
 #pragma once
 
+#include "apps/llmserver/dialect.h"
 #include "apps/llmserver/model.h"
 #include "apps/llmserver/request.h"
 
@@ -13,11 +14,10 @@ enum cds_model_kind cds_model_kind(const struct cds_model *model);
 /** "chat", "embedding", "rerank". */
 const char *cds_model_kind_name(enum cds_model_kind kind);
 
-/** Path of a task, and what it is called in a refusal. */
-const char *cds_task_path(enum cds_task task);
+/** What a task is called in a refusal. */
 const char *cds_task_what(enum cds_task task);
-/** The task behind a path; false: none. */
-bool cds_task_find(const char *path, enum cds_task *ret);
+/** The dialect behind a path, of the tasks beside chat and completion; NULL: none of them. */
+const struct cds_dialect *cds_task_dialect(const char *path);
 
 /** The model of a request that names none: for vectors that of llm.embedding_model, for ranks a model with a head for them, else the chat model.
  *  NULL: there is none. */

@@ -27,7 +27,7 @@ void cds_encoder_params(enum cds_pooling pooling, uint32_t rows, struct llama_co
 struct cds_encoder_ops {
     /** Evaluates whole texts, each a sequence of its own. @return 0; 2: given up as cds_engine_watch asked; else the model failed */
     int (*encode)(void *engine, const struct cds_row *rows, int count);
-    const float *(*token)(void *engine, int row);     /**< vector of a row of the last batch; NULL: there is none */
+    const float *(*token)(void *engine, int row);      /**< vector of a row of the last batch; NULL: there is none */
     const float *(*score)(void *engine, int sequence); /**< what the ranking head says of a text of the last batch; NULL: there is none */
 };
 extern const struct cds_encoder_ops cds_encoder_llama;

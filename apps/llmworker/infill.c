@@ -12,7 +12,7 @@ static size_t least(size_t a, size_t b)
 
 static void put(int32_t *list, size_t *count, const int32_t *tokens, size_t n)
 {
-    if (n)
+    if (n && tokens)
         memcpy(list + *count, tokens, n * sizeof(*list));
     *count += n;
 }

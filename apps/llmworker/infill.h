@@ -28,5 +28,5 @@ struct cds_infill_part {
 int32_t *cds_infill_join(const struct cds_infill_tokens *marks, int32_t bos, struct cds_infill_part prefix, struct cds_infill_part suffix,
                          struct cds_infill_part extra, size_t room, size_t *ret_count);
 /** Tokens of prepare->infill. @return CDS_OK; CDS_BAD_PARAM (the model has no tokens for it); CDS_EXHAUSTED */
-CDS_MUST_USE cds_rc cds_infill_prompt(const struct cds_prompter *prompter, const struct cds_prepare *prepare, int32_t **ret_tokens,
-                                      size_t *ret_count, struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_infill_prompt(const struct cds_prompter *prompter, const struct cds_prepare *prepare, int32_t **ret_tokens, size_t *ret_count,
+                                      struct cds_err *reterr);

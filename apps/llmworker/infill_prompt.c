@@ -108,6 +108,7 @@ cds_rc cds_infill_prompt(const struct cds_prompter *prompter, const struct cds_p
     if (rc == CDS_OK)
         rc = other_files(prompter, &marks, infill, &others, &others_count, reterr);
     if (rc != CDS_OK)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return rc;
     /* The answer keeps its room, but never more than half of the context for it. */
     size_t answer = least(prepare->max_tokens > ANSWER_LEAST ? prepare->max_tokens : ANSWER_LEAST, prompter->request_tokens / 2);

@@ -191,7 +191,8 @@ static cds_rc check_model(const struct cds_engine_facts *facts, const struct cds
     else
         cds_fail(reterr, CDS_BAD_PARAM, __func__, "This model has no head for ranking.");
     cds_err_pointer(reterr, head ? "/method" : "/model");
-    return cds_err_hint(reterr, head ? "Leave \"method\" out." : "Name a model for reranking, or ask with \"method\": \"cosine\" to rank by its vectors.");
+    return cds_err_hint(reterr,
+                        head ? "Leave \"method\" out." : "Name a model for reranking, or ask with \"method\": \"cosine\" to rank by its vectors.");
 }
 
 cds_rc cds_pairs_make(const struct cds_prompter *prompter, const struct cds_engine_facts *facts, const struct cds_inputs *inputs,
@@ -206,7 +207,8 @@ cds_rc cds_pairs_make(const struct cds_prompter *prompter, const struct cds_engi
     if (rc == CDS_OK && inputs->kind == CDS_VECTORS_COSINE)
         rc = add_query(prompter, inputs, &frame, ret, reterr);
     if (rc == CDS_OK && frame.before.count + frame.after.count + CDS_RANK_ROOM_MIN > prompter->request_tokens) {
-        rc = cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The query takes %zu tokens, and a text of this model may have %u: too few are left for a document.",
+        rc = cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__,
+                      "The query takes %zu tokens, and a text of this model may have %u: too few are left for a document.",
                       frame.before.count + frame.after.count, prompter->request_tokens);
         cds_err_pointer(reterr, "/query");
     }

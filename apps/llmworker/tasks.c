@@ -40,8 +40,9 @@ static void on_end(void *user, const struct cds_vectors_report *report)
 {
     static const char *const names[] = {"stop", "cancelled", "failed"};
     struct cds_tasks *tasks = user;
-    cds_json *done = cds_json_pack("{s:I,s:s,s:I,s:I,s:I}", "job", (long long)report->id, "end", names[report->end], "prompt_tokens",
-                                   (long long)report->prompt_tokens, "evaluated_tokens", (long long)report->evaluated_tokens, "completion_tokens", 0LL);
+    cds_json *done =
+        cds_json_pack("{s:I,s:s,s:I,s:I,s:I}", "job", (long long)report->id, "end", names[report->end], "prompt_tokens",
+                      (long long)report->prompt_tokens, "evaluated_tokens", (long long)report->evaluated_tokens, "completion_tokens", 0LL);
     cds_json *scores = report->scores ? cds_json_array() : NULL;
     for (uint32_t i = 0; scores && i < report->owners; i++)
         cds_json_append(scores, cds_json_real(isfinite(report->scores[i]) ? (double)report->scores[i] : 0));
@@ -94,8 +95,9 @@ static cds_rc prepare_vectors(struct cds_tasks *tasks, const cds_json *params, s
         rc = cds_vectors_add(tasks->vectors, &spec, reterr);
     cds_vectors_spec_clear(&spec);
     if (rc == CDS_OK)
-        tasks->send(tasks->user, "prepared", cds_json_pack("{s:I,s:I,s:I,s:I,s:b}", "job", (long long)inputs.id, "prompt_tokens", tokens, "max_tokens",
-                                                           0LL, "width", (long long)width, "each_token", (int)each));
+        tasks->send(tasks->user, "prepared",
+                    cds_json_pack("{s:I,s:I,s:I,s:I,s:b}", "job", (long long)inputs.id, "prompt_tokens", tokens, "max_tokens", 0LL, "width",
+                                  (long long)width, "each_token", (int)each));
     return rc;
 }
 

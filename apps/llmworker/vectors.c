@@ -9,8 +9,8 @@ struct job {
     struct job *next;
     struct cds_vectors_spec spec;
     bool started, cancelled, failed;
-    size_t done;           /**< texts that were evaluated */
-    unsigned planned;      /**< texts of the step that is being built */
+    size_t done;      /**< texts that were evaluated */
+    unsigned planned; /**< texts of the step that is being built */
     uint32_t prompt_tokens, evaluated_tokens;
     float *query, *scores; /**< of a ranking; owned */
 };

@@ -32,11 +32,11 @@ struct cds_vectors_text {
 struct cds_vectors_spec {
     int64_t id;
     enum cds_vectors_kind kind;
-    bool each_token;      /**< CDS_VECTORS_EMBED: a vector for each token */
+    bool each_token; /**< CDS_VECTORS_EMBED: a vector for each token */
     enum cds_pooling pooling;
-    uint32_t width;       /**< numbers of a vector that are kept */
-    int32_t norm;         /**< pool.h */
-    uint32_t owners;      /**< documents to be ranked */
+    uint32_t width;                 /**< numbers of a vector that are kept */
+    int32_t norm;                   /**< pool.h */
+    uint32_t owners;                /**< documents to be ranked */
     struct cds_vectors_text *texts; /**< owned */
     size_t text_count;
 };

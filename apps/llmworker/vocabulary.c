@@ -98,11 +98,16 @@ static cds_json *attributes(enum llama_token_attr attr)
         enum llama_token_attr bit;
         const char *name;
     } names[] = {
-        {LLAMA_TOKEN_ATTR_UNKNOWN, "unknown"},       {LLAMA_TOKEN_ATTR_UNUSED, "unused"},
-        {LLAMA_TOKEN_ATTR_NORMAL, "normal"},         {LLAMA_TOKEN_ATTR_CONTROL, "control"},
-        {LLAMA_TOKEN_ATTR_USER_DEFINED, "user_defined"}, {LLAMA_TOKEN_ATTR_BYTE, "byte"},
-        {LLAMA_TOKEN_ATTR_NORMALIZED, "normalized"}, {LLAMA_TOKEN_ATTR_LSTRIP, "lstrip"},
-        {LLAMA_TOKEN_ATTR_RSTRIP, "rstrip"},         {LLAMA_TOKEN_ATTR_SINGLE_WORD, "single_word"},
+        {LLAMA_TOKEN_ATTR_UNKNOWN, "unknown"},
+        {LLAMA_TOKEN_ATTR_UNUSED, "unused"},
+        {LLAMA_TOKEN_ATTR_NORMAL, "normal"},
+        {LLAMA_TOKEN_ATTR_CONTROL, "control"},
+        {LLAMA_TOKEN_ATTR_USER_DEFINED, "user_defined"},
+        {LLAMA_TOKEN_ATTR_BYTE, "byte"},
+        {LLAMA_TOKEN_ATTR_NORMALIZED, "normalized"},
+        {LLAMA_TOKEN_ATTR_LSTRIP, "lstrip"},
+        {LLAMA_TOKEN_ATTR_RSTRIP, "rstrip"},
+        {LLAMA_TOKEN_ATTR_SINGLE_WORD, "single_word"},
     };
     cds_json *list = cds_json_array();
     for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
@@ -120,9 +125,9 @@ cds_json *cds_vocabulary_list(const struct cds_engine *engine, uint32_t from, ui
     for (uint32_t i = from; i < end; i++) {
         int32_t token = (int32_t)i;
         const char *text = llama_vocab_get_text(vocab, token);
-        cds_json *one = cds_json_pack("{s:i,s:o,s:o,s:o}", "id", (int)token, "piece", cds_vocabulary_piece(engine, token), "text",
-                                      text ? text_or_bytes(text, strlen(text)) : cds_json_null(), "attributes",
-                                      attributes(llama_vocab_get_attr(vocab, token)));
+        cds_json *one =
+            cds_json_pack("{s:i,s:o,s:o,s:o}", "id", (int)token, "piece", cds_vocabulary_piece(engine, token), "text",
+                          text ? text_or_bytes(text, strlen(text)) : cds_json_null(), "attributes", attributes(llama_vocab_get_attr(vocab, token)));
         cds_json *score = cds_json_real((double)llama_vocab_get_score(vocab, token));
         cds_json_set(one, "score", score ? score : cds_json_null());
         cds_json_set(one, "ends", cds_json_bool(llama_vocab_is_eog(vocab, token)));

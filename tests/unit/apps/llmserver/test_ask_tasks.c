@@ -19,8 +19,8 @@ static void an_embedding_request_takes_all_forms_of_input(void **state)
         const char *body;
         size_t inputs;
     } cases[] = {
-        {"{\"input\":\"a\"}", 1},           {"{\"input\":[\"a\",\"b\"]}", 2},     {"{\"input\":[1,2,3]}", 1},
-        {"{\"input\":[[1,2],[3]]}", 2},     {"{\"input\":[\"a\",[1]]}", 2},
+        {"{\"input\":\"a\"}", 1},       {"{\"input\":[\"a\",\"b\"]}", 2}, {"{\"input\":[1,2,3]}", 1},
+        {"{\"input\":[[1,2],[3]]}", 2}, {"{\"input\":[\"a\",[1]]}", 2},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct cds_ask ask = {0};
@@ -36,7 +36,10 @@ static void an_embedding_request_takes_all_forms_of_input(void **state)
 static void a_ranking_takes_texts_and_objects_with_a_text(void **state)
 {
     struct cds_ask ask = {0};
-    assert_int_equal(parse(CDS_TASK_RANK, "{\"query\":\"q\",\"documents\":[\"a\",{\"text\":\"b\"}],\"top_n\":1,\"method\":\"cosine\",\"return_documents\":true}", &ask, NULL), CDS_OK);
+    assert_int_equal(parse(CDS_TASK_RANK,
+                           "{\"query\":\"q\",\"documents\":[\"a\",{\"text\":\"b\"}],\"top_n\":1,\"method\":\"cosine\",\"return_documents\":true}",
+                           &ask, NULL),
+                     CDS_OK);
     assert_string_equal(cds_json_str(cds_json_at(cds_json_get(ask.prompt, "documents"), 1)), "b");
     assert_int_equal(ask.top, 1);
     assert_true(ask.cosine && ask.return_documents);
@@ -50,7 +53,9 @@ static void a_ranking_takes_texts_and_objects_with_a_text(void **state)
 static void what_is_written_behind_the_prefix_stands_before_the_gap(void **state)
 {
     struct cds_ask ask = {0};
-    assert_int_equal(parse(CDS_TASK_INFILL, "{\"input_prefix\":\"a\",\"prompt\":\"b\",\"input_suffix\":\"c\",\"stream\":true,\"max_tokens\":3}", &ask, NULL), CDS_OK);
+    assert_int_equal(
+        parse(CDS_TASK_INFILL, "{\"input_prefix\":\"a\",\"prompt\":\"b\",\"input_suffix\":\"c\",\"stream\":true,\"max_tokens\":3}", &ask, NULL),
+        CDS_OK);
     const cds_json *infill = cds_json_get(ask.prompt, "infill");
     assert_string_equal(cds_json_get_str(infill, "prefix"), "ab");
     assert_string_equal(cds_json_get_str(infill, "suffix"), "c");
@@ -93,16 +98,21 @@ static void wrong_members_are_named(void **state)
     }
 }
 
-static void each_task_has_a_path_and_is_found_by_it(void **state)
+static void each_task_is_found_by_its_path(void **state)
 {
-    for (int task = CDS_TASK_TEXT; task <= CDS_TASK_TEMPLATE; task++) {
-        enum cds_task found;
-        assert_true(cds_task_find(cds_task_path((enum cds_task)task), &found));
-        assert_int_equal(found, task);
-        assert_non_null(cds_task_what(found));
+    static const struct {
+        const char *path;
+        enum cds_task task;
+    } cases[] = {{"/v1/infill", CDS_TASK_INFILL},          {"/v1/embeddings", CDS_TASK_EMBED},      {"/v1/rerank", CDS_TASK_RANK},
+                 {"/v1/tokenize", CDS_TASK_TOKENIZE},      {"/v1/detokenize", CDS_TASK_DETOKENIZE}, {"/v1/vocabulary", CDS_TASK_VOCABULARY},
+                 {"/v1/apply-template", CDS_TASK_TEMPLATE}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_non_null(cds_task_dialect(cases[i].path));
+        assert_int_equal(cds_task_dialect(cases[i].path)->task, cases[i].task);
+        assert_string_equal(cds_task_dialect(cases[i].path)->path, cases[i].path);
+        assert_non_null(cds_task_what(cases[i].task));
     }
-    enum cds_task none;
-    assert_false(cds_task_find("/v1/embedding", &none));
+    assert_null(cds_task_dialect("/v1/embedding"));
 }
 
 int main(void)
@@ -112,7 +122,7 @@ int main(void)
         cmocka_unit_test(a_ranking_takes_texts_and_objects_with_a_text),
         cmocka_unit_test(what_is_written_behind_the_prefix_stands_before_the_gap),
         cmocka_unit_test(wrong_members_are_named),
-        cmocka_unit_test(each_task_has_a_path_and_is_found_by_it),
+        cmocka_unit_test(each_task_is_found_by_its_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

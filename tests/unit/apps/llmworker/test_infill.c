@@ -39,10 +39,10 @@ static void a_prompt_is_cut_around_the_gap_three_parts_to_one(void **state)
     int32_t *got = cds_infill_join(&marks, 7, part(a, 0, 500), part(b, 500, 1000), part(c, 2000, 2010), 104, &count);
     assert_int_equal(count, 104);
     assert_int_equal(got[1], 1000);
-    assert_int_equal(got[2], 425);   /* the last 75 of the prefix */
+    assert_int_equal(got[2], 425); /* the last 75 of the prefix */
     assert_int_equal(got[76], 499);
     assert_int_equal(got[77], 1001);
-    assert_int_equal(got[78], 500);  /* the first 25 of the suffix */
+    assert_int_equal(got[78], 500); /* the first 25 of the suffix */
     assert_int_equal(got[102], 524);
     assert_int_equal(got[103], 1002);
     free(got);

@@ -20,7 +20,8 @@ static cds_rc parse(const char *json, struct cds_inputs *ret, struct cds_err *er
 static void inputs_are_read_with_their_form(void **state)
 {
     struct cds_inputs in;
-    assert_int_equal(parse("{\"job\":7,\"task\":\"embed\",\"inputs\":[\"a\",[1,2]],\"dimensions\":16,\"norm\":-1,\"pooling\":\"none\"}", &in, NULL), CDS_OK);
+    assert_int_equal(parse("{\"job\":7,\"task\":\"embed\",\"inputs\":[\"a\",[1,2]],\"dimensions\":16,\"norm\":-1,\"pooling\":\"none\"}", &in, NULL),
+                     CDS_OK);
     assert_int_equal(in.id, 7);
     assert_int_equal(in.kind, CDS_VECTORS_EMBED);
     assert_int_equal(in.dimensions, 16);

@@ -1,7 +1,7 @@
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <math.h>
 
 #include <cmocka.h>
 
@@ -9,7 +9,7 @@
 
 static const float *row_of(void *user, uint32_t token)
 {
-    const float (*rows)[3] = user;
+    const float(*rows)[3] = user;
     return rows[token];
 }
 
@@ -29,7 +29,11 @@ static void norms_divide_by_what_they_say(void **state)
     static const struct {
         int32_t norm;
         float first, second;
-    } cases[] = {{CDS_NORM_NONE, 3, -4}, {CDS_NORM_MAX, 24570, -32760}, {CDS_NORM_TAXICAB, 3.0F / 7, -4.0F / 7}, {CDS_NORM_EUCLID, 0.6F, -0.8F}, {3, 0.66640F, -0.88854F}};
+    } cases[] = {{CDS_NORM_NONE, 3, -4},
+                 {CDS_NORM_MAX, 24570, -32760},
+                 {CDS_NORM_TAXICAB, 3.0F / 7, -4.0F / 7},
+                 {CDS_NORM_EUCLID, 0.6F, -0.8F},
+                 {3, 0.66640F, -0.88854F}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         float vector[2] = {3, -4};
         cds_vector_normalize(vector, 2, cases[i].norm);

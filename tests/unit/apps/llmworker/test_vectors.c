@@ -196,7 +196,8 @@ static void a_cosine_ranking_compares_with_its_first_text(void **state)
 {
     struct model model;
     open_model(&model);
-    struct cds_vectors_spec spec = {.id = 1, .kind = CDS_VECTORS_COSINE, .pooling = CDS_POOL_CLS, .width = 1, .norm = CDS_NORM_NONE, .owners = 2, .text_count = 3};
+    struct cds_vectors_spec spec = {
+        .id = 1, .kind = CDS_VECTORS_COSINE, .pooling = CDS_POOL_CLS, .width = 1, .norm = CDS_NORM_NONE, .owners = 2, .text_count = 3};
     spec.texts = calloc(3, sizeof(*spec.texts));
     for (uint32_t i = 0; i < 3; i++) {
         spec.texts[i] = (struct cds_vectors_text){.tokens = calloc(1, sizeof(int32_t)), .count = 1, .owner = i ? i - 1 : 0};
