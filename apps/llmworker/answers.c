@@ -92,6 +92,7 @@ static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer,
         .fork_of = index % prepare->choices ? job_of(answer, index - index % prepare->choices) : 0,
         .sampling = prepare->sampling,
         .text = prepare->text,
+        .speculation = prepare->speculation,
     };
     memcpy(spec.end_tokens, prepare->end_tokens, sizeof(spec.end_tokens));
     spec.end_token_count = prepare->end_token_count;
@@ -274,6 +275,7 @@ static cds_json *done_of(const struct cds_answer *answer)
 {
     static const char *const names[] = {"stop", "length", "cancelled", "failed"};
     long long prompt = 0, cached = 0, evaluated = 0, completion = 0, reasoning = 0, computed = 0, recomputed = 0, foreign = 0, first = 0;
+    long long validated = 0, refuted = 0;
     enum cds_job_end end = CDS_JOB_STOP;
     cds_json *choices = cds_json_array();
     for (unsigned i = 0; i < answer->count; i++) {
@@ -288,6 +290,8 @@ static cds_json *done_of(const struct cds_answer *answer)
         }
         computed += report->computed_tokens;
         recomputed += report->recomputed_tokens;
+        validated += report->validated_tokens;
+        refuted += report->refuted_tokens;
         completion += report->completion_tokens;
         reasoning += choice->reasoning_tokens;
         if (report->end > end)
@@ -295,10 +299,10 @@ static cds_json *done_of(const struct cds_answer *answer)
         cds_json_append(choices, cds_json_pack("{s:s,s:I,s:I,s:f}", "end", names[report->end], "tokens", (long long)report->completion_tokens,
                                                "calls", (long long)(choice->shaper ? cds_shaper_calls(choice->shaper) : 0), "score", choice->score));
     }
-    return cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end], "prompt_tokens",
-                         prompt, "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed, "recomputed_tokens", recomputed,
-                         "foreign_tokens", foreign, "steps_to_first", first, "completion_tokens", completion, "reasoning_tokens", reasoning,
-                         "choices", choices);
+    return cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end],
+                         "prompt_tokens", prompt, "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed,
+                         "recomputed_tokens", recomputed, "foreign_tokens", foreign, "steps_to_first", first, "completion_tokens", completion,
+                         "reasoning_tokens", reasoning, "validated_tokens", validated, "refuted_tokens", refuted, "choices", choices);
 }
 
 /** What the reader of the answer and the chances still hold back. */

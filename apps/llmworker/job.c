@@ -42,6 +42,8 @@ void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end 
         .completion_tokens = job->generated,
         .foreign_tokens = job->foreign,
         .steps_to_first = job->steps_to_first,
+        .validated_tokens = job->validated,
+        .refuted_tokens = job->refuted,
     };
     if (job->slot) {
         if (end == CDS_JOB_CANCELLED) {
@@ -101,6 +103,9 @@ cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, s
     job->text = spec->text;
     memcpy(job->end_tokens, spec->end_tokens, sizeof(job->end_tokens));
     job->end_token_count = spec->end_token_count;
+    job->speculation = spec->speculation;
+    if (job->speculation.lookup)
+        cds_lookup_feed(&job->lookup, job->tokens, job->token_count);
     struct cds_job **link = &sched->jobs;
     while (*link)
         link = &(*link)->next;

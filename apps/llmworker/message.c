@@ -155,6 +155,8 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
         rc = read_stops(params, &ret->text, reterr);
     if (rc == CDS_OK)
         rc = read_end_tokens(params, ret, reterr);
+    if (rc == CDS_OK)
+        rc = cds_speculation_read(params, &ret->speculation, reterr);
     return rc == CDS_OK ? cds_sampling_read(params, &ret->sampling, &ret->bias, reterr) : rc;
 }
 

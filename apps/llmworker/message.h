@@ -29,6 +29,7 @@ struct cds_prepare {
     struct cds_text text;
     int32_t end_tokens[CDS_END_TOKENS_MAX];
     unsigned end_token_count;
+    struct cds_speculation speculation;
     /* Chat; NULL: prompts are used. */
     const cds_json *messages; /**< [{"role", "content", "tool_calls"?, "tool_call_id"?, "reasoning_content"?}] */
     const cds_json *tools;    /**< [{"type":"function","function":{...}}], NULL: none */
