@@ -1,8 +1,7 @@
 /* Guesses at the next tokens: the text is the same as without, they cost less than they save, and nothing of a wrong one stays. */
 #include "tests/unit/apps/llmworker/sched_model.h"
 
-#include "apps/llmworker/cost.h"
-#include "apps/llmworker/lookup.h"
+#include "apps/llmworker/job.h"
 
 enum { PROMPT = 80, ANSWER = 400 };
 
@@ -95,6 +94,22 @@ static void guesses_never_cost_more_than_three_percent(void **state)
         assert_same(plans[i].requests);
         assert_true((double)with <= (double)without * 1.03 + 32 * 1000 * (plans[i].step_cost + 1) * 0.1);
     }
+}
+
+static void guesses_end_when_all_together_have_lost_their_share(void **state)
+{
+    make();
+    speculation = lookup;
+    model->period = 40;
+    model->step_cost = 8;
+    begin_letters(1, ANSWER, ANSWER);
+    while (got[1].tokens < 200)
+        cds_sched_step(sched);
+    uint64_t before = cds_sched_counters(sched).guesses;
+    assert_true(before > 0);
+    sched->stake.lost = 0.02 * sched->stake.spent + 64 * 1000 * (model->step_cost + model->row_cost);
+    run();
+    assert_int_equal(cds_sched_counters(sched).guesses, before);
 }
 
 static void guesses_are_not_made_where_rows_cost_what_steps_cost(void **state)
@@ -292,6 +307,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(guesses_leave_text_and_counts_as_they_are, fresh, cleared),
         cmocka_unit_test_setup_teardown(guesses_make_a_repeating_text_cost_less_than_half, fresh, cleared),
         cmocka_unit_test_setup_teardown(guesses_never_cost_more_than_three_percent, fresh, cleared),
+        cmocka_unit_test_setup_teardown(guesses_end_when_all_together_have_lost_their_share, fresh, cleared),
         cmocka_unit_test_setup_teardown(guesses_are_not_made_where_rows_cost_what_steps_cost, fresh, cleared),
         cmocka_unit_test_setup_teardown(guesses_stay_within_what_was_granted, fresh, cleared),
         cmocka_unit_test_setup_teardown(guesses_wait_while_somebody_reads, fresh, cleared),
