@@ -212,6 +212,7 @@ static void on_done(struct cds_gen *gen, const cds_json *params)
     gen->recomputed_tokens = (uint32_t)cds_json_get_i64(params, "recomputed_tokens", 0);
     gen->foreign_tokens = (uint32_t)cds_json_get_i64(params, "foreign_tokens", 0);
     gen->end.validated_tokens = (uint32_t)cds_json_get_i64(params, "validated_tokens", 0);
+    gen->end.dropped_tokens += (uint32_t)cds_json_get_i64(params, "shifted_tokens", 0);
     gen->end.refuted_tokens = (uint32_t)cds_json_get_i64(params, "refuted_tokens", 0);
     cds_metric_add(CDS_M_LLM_DRAFT_TOKENS, "validated", gen->end.validated_tokens);
     cds_metric_add(CDS_M_LLM_DRAFT_TOKENS, "refuted", gen->end.refuted_tokens);
@@ -400,6 +401,8 @@ static void on_prepared(struct cds_gen *gen, const cds_json *params)
     if (gen->stage != CDS_GEN_PREPARING)
         return;
     gen->prompt_tokens = (uint32_t)cds_json_get_i64(params, "prompt_tokens", 0);
+    gen->end.dropped_messages = (uint32_t)cds_json_get_i64(params, "dropped_messages", 0);
+    gen->end.dropped_tokens = (uint32_t)cds_json_get_i64(params, "dropped_tokens", 0);
     gen->slices = cds_slices_begin((uint32_t)cds_json_get_i64(params, "max_tokens", 1));
     cds_turns_wait(gen);
 }

@@ -51,6 +51,8 @@ struct cds_job {
     int32_t draft[CDS_DRAFT_MAX]; /**< guess at the next tokens, computed with the step that is being built */
     unsigned draft_count;
     bool drafted_by_model;
+    uint32_t window, keep, shifted; /**< as in its spec; tokens dropped so far */
+    uint32_t prompt_told;           /**< tokens of its prompt when it came */
     uint32_t validated, refuted; /**< guessed tokens that came true, and that did not */
 };
 
@@ -99,6 +101,10 @@ void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end 
 void cds_job_remove(struct cds_sched *sched, struct cds_job *job);
 /** One more token in its list. @return false: memory is out */
 bool cds_job_remember(struct cds_job *job, int32_t token);
+/** Drops the older half of what it has behind the kept beginning, when its window is full. */
+void cds_job_shift(struct cds_sched *sched, struct cds_job *job);
+/** State of a job that may generate: its last token may lack its cell, more than that must be read. */
+enum cds_job_state cds_job_next_state(const struct cds_job *job);
 /** A paused job goes on, or ends when there will be no more tokens. */
 void cds_job_after_grant(struct cds_sched *sched, struct cds_job *job);
 
@@ -120,6 +126,8 @@ bool cds_slots_make_room(struct cds_sched *sched, uint32_t cells);
 bool cds_slots_put_back_newest(struct cds_sched *sched);
 /** Forgets the kept cells of all free slots. @return true if there were any */
 bool cds_slots_evict_all(struct cds_sched *sched);
+/** Forgets what a job has evaluated behind so many tokens. */
+void cds_slots_shorten(struct cds_sched *sched, struct cds_job *job, uint32_t length);
 /** Frees the slot of a job; its cells stay as kept ones if they may. */
 void cds_slots_leave(struct cds_sched *sched, struct cds_job *job, bool keep);
 

@@ -52,7 +52,8 @@ static bool next_token(struct cds_sched *sched, struct cds_job *job, unsigned ro
         cds_job_end(sched, job, end);
         return false;
     }
-    job->state = job->generated < job->granted ? CDS_JOB_GENERATING : CDS_JOB_PAUSED;
+    cds_job_shift(sched, job);
+    job->state = job->generated < job->granted ? cds_job_next_state(job) : CDS_JOB_PAUSED;
     if (job->speculation.lookup)
         cds_lookup_feed(&job->lookup, job->tokens, job->token_count);
     return true;

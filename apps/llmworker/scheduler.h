@@ -59,6 +59,8 @@ struct cds_job_spec {
     int32_t end_tokens[CDS_END_TOKENS_MAX];
     unsigned end_token_count; /**< tokens that end it like an end token of the model */
     struct cds_speculation speculation;
+    uint32_t window; /**< most tokens it has in the context: beyond them the older half behind `keep` is dropped and the rest read anew; 0: it ends */
+    uint32_t keep;   /**< tokens at its beginning that stay, less than half of the window */
 };
 
 enum cds_job_end { CDS_JOB_STOP, CDS_JOB_LENGTH, CDS_JOB_CANCELLED, CDS_JOB_FAILED };
@@ -75,6 +77,7 @@ struct cds_job_report {
     uint32_t completion_tokens;
     uint32_t foreign_tokens;                   /**< prompt tokens of others that were evaluated between its start and its first token */
     uint32_t steps_to_first;                   /**< steps that ended between the two, that of its first token included */
+    uint32_t shifted_tokens; /**< dropped because the answer outgrew its window */
     uint32_t validated_tokens, refuted_tokens; /**< guessed ones that the sampler chose too (part of completion_tokens), and that it did not */
 };
 

@@ -60,8 +60,9 @@ static void on_prepare(struct worker *worker, const cds_json *params)
         rc = cds_answers_add(&worker->answers, &worker->prompter, &prepare, &prompt_tokens, &max_tokens, &err);
     if (rc == CDS_OK)
         send_note(worker, "prepared",
-                  cds_json_pack("{s:I,s:I,s:I}", "job", (long long)prepare.id, "prompt_tokens", (long long)prompt_tokens, "max_tokens",
-                                (long long)max_tokens));
+                  cds_json_pack("{s:I,s:I,s:I,s:I,s:I}", "job", (long long)prepare.id, "prompt_tokens", (long long)prompt_tokens, "max_tokens",
+                                (long long)max_tokens, "dropped_messages", (long long)prepare.dropped_messages, "dropped_tokens",
+                                (long long)prepare.dropped_tokens));
     else
         send_refused(worker, prepare.id, &err);
     cds_prepare_clear(&prepare);

@@ -26,6 +26,9 @@ static unsigned longest(const struct cds_job *job, unsigned room)
         return 0;
     if (most > left - 1)
         most = left - 1;
+    /* A text that is about to outgrow its window is read anew then. */
+    if (job->window && most > job->window - 1 - job->token_count)
+        most = (unsigned)(job->window - 1 - job->token_count);
     return most < room ? most : room;
 }
 
