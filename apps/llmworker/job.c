@@ -45,6 +45,7 @@ void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end 
         .shifted_tokens = job->shifted,
         .validated_tokens = job->validated,
         .refuted_tokens = job->refuted,
+        .stop = (int)job->text.hit - 1,
     };
     if (job->slot) {
         if (end == CDS_JOB_CANCELLED) {

@@ -53,7 +53,7 @@ struct cds_job {
     bool drafted_by_model;
     uint32_t window, keep, shifted; /**< as in its spec; tokens dropped so far */
     uint32_t prompt_told;           /**< tokens of its prompt when it came */
-    uint32_t validated, refuted; /**< guessed tokens that came true, and that did not */
+    uint32_t validated, refuted;    /**< guessed tokens that came true, and that did not */
 };
 
 /** One sequence. Without a job its cells are kept for a later prompt. */
