@@ -116,6 +116,7 @@ static bool fits_without(const struct cds_prompter *prompter, const struct cds_p
     trial.form = NULL;
     trial.grammar = NULL;
     trial.messages = messages;
+    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
     bool fits = messages && chat_prompt(prompter, &trial, &tokens, &count, NULL) == CDS_OK && count <= room_for_prompt(prompter, prepare);
     cds_json_unref(trial.form);
     free(trial.grammar);
