@@ -13,7 +13,7 @@
 #include "lib/rpc/frame.h"
 
 /* One frame carries at most one request body (text may grow sixfold by escapes), or the texts of one step. */
-enum { FRAME_MAX = 64 << 20, OUT_MAX = 64 << 20, IDLE_MS = 1000, BEAT_MS = 1000, COUNT_MS = 50, PREFILL_BUSY = 64, PREFILL_IDLE = 128 };
+enum { FRAME_MAX = 64 << 20, OUT_MAX = 64 << 20, IDLE_MS = 1000, BEAT_MS = 1000, COUNT_MS = 50, PREFILL_BUSY = 64, PREFILL_IDLE = 128, DRAFTS = 63 };
 /* Sequences for what ended requests left, and answer tokens set aside when a request begins: the size of its first grant. */
 enum { KEPT = 16, ANSWER_RESERVE = 256 };
 
@@ -69,8 +69,9 @@ static void on_prepare(struct worker *worker, const cds_json *params)
         rc = cds_answers_add(&worker->answers, &worker->prompter, &prepare, &prompt_tokens, &max_tokens, &err);
     if (rc == CDS_OK)
         send_note(worker, "prepared",
-                  cds_json_pack("{s:I,s:I,s:I}", "job", (long long)prepare.id, "prompt_tokens", (long long)prompt_tokens, "max_tokens",
-                                (long long)max_tokens));
+                  cds_json_pack("{s:I,s:I,s:I,s:I,s:I}", "job", (long long)prepare.id, "prompt_tokens", (long long)prompt_tokens, "max_tokens",
+                                (long long)max_tokens, "dropped_messages", (long long)prepare.dropped_messages, "dropped_tokens",
+                                (long long)prepare.dropped_tokens));
     else
         send_refused(worker, prepare.id, &err);
     cds_prepare_clear(&prepare);
@@ -153,6 +154,9 @@ static cds_json *work_of(const struct worker *worker)
         {"cancelled", c.cancelled},
         {"cancel_steps", c.cancel_steps},
         {"aborted_steps", c.aborted_steps},
+        {"guesses", c.guesses},
+        {"validated_tokens", c.validated_tokens},
+        {"refuted_tokens", c.refuted_tokens},
         {"most_between", c.most_between},
         {"most_generating", c.most_generating},
         {"active", c.active},
@@ -226,7 +230,8 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .lib_dir = o->lib_dir,
         .cells = o->context_tokens,
         .sequences = o->slots + KEPT,
-        .batch = o->slots + PREFILL_IDLE,
+        .draft_path = o->draft_path,
+        .batch = o->slots + PREFILL_IDLE + DRAFTS,
         .text_tokens = o->request_tokens,
         .threads = o->threads,
         .on_progress = on_progress,
@@ -250,6 +255,7 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .cells = worker->facts.cells,
         .prefill_busy = PREFILL_BUSY,
         .prefill_idle = PREFILL_IDLE,
+        .drafts = DRAFTS,
         .jobs = o->jobs,
         .answer_reserve = ANSWER_RESERVE,
         .share = worker->facts.can_share,
@@ -281,6 +287,8 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
     cds_json_set(hello, "pooling", f->encodes ? cds_json_string(cds_pooling_name(f->pooling)) : cds_json_null());
     cds_json_set(hello, "width", cds_json_int(f->width));
     cds_json_set(hello, "infill", cds_json_bool(f->can_infill));
+    cds_json_set(hello, "drafts", cds_json_bool(f->drafts));
+    cds_json_set(hello, "draft_problem", cds_json_string(f->draft_problem));
     cds_json_set(hello, "work", work_of(worker));
     send_note(worker, "hello", hello);
 }
