@@ -74,7 +74,7 @@ static void prepare_now(void *user)
     struct cds_err err;
     enum micro_tier tier;
     cds_rc rc = micro_choose(p->engine, &tier, &err);
-    if (!rc && micro_template_ready(p->engine, tier))
+    if (!rc && (!micro_tier_has_template(tier) || micro_template_ready(p->engine, tier)))
         prepared(p, NULL);
     else if (rc || micro_template_make(p->engine, tier, prepared, p, &err))
         prepared(p, &err);
@@ -91,7 +91,7 @@ static cds_rc micro_prepare(struct cds_engine *base, const char *language, cds_p
     if (!p)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     *p = (struct preparing){m, done, user};
-    if (micro_language_of(language) != MICRO_NO_LANGUAGE)
+    if (micro_language_of(language) != MICRO_NO_LANGUAGE && tier != MICRO_TIER_MSB)
         m->pool.used_ms[micro_language_of(language)] = cds_now_ms();
     rc = tier == MICRO_TIERS ? micro_try(m, false, prepare_now, p, reterr) : cds_loop_post(m->host->loop, prepare_now, p);
     if (rc)
@@ -144,6 +144,7 @@ cds_rc cds_micro_engine_new(struct sandbox_host *host, const struct micro_settin
     cds_strcpy(m->qemu, sizeof(m->qemu), s->qemu);
     cds_strcpy(m->msb, sizeof(m->msb), s->msb);
     cds_strcpy(m->cache, sizeof(m->cache), s->cache);
+    snprintf(m->root, sizeof(m->root), "%s%s", m->image[0] ? m->image : m->image_dir, m->image[0] ? "" : "/root.erofs");
     cds_rc rc = micro_pool_open(m, reterr);
     if (rc)
         free(m);

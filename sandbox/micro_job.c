@@ -58,7 +58,7 @@ static void job_free(struct micro_job *job)
 static void prepare_next(struct micro *m, enum micro_tier tier)
 {
     struct cds_err err;
-    bool wanted = m->templates && tier < MICRO_TIERS && !m->host->active && !m->template.failed && !micro_template_ready(m, tier);
+    bool wanted = m->templates && micro_tier_has_template(tier) && !m->host->active && !m->template.failed && !micro_template_ready(m, tier);
     if (wanted && micro_template_make(m, tier, NULL, NULL, &err))
         cds_log_err(CDS_LOG_WARN, "the template of microVMs cannot be made", NULL, &err);
     micro_pool_wake(m);
@@ -344,7 +344,7 @@ static cds_rc start(struct micro_job *job, struct cds_err *reterr)
     struct micro_vm_plan plan;
     job->state = JOB_STARTING;
     job->deadline_ms = cds_now_ms() + MICRO_BOOT_MS;
-    if ((job->vm = micro_pool_take(m, job->language))) {
+    if ((job->vm = micro_pool_take(m, job->language, job->tier))) {
         job->origin = "pool";
         micro_vm_own(job->vm, &ops, job);
         send_script(job);

@@ -20,20 +20,20 @@
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
 #include "sandbox/micro_priv.h"
+#include "sandbox/scratch.h"
 
-enum { SAID_MAX = 4096, DOCTOR_MS = 5000, CANARY_MS = 15000 };
+enum { SAID_MAX = 4096, DOCTOR_MS = 5000 };
 
-struct micro_msb_canary {
+struct micro_msb_doctor {
     struct sandbox_host *host;
-    enum { DOCTOR, MACHINE } stage;
-    char msb[512], root[600], home[600], said[SAID_MAX];
+    char home[SCRATCH_PATH_MAX], said[SAID_MAX];
     size_t said_len;
     pid_t pid;
     int pidfd, out_fd;
     struct cds_watch *ended, *out;
     struct cds_timer *deadline;
     bool late;
-    micro_msb_done *done;
+    micro_msb_asked *done;
     void *user;
 };
 
@@ -80,38 +80,31 @@ static void putf(struct builder *b, const char *fmt, ...)
 
 bool micro_msb_command(const struct micro_msb_plan *p, struct micro_msb_command *ret)
 {
-    struct builder b = {.to = ret};
     static const char *const fixed[] = {"run", "--no-tty", "--no-net", "--quiet", "--cpus", "1"};
+    struct builder b = {.to = ret};
     put(&b, p->msb);
     for (size_t i = 0; i < CDS_ARRAY_LEN(fixed); i++)
         put(&b, fixed[i]);
     put(&b, "--memory");
     putf(&b, "%uM", p->memory_mib);
-    put(&b, "--timeout");
-    putf(&b, "%us", (p->wall_ms + 999) / 1000);
-    put(&b, "--rlimit");
-    putf(&b, "nproc=%u", p->max_tasks);
+    /* Without attributes: what is shown read-only cannot have any. */
     put(&b, "--mount-dir");
-    putf(&b, "%s:/tmp", p->tmp);
-    if (p->work) {
-        put(&b, "--mount-dir");
-        putf(&b, "%s:/work%s", p->work, p->work_read_only ? ":ro" : "");
-    }
-    put(&b, "--workdir");
-    put(&b, p->work ? "/work" : "/tmp");
-    for (size_t i = 0; p->env[i]; i++) {
-        put(&b, "--env");
-        put(&b, p->env[i]);
-    }
+    putf(&b, "%s:/cds:ro,stat-virt=off", p->agents);
+    put(&b, "--mount-disk");
+    putf(&b, "%s:/image:ro,format=raw,fstype=erofs", p->image);
+    put(&b, "--vsock");
+    putf(&b, "%s:%d", p->socket, MICRO_MSB_PORT);
     put(&b, p->root);
     put(&b, "--");
-    for (size_t i = 0; p->argv[i]; i++)
-        put(&b, p->argv[i]);
+    putf(&b, "/cds/%s", p->agent);
+    put(&b, "hosted");
+    put(&b, "/image");
+    putf(&b, "%d", MICRO_MSB_PORT);
     ret->argv[b.args] = NULL;
     return !b.full;
 }
 
-/* ---- a process of msb ---- */
+/* ---- doctor ---- */
 /* System calls only: the broker has threads. Ids as those of jobs, and the group that may open /dev/kvm. */
 static _Noreturn void child(const struct sandbox_host *host, const char *const *argv, const char *const *env, int out, gid_t kvm)
 {
@@ -136,7 +129,7 @@ static _Noreturn void child(const struct sandbox_host *host, const char *const *
 static void on_ended(void *user, int fd, uint32_t events);
 static void on_out(void *user, int fd, uint32_t events);
 
-static cds_rc start(struct micro_msb_canary *c, const char *const *argv, unsigned ms)
+static cds_rc start(struct micro_msb_doctor *c, const char *const *argv, unsigned ms)
 {
     char home[700], msb_home[700];
     const char *const env[] = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", home, msb_home, NULL};
@@ -162,7 +155,7 @@ static cds_rc start(struct micro_msb_canary *c, const char *const *argv, unsigne
     return CDS_OK;
 }
 
-static void stop(struct micro_msb_canary *c)
+static void stop(struct micro_msb_doctor *c)
 {
     cds_watch_remove(&c->ended);
     cds_watch_remove(&c->out);
@@ -177,20 +170,22 @@ static void stop(struct micro_msb_canary *c)
     c->pidfd = c->out_fd = -1;
 }
 
-void micro_msb_end(struct micro_msb_canary **where)
+void micro_msb_end(struct micro_msb_doctor **where)
 {
-    struct micro_msb_canary *c = *where;
+    struct micro_msb_doctor *c = *where;
     *where = NULL;
     if (!c)
         return;
     stop(c);
     cds_timer_remove(&c->deadline);
+    if (c->home[0])
+        scratch_remove(c->host, c->home);
     free(c);
 }
 
 static void on_out(void *user, int fd, uint32_t events)
 {
-    struct micro_msb_canary *c = user;
+    struct micro_msb_doctor *c = user;
     char rest[512];
     size_t room = sizeof(c->said) - 1 - c->said_len;
     ssize_t n = read(fd, room ? c->said + c->said_len : rest, room ? room : sizeof(rest));
@@ -201,8 +196,16 @@ static void on_out(void *user, int fd, uint32_t events)
 }
 
 /* ---- verdict ---- */
+/* It may repeat what a guest has said. */
+static void clean(char *text)
+{
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
+
 /* Its sentence of the error, and the first of what it advises: "error: ..." and lines that begin with an arrow. */
-static void take_words(char *said, char *reason, size_t reason_size, char *remedy, size_t remedy_size)
+void micro_msb_words(char *said, char *reason, size_t reason_size, char *remedy, size_t remedy_size)
 {
     static const char arrow[] = "\xe2\x86\x92"; /* → */
     reason[0] = remedy[0] = '\0';
@@ -219,68 +222,48 @@ static void take_words(char *said, char *reason, size_t reason_size, char *remed
             snprintf(to + at, size - at, "%s%s", at ? "; " : "", words);
         }
     }
+    clean(reason);
+    clean(remedy);
 }
 
-static void finish(struct micro_msb_canary *c, bool works, const char *why)
+static void finish(struct micro_msb_doctor *c, bool works, const char *why)
 {
     char words[160], reason[256] = "", remedy[160] = "";
     c->said[c->said_len] = '\0';
-    take_words(c->said, words, sizeof(words), remedy, sizeof(remedy));
+    micro_msb_words(c->said, words, sizeof(words), remedy, sizeof(remedy));
     if (!works)
-        snprintf(reason, sizeof(reason), "%s: %s%s%.150s", c->stage == DOCTOR ? "msb doctor" : "msb run", why, words[0] ? ": " : "", words);
+        snprintf(reason, sizeof(reason), "msb doctor: %s%s%.150s", why, words[0] ? ": " : "", words);
     if (!works && !remedy[0])
         cds_strcpy(remedy, sizeof(remedy), "Run `msb doctor` as the user of the studio; it says what is missing.");
-    reason[cds_utf8_complete(reason, strlen(reason))] = '\0';
-    remedy[cds_utf8_complete(remedy, strlen(remedy))] = '\0';
-    micro_msb_done *done = c->done;
+    micro_msb_asked *done = c->done;
     void *user = c->user;
     micro_msb_end(&c);
     done(user, works, reason, remedy);
 }
 
-static void run_machine(struct micro_msb_canary *c)
-{
-    static const char *const argv[] = {"/bin/sh", "-c", "echo $((1 + 2))", NULL}, *const env[] = {NULL};
-    const struct micro_msb_plan plan = {
-        .msb = c->msb, .root = c->root, .tmp = c->home, .memory_mib = 256, .wall_ms = CANARY_MS, .max_tasks = 64, .argv = argv, .env = env};
-    struct micro_msb_command command;
-    stop(c);
-    c->stage = MACHINE;
-    if (!micro_msb_command(&plan, &command) || start(c, command.argv, CANARY_MS))
-        finish(c, false, "it could not be started");
-}
-
 static void on_ended(void *user, int fd, uint32_t events)
 {
-    struct micro_msb_canary *c = user;
+    struct micro_msb_doctor *c = user;
     int status = -1;
     char why[64];
+    kill(-c->pid, SIGKILL); /* what it has started and left; its number is still its own */
     waitpid(c->pid, &status, 0);
     c->pid = 0;
     cds_watch_remove(&c->ended);
     if (c->out)
         on_out(c, c->out_fd, 0);
-    c->said[c->said_len] = '\0';
     bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    if (good && c->stage == DOCTOR) {
-        run_machine(c);
-        return;
-    }
-    if (good && !cds_streq(c->said, "3\n")) {
-        good = false;
-        snprintf(why, sizeof(why), "the machine did not say 3");
-    } else if (c->late) {
+    if (c->late)
         snprintf(why, sizeof(why), "nothing was heard in time");
-    } else {
+    else
         snprintf(why, sizeof(why), "it ended with %s %d", WIFEXITED(status) ? "exit code" : "signal",
                  WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
-    }
     finish(c, good, why);
 }
 
 static void on_deadline(void *user)
 {
-    struct micro_msb_canary *c = user;
+    struct micro_msb_doctor *c = user;
     c->late = true;
     if (c->pid > 0) {
         kill(-c->pid, SIGKILL);
@@ -288,21 +271,14 @@ static void on_deadline(void *user)
     }
 }
 
-cds_rc micro_msb_try(struct sandbox_host *host, const char *msb, const char *root, micro_msb_done *done, void *user, struct micro_msb_canary **ret)
+cds_rc micro_msb_ask(struct sandbox_host *host, const char *msb, micro_msb_asked *done, void *user, struct micro_msb_doctor **ret)
 {
-    struct micro_msb_canary *c = calloc(1, sizeof(*c));
+    struct micro_msb_doctor *c = calloc(1, sizeof(*c));
     if (!c)
         return CDS_EXHAUSTED;
-    *c = (struct micro_msb_canary){.host = host, .pidfd = -1, .out_fd = -1, .done = done, .user = user};
-    cds_strcpy(c->msb, sizeof(c->msb), msb);
-    cds_strcpy(c->root, sizeof(c->root), root);
-    snprintf(c->home, sizeof(c->home), "%s/msb", host->root_dir);
-    c->home[strlen(c->home) - strlen("root/msb")] = '\0'; /* beside the root of jails */
-    cds_strcpy(c->home + strlen(c->home), 8, "msb");
-    const char *const argv[] = {c->msb, "doctor", NULL};
-    cds_rc rc = cds_mkdir_p(c->home, 0700, NULL);
-    if (!rc && host->who.change && chown(c->home, host->who.uid, host->who.gid))
-        rc = CDS_SYSTEM;
+    *c = (struct micro_msb_doctor){.host = host, .pidfd = -1, .out_fd = -1, .done = done, .user = user};
+    const char *const argv[] = {msb, "doctor", NULL};
+    cds_rc rc = scratch_make(host, c->home, NULL);
     if (!rc)
         rc = cds_timer_add(host->loop, UINT64_MAX, on_deadline, c, &c->deadline);
     if (!rc)

@@ -16,7 +16,7 @@ struct micro_spare {
     enum micro_language language;
     uint64_t deadline_ms; /* until it is ready */
     unsigned warmed;
-    bool ready;
+    bool ready, kvm;
     uint64_t ready_ms;
 };
 
@@ -91,7 +91,7 @@ static cds_rc add(struct micro *m, enum micro_language language, struct cds_err 
     struct micro_spare *s = calloc(1, sizeof(*s));
     if (!s)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
-    *s = (struct micro_spare){.engine = m, .language = language, .deadline_ms = cds_now_ms() + MICRO_RESTORE_MS + MICRO_PRESTART_MS};
+    *s = (struct micro_spare){.engine = m, .language = language, .kvm = m->template.kvm, .deadline_ms = cds_now_ms() + MICRO_RESTORE_MS + MICRO_PRESTART_MS};
     cds_rc rc = micro_template_restore(m, &ops, s, &s->vm, reterr);
     if (rc) {
         free(s);
@@ -159,11 +159,14 @@ void micro_pool_wake(struct micro *m)
         cds_timer_set(m->pool.timer, cds_now_ms() + SOON_MS);
 }
 
-struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language)
+struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language, enum micro_tier tier)
 {
+    if (!micro_tier_has_template(tier))
+        return NULL;
     m->pool.used_ms[language] = cds_now_ms();
     for (struct micro_spare *s = m->pool.spares; s; s = s->next) {
-        if (!s->ready || s->language != language || !s->vm || s->vm->lost)
+        /* One that was made before KVM was found to work would be a weaker boundary than the job is told. */
+        if (!s->ready || s->language != language || s->kvm != (tier == MICRO_TIER_KVM) || !s->vm || s->vm->lost)
             continue;
         struct micro_vm *vm = s->vm;
         s->vm = NULL;

@@ -9,6 +9,7 @@ enum {
     MICRO_BOOT_MS = 40000,      /**< until READY; a loaded machine under emulation takes a tenth of it */
     MICRO_RESTORE_MS = 20000,   /**< until a restored machine runs */
     MICRO_KVM_MS = 6000,        /**< until READY with hardware: a canary that hangs has no better chance later */
+    MICRO_MSB_MS = 25000,       /**< the same for msb, which takes 10 s to say why it failed */
     MICRO_START_MS = 20000,     /**< from EXEC to STARTED */
     MICRO_BACK_MS = 20000,      /**< from EXIT to the last file that returns */
     MICRO_PRESTART_MS = 150000, /**< interpreters started, and run once; nobody waits for it */
@@ -47,7 +48,7 @@ struct micro_pool {
 struct micro {
     struct cds_engine base;
     struct sandbox_host *host; /**< borrowed */
-    char image_dir[512], agent[512], image[512], qemu[256], msb[512], cache[512];
+    char image_dir[512], agent[512], image[512], root[600] /**< the root image that is meant */, qemu[256], msb[512], cache[512];
     unsigned memory_mib, pool_target, pool_ttl_ms, tsc_khz;
     bool templates;
     struct micro_image files;
@@ -66,6 +67,11 @@ static inline struct sandbox_host *micro_host(const struct micro *m)
 }
 const char *micro_backend_name(enum micro_tier tier);  /**< "msb-kvm", "qemu-kvm", "qemu-tcg" */
 const char *micro_boundary_name(enum micro_tier tier); /**< "hardware", "emulated" */
+/** msb saves no machine for us: each of its jobs boots. */
+static inline bool micro_tier_has_template(enum micro_tier tier)
+{
+    return tier == MICRO_TIER_KVM || tier == MICRO_TIER_TCG;
+}
 enum micro_language micro_language_of(const char *name);
 
 /* micro_tiers.c: what works here. */
@@ -98,8 +104,8 @@ CDS_MUST_USE cds_rc micro_template_restore(struct micro *m, const struct micro_v
 void micro_template_end(struct micro *m);
 
 /* micro_pool.c */
-/** A warm machine for the language; NULL: there is none. Its SEED is due. */
-struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language);
+/** A warm machine of that tier for the language; NULL: there is none. Its SEED is due. */
+struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language, enum micro_tier tier);
 /** The one that would be taken, without taking it (measurements, tests). */
 struct micro_vm *micro_pool_look(const struct micro *m, enum micro_language language);
 /** Fills it up a little later. */

@@ -28,7 +28,7 @@ struct micro_waiting {
 
 bool micro_template_ready(const struct micro *m, enum micro_tier tier)
 {
-    return m->template.state_fd >= 0 && !m->template.vm && m->template.kvm == (tier == MICRO_TIER_KVM);
+    return micro_tier_has_template(tier) && m->template.state_fd >= 0 && !m->template.vm && m->template.kvm == (tier == MICRO_TIER_KVM);
 }
 
 static void tell(struct micro *m, const char *failed)

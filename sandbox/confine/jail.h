@@ -92,6 +92,8 @@ struct cds_jail_plan {
     size_t pass_count;   /**< at most CDS_JAIL_PASS_MAX */
     bool vmm;            /**< the program is a virtual machine monitor: it may add a system call filter of its own */
     bool kvm;            /**< and gets /dev/kvm */
+    bool vmm_folders;    /**< and shows its guest folders: it may set attributes of files, and its /proc tells of the machine, not of its tasks only */
+    uint64_t file_bytes; /**< size of a file it may write where that is more than tmp_bytes; 0: as tmp_bytes */
     int clone_cgroup_fd; /**< for CLONE_INTO_CGROUP; -1 */
     const struct cds_doors_plan *doors; /**< NULL: no sockets, loopback stays down */
 };
