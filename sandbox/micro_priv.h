@@ -9,6 +9,7 @@ enum {
     MICRO_BOOT_MS = 40000,      /**< until READY; a loaded machine under emulation takes a tenth of it */
     MICRO_RESTORE_MS = 20000,   /**< until a restored machine runs */
     MICRO_KVM_MS = 6000,        /**< until READY with hardware: a canary that hangs has no better chance later */
+    MICRO_DOCTOR_MS = 5000,     /**< until msb's doctor has said what it thinks of the host */
     MICRO_MSB_MS = 25000,       /**< the same for msb, which takes 10 s to say why it failed */
     MICRO_START_MS = 20000,     /**< from EXEC to STARTED */
     MICRO_BACK_MS = 20000,      /**< from EXIT to the last file that returns */

@@ -20,9 +20,8 @@ enum { TSC_MEASURE_NS = 20000000, WAITING_MAX = 64 };
 struct micro_canary {
     struct micro *engine;
     enum micro_tier tier;
-    bool again, booted;
+    bool again, doctor; /* doctor: what runs is not a machine yet */
     struct micro_vm *vm;
-    struct micro_msb_doctor *doctor;
     struct cds_timer *deadline;
     uint64_t began_ms;
     char why[200];
@@ -34,6 +33,8 @@ struct micro_canary {
 };
 
 static void next_tier(struct micro_canary *c);
+static bool boot(struct micro_canary *c, bool doctor);
+static void end_doctor(struct micro_canary *c, const char *why);
 
 const char *micro_backend_name(enum micro_tier tier)
 {
@@ -185,6 +186,8 @@ static void note(struct micro_canary *c, bool works, const char *log)
 static void on_gone(void *user, const struct micro_vm_end *end)
 {
     struct micro_canary *c = user;
+    if (c->doctor && c->engine->tiers[c->tier].state == MICRO_UNTRIED && boot(c, false))
+        return; /* it was content: now a machine */
     c->tier++;
     next_tier(c);
 }
@@ -205,6 +208,10 @@ static void end_canary(struct micro_canary *c, bool works)
 static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *payload, size_t len)
 {
     struct micro_canary *c = user;
+    if (c->doctor) {
+        end_doctor(c, "it called as a machine does");
+        return false;
+    }
     if (type != MICRO_READY)
         snprintf(c->why, sizeof(c->why), "the agent says: %.*s", (int)(len < 150 ? len : 150), payload);
     end_canary(c, type == MICRO_READY);
@@ -215,17 +222,37 @@ static void on_state(void *user)
 {
 }
 
+/* msb's doctor has ended, or was ended. */
+static void end_doctor(struct micro_canary *c, const char *why)
+{
+    struct micro_tier_state *s = &c->engine->tiers[c->tier];
+    char words[200];
+    cds_timer_set(c->deadline, UINT64_MAX);
+    if (c->vm->status != 0 || !c->vm->lost) {
+        s->state = MICRO_FAILS;
+        s->took_ms = (uint32_t)(cds_now_ms() - c->began_ms);
+        snprintf(s->reason, sizeof(s->reason), "msb doctor: %.230s", cds_starts_with(why, "msb ") ? why + strlen("msb ") : why);
+        micro_msb_words(c->vm->log, words, sizeof(words), s->remedy, sizeof(s->remedy));
+        if (!s->remedy[0])
+            cds_strcpy(s->remedy, sizeof(s->remedy), "Run `msb doctor` as the user of the studio; it says what is missing.");
+    }
+    micro_vm_end(&c->vm, on_gone, c);
+}
+
 static void on_lost(void *user, const char *why)
 {
     struct micro_canary *c = user;
     cds_strcpy(c->why, sizeof(c->why), why);
-    end_canary(c, false);
+    if (c->doctor)
+        end_doctor(c, why);
+    else
+        end_canary(c, false);
 }
 
-static unsigned most_ms(enum micro_tier tier)
+static unsigned most_ms(const struct micro_canary *c)
 {
     static const unsigned most[MICRO_TIERS] = {MICRO_MSB_MS, MICRO_KVM_MS, MICRO_BOOT_MS};
-    return most[tier];
+    return c->doctor ? MICRO_DOCTOR_MS : most[c->tier];
 }
 
 static void on_deadline(void *user)
@@ -235,12 +262,15 @@ static void on_deadline(void *user)
         next_tier(c);
         return;
     }
-    snprintf(c->why, sizeof(c->why), "nothing was heard of it for %d s", most_ms(c->tier) / 1000);
-    end_canary(c, false);
+    snprintf(c->why, sizeof(c->why), "nothing was heard of it for %u s", most_ms(c) / 1000);
+    if (c->doctor)
+        end_doctor(c, c->why);
+    else
+        end_canary(c, false);
 }
 
-/* True: a machine was started, its end goes on. */
-static bool boot(struct micro_canary *c)
+/* True: it was started, its end goes on. doctor: msb's, before a machine of it. */
+static bool boot(struct micro_canary *c, bool doctor)
 {
     static const struct micro_vm_ops ops = {on_frame, on_state, on_lost};
     struct micro *m = c->engine;
@@ -248,30 +278,14 @@ static bool boot(struct micro_canary *c)
     struct cds_err err;
     micro_plan(m, c->tier, &plan);
     plan.log = true;
+    plan.doctor = c->doctor = doctor;
     if (micro_vm_start(m->host, &m->vms, &plan, &ops, c, &c->vm, &err)) {
         cds_strcpy(c->why, sizeof(c->why), err.message);
         note(c, false, "");
         return false;
     }
-    cds_timer_set(c->deadline, cds_now_ms() + most_ms(c->tier));
+    cds_timer_set(c->deadline, cds_now_ms() + most_ms(c));
     return true;
-}
-
-static void on_doctor(void *user, bool content, const char *reason, const char *remedy)
-{
-    struct micro_canary *c = user;
-    struct micro_tier_state *s = &c->engine->tiers[MICRO_TIER_MSB];
-    c->doctor = NULL;
-    if (content && boot(c))
-        return;
-    if (!content) {
-        s->state = MICRO_FAILS;
-        s->took_ms = (uint32_t)(cds_now_ms() - c->began_ms);
-        cds_strcpy(s->reason, sizeof(s->reason), reason);
-        cds_strcpy(s->remedy, sizeof(s->remedy), remedy);
-    }
-    c->tier++;
-    next_tier(c);
 }
 
 /* True: something was started, its end goes on. */
@@ -288,13 +302,7 @@ static bool try_tier(struct micro_canary *c)
         kvm_is_there(s);
     if (s->state == MICRO_FAILS)
         return false;
-    if (c->tier != MICRO_TIER_MSB)
-        return boot(c);
-    if (!micro_msb_ask(m->host, m->msb, on_doctor, c, &c->doctor))
-        return true;
-    cds_strcpy(c->why, sizeof(c->why), "msb doctor could not be started");
-    note(c, false, "");
-    return false;
+    return boot(c, c->tier == MICRO_TIER_MSB);
 }
 
 static void next_tier(struct micro_canary *c)
@@ -344,7 +352,6 @@ void micro_try_end(struct micro *m)
 {
     if (!m->canary)
         return;
-    micro_msb_end(&m->canary->doctor);
     cds_timer_remove(&m->canary->deadline);
     free(m->canary); /* its machine is in the list of all machines */
     m->canary = NULL;

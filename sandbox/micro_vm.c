@@ -73,7 +73,7 @@ static void judge(struct micro_vm *vm, struct micro_vm_end *ret)
     *ret = (struct micro_vm_end){.cpu_us = used.cpu_us, .memory = used.oom_kills > 0, .step = -1};
     ssize_t n = read(vm->report_fd, &report, sizeof(report));
     if (n == (ssize_t)sizeof(report) && report.kind == CDS_REPORT_ENDED) {
-        ret->status = report.status;
+        ret->status = vm->status = report.status;
     } else if (n == (ssize_t)sizeof(report)) {
         ret->step = report.step;
         ret->step_errno = report.sys_errno;
@@ -356,6 +356,7 @@ cds_rc micro_vm_new(struct sandbox_host *host, struct micro_vm **list, const str
                             .ops = ops,
                             .user = user,
                             .monitor = monitor,
+                            .status = -1,
                             .pidfd = -1,
                             .report_fd = -1,
                             .agent_fd = -1,

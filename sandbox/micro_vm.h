@@ -31,6 +31,7 @@ struct micro_vm_plan {
     const char *msb;  /**< program of microsandbox, which runs the machine then, on KVM; NULL: QEMU does */
     const struct micro_image *image;
     const char *root, *agent; /**< msb: files of the root image and of the agent; it opens them itself */
+    bool doctor;              /**< msb: no machine, only its doctor: on_lost follows, and status says whether it is content */
     bool kvm, log;
     unsigned memory_mib, tsc_khz;
     int ram_fd;   /**< memory file of the RAM, or -1 */
@@ -68,6 +69,7 @@ struct micro_vm {
     size_t log_len;
     uint64_t started_ns;
     bool lost, ending, held, stopped;
+    int status; /**< of the monitor when it has ended by itself, as waitpid gives it; -1 */
     micro_vm_gone *gone;
     void *gone_user;
 };

@@ -81,8 +81,9 @@ void micro_vm_msb_free(struct micro_vm *vm)
 
 void micro_vm_msb_why(struct micro_vm *vm, int code, char *why, size_t size)
 {
-    char words[160], remedy[160];
-    micro_msb_words(vm->log, words, sizeof(words), remedy, sizeof(remedy));
+    char words[160], remedy[160], copy[MICRO_LOG_MAX];
+    memcpy(copy, vm->log, sizeof(copy));
+    micro_msb_words(copy, words, sizeof(words), remedy, sizeof(remedy));
     snprintf(why, size, "msb ended with exit code %d%s%s", code, words[0] ? ": " : "", words);
 }
 
@@ -167,7 +168,8 @@ static cds_rc launch(struct micro_vm *vm, const struct micro_vm_plan *plan, cons
         return rc;
     if (null < 0 || work < 0)
         return cds_fail_errno(reterr, errno, __func__, "The folder of a machine cannot be opened.");
-    const struct micro_msb_plan words = {.msb = places.program,
+    const struct micro_msb_plan words = {.doctor = plan->doctor,
+                                         .msb = places.program,
                                          .root = "/work/root",
                                          .agents = "/opt/agent",
                                          .agent = places.agent,

@@ -31,7 +31,7 @@ CDS_MUST_USE cds_rc micro_vm_pair(int *ret_ours, int *ret_theirs, struct cds_err
 typedef cds_rc micro_vm_starter(struct sandbox_host *host, struct micro_vm **list, const struct micro_vm_plan *plan, const struct micro_vm_ops *ops,
                                 void *user, struct micro_vm **ret, struct cds_err *reterr);
 micro_vm_starter micro_vm_start_qemu, micro_vm_start_msb;
-/** A sentence for an end of msb by itself; uses up the log. */
+/** A sentence for an end of msb by itself. */
 void micro_vm_msb_why(struct micro_vm *vm, int code, char *why, size_t size);
 /** Its throw-away folder and the socket in it; nothing of the process is left. */
 void micro_vm_msb_free(struct micro_vm *vm);

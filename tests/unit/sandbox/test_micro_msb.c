@@ -77,7 +77,7 @@ static void msb_whose_doctor_fails_gets_no_job_and_the_refusal_names_each_tier(v
     msb_rig_run(&other, &spec, &refused);
     assert_int_equal(refused.result.end, CDS_END_REFUSED);
     assert_string_equal(refused.result.rule, "micro.no_backend");
-    assert_non_null(strstr(refused.result.reason, "msb doctor: it ended with exit code 1"));
+    assert_non_null(strstr(refused.result.reason, "msb doctor: ended with exit code 1"));
     assert_non_null(strstr(refused.result.reason, "/nowhere/qemu"));
     assert_string_equal(refused.out, "");
     msb_rig_close(&other);
