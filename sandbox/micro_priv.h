@@ -39,6 +39,18 @@ struct micro_template {
     struct micro_waiting *waiting; /**< who asked for it */
 };
 
+/** A machine of the pool. */
+struct micro_spare {
+    struct micro *engine;
+    struct micro_spare *next, **prev;
+    struct micro_vm *vm;
+    enum micro_language language;
+    uint64_t deadline_ms; /* until it is ready */
+    unsigned warmed;
+    bool ready, kvm; /**< kvm: of which tier it is */
+    uint64_t ready_ms;
+};
+
 struct micro_pool {
     struct micro_spare *spares;
     uint64_t used_ms[MICRO_LANGUAGES]; /**< when a language was last asked for; 0: never */

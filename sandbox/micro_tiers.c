@@ -34,7 +34,6 @@ struct micro_canary {
 
 static void next_tier(struct micro_canary *c);
 static bool boot(struct micro_canary *c, bool doctor);
-static void end_doctor(struct micro_canary *c, const char *why);
 
 const char *micro_backend_name(enum micro_tier tier)
 {
@@ -175,9 +174,10 @@ static void note(struct micro_canary *c, bool works, const char *log)
         snprintf(s->reason, sizeof(s->reason), "A machine was started and did not say READY: %.100s.%s%.70s", c->why, *log ? " Its last words: " : "",
                  log);
         cds_strcpy(s->remedy, sizeof(s->remedy),
-                   c->tier == MICRO_TIER_KVM   ? "Switch on (nested) virtualisation for this machine; until then emulation is used."
-                   : c->tier == MICRO_TIER_MSB ? "Run `msb doctor` as the user of the studio; until it is content and a machine of msb boots, QEMU is used."
-                                               : "Run `make micro` again; if it stays, report it with this line.");
+                   c->tier == MICRO_TIER_KVM ? "Switch on (nested) virtualisation for this machine; until then emulation is used."
+                   : c->tier == MICRO_TIER_MSB
+                       ? "Run `msb doctor` as the user of the studio; until it is content and a machine of msb boots, QEMU is used."
+                       : "Run `make micro` again; if it stays, report it with this line.");
     }
     cds_log(CDS_LOG_INFO, "a microVM was tried", CDS_LS("backend", micro_backend_name(c->tier)), CDS_LS("works", works ? "yes" : "no"),
             CDS_LI("took_ms", s->took_ms), CDS_LS("error", works ? NULL : s->reason));
@@ -208,10 +208,6 @@ static void end_canary(struct micro_canary *c, bool works)
 static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *payload, size_t len)
 {
     struct micro_canary *c = user;
-    if (c->doctor) {
-        end_doctor(c, "it called as a machine does");
-        return false;
-    }
     if (type != MICRO_READY)
         snprintf(c->why, sizeof(c->why), "the agent says: %.*s", (int)(len < 150 ? len : 150), payload);
     end_canary(c, type == MICRO_READY);
@@ -228,7 +224,7 @@ static void end_doctor(struct micro_canary *c, const char *why)
     struct micro_tier_state *s = &c->engine->tiers[c->tier];
     char words[200];
     cds_timer_set(c->deadline, UINT64_MAX);
-    if (c->vm->status != 0 || !c->vm->lost) {
+    if (c->vm->status != 0) {
         s->state = MICRO_FAILS;
         s->took_ms = (uint32_t)(cds_now_ms() - c->began_ms);
         snprintf(s->reason, sizeof(s->reason), "msb doctor: %.230s", cds_starts_with(why, "msb ") ? why + strlen("msb ") : why);

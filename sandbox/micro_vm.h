@@ -22,7 +22,8 @@ struct micro_vm_ops {
     bool (*on_frame)(void *user, enum micro_type type, uint32_t id, const char *payload, size_t len);
     /** A restored machine runs, or the state of one to save is written. */
     void (*on_state)(void *user);
-    /** It is of no use any more: its monitor ended, a rule of the protocol was broken, the state could not be saved or loaded. Only micro_vm_end is left. */
+    /** It is of no use any more: its monitor ended, a rule of the protocol was broken, the state could not be saved or loaded. Only micro_vm_end is
+     * left. */
     void (*on_lost)(void *user, const char *why);
 };
 

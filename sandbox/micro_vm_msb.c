@@ -87,10 +87,11 @@ void micro_vm_msb_why(struct micro_vm *vm, int code, char *why, size_t size)
     snprintf(why, size, "msb ended with exit code %d%s%s", code, words[0] ? ": " : "", words);
 }
 
-static cds_rc make_folder(struct micro_vm *vm, struct cds_err *reterr)
+static cds_rc make_folder(struct micro_vm *vm, bool doctor, struct cds_err *reterr)
 {
     cds_rc rc = scratch_make(vm->host, vm->scratch, reterr);
-    if (!rc && !(rc = scratch_folder(vm->host, vm->scratch, "home", reterr)) && !(rc = scratch_folder(vm->host, vm->scratch, "root", reterr)))
+    if (!rc && !(rc = scratch_folder(vm->host, vm->scratch, "home", reterr)) && !(rc = scratch_folder(vm->host, vm->scratch, "root", reterr)) &&
+        !doctor)
         rc = listen_for_agent(vm, reterr);
     if (!rc && cds_timer_add(vm->host->loop, cds_now_ms() + LOOK_MS, on_look, vm, &vm->look))
         rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
@@ -208,7 +209,7 @@ cds_rc micro_vm_start_msb(struct sandbox_host *host, struct micro_vm **list, con
     if (rc)
         return rc;
     micro_decoder_init(&vm->decoder, false);
-    if (!(rc = make_folder(vm, reterr)))
+    if (!(rc = make_folder(vm, plan->doctor, reterr)))
         rc = launch(vm, plan, &limits, reterr);
     if (rc)
         micro_vm_drop(vm);

@@ -112,8 +112,7 @@ static bool mount_memory(void)
     snprintf(work, sizeof(work), "size=%dm,nr_inodes=16384,mode=755,uid=%d,gid=%d", MICRO_TMP_MIB, AGENT_JOB_UID, AGENT_JOB_UID);
     return mount("tmp", "/tmp", "tmpfs", plain, tmp) == 0 && mount("work", "/work", "tmpfs", plain, work) == 0 &&
            mount("run", "/run", "tmpfs", plain, "size=1m,mode=755") == 0 && made(mkdir("/dev/pts", 0755)) &&
-           mount("pts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666") == 0 &&
-           made(mkdir("/dev/shm", 0755)) &&
+           mount("pts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666") == 0 && made(mkdir("/dev/shm", 0755)) &&
            mount("shm", "/dev/shm", "tmpfs", plain | MS_NOEXEC, "size=16m,nr_inodes=1024,mode=1777") == 0;
 }
 

@@ -1,6 +1,6 @@
-/* tests/support/hosted/init.c: pid 1 of a QEMU machine that boots as the one of msb does, and then starts our agent as msb does: mounts of its own, its
- * own cgroup2, devpts and links of /dev, the root image mounted read-only at /image. Only the vsock is missing: the agent speaks through the virtio port.
- * What is shown with it: that the agent takes over a machine that somebody else has booted. */
+/* tests/support/hosted/init.c: pid 1 of a QEMU machine that boots as the one of msb does, and then starts our agent as msb does: mounts of its own,
+ * its own cgroup2, devpts and links of /dev, the root image mounted read-only at /image. Only the vsock is missing: the agent speaks through the
+ * virtio port. What is shown with it: that the agent takes over a machine that somebody else has booted. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>

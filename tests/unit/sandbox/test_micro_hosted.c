@@ -1,4 +1,5 @@
-/* Our agent in a machine that another pid 1 has booted, as msb does: under QEMU, so that a real kernel shows it (tests/support/hosted). Three boots. */
+/* Our agent in a machine that another pid 1 has booted, as msb does: under QEMU, so that a real kernel shows it (tests/support/hosted). Three boots.
+ */
 #include "tests/support/msb_rig.h"
 
 static struct msb_rig rig;
@@ -45,10 +46,11 @@ static void run(const struct cds_job_spec *spec)
 
 static void it_enters_the_image_and_a_program_sees_what_it_sees_in_every_machine(void **state)
 {
-    const struct cds_job_spec spec = msb_rig_spec(&rig, "sh",
-                                                  "id -u; pwd; ls -d /image /cds 2>/dev/null; ls /work /home 2>/dev/null | wc -l; echo x > /tmp/x && cat /tmp/x\n"
-                                                  "echo y > /usr/y 2>/dev/null || echo read-only; cat /sys/fs/cgroup/cgroup.procs 2>/dev/null | wc -l\n"
-                                                  "mount -t tmpfs x /mnt 2>/dev/null || echo no mount; ls /proc | grep -c '^[0-9]'; ls -l /dev/fd | wc -l; exit 7");
+    const struct cds_job_spec spec =
+        msb_rig_spec(&rig, "sh",
+                     "id -u; pwd; ls -d /image /cds 2>/dev/null; ls /work /home 2>/dev/null | wc -l; echo x > /tmp/x && cat /tmp/x\n"
+                     "echo y > /usr/y 2>/dev/null || echo read-only; cat /sys/fs/cgroup/cgroup.procs 2>/dev/null | wc -l\n"
+                     "mount -t tmpfs x /mnt 2>/dev/null || echo no mount; ls /proc | grep -c '^[0-9]'; ls -l /dev/fd | wc -l; exit 7");
     run(&spec);
     assert_int_equal(job.result.end, CDS_END_EXIT);
     assert_int_equal(job.result.exit_code, 7);

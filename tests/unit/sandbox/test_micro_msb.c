@@ -1,5 +1,8 @@
-/* The tier of msb with a stand-in for msb (tests/support/msb): no machine of msb boots without virtualisation. What is shown is all that is ours: which
- * tier is taken, the command line, the jail, frames, ends, what comes back, and that nothing is left. NOT SHOWN: that msb's own machine runs our agent. */
+/* The tier of msb with a stand-in for msb (tests/support/msb): no machine of msb boots without virtualisation. What is shown is all that is ours:
+ * which tier is taken, the command line, the jail, frames, ends, what comes back, and that nothing is left. NOT SHOWN: that msb's own machine runs
+ * our agent. */
+#include <sys/prctl.h>
+
 #include "tests/support/msb_rig.h"
 
 #define STANDIN CDS_SOURCE_DIR "/tests/support/msb/bin/msb"
@@ -81,6 +84,50 @@ static void msb_whose_doctor_fails_gets_no_job_and_the_refusal_names_each_tier(v
     assert_non_null(strstr(refused.result.reason, "/nowhere/qemu"));
     assert_string_equal(refused.out, "");
     msb_rig_close(&other);
+}
+
+/* By the step of its jail that failed, by its silence; and what it prints meanwhile is not kept. */
+static void a_doctor_that_cannot_start_or_does_not_end_is_a_reason_too(void **state)
+{
+    char path[80], folder[64];
+    struct msb_rig other;
+    for (int i = 0; i < 2; i++) {
+        msb_rig_open(&other, "/usr/bin/yes", NULL, false, 2);
+        struct micro *m = (struct micro *)other.engine;
+        if (i == 0) {
+            snprintf(folder, sizeof(folder), "%s/image", other.base);
+            msb_rig_put(folder, "msb", "no program", 10);
+            snprintf(path, sizeof(path), "%s/msb", folder);
+            assert_int_equal(chmod(path, 0755), 0);
+            snprintf(m->msb, sizeof(m->msb), "%s", path);
+        }
+        const struct cds_job_spec spec = msb_rig_spec(&other, "sh", "echo 3");
+        msb_rig_run(&other, &spec, &job);
+        assert_int_equal(job.result.end, CDS_END_REFUSED);
+        const char *reason = m->tiers[MICRO_TIER_MSB].reason;
+        if (!strstr(reason, i == 0 ? "msb doctor: the step \"exec\" of msb's jail was refused" : "msb doctor: nothing was heard of it for 5 s"))
+            fail_msg("%s", reason);
+        if (i == 0)
+            assert_int_equal(unlink(path), 0);
+        msb_rig_close(&other);
+    }
+}
+
+static void a_template_or_spare_of_another_tier_is_never_a_machine_of_this_one(void **state)
+{
+    struct micro_vm vm = {.qemu_fd = -1};
+    struct micro m = {.template = {.state_fd = 0, .kvm = false}};
+    assert_true(micro_template_ready(&m, MICRO_TIER_TCG));
+    assert_false(micro_template_ready(&m, MICRO_TIER_KVM));
+    assert_false(micro_template_ready(&m, MICRO_TIER_MSB));
+    struct micro_spare *spare = calloc(1, sizeof(*spare));
+    *spare = (struct micro_spare){.engine = &m, .prev = &m.pool.spares, .vm = &vm, .language = MICRO_SH, .ready = true};
+    m.pool.spares = spare;
+    assert_null(micro_pool_take(&m, MICRO_SH, MICRO_TIER_MSB));
+    assert_int_equal(m.pool.used_ms[MICRO_SH], 0); /* nor is one kept ready because of it */
+    assert_null(micro_pool_take(&m, MICRO_SH, MICRO_TIER_KVM));
+    assert_ptr_equal(micro_pool_take(&m, MICRO_SH, MICRO_TIER_TCG), &vm);
+    assert_null(m.pool.spares);
 }
 
 static void where_neither_program_is_there_a_job_is_refused_at_once(void **state)
@@ -258,7 +305,8 @@ static void a_program_works_on_a_copy_and_what_it_changed_comes_back(void **stat
     put("kept.txt", "kept");
     put("changed.txt", "old");
     put("gone.txt", "gone");
-    struct cds_job_spec spec = msb_rig_spec(&rig, "sh", "cat kept.txt; echo new > changed.txt; rm gone.txt; mkdir d; echo made > d/made.txt; ln -s / link");
+    struct cds_job_spec spec =
+        msb_rig_spec(&rig, "sh", "cat kept.txt; echo new > changed.txt; rm gone.txt; mkdir d; echo made > d/made.txt; ln -s / link");
     spec.access = CDS_PROJECT_READ_WRITE;
     msb_rig_run(&rig, &spec, &job);
     assert_int_equal(job.result.end, CDS_END_OK);
@@ -348,8 +396,9 @@ static void a_program_in_the_place_of_msb_sees_its_own_folders_and_nothing_of_th
     setenv("CDS_SECRET", "secret", 1);
     run("sh", "#standin confess");
     unsetenv("CDS_SECRET");
-    expect("\"env\": {\"PATH\": \"/usr/bin:/bin\", \"LANG\": \"C.UTF-8\", \"HOME\": \"/work/home\", \"MSB_HOME\": \"/work/home\", \"TMPDIR\": \"/tmp\", "
-           "\"TOKIO_WORKER_THREADS\": \"2\"");
+    expect(
+        "\"env\": {\"PATH\": \"/usr/bin:/bin\", \"LANG\": \"C.UTF-8\", \"HOME\": \"/work/home\", \"MSB_HOME\": \"/work/home\", \"TMPDIR\": \"/tmp\", "
+        "\"TOKIO_WORKER_THREADS\": \"2\"");
     assert_null(strstr(job.out, "secret"));
     snprintf(uid, sizeof(uid), "\"uid\": %u,", (unsigned)rig.host->who.inside_uid);
     expect(uid);
@@ -371,6 +420,7 @@ static void a_broker_that_is_killed_leaves_no_machine_and_the_next_one_no_folder
     assert_int_equal(pipe(ready), 0);
     pid_t broker = fork();
     if (broker == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         msb_rig_open(&rig, STANDIN, NULL, false, 2);
         (void)!write(ready[1], rig.base, sizeof(rig.base));
         const struct cds_job_spec spec = msb_rig_spec(&rig, "sh", "#standin stubborn");
@@ -426,6 +476,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(msb_is_the_strongest_tier_once_its_doctor_is_content_and_a_machine_has_said_ready, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(a_job_says_that_msb_held_it_and_where_its_machine_came_from, open_rig, close_rig),
         cmocka_unit_test(msb_whose_doctor_fails_gets_no_job_and_the_refusal_names_each_tier),
+        cmocka_unit_test(a_doctor_that_cannot_start_or_does_not_end_is_a_reason_too),
+        cmocka_unit_test(a_template_or_spare_of_another_tier_is_never_a_machine_of_this_one),
         cmocka_unit_test(where_neither_program_is_there_a_job_is_refused_at_once),
         cmocka_unit_test_setup_teardown(what_msb_cannot_read_is_named_and_no_other_tier_takes_the_job, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(output_exit_code_and_signal_come_back, open_rig, close_rig),

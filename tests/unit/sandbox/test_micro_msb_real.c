@@ -1,5 +1,5 @@
-/* The tier of msb with msb itself, as far as a host without virtualisation goes: the command line is taken, msb works in its jail up to the machine, the
- * failure has msb's words, and nothing is left. Where the host has virtualisation the machine boots and a job runs. */
+/* The tier of msb with msb itself, as far as a host without virtualisation goes: the command line is taken, msb works in its jail up to the machine,
+ * the failure has msb's words, and nothing is left. Where the host has virtualisation the machine boots and a job runs. */
 #include "sandbox/micro_msb.h"
 #include "tests/support/msb_rig.h"
 
@@ -14,8 +14,13 @@ static bool there(void)
     return false;
 }
 
-static const struct micro_msb_plan example = {
-    .msb = "msb", .root = "/work/root", .agents = "/opt/agent", .agent = "agent", .image = "/opt/image", .socket = "/work/agent.sock", .memory_mib = 320};
+static const struct micro_msb_plan example = {.msb = "msb",
+                                              .root = "/work/root",
+                                              .agents = "/opt/agent",
+                                              .agent = "agent",
+                                              .image = "/opt/image",
+                                              .socket = "/work/agent.sock",
+                                              .memory_mib = 320};
 
 static void join(const struct micro_msb_command *msb, char *line, size_t size)
 {
@@ -30,8 +35,9 @@ static void a_machine_of_msb_has_no_network_the_image_read_only_and_our_agent(vo
     char line[2048];
     assert_true(micro_msb_command(&example, &msb));
     join(&msb, line, sizeof(line));
-    assert_string_equal(line, "msb run --no-tty --no-net --quiet --cpus 1 --memory 320M --mount-dir /opt/agent:/cds:ro,stat-virt=off --mount-disk "
-                              "/opt/image:/image:ro,format=raw,fstype=erofs --vsock /work/agent.sock:1024 /work/root -- /cds/agent hosted /image 1024");
+    assert_string_equal(line,
+                        "msb run --no-tty --no-net --quiet --cpus 1 --memory 320M --mount-dir /opt/agent:/cds:ro,stat-virt=off --mount-disk "
+                        "/opt/image:/image:ro,format=raw,fstype=erofs --vsock /work/agent.sock:1024 /work/root -- /cds/agent hosted /image 1024");
 }
 
 static void a_command_line_that_is_too_long_is_refused(void **state)
@@ -46,7 +52,8 @@ static void a_command_line_that_is_too_long_is_refused(void **state)
 
 static void its_words_are_taken_out_of_what_it_prints_and_nothing_else_of_a_guest(void **state)
 {
-    char said[] = "warn: slow\n  \xe2\x86\x92 ignore me\nerror: failed to start \"x\"\n  \xe2\x86\x92 other: no\n  \xe2\x86\x92 enable it\x1b[2J\xff\nrest\n";
+    char said[] =
+        "warn: slow\n  \xe2\x86\x92 ignore me\nerror: failed to start \"x\"\n  \xe2\x86\x92 other: no\n  \xe2\x86\x92 enable it\x1b[2J\xff\nrest\n";
     char reason[160], remedy[160], empty[] = "", longer[400];
     micro_msb_words(said, reason, sizeof(reason), remedy, sizeof(remedy));
     assert_string_equal(reason, "failed to start \"x\"; other: no");
