@@ -299,7 +299,7 @@ static void show_one(struct cds_llm *app, struct cds_http_req *req, const struct
 bool cds_admin_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential)
 {
     static const char one[] = "/v1/models/", admin[] = "/admin/";
-    const char *path = cds_http_path(req), *method = cds_http_method(req), *user_id = credential->claims.user_id;
+    const char *path = cds_routes_path(req), *method = cds_http_method(req), *user_id = credential->claims.user_id;
     bool get = cds_streq(method, "GET"), post = cds_streq(method, "POST");
     struct cds_err err = {0};
     if (get && cds_streq(path, "/v1/models")) {

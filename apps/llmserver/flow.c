@@ -34,7 +34,11 @@ static void gen_free(struct cds_gen *gen)
     *link = gen->next;
     cds_timer_remove(&gen->deadline);
     cds_timer_remove(&gen->alive);
+    if (gen->replay)
+        cds_replay_drop(gen->replay);
     cds_ask_clear(&gen->ask);
+    cds_json_unref(gen->asked);
+    cds_segments_free(&gen->segments);
     for (unsigned i = 0; i < gen->choice_count; i++)
         cds_choice_clear(&gen->choices[i]);
     free(gen->choices);
@@ -48,13 +52,12 @@ static void write_log(const struct cds_gen *gen)
     /* The client's mistakes are news for the client; the log shouts only about ours. */
     bool ours = why && cds_rc_http(why->code) >= 500;
     cds_log(ours ? CDS_LOG_WARN : CDS_LOG_INFO, "request", CDS_LS("request_id", gen->http_id), CDS_LS("user_id", gen->user_id),
-            CDS_LS("method", "POST"), CDS_LS("path", gen->wire.chat ? "/v1/chat/completions" : "/v1/completions"), CDS_LI("status", gen->status),
-            CDS_LI("ms", cds_now_ms() - gen->started_ms), CDS_LS("model", gen->model_id), CDS_LI("prompt_tokens", gen->end.prompt_tokens),
-            CDS_LI("completion_tokens", gen->end.completion_tokens), CDS_LI("cached_tokens", gen->cached_tokens),
-            CDS_LI("recomputed_tokens", gen->recomputed_tokens), CDS_LI("foreign_tokens", gen->foreign_tokens),
-            CDS_LI("steps_to_first", gen->steps_to_first), CDS_LS("ended", gen->end.ended), CDS_LS("code", why ? cds_rc_name(why->code) : NULL),
-            CDS_LS("error", why ? why->message : NULL), CDS_LS("rule", why && *why->rule ? why->rule : NULL),
-            CDS_LS("detail", why && *why->detail ? why->detail : NULL));
+            CDS_LS("method", "POST"), CDS_LS("path", gen->dialect->path), CDS_LI("status", gen->status), CDS_LI("ms", cds_now_ms() - gen->started_ms),
+            CDS_LS("model", gen->model_id), CDS_LI("prompt_tokens", gen->end.prompt_tokens), CDS_LI("completion_tokens", gen->end.completion_tokens),
+            CDS_LI("cached_tokens", gen->cached_tokens), CDS_LI("recomputed_tokens", gen->recomputed_tokens),
+            CDS_LI("foreign_tokens", gen->foreign_tokens), CDS_LI("steps_to_first", gen->steps_to_first), CDS_LS("ended", gen->end.ended),
+            CDS_LS("code", why ? cds_rc_name(why->code) : NULL), CDS_LS("error", why ? why->message : NULL),
+            CDS_LS("rule", why && *why->rule ? why->rule : NULL), CDS_LS("detail", why && *why->detail ? why->detail : NULL));
 }
 
 void cds_flow_over(struct cds_gen *gen)
@@ -76,9 +79,12 @@ void cds_flow_finish(struct cds_gen *gen)
     gen->stage = CDS_GEN_LEAVING;
     cds_timer_set(gen->deadline, UINT64_MAX);
     cds_timer_set(gen->alive, UINT64_MAX);
-    if (gen->req)
+    bool kept = gen->replay != NULL; /* it is written to the replay, which nobody has to read before this request is over */
+    if (cds_gen_has_reader(gen))
         cds_gen_write_end(gen);
     else
+        kept = true;
+    if (kept)
         cds_flow_over(gen);
 }
 
@@ -121,9 +127,12 @@ void cds_flow_fail(struct cds_gen *gen, const struct cds_err *err, const char *o
     gen->stage = CDS_GEN_LEAVING;
     cds_timer_set(gen->deadline, UINT64_MAX);
     cds_timer_set(gen->alive, UINT64_MAX);
-    if (gen->req)
-        cds_gen_write_error(gen, err);
-    else
+    bool over = !gen->req;
+    if (gen->dialect->own_names)
+        gen->dialect->own_names(&gen->failure);
+    if (cds_gen_has_reader(gen))
+        cds_gen_write_error(gen, &gen->failure);
+    if (over)
         cds_flow_over(gen);
 }
 
@@ -189,6 +198,7 @@ static void take_reasons(struct cds_gen *gen, const cds_json *choices)
         choice->finish_reason = by_length ? "length" : calls ? "tool_calls" : "stop";
         choice->tokens = (uint32_t)cds_json_get_i64(one, "tokens", choice->tokens);
         choice->score = cds_json_num(cds_json_get(one, "score"), 0);
+        choice->stop = (int)cds_json_get_i64(one, "stop", -1);
     }
     gen->end.finish_reason = gen->choices[0].finish_reason;
 }
@@ -387,6 +397,10 @@ static void on_prepared(struct cds_gen *gen, const cds_json *params)
     if (gen->stage != CDS_GEN_PREPARING)
         return;
     gen->prompt_tokens = (uint32_t)cds_json_get_i64(params, "prompt_tokens", 0);
+    if (gen->counts) {
+        cds_gen_counted(gen);
+        return;
+    }
     gen->slices = cds_slices_begin((uint32_t)cds_json_get_i64(params, "max_tokens", 1));
     cds_turns_wait(gen);
 }

@@ -89,6 +89,10 @@ static cds_rc read_limit(const cds_json *body, struct cds_ask *ask, struct cds_e
 static cds_rc read_stream(const cds_json *body, struct cds_ask *ask, struct cds_err *reterr)
 {
     cds_rc rc = cds_ask_bool(body, "stream", false, &ask->stream, reterr);
+    if (rc == CDS_OK)
+        rc = cds_ask_bool(body, "resumable", false, &ask->resumable, reterr);
+    if (rc == CDS_OK && ask->resumable && !ask->stream)
+        return cds_ask_wrong(reterr, "resumable", "false without \"stream\": true: only the events of a stream are kept");
     const cds_json *options = cds_ask_member(body, "stream_options");
     if (rc != CDS_OK || !options)
         return rc;
@@ -135,16 +139,12 @@ static cds_rc read_body(const cds_json *json, struct cds_ask *ask, cds_json *pro
     return rc == CDS_OK ? refuse_unoffered(json, reterr) : rc;
 }
 
-cds_rc cds_ask_parse(const char *body, size_t len, bool chat, struct cds_ask *ret, struct cds_err *reterr)
+cds_rc cds_ask_read(const cds_json *json, bool chat, struct cds_ask *ret, struct cds_err *reterr)
 {
-    CDS_JSON_AUTO json = NULL;
-    cds_rc rc = cds_json_parse(body, len, &json, reterr);
-    if (rc != CDS_OK)
-        return rc;
     if (!cds_json_is(json, CDS_JSON_OBJECT))
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The request body must be a JSON object.");
     struct cds_ask ask = {.chat = chat, .prompts = 1, .per_prompt = 1, .shown = 1, .prompt = cds_json_object()};
-    rc = read_body(json, &ask, ask.prompt, reterr);
+    cds_rc rc = read_body(json, &ask, ask.prompt, reterr);
     const char *tier = cds_json_get_str(json, "service_tier");
     ask.priority = cds_streq(tier, "flex") ? 0 : cds_streq(tier, "priority") ? 2 : 1;
     if (rc != CDS_OK)
@@ -152,6 +152,13 @@ cds_rc cds_ask_parse(const char *body, size_t len, bool chat, struct cds_ask *re
     else
         *ret = ask;
     return rc;
+}
+
+cds_rc cds_ask_parse(const char *body, size_t len, bool chat, struct cds_ask *ret, struct cds_err *reterr)
+{
+    CDS_JSON_AUTO json = NULL;
+    cds_rc rc = cds_json_parse(body, len, &json, reterr);
+    return rc == CDS_OK ? cds_ask_read(json, chat, ret, reterr) : rc;
 }
 
 void cds_ask_clear(struct cds_ask *ask)

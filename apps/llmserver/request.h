@@ -28,6 +28,7 @@ enum {
 
 struct cds_ask {
     bool chat, stream, include_usage, echo;
+    bool resumable;                    /**< the client may leave the stream and come back (replay.h) */
     char model[CDS_ASK_MODEL_MAX + 1]; /**< lower-cased; "" when none was named */
     uint32_t max_tokens;               /**< of one answer; 0: the server's default */
     unsigned prompts;                  /**< 1 for a chat */
@@ -46,4 +47,6 @@ struct cds_ask {
  * @return CDS_OK; CDS_BAD_SYNTAX; CDS_BAD_PARAM with reterr->pointer at the member
  */
 CDS_MUST_USE cds_rc cds_ask_parse(const char *body, size_t len, bool chat, struct cds_ask *ret, struct cds_err *reterr);
+/** The same for a body that was parsed already; borrowed. */
+CDS_MUST_USE cds_rc cds_ask_read(const cds_json *json, bool chat, struct cds_ask *ret, struct cds_err *reterr);
 void cds_ask_clear(struct cds_ask *ask);

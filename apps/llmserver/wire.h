@@ -35,5 +35,7 @@ cds_json *cds_wire_finish(const struct cds_wire *wire, unsigned index, const cha
 cds_json *cds_wire_usage(const struct cds_wire *wire, const struct cds_wire_end *end);
 /** One choice of an answer without streaming; body: the message of a chat, or the text. */
 cds_json *cds_wire_choice(const struct cds_wire *wire, unsigned index, cds_json *body, cds_json *logprobs, const char *reason);
+/** Our own member "cds": cost, request id, why it ended. */
+cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *end);
 /** Answer without streaming. */
 cds_json *cds_wire_answer(const struct cds_wire *wire, cds_json *choices, const struct cds_wire_end *end);

@@ -292,8 +292,9 @@ static cds_json *done_of(const struct cds_answer *answer)
         reasoning += choice->reasoning_tokens;
         if (report->end > end)
             end = report->end;
-        cds_json_append(choices, cds_json_pack("{s:s,s:I,s:I,s:f}", "end", names[report->end], "tokens", (long long)report->completion_tokens,
-                                               "calls", (long long)(choice->shaper ? cds_shaper_calls(choice->shaper) : 0), "score", choice->score));
+        cds_json_append(choices, cds_json_pack("{s:s,s:I,s:i,s:I,s:f}", "end", names[report->end], "tokens", (long long)report->completion_tokens,
+                                               "stop", report->stop, "calls", (long long)(choice->shaper ? cds_shaper_calls(choice->shaper) : 0),
+                                               "score", choice->score));
     }
     return cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end], "prompt_tokens",
                          prompt, "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed, "recomputed_tokens", recomputed,

@@ -42,6 +42,7 @@ void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end 
         .completion_tokens = job->generated,
         .foreign_tokens = job->foreign,
         .steps_to_first = job->steps_to_first,
+        .stop = (int)job->text.hit - 1,
     };
     if (job->slot) {
         if (end == CDS_JOB_CANCELLED) {

@@ -69,6 +69,7 @@ struct cds_job_report {
     uint32_t completion_tokens;
     uint32_t foreign_tokens; /**< prompt tokens of others that were evaluated between its start and its first token */
     uint32_t steps_to_first; /**< steps that ended between the two, that of its first token included */
+    int stop;                /**< number of the stop string that ended it, from 0 on; -1: none did */
 };
 
 struct cds_sched_sink {

@@ -47,6 +47,17 @@ export function llmClient(stack) {
   };
 }
 
+/** Named events of a stream: [{ event, id, data }]; comments are left out. */
+export function readEvents(text) {
+  const events = [];
+  for (const block of text.split('\n\n')) {
+    const fields = Object.fromEntries(block.split('\n').filter((l) => l && !l.startsWith(':')).map((l) => [l.slice(0, l.indexOf(':')), l.slice(l.indexOf(':') + 2)]));
+    if (fields.data === undefined) continue;
+    events.push({ event: fields.event, id: fields.id, data: fields.data === '[DONE]' ? fields.data : JSON.parse(fields.data) });
+  }
+  return events;
+}
+
 /** The deltas of one choice of a stream, put together: { content, reasoning, calls, finish }. */
 export function assemble(events, index = 0) {
   const whole = { content: '', reasoning: '', calls: [], finish: null, roles: 0 };
