@@ -74,9 +74,9 @@ static void prepare_now(void *user)
     struct cds_err err;
     enum micro_tier tier;
     cds_rc rc = micro_choose(p->engine, &tier, &err);
-    if (!rc && (!micro_tier_has_template(tier) || micro_template_ready(p->engine, tier)))
+    if (!rc && (!micro_tier_has_template(tier) || micro_template_ready(&p->engine->template, tier)))
         prepared(p, NULL);
-    else if (rc || micro_template_make(p->engine, tier, prepared, p, &err))
+    else if (rc || micro_template_make(&p->engine->template, tier, prepared, p, &err))
         prepared(p, &err);
 }
 
@@ -106,7 +106,8 @@ static void micro_close(struct cds_engine *base)
     micro_jobs_end(m);
     micro_pool_end(m);
     micro_try_end(m);
-    micro_template_end(m);
+    micro_template_end(&m->template);
+    micro_roots_end(m);
     micro_vms_end(&m->vms);
     if (m->have_files)
         micro_image_close(&m->files);
@@ -136,15 +137,14 @@ cds_rc cds_micro_engine_new(struct sandbox_host *host, const struct micro_settin
                         .pool_target = s->pool < MICRO_POOL_MAX ? s->pool : MICRO_POOL_MAX,
                         .pool_ttl_ms = s->pool_ttl_ms,
                         .templates = s->templates,
-                        .files = {-1, -1, -1, 0},
-                        .template = {.ram_fd = -1, .state_fd = -1}};
+                        .files = {-1, -1, -1, 0}};
+    micro_template_init(&m->template, m, &m->files);
     cds_strcpy(m->image_dir, sizeof(m->image_dir), s->image_dir);
     cds_strcpy(m->agent, sizeof(m->agent), s->agent);
     cds_strcpy(m->image, sizeof(m->image), s->image);
     cds_strcpy(m->qemu, sizeof(m->qemu), s->qemu);
     cds_strcpy(m->msb, sizeof(m->msb), s->msb);
     cds_strcpy(m->cache, sizeof(m->cache), s->cache);
-    snprintf(m->root, sizeof(m->root), "%s%s", m->image[0] ? m->image : m->image_dir, m->image[0] ? "" : "/root.erofs");
     cds_rc rc = micro_pool_open(m, reterr);
     if (rc)
         free(m);

@@ -62,7 +62,6 @@ void micro_plan(const struct micro *m, enum micro_tier tier, struct micro_vm_pla
     *ret = (struct micro_vm_plan){.qemu = m->qemu,
                                   .msb = tier == MICRO_TIER_MSB ? m->msb : NULL,
                                   .image = &m->files,
-                                  .root = m->root,
                                   .agent = m->agent,
                                   .kvm = tier != MICRO_TIER_TCG,
                                   .memory_mib = m->memory_mib,

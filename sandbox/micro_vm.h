@@ -31,8 +31,8 @@ struct micro_vm_plan {
     const char *qemu; /**< program */
     const char *msb;  /**< program of microsandbox, which runs the machine then, on KVM; NULL: QEMU does */
     const struct micro_image *image;
-    const char *root, *agent; /**< msb: files of the root image and of the agent; it opens them itself */
-    bool doctor;              /**< msb: no machine, only its doctor: on_lost follows, and status says whether it is content */
+    const char *agent; /**< msb: file of the agent; it opens that and the root image by name */
+    bool doctor;       /**< msb: no machine, only its doctor: on_lost follows, and status says whether it is content */
     bool kvm, log;
     unsigned memory_mib, tsc_khz;
     int ram_fd;   /**< memory file of the RAM, or -1 */

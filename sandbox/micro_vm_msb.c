@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -100,7 +101,7 @@ static cds_rc make_folder(struct micro_vm *vm, bool doctor, struct cds_err *rete
 
 /* ---- start ---- */
 struct places {
-    char programs[512], program[512], agents[512], agent[512];
+    char programs[512], program[512], agents[512], agent[512], image[700];
     struct cds_jail_bind binds[3];
 };
 
@@ -135,9 +136,22 @@ static bool is_readable(const struct sandbox_host *host, const char *path)
     return fd >= 0;
 }
 
+/* The file that was opened and checked, by the name it has now; one that is gone or was replaced has none. */
+static void name_image(const struct micro_image *image, char ret[static 700])
+{
+    char link[64];
+    struct stat opened, named;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", image->root_fd);
+    ssize_t n = readlink(link, ret, 680);
+    ret[n > 0 ? n : 0] = '\0';
+    if (n <= 0 || fstat(image->root_fd, &opened) || stat(ret, &named) || opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)
+        strcat(ret, " (replaced)");
+}
+
 static cds_rc find_places(const struct sandbox_host *host, const struct micro_vm_plan *plan, struct places *ret, struct cds_err *reterr)
 {
-    const char *program, *agent, *const needed[] = {plan->root, plan->agent, plan->msb};
+    const char *program, *agent, *const needed[] = {ret->image, plan->agent, plan->msb};
+    name_image(plan->image, ret->image);
     for (size_t i = 0; i < CDS_ARRAY_LEN(needed); i++)
         if (!is_readable(host, needed[i])) {
             cds_fail(reterr, CDS_DENIED, __func__, "msb needs %.180s, which the user of runs cannot read: %s.", needed[i], strerror(errno));
@@ -148,9 +162,9 @@ static cds_rc find_places(const struct sandbox_host *host, const struct micro_vm
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "msb and the agent have to be in folders of their own, which %.200s is not.", plan->msb);
     snprintf(ret->program, sizeof(ret->program), "/opt/msb/%.480s", program);
     snprintf(ret->agent, sizeof(ret->agent), "%.480s", agent);
-    ret->binds[0] = (struct cds_jail_bind){ret->programs, "msb"};
-    ret->binds[1] = (struct cds_jail_bind){ret->agents, "agent"};
-    ret->binds[2] = (struct cds_jail_bind){plan->root, "image"};
+    ret->binds[0] = (struct cds_jail_bind){ret->programs, "msb", 0};
+    ret->binds[1] = (struct cds_jail_bind){ret->agents, "agent", 0};
+    ret->binds[2] = (struct cds_jail_bind){ret->image, "image", plan->image->root_fd};
     return CDS_OK;
 }
 

@@ -117,9 +117,9 @@ static void a_template_or_spare_of_another_tier_is_never_a_machine_of_this_one(v
 {
     struct micro_vm vm = {.qemu_fd = -1};
     struct micro m = {.template = {.state_fd = 0, .kvm = false}};
-    assert_true(micro_template_ready(&m, MICRO_TIER_TCG));
-    assert_false(micro_template_ready(&m, MICRO_TIER_KVM));
-    assert_false(micro_template_ready(&m, MICRO_TIER_MSB));
+    assert_true(micro_template_ready(&m.template, MICRO_TIER_TCG));
+    assert_false(micro_template_ready(&m.template, MICRO_TIER_KVM));
+    assert_false(micro_template_ready(&m.template, MICRO_TIER_MSB));
     struct micro_spare *spare = calloc(1, sizeof(*spare));
     *spare = (struct micro_spare){.engine = &m, .prev = &m.pool.spares, .vm = &vm, .language = MICRO_SH, .ready = true};
     m.pool.spares = spare;

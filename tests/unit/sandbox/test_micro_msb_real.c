@@ -1,6 +1,7 @@
 /* The tier of msb with msb itself, as far as a host without virtualisation goes: the command line is taken, msb works in its jail up to the machine,
  * the failure has msb's words, and nothing is left. Where the host has virtualisation the machine boots and a job runs. */
 #include "sandbox/micro_msb.h"
+#include "sandbox/micro_vm_priv.h"
 #include "tests/support/msb_rig.h"
 
 static const char program[] = CDS_BINARY_DIR "/share/micro/msb/bin/msb", images[] = CDS_BINARY_DIR "/share/micro";
@@ -128,8 +129,10 @@ static void in_its_jail_it_comes_as_far_as_the_machine(void **state)
     if (!there())
         skip();
     msb_rig_open(&rig, program, images, false, 2);
+    const struct micro_image image = {
+        .kernel_fd = -1, .initrd_fd = -1, .root_fd = micro_vm_lift(open(CDS_BINARY_DIR "/share/micro/root.erofs", O_RDONLY | O_CLOEXEC))};
     const struct micro_vm_plan plan = {.msb = program,
-                                       .root = CDS_BINARY_DIR "/share/micro/root.erofs",
+                                       .image = &image,
                                        .agent = CDS_BINARY_DIR "/lib/micro/agent",
                                        .kvm = true,
                                        .log = true,
@@ -145,6 +148,7 @@ static void in_its_jail_it_comes_as_far_as_the_machine(void **state)
     msb_rig_wait(&rig, &gone, 1);
     if (strcmp(why, "READY") && !strstr(why, "exited (exit status: 1) before agent relay became available") && access("/dev/kvm", F_OK) == 0)
         fail_msg("%s", why);
+    close(image.root_fd);
     assert_int_equal(msb_rig_scratch(&rig), 0);
     assert_int_equal(msb_rig_processes(&rig), 0);
     msb_rig_close(&rig);
