@@ -143,9 +143,10 @@ static void name_image(const struct micro_image *image, char ret[static 700])
     struct stat opened, named;
     snprintf(link, sizeof(link), "/proc/self/fd/%d", image->root_fd);
     ssize_t n = readlink(link, ret, 680);
-    ret[n > 0 ? n : 0] = '\0';
-    if (n <= 0 || fstat(image->root_fd, &opened) || stat(ret, &named) || opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)
-        strcat(ret, " (replaced)");
+    n = n > 0 ? n : 0;
+    ret[n] = '\0';
+    if (n == 0 || fstat(image->root_fd, &opened) || stat(ret, &named) || opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)
+        cds_strcpy(ret + n, 20, " (replaced)");
 }
 
 static cds_rc find_places(const struct sandbox_host *host, const struct micro_vm_plan *plan, struct places *ret, struct cds_err *reterr)
