@@ -29,3 +29,5 @@ struct micro_settings {
 /** @param host  borrowed, outlives the engine */
 CDS_MUST_USE cds_rc cds_micro_engine_new(struct sandbox_host *host, const struct micro_settings *settings, struct cds_engine **ret,
                                          struct cds_err *reterr);
+/** The image of that digest is gone: nothing is kept of it that no run has. */
+void cds_micro_forget(struct cds_engine *engine, const char *digest);

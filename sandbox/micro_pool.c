@@ -92,7 +92,7 @@ static cds_rc add(struct micro *m, enum micro_language language, struct cds_err 
     if (!s)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     *s = (struct micro_spare){.engine = m, .language = language, .deadline_ms = cds_now_ms() + MICRO_RESTORE_MS + MICRO_PRESTART_MS};
-    cds_rc rc = micro_template_restore(m, &ops, s, &s->vm, reterr);
+    cds_rc rc = micro_template_restore(&m->template, &ops, s, &s->vm, reterr);
     if (rc) {
         free(s);
         return rc;

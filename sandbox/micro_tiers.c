@@ -102,13 +102,13 @@ static bool kvm_is_there(struct micro_tier_state *s)
     return false;
 }
 
-cds_rc micro_choose(struct micro *m, enum micro_tier *ret, struct cds_err *reterr)
+cds_rc micro_choose(struct micro *m, bool own_image, enum micro_tier *ret, struct cds_err *reterr)
 {
     if (m->tiers[MICRO_TIER_MSB].state == MICRO_UNTRIED)
         micro_msb_look(m->msb, &m->tiers[MICRO_TIER_MSB]);
     if (m->tiers[MICRO_TIER_KVM].state == MICRO_UNTRIED)
         kvm_is_there(&m->tiers[MICRO_TIER_KVM]);
-    for (int tier = 0; tier < MICRO_TIERS; tier++) {
+    for (int tier = own_image ? MICRO_TIER_KVM : 0; tier < MICRO_TIERS; tier++) {
         /* Emulation needs nothing of the host: its first machine is its own canary. */
         bool usable = m->tiers[tier].state == MICRO_WORKS || (tier == MICRO_TIER_TCG && m->tiers[tier].state == MICRO_UNTRIED);
         if (usable || m->tiers[tier].state == MICRO_UNTRIED) {

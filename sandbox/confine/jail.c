@@ -82,8 +82,8 @@ static int set_limits(const struct cds_jail_plan *plan)
     const struct cds_run_limits *l = plan->limits;
     /* The soft limit says SIGXCPU, so that the cause is seen; the hard one a second later kills what ignores it. */
     const struct rlimit cpu = {l->cpu_ms / 1000 + 1, l->cpu_ms / 1000 + 2};
-    int bad = limit(RLIMIT_CORE, 0) | limit(RLIMIT_NOFILE, OPEN_FILES) | limit(RLIMIT_FSIZE, l->tmp_bytes) | limit(RLIMIT_MEMLOCK, 0) |
-              limit(RLIMIT_MSGQUEUE, 0) | setrlimit(RLIMIT_CPU, &cpu);
+    int bad = limit(RLIMIT_CORE, 0) | limit(RLIMIT_NOFILE, OPEN_FILES) | limit(RLIMIT_FSIZE, plan->file_bytes ? plan->file_bytes : l->tmp_bytes) |
+              limit(RLIMIT_MEMLOCK, 0) | limit(RLIMIT_MSGQUEUE, 0) | setrlimit(RLIMIT_CPU, &cpu);
     if (!plan->cgroup)
         bad |= limit(RLIMIT_DATA, plan->big_address_space && l->memory_bytes < RESERVE ? RESERVE : l->memory_bytes);
     return bad;

@@ -63,6 +63,7 @@ struct cds_jail_report {
 struct cds_jail_bind {
     const char *from; /**< absolute path on the host */
     const char *to;   /**< below the job's /opt: one name */
+    int of;           /**< a descriptor of what from must be, else the jail fails; 0: whatever is there. For paths that others may swap */
 };
 
 /** All of it is borrowed until cds_jail_start returns. */
@@ -71,6 +72,7 @@ struct cds_jail_plan {
     const struct cds_run_limits *limits;
     const struct cds_cgroup *group; /**< what its init joins before anything else; NULL: none */
     bool cgroup;                    /**< memory and tasks are held by a cgroup; else by rlimits */
+    uint64_t file_bytes;            /**< largest file that it may write; 0: that of its /tmp */
     bool big_address_space;         /**< the program reserves more memory than it uses (node: stacks of threads): RLIMIT_DATA is at least 96 MiB */
     const char *base;               /**< empty folder the new root is mounted on */
     int project_fd;                 /**< becomes /work */

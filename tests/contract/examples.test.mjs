@@ -84,7 +84,7 @@ async function replay(example, own) {
 for (const example of loadExamples()) {
   test(`${example.name}: ${example.about}`, async (t) => {
     if (example.needs) {
-      const engine = (await client.call("sandbox.probe", {}, "developer")).engines.find((e) => e.name === example.needs);
+      const engine = (await client.call("sandbox.probe", {}, "developer")).engines.find((e) => e.name === example.needs || e.backend === example.needs);
       if (!engine?.works) return t.skip(`the engine ${example.needs} does not work here: ${engine?.reason ?? "there is none"}`);
     }
     const own = { ...values, UNIQUE: randomBytes(6).toString("hex") };

@@ -169,6 +169,104 @@ export type FsWriteResult = {
   version: string;
 };
 
+/** Parameters of image.add: Makes a root image for microVMs of a file or a folder in a project: an archive as docker save writes it, an OCI layout in a tar, the tar of a root folder, or the folder itself. It is unpacked in the sandbox; one at a time. run.exec takes its name. */
+export type ImageAddParams = {
+  /** Name of the image */
+  name: string;
+  /** Project id */
+  project: string;
+  /** File or folder, relative to the project */
+  path: string;
+};
+/** Result of image.add. */
+export type ImageAddResult = {
+  /** The image that was added */
+  image: {
+    /** Name; default is the one that came with the studio */
+    name: string;
+    /** SHA-256 of the image's file, hex; empty for default */
+    digest: string;
+    /** Bytes of the image's file */
+    size_bytes: number;
+    /** When it was added, milliseconds since 1970 UTC */
+    added_ms: number;
+    /** What it was made of */
+    source: "archive" | "folder" | "registry" | "built_in";
+    /** What runs in it: python for /usr/bin/python3, node for /usr/bin/node, sh for /bin/sh */
+    languages: ("python" | "node" | "sh")[];
+    /** Files, folders and links that were read for it */
+    entries: number;
+    /** Bytes of the files that were read for it */
+    tree_bytes: number;
+  };
+};
+
+/** Parameters of image.list: The root images that microVMs can start from: the studio's own, named default, and those that admins have added. */
+export type ImageListParams = Record<string, never>;
+/** Result of image.list. */
+export type ImageListResult = {
+  /** default first, the others by name */
+  images: {
+    /** Name; default is the one that came with the studio */
+    name: string;
+    /** SHA-256 of the image's file, hex; empty for default */
+    digest: string;
+    /** Bytes of the image's file */
+    size_bytes: number;
+    /** When it was added, milliseconds since 1970 UTC */
+    added_ms: number;
+    /** What it was made of */
+    source: "archive" | "folder" | "registry" | "built_in";
+    /** What runs in it: python for /usr/bin/python3, node for /usr/bin/node, sh for /bin/sh */
+    languages: ("python" | "node" | "sh")[];
+    /** Files, folders and links that were read for it */
+    entries: number;
+    /** Bytes of the files that were read for it */
+    tree_bytes: number;
+  }[];
+};
+
+/** Parameters of image.pull: Fetches an image from a registry and makes a root image for microVMs of it, where microsandbox (msb) works on this machine; elsewhere it is refused with the rule image.no_msb and the remedy. */
+export type ImagePullParams = {
+  /** Name of the image */
+  name: string;
+  /** As registries name it: debian:12, registry.example.org/owner/name:tag, name@sha256:... */
+  reference: string;
+};
+/** Result of image.pull. */
+export type ImagePullResult = {
+  /** The image that was added */
+  image: {
+    /** Name; default is the one that came with the studio */
+    name: string;
+    /** SHA-256 of the image's file, hex; empty for default */
+    digest: string;
+    /** Bytes of the image's file */
+    size_bytes: number;
+    /** When it was added, milliseconds since 1970 UTC */
+    added_ms: number;
+    /** What it was made of */
+    source: "archive" | "folder" | "registry" | "built_in";
+    /** What runs in it: python for /usr/bin/python3, node for /usr/bin/node, sh for /bin/sh */
+    languages: ("python" | "node" | "sh")[];
+    /** Files, folders and links that were read for it */
+    entries: number;
+    /** Bytes of the files that were read for it */
+    tree_bytes: number;
+  };
+};
+
+/** Parameters of image.remove: Removes an image that was added. One that a run has at the moment stays. */
+export type ImageRemoveParams = {
+  /** Name of the image */
+  name: string;
+};
+/** Result of image.remove. */
+export type ImageRemoveResult = {
+  /** Name of the image that is gone */
+  name: string;
+};
+
 /** Parameters of llm.cancel: Ends a running answer by its request id, from any connection of the same user; whoever reads it gets its end with usage. */
 export type LlmCancelParams = {
   /** Request id (UUIDv7), the same in log, ledger and error text */
@@ -628,6 +726,8 @@ type RunExecParamsBase = {
   engine?: "run" | "wasm" | "micro:python" | "micro:node" | "micro:sh";
   /** The process sandbox may be used where the engine does not work on this machine, also when that shows only after run.started, which then comes again; the result names what was used and, in fallback_reason, why */
   fallback?: "run";
+  /** Root image of the microVM, one that image.list names; default when absent. Not with other engines, nor with fallback */
+  image?: string;
   /** How it is started; c and cpp are compiled first. Needed by the engine run; micro names its own, wasm has none */
   language?: "python" | "node" | "sh" | "c" | "cpp";
   /** File to run, relative to the project; this or code */
@@ -734,6 +834,8 @@ export type RunExecResult = {
   }[];
   /** Why the engine that was asked for did not take it; present when the process sandbox did, or should have */
   fallback_reason?: string;
+  /** Root image of the microVM; only with the engine micro */
+  image?: string;
   /** What came back from the copy of the project that a microVM worked on, with project_access read_write */
   project_back?: {
     /** Files written */
@@ -1186,6 +1288,10 @@ export interface Methods {
   "fs.stat": { params: FsStatParams; result: FsStatResult; notifications: never };
   "fs.watch": { params: FsWatchParams; result: FsWatchResult; notifications: "fs.changed" };
   "fs.write": { params: FsWriteParams; result: FsWriteResult; notifications: never };
+  "image.add": { params: ImageAddParams; result: ImageAddResult; notifications: never };
+  "image.list": { params: ImageListParams; result: ImageListResult; notifications: never };
+  "image.pull": { params: ImagePullParams; result: ImagePullResult; notifications: never };
+  "image.remove": { params: ImageRemoveParams; result: ImageRemoveResult; notifications: never };
   "llm.cancel": { params: LlmCancelParams; result: LlmCancelResult; notifications: never };
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
   "llm.complete": { params: LlmCompleteParams; result: LlmCompleteResult; notifications: "llm.delta" };
@@ -1249,6 +1355,10 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "fs.stat": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "fs.watch": { role: "viewer", deadlineMs: 3600000, streams: true, billable: false },
   "fs.write": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
+  "image.add": { role: "admin", deadlineMs: 630000, streams: false, billable: false },
+  "image.list": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "image.pull": { role: "admin", deadlineMs: 1230000, streams: false, billable: false },
+  "image.remove": { role: "admin", deadlineMs: 30000, streams: false, billable: false },
   "llm.cancel": { role: "developer", deadlineMs: 5000, streams: false, billable: false },
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.complete": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
