@@ -9,6 +9,7 @@
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
+#include "sandbox/image_desk.h"
 #include "sandbox/listen.h"
 #include "sandbox/preview.h"
 #include "sandbox/term.h"
@@ -83,11 +84,14 @@ static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_r
         if (!watch_call_cancel(client, call)) {
             run_call_cancel(client, call);
             term_call_cancel(client, call);
+            image_call_cancel(client, call);
         }
     } else if (cds_streq(request->method, "fs.watch")) {
         watch_call(client, request);
     } else if (cds_starts_with(request->method, "term.")) {
         term_call(client, request);
+    } else if (cds_starts_with(request->method, "image.") && client->broker->images) {
+        image_call(client, request);
     } else if (cds_starts_with(request->method, "preview.")) {
         preview_call(client, request);
     } else if (cds_streq(request->method, "sandbox.probe")) {
@@ -107,6 +111,7 @@ void broker_client_closed(struct client *client)
     run_call_drop_all(client);
     watch_call_drop_all(client);
     term_call_drop_all(client);
+    image_call_drop_all(client);
     if (client->prev) {
         *client->prev = client->next;
         if (client->next)
@@ -115,6 +120,13 @@ void broker_client_closed(struct client *client)
         broker->client_count--;
         client_unref(client);
     }
+}
+
+static bool is_local(int fd)
+{
+    struct ucred who;
+    socklen_t len = sizeof(who);
+    return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) && (who.uid == 0 || who.uid == geteuid());
 }
 
 bool broker_may_connect(const struct broker *broker, int fd)
@@ -140,6 +152,7 @@ cds_rc broker_add_client(struct broker *broker, int fd, struct cds_err *reterr)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     client->broker = broker;
     client->refs = 1;
+    client->local = is_local(fd);
     cds_rc rc = cds_peer_new(broker->loop, fd, BROKER_FRAME_MAX, BROKER_OUT_MAX, &ops, client, &client->peer, reterr);
     if (rc) {
         free(client);

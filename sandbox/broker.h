@@ -33,6 +33,7 @@ struct broker {
     struct cds_pool *readers, *writer;
     struct fs_queue *changes; /**< what the writer has before it, in order */
     struct client *clients;
+    struct image_desk *images;     /**< image_desk.h; NULL while it only probes */
     struct preview_desk *previews; /**< preview.h; NULL: none are lent */
     struct term *terms;            /**< terminals of all projects, the newest first */
     unsigned client_count, watch_count;
@@ -53,6 +54,8 @@ struct client {
     struct run_call *runs;       /**< its runs; they end with it */
     struct watch_call *watches;  /**< its open fs.watch; they end with it */
     struct term_reader *readers; /**< its term.attach calls; the terminals stay */
+    struct addition *adding;     /**< its image.add or image.pull; NULL: none; it is cancelled with it */
+    bool local;                  /**< it is the broker's own user (or root): the command line */
 };
 
 void client_ref(struct client *client);

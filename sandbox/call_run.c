@@ -11,6 +11,7 @@
 #include "lib/metrics/metrics.h"
 #include "sandbox/broker.h"
 #include "sandbox/disk_watch.h"
+#include "sandbox/image_desk.h"
 #include "sandbox/preview.h"
 #include "sandbox/run_params.h"
 #include "sandbox/run_return.h"
@@ -31,9 +32,11 @@ struct run_call {
     char run_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], project[CDS_UUID_LEN + 1];
     bool network; /* its project names hosts, and its engine has a way to them */
     struct cds_run_limits limits;
-    struct run_params *params;    /* owned, while another engine may still have to take the job; NULL else */
-    cds_json *asked;              /* what params point into */
-    int project_fd;               /* -1: not needed any more */
+    struct run_params *params; /* owned, while another engine may still have to take the job; NULL else */
+    cds_json *asked;           /* what params point into */
+    int project_fd;            /* -1: not needed any more */
+    struct image *image;       /* root image of its machine, counted; NULL: the engine's own */
+    struct cds_job_image job_image;
     bool copy;                    /* it works on a copy of the project, of which changes come back */
     struct returned *returned;    /* what came; NULL: nothing */
     struct cds_job_result result; /* its fate, while its files are taken back */
@@ -64,6 +67,10 @@ static void call_free(struct run_call *run)
     cds_json_unref(run->id);
     drop_params(run);
     returned_free(&run->returned);
+    if (run->image) {
+        image_give(run->image);
+        close(run->job_image.fd);
+    }
     if (run->project_fd >= 0)
         close(run->project_fd);
     free(run);
@@ -173,6 +180,8 @@ static cds_json *result_json(const struct run_call *run, const struct cds_job_re
         cds_json_set(result, "reason", cds_json_string(r->reason));
     if (result && run->fell_back[0])
         cds_json_set(result, "fallback_reason", cds_json_string(run->fell_back));
+    if (result && cds_streq(run->ops->name, "micro"))
+        cds_json_set(result, "image", cds_json_string(run->image ? run->image->name : IMAGE_DEFAULT));
     if (result && run->copy)
         cds_json_set(result, "project_back", returned_json(run->returned, why_nothing_returned(run, r)));
     return result;
@@ -335,10 +344,23 @@ static bool take_other_engine(struct run_call *run, const struct cds_job_result 
     return true;
 }
 
+static cds_rc take_image(struct run_call *run, struct run_params *p, struct cds_err *err)
+{
+    cds_rc rc = image_take(image_desk_store(run->broker->images), p->image, p->language, &run->image, &run->job_image.fd, err);
+    if (rc)
+        return rc;
+    run->job_image.name = run->image->name;
+    run->job_image.digest = run->image->digest;
+    p->spec.image = &run->job_image;
+    return CDS_OK;
+}
+
 static cds_rc start(struct run_call *run, const cds_json *params, struct run_params *p, struct cds_err *err)
 {
     cds_rc rc = run_params_read(params, run->broker->config, p, err);
     if (rc || (rc = broker_project_open(run->broker, cds_json_get_str(params, "project"), &run->project_fd, err)))
+        return rc;
+    if (p->image && (rc = take_image(run, p, err)))
         return rc;
     const int project = p->spec.project_fd = run->project_fd;
     p->spec.on_return = on_return;

@@ -21,7 +21,7 @@ struct disk_watch {
     void (*over)(void *user);
     void *user;
     int project_fd;
-    bool counting, stopped, begun;
+    bool counting, stopped, begun, fixed;                /* fixed: the limits are the caller's */
     uint64_t began_ms;                                   /* of the look under way */
     struct cds_fs_usage used;                            /* what it found */
     uint64_t free_bytes;                                 /* and that */
@@ -44,7 +44,7 @@ static void look(void *user)
     w->used = (struct cds_fs_usage){.hidden = true};
     if (cds_fs_identity_enter(w->who, NULL))
         return;
-    cds_fs_count(w->project_fd, w->begun ? w->entries_limit : (uint64_t)MOST * CDS_FS_QUOTA_FILES, &w->used);
+    cds_fs_count(w->project_fd, w->begun || w->fixed ? w->entries_limit : (uint64_t)MOST * CDS_FS_QUOTA_FILES, &w->used);
     cds_fs_identity_leave(w->who);
 }
 
@@ -68,9 +68,11 @@ static void looked(void *user)
     }
     if (!w->begun) {
         w->begun = true;
-        /* What one run wrote too much before it was stopped is not the next one's due: there is an end to it. */
-        w->bytes_limit = smaller(larger(CDS_FS_QUOTA_BYTES, w->used.bytes), MOST * CDS_FS_QUOTA_BYTES);
-        w->entries_limit = smaller(larger(CDS_FS_QUOTA_FILES, w->used.entries), (uint64_t)MOST * CDS_FS_QUOTA_FILES);
+        if (!w->fixed) {
+            /* What one run wrote too much before it was stopped is not the next one's due: there is an end to it. */
+            w->bytes_limit = smaller(larger(CDS_FS_QUOTA_BYTES, w->used.bytes), MOST * CDS_FS_QUOTA_BYTES);
+            w->entries_limit = smaller(larger(CDS_FS_QUOTA_FILES, w->used.entries), (uint64_t)MOST * CDS_FS_QUOTA_FILES);
+        }
         /* On a disk that was nearly full before, runs still work as long as they leave half of the rest. */
         w->free_bytes_min = w->free_bytes / 2 < DISK_FLOOR_BYTES ? w->free_bytes / 2 : DISK_FLOOR_BYTES;
     }
@@ -92,13 +94,12 @@ static void begin_look(void *user)
         cds_timer_set(w->timer, w->began_ms + LOOK_MIN_MS);
 }
 
-cds_rc disk_watch_start(struct cds_loop *loop, struct cds_pool *pool, const struct cds_job_identity *who, int project_fd, void (*over)(void *user),
-                        void *user, struct disk_watch **ret, struct cds_err *reterr)
+static cds_rc start(struct cds_loop *loop, const struct disk_watch *like, int project_fd, struct disk_watch **ret, struct cds_err *reterr)
 {
     struct disk_watch *w = calloc(1, sizeof(*w));
     if (!w)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
-    *w = (struct disk_watch){.pool = pool, .who = who, .over = over, .user = user};
+    *w = *like;
     w->project_fd = fcntl(project_fd, F_DUPFD_CLOEXEC, 0);
     if (w->project_fd < 0) {
         int why = errno;
@@ -112,6 +113,20 @@ cds_rc disk_watch_start(struct cds_loop *loop, struct cds_pool *pool, const stru
     begin_look(w);
     *ret = w;
     return CDS_OK;
+}
+
+cds_rc disk_watch_start(struct cds_loop *loop, struct cds_pool *pool, const struct cds_job_identity *who, int project_fd, void (*over)(void *user),
+                        void *user, struct disk_watch **ret, struct cds_err *reterr)
+{
+    return start(loop, &(struct disk_watch){.pool = pool, .who = who, .over = over, .user = user}, project_fd, ret, reterr);
+}
+
+cds_rc disk_watch_start_limits(struct cds_loop *loop, struct cds_pool *pool, const struct cds_job_identity *who, int folder_fd, uint64_t bytes_max,
+                               uint64_t entries_max, void (*over)(void *user), void *user, struct disk_watch **ret, struct cds_err *reterr)
+{
+    const struct disk_watch like = {
+        .pool = pool, .who = who, .over = over, .user = user, .fixed = true, .bytes_limit = bytes_max, .entries_limit = entries_max};
+    return start(loop, &like, folder_fd, ret, reterr);
 }
 
 void disk_watch_stop(struct disk_watch **watch)

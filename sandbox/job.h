@@ -29,6 +29,7 @@ struct jail_command {
     const struct cds_buf *order;          /**< what a program that was started ahead reads; NULL: as order.h lays it out; borrowed */
     struct cds_jail_bind binds[JAIL_BINDS_MAX];
     size_t bind_count;
+    uint64_t file_bytes;                      /**< largest file that the job may write; 0: that of its /tmp */
     char path[JAIL_PATH_MAX];                 /**< memory for one argument */
     char preload_file[64], preload_host[600]; /**< and for these */
 };

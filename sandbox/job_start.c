@@ -207,6 +207,7 @@ static cds_rc start(struct jail_job *job, const struct cds_job_spec *spec, const
                                        .limits = &spec->limits,
                                        .group = job->group,
                                        .cgroup = cds_cgroups_kind(host->cgroups) != CDS_CGROUP_NONE,
+                                       .file_bytes = command->file_bytes,
                                        .big_address_space = command->big_address_space,
                                        .base = host->root_dir,
                                        .project_fd = spec->project_fd,

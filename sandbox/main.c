@@ -18,6 +18,7 @@
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 #include "sandbox/egress_link.h"
+#include "sandbox/image_desk.h"
 #include "sandbox/job_pool.h"
 #include "sandbox/listen.h"
 #include "sandbox/micro.h"
@@ -197,7 +198,8 @@ static cds_rc start(struct server *server, struct cds_err *err)
         (rc = open_engines(server, server->jail_dir, key, (unsigned)cds_config_u64(server->config, CDS_OPT_RUN_POOL), err)) ||
         (rc = open_egress(server, err)) || (rc = cds_pool_new(broker->loop, 2, BROKER_FS_QUEUE, &broker->readers, err)) ||
         (rc = cds_pool_new(broker->loop, 1, BROKER_FS_QUEUE, &broker->writer, err)) || (rc = fs_queue_new(&broker->changes, err)) ||
-        (rc = preview_listen(broker, server->preview_path, err)) || (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
+        (rc = image_desk_new(broker, &broker->images, err)) || (rc = preview_listen(broker, server->preview_path, err)) ||
+        (rc = cds_unix_listen(server->socket_path, 0660, &server->listen_fd, err)))
         return rc;
     return cds_watch_add(broker->loop, server->listen_fd, EPOLLIN, on_accept, server, &server->accept, err);
 }
@@ -219,6 +221,7 @@ static void stop(struct server *server)
         broker_client_closed(client);
     }
     terms_free(broker);
+    image_desk_free(&broker->images);
     preview_stop(broker);
     while (broker->engine_count) {
         struct cds_engine *engine = broker->engines[--broker->engine_count];

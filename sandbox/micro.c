@@ -74,9 +74,9 @@ static void prepare_now(void *user)
     struct cds_err err;
     enum micro_tier tier;
     cds_rc rc = micro_choose(p->engine, &tier, &err);
-    if (!rc && micro_template_ready(p->engine, tier))
+    if (!rc && (!micro_tier_has_template(tier) || micro_template_ready(&p->engine->template, tier)))
         prepared(p, NULL);
-    else if (rc || micro_template_make(p->engine, tier, prepared, p, &err))
+    else if (rc || micro_template_make(&p->engine->template, tier, prepared, p, &err))
         prepared(p, &err);
 }
 
@@ -91,7 +91,7 @@ static cds_rc micro_prepare(struct cds_engine *base, const char *language, cds_p
     if (!p)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     *p = (struct preparing){m, done, user};
-    if (micro_language_of(language) != MICRO_NO_LANGUAGE)
+    if (micro_language_of(language) != MICRO_NO_LANGUAGE && tier != MICRO_TIER_MSB)
         m->pool.used_ms[micro_language_of(language)] = cds_now_ms();
     rc = tier == MICRO_TIERS ? micro_try(m, false, prepare_now, p, reterr) : cds_loop_post(m->host->loop, prepare_now, p);
     if (rc)
@@ -106,7 +106,8 @@ static void micro_close(struct cds_engine *base)
     micro_jobs_end(m);
     micro_pool_end(m);
     micro_try_end(m);
-    micro_template_end(m);
+    micro_template_end(&m->template);
+    micro_roots_end(m);
     micro_vms_end(&m->vms);
     if (m->have_files)
         micro_image_close(&m->files);
@@ -136,8 +137,8 @@ cds_rc cds_micro_engine_new(struct sandbox_host *host, const struct micro_settin
                         .pool_target = s->pool < MICRO_POOL_MAX ? s->pool : MICRO_POOL_MAX,
                         .pool_ttl_ms = s->pool_ttl_ms,
                         .templates = s->templates,
-                        .files = {-1, -1, -1, 0},
-                        .template = {.ram_fd = -1, .state_fd = -1}};
+                        .files = {-1, -1, -1, 0}};
+    micro_template_init(&m->template, m, &m->files);
     cds_strcpy(m->image_dir, sizeof(m->image_dir), s->image_dir);
     cds_strcpy(m->agent, sizeof(m->agent), s->agent);
     cds_strcpy(m->image, sizeof(m->image), s->image);

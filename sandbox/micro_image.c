@@ -130,6 +130,18 @@ cds_rc micro_image_open(const char *dir, const char *agent, const char *root, st
     return rc;
 }
 
+cds_rc micro_image_open_root(const char *path, const char *hint, int *ret_fd, struct cds_err *reterr)
+{
+    uint64_t key = 0;
+    int fd = -1;
+    cds_rc rc = open_file(path, hint, &fd, &key, reterr);
+    if (!rc && (rc = check_root(fd, path, hint, reterr)))
+        close(fd);
+    if (!rc)
+        *ret_fd = fd;
+    return rc;
+}
+
 void micro_image_close(struct micro_image *image)
 {
     cds_close_fd(&image->kernel_fd);

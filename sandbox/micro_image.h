@@ -23,3 +23,5 @@ struct micro_image {
  */
 CDS_MUST_USE cds_rc micro_image_open(const char *dir, const char *agent, const char *root, struct micro_image *ret, struct cds_err *reterr);
 void micro_image_close(struct micro_image *image);
+/** One root image alone, checked as above. @param ret_fd  owned */
+CDS_MUST_USE cds_rc micro_image_open_root(const char *path, const char *hint, int *ret_fd, struct cds_err *reterr);

@@ -16,6 +16,7 @@ struct micro_job {
     struct cds_job base;
     struct micro_job *next, **prev;
     struct micro_vm *vm;
+    struct micro_root *root; /* image of a user's; NULL: the engine's own */
     struct cds_timer *clock;
     struct cds_buf script; /* frames that are sent as soon as the machine is seeded */
     enum micro_language language;
@@ -41,9 +42,16 @@ static struct micro *engine_of(const struct micro_job *job)
     return (struct micro *)job->base.engine;
 }
 
+static struct micro_template *template_of(const struct micro_job *job)
+{
+    return job->root ? &job->root->template : &engine_of(job)->template;
+}
+
 static void job_free(struct micro_job *job)
 {
     struct micro *m = engine_of(job);
+    if (job->root)
+        micro_root_give(m, job->root);
     cds_timer_remove(&job->clock);
     cds_buf_free(&job->script);
     returned_free(&job->returned);
@@ -52,16 +60,6 @@ static void job_free(struct micro_job *job)
         job->next->prev = job->prev;
     sandbox_host_give(m->host);
     free(job);
-}
-
-/* Nobody waits for it: the next job starts from a template, or from the pool. */
-static void prepare_next(struct micro *m, enum micro_tier tier)
-{
-    struct cds_err err;
-    bool wanted = m->templates && tier < MICRO_TIERS && !m->host->active && !m->template.failed && !micro_template_ready(m, tier);
-    if (wanted && micro_template_make(m, tier, NULL, NULL, &err))
-        cds_log_err(CDS_LOG_WARN, "the template of microVMs cannot be made", NULL, &err);
-    micro_pool_wake(m);
 }
 
 /* ---- end ---- */
@@ -127,12 +125,18 @@ static void finish(void *user, const struct micro_vm_end *end)
     struct returned *returned = exited && r.end != CDS_END_CPU_TIME ? job->returned : NULL;
     if (returned)
         job->returned = NULL;
+    struct micro_template *template = template_of(job);
+    struct micro_root *root = job->root;
+    if (root)
+        root->jobs++; /* it stays until its template was thought of */
     job_free(job);
     if (returned && on_return)
         on_return(to, &returned);
     returned_free(&returned);
     on.on_end(to, &r);
-    prepare_next(m, tier);
+    micro_template_prepare_next(template, tier);
+    if (root)
+        micro_root_give(m, root);
 }
 
 static void finish_alone(void *user)
@@ -344,18 +348,19 @@ static cds_rc start(struct micro_job *job, struct cds_err *reterr)
     struct micro_vm_plan plan;
     job->state = JOB_STARTING;
     job->deadline_ms = cds_now_ms() + MICRO_BOOT_MS;
-    if ((job->vm = micro_pool_take(m, job->language))) {
+    if (!job->root && (job->vm = micro_pool_take(m, job->language, job->tier))) {
         job->origin = "pool";
         micro_vm_own(job->vm, &ops, job);
         send_script(job);
         return CDS_OK;
     }
-    if (micro_template_ready(m, job->tier)) {
+    if (micro_template_ready(template_of(job), job->tier)) {
         job->origin = "snapshot";
-        return micro_template_restore(m, &ops, job, &job->vm, reterr);
+        return micro_template_restore(template_of(job), &ops, job, &job->vm, reterr);
     }
     job->origin = "cold";
     micro_plan(m, job->tier, &plan);
+    plan.image = template_of(job)->image;
     return micro_vm_start(m->host, &m->vms, &plan, &ops, job, &job->vm, reterr);
 }
 
@@ -389,10 +394,15 @@ cds_rc micro_acquire(struct cds_engine *base, const struct cds_job_spec *spec, s
     if (micro_language_of(spec->language) == MICRO_NO_LANGUAGE)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A microVM runs python, node or sh, not %.32s.", spec->language);
     cds_rc rc = micro_ready(m, reterr);
-    if (rc || (rc = micro_choose(m, &tier, reterr)) || (rc = sandbox_host_take(m->host, reterr)))
+    struct micro_root *root = NULL;
+    if (rc || (rc = micro_choose(m, &tier, reterr)) || (spec->image && (rc = micro_root_take(m, spec->image, &root, reterr))))
         return rc;
-    struct micro_job *job = calloc(1, sizeof(*job));
+    struct micro_job *job = (rc = sandbox_host_take(m->host, reterr)) ? NULL : calloc(1, sizeof(*job));
     if (!job) {
+        if (root)
+            micro_root_give(m, root);
+        if (rc)
+            return rc;
         sandbox_host_give(m->host);
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     }
@@ -400,6 +410,7 @@ cds_rc micro_acquire(struct cds_engine *base, const struct cds_job_spec *spec, s
                               .script = cds_buf_init(SCRIPT_MAX),
                               .language = micro_language_of(spec->language),
                               .tier = tier,
+                              .root = root,
                               .limits = spec->limits,
                               .origin = "cold"};
     if ((job->next = m->jobs))

@@ -9,10 +9,13 @@ enum {
     MICRO_BOOT_MS = 40000,      /**< until READY; a loaded machine under emulation takes a tenth of it */
     MICRO_RESTORE_MS = 20000,   /**< until a restored machine runs */
     MICRO_KVM_MS = 6000,        /**< until READY with hardware: a canary that hangs has no better chance later */
+    MICRO_DOCTOR_MS = 5000,     /**< until msb's doctor has said what it thinks of the host */
+    MICRO_MSB_MS = 25000,       /**< the same for msb, which takes 10 s to say why it failed */
     MICRO_START_MS = 20000,     /**< from EXEC to STARTED */
     MICRO_BACK_MS = 20000,      /**< from EXIT to the last file that returns */
     MICRO_PRESTART_MS = 150000, /**< interpreters started, and run once; nobody waits for it */
     MICRO_POOL_MAX = 8,
+    MICRO_ROOTS_MAX = 2, /**< images of users whose template is kept; about 130 MB each */
     MICRO_JOB_ID = 1,
     MICRO_GUEST_MIB = 80 /**< what the guest's kernel and agent need of its RAM */
 };
@@ -28,13 +31,37 @@ struct micro_tier_state {
 
 /** A template: a machine whose interpreters wait. Its memory is sealed: nothing can change it any more. */
 struct micro_template {
-    int ram_fd, state_fd; /**< -1: none */
+    struct micro *engine;            /**< borrowed */
+    const struct micro_image *image; /**< what its machines are made of; borrowed */
+    int ram_fd, state_fd;            /**< -1: none */
     bool kvm;
     struct micro_vm *vm; /**< being made; NULL */
     struct cds_timer *deadline;
     bool failed; /**< not tried again: cold boots serve */
     char reason[256];
     struct micro_waiting *waiting; /**< who asked for it */
+};
+
+/** A machine of the pool. */
+struct micro_spare {
+    struct micro *engine;
+    struct micro_spare *next, **prev;
+    struct micro_vm *vm;
+    enum micro_language language;
+    uint64_t deadline_ms; /* until it is ready */
+    unsigned warmed;
+    bool ready, kvm; /**< kvm: of which tier it is */
+    uint64_t ready_ms;
+};
+
+/** A root image of a user's, by its digest, and the template of its machines. */
+struct micro_root {
+    struct micro_root *next;
+    char digest[65];
+    struct micro_image files; /**< root_fd is its own, the others are the engine's */
+    struct micro_template template;
+    unsigned jobs; /**< that have it */
+    uint64_t used_ms;
 };
 
 struct micro_pool {
@@ -58,6 +85,7 @@ struct micro {
     struct micro_job *jobs;
     struct micro_template template;
     struct micro_pool pool;
+    struct micro_root *roots; /**< micro_roots.c */
 };
 
 static inline struct sandbox_host *micro_host(const struct micro *m)
@@ -66,6 +94,11 @@ static inline struct sandbox_host *micro_host(const struct micro *m)
 }
 const char *micro_backend_name(enum micro_tier tier);  /**< "msb-kvm", "qemu-kvm", "qemu-tcg" */
 const char *micro_boundary_name(enum micro_tier tier); /**< "hardware", "emulated" */
+/** msb saves no machine for us: each of its jobs boots. */
+static inline bool micro_tier_has_template(enum micro_tier tier)
+{
+    return tier == MICRO_TIER_KVM || tier == MICRO_TIER_TCG;
+}
 enum micro_language micro_language_of(const char *name);
 
 /* micro_tiers.c: what works here. */
@@ -89,17 +122,27 @@ void micro_cache_load(struct micro *m);
 void micro_cache_save(const struct micro *m);
 
 /* micro_template.c */
-bool micro_template_ready(const struct micro *m, enum micro_tier tier);
+void micro_template_init(struct micro_template *t, struct micro *m, const struct micro_image *image);
+bool micro_template_ready(const struct micro_template *t, enum micro_tier tier);
 /** Begins to make it, when it is neither there nor being made. done may be NULL. */
-CDS_MUST_USE cds_rc micro_template_make(struct micro *m, enum micro_tier tier, cds_prepare_fn_done *done, void *user, struct cds_err *reterr);
+CDS_MUST_USE cds_rc micro_template_make(struct micro_template *t, enum micro_tier tier, cds_prepare_fn_done *done, void *user,
+                                        struct cds_err *reterr);
+/** A job is over: when nothing runs the template is made, if it is not there; nobody waits for it. */
+void micro_template_prepare_next(struct micro_template *t, enum micro_tier tier);
 /** A new machine from the template. */
-CDS_MUST_USE cds_rc micro_template_restore(struct micro *m, const struct micro_vm_ops *ops, void *user, struct micro_vm **ret,
+CDS_MUST_USE cds_rc micro_template_restore(struct micro_template *t, const struct micro_vm_ops *ops, void *user, struct micro_vm **ret,
                                            struct cds_err *reterr);
-void micro_template_end(struct micro *m);
+void micro_template_end(struct micro_template *t);
+
+/* micro_roots.c */
+/** What a job with an image of a user's starts from; the one that was not used for longest is given up for it. @param ret  give it back */
+CDS_MUST_USE cds_rc micro_root_take(struct micro *m, const struct cds_job_image *image, struct micro_root **ret, struct cds_err *reterr);
+void micro_root_give(struct micro *m, struct micro_root *root);
+void micro_roots_end(struct micro *m);
 
 /* micro_pool.c */
-/** A warm machine for the language; NULL: there is none. Its SEED is due. */
-struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language);
+/** A warm machine of that tier for the language; NULL: there is none. Its SEED is due. */
+struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language, enum micro_tier tier);
 /** The one that would be taken, without taking it (measurements, tests). */
 struct micro_vm *micro_pool_look(const struct micro *m, enum micro_language language);
 /** Fills it up a little later. */

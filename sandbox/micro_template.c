@@ -26,16 +26,21 @@ struct micro_waiting {
     void *user;
 };
 
-bool micro_template_ready(const struct micro *m, enum micro_tier tier)
+void micro_template_init(struct micro_template *t, struct micro *m, const struct micro_image *image)
 {
-    return m->template.state_fd >= 0 && !m->template.vm && m->template.kvm == (tier == MICRO_TIER_KVM);
+    *t = (struct micro_template){.engine = m, .image = image, .ram_fd = -1, .state_fd = -1};
 }
 
-static void tell(struct micro *m, const char *failed)
+bool micro_template_ready(const struct micro_template *t, enum micro_tier tier)
 {
-    struct micro_waiting *all = m->template.waiting;
+    return micro_tier_has_template(tier) && t->state_fd >= 0 && !t->vm && t->kvm == (tier == MICRO_TIER_KVM);
+}
+
+static void tell(struct micro_template *t, const char *failed)
+{
+    struct micro_waiting *all = t->waiting;
     struct cds_err err;
-    m->template.waiting = NULL;
+    t->waiting = NULL;
     if (failed)
         cds_fail(&err, CDS_UNAVAILABLE, "micro_template", "The template of microVMs could not be made: %.200s.", failed);
     for (struct micro_waiting *w; (w = all);) {
@@ -52,56 +57,53 @@ static void drop_files(struct micro_template *t)
     t->ram_fd = t->state_fd = -1;
 }
 
-static void fail(struct micro *m, const char *why)
+static void fail(struct micro_template *t, const char *why)
 {
-    struct micro_template *t = &m->template;
     cds_timer_remove(&t->deadline);
     micro_vm_end(&t->vm, NULL, NULL);
     drop_files(t);
     t->failed = true; /* cold boots serve; a restart of the broker tries again */
     cds_strcpy(t->reason, sizeof(t->reason), why);
     cds_log(CDS_LOG_ERROR, "the template of microVMs could not be made", CDS_LS("error", why));
-    tell(m, why);
+    tell(t, why);
 }
 
 /* The machine is gone, so nothing maps its RAM for writing any more: from here on nobody can. */
 static void on_gone(void *user, const struct micro_vm_end *end)
 {
-    struct micro *m = user;
+    struct micro_template *t = user;
     const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
-    struct micro_template *t = &m->template;
     t->vm = NULL;
     if (fcntl(t->ram_fd, F_ADD_SEALS, seals) || fcntl(t->state_fd, F_ADD_SEALS, seals)) {
-        fail(m, "its memory cannot be sealed against writing");
+        fail(t, "its memory cannot be sealed against writing");
         return;
     }
     cds_log(CDS_LOG_INFO, "microVMs start from a template now");
-    tell(m, NULL);
-    micro_pool_wake(m);
+    tell(t, NULL);
+    micro_pool_wake(t->engine);
 }
 
 static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *payload, size_t len)
 {
-    struct micro *m = user;
-    struct micro_template *t = &m->template;
+    struct micro_template *t = user;
     char why[MICRO_REASON_MAX + 32];
     struct timespec now;
     if (type == MICRO_FAILED || type == MICRO_REFUSED) {
         snprintf(why, sizeof(why), "the agent says: %.*s", (int)len, payload);
-        fail(m, why);
+        fail(t, why);
         return false;
     }
     if (type == MICRO_READY) {
         struct cds_buf frames = cds_buf_init(256);
         clock_gettime(CLOCK_REALTIME, &now);
         const struct micro_prestart p = {.host_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
-                                         .memory_bytes = (uint64_t)(m->memory_mib - MICRO_GUEST_MIB) << 20,
+                                         .memory_bytes = (uint64_t)(t->engine->memory_mib - MICRO_GUEST_MIB) << 20,
                                          .max_tasks = USUAL_TASKS};
         t->vm->decoder.asked = PRESTART_ID;
         micro_frame_add(&frames, MICRO_PRESTART, 0, PRESTART_ID, &p, sizeof(p));
         cds_timer_set(t->deadline, cds_now_ms() + MICRO_PRESTART_MS);
         if (!micro_vm_send(t->vm, &frames)) {
-            fail(m, "the machine does not take its first frame");
+            fail(t, "the machine does not take its first frame");
             return false;
         }
     } else if (type == MICRO_PONG) {
@@ -113,26 +115,25 @@ static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *
 
 static void on_deadline(void *user)
 {
-    struct micro *m = user;
-    struct micro_template *t = &m->template;
+    struct micro_template *t = user;
     struct cds_err err;
     if (!t->vm->decoder.ready || t->vm->decoder.asked || t->vm->qmp.watch) {
-        fail(m, !t->vm->decoder.ready  ? "the machine did not boot in time"
+        fail(t, !t->vm->decoder.ready  ? "the machine did not boot in time"
                 : t->vm->decoder.asked ? "the interpreters did not start in time"
                                        : "QEMU did not save its state in time");
         return;
     }
     cds_timer_set(t->deadline, cds_now_ms() + MICRO_RESTORE_MS);
     if (micro_vm_save(t->vm, t->state_fd, &err))
-        fail(m, err.message);
+        fail(t, err.message);
 }
 
 static void on_state(void *user)
 {
-    struct micro *m = user;
-    struct micro_vm *vm = m->template.vm;
-    cds_timer_remove(&m->template.deadline);
-    micro_vm_end(&vm, on_gone, m); /* template.vm stays set until it is gone: the template is not ready before */
+    struct micro_template *t = user;
+    struct micro_vm *vm = t->vm;
+    cds_timer_remove(&t->deadline);
+    micro_vm_end(&vm, on_gone, t); /* t->vm stays set until it is gone: the template is not ready before */
 }
 
 static void on_lost(void *user, const char *why)
@@ -153,10 +154,10 @@ static int memory_file(const char *name, off_t size)
     return high;
 }
 
-static cds_rc begin(struct micro *m, enum micro_tier tier, struct cds_err *reterr)
+static cds_rc begin(struct micro_template *t, enum micro_tier tier, struct cds_err *reterr)
 {
     static const struct micro_vm_ops ops = {on_frame, on_state, on_lost};
-    struct micro_template *t = &m->template;
+    struct micro *m = t->engine;
     struct micro_vm_plan plan;
     drop_files(t);
     t->kvm = tier == MICRO_TIER_KVM;
@@ -165,9 +166,10 @@ static cds_rc begin(struct micro *m, enum micro_tier tier, struct cds_err *reter
     if (t->ram_fd < 0 || t->state_fd < 0)
         return cds_fail_errno(reterr, errno, __func__, "There is no memory for the template of microVMs.");
     micro_plan(m, tier, &plan);
+    plan.image = t->image;
     plan.ram_fd = t->ram_fd;
-    cds_rc rc = micro_vm_start(m->host, &m->vms, &plan, &ops, m, &t->vm, reterr);
-    if (!rc && cds_timer_add(m->host->loop, cds_now_ms() + MICRO_BOOT_MS, on_deadline, m, &t->deadline))
+    cds_rc rc = micro_vm_start(m->host, &m->vms, &plan, &ops, t, &t->vm, reterr);
+    if (!rc && cds_timer_add(m->host->loop, cds_now_ms() + MICRO_BOOT_MS, on_deadline, t, &t->deadline))
         rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     if (rc) {
         micro_vm_end(&t->vm, NULL, NULL);
@@ -176,15 +178,14 @@ static cds_rc begin(struct micro *m, enum micro_tier tier, struct cds_err *reter
     return rc;
 }
 
-cds_rc micro_template_make(struct micro *m, enum micro_tier tier, cds_prepare_fn_done *done, void *user, struct cds_err *reterr)
+cds_rc micro_template_make(struct micro_template *t, enum micro_tier tier, cds_prepare_fn_done *done, void *user, struct cds_err *reterr)
 {
-    struct micro_template *t = &m->template;
     if (t->failed)
         return cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The template of microVMs could not be made: %.200s.", t->reason);
     struct micro_waiting *w = done ? malloc(sizeof(*w)) : NULL;
     if (done && !w)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
-    cds_rc rc = t->vm || micro_template_ready(m, tier) ? CDS_OK : begin(m, tier, reterr);
+    cds_rc rc = t->vm || micro_template_ready(t, tier) ? CDS_OK : begin(t, tier, reterr);
     if (rc || !w) {
         free(w);
         return rc;
@@ -194,24 +195,35 @@ cds_rc micro_template_make(struct micro *m, enum micro_tier tier, cds_prepare_fn
     return CDS_OK;
 }
 
-cds_rc micro_template_restore(struct micro *m, const struct micro_vm_ops *ops, void *user, struct micro_vm **ret, struct cds_err *reterr)
+void micro_template_prepare_next(struct micro_template *t, enum micro_tier tier)
 {
+    struct micro *m = t->engine;
+    struct cds_err err;
+    bool wanted = m->templates && micro_tier_has_template(tier) && !m->host->active && !t->failed && !micro_template_ready(t, tier);
+    if (wanted && micro_template_make(t, tier, NULL, NULL, &err))
+        cds_log_err(CDS_LOG_WARN, "the template of microVMs cannot be made", NULL, &err);
+    micro_pool_wake(m);
+}
+
+cds_rc micro_template_restore(struct micro_template *t, const struct micro_vm_ops *ops, void *user, struct micro_vm **ret, struct cds_err *reterr)
+{
+    struct micro *m = t->engine;
     struct micro_vm_plan plan;
     char path[64];
     /* Its own description: the place in the file is not shared. */
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", m->template.state_fd);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", t->state_fd);
     CDS_CLEANUP(cds_close_fd) int low = open(path, O_RDONLY | O_CLOEXEC), state = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST);
     if (state < 0)
         return cds_fail_errno(reterr, errno, __func__, "The state of the template cannot be opened.");
-    micro_plan(m, m->template.kvm ? MICRO_TIER_KVM : MICRO_TIER_TCG, &plan);
-    plan.ram_fd = m->template.ram_fd;
+    micro_plan(m, t->kvm ? MICRO_TIER_KVM : MICRO_TIER_TCG, &plan);
+    plan.image = t->image;
+    plan.ram_fd = t->ram_fd;
     plan.state_fd = state;
     return micro_vm_start(m->host, &m->vms, &plan, ops, user, ret, reterr);
 }
 
-void micro_template_end(struct micro *m)
+void micro_template_end(struct micro_template *t)
 {
-    struct micro_template *t = &m->template;
     cds_timer_remove(&t->deadline);
     for (struct micro_waiting *w; (w = t->waiting);) {
         t->waiting = w->next;

@@ -84,7 +84,7 @@ cds_rc run_command(struct jail_engine *engine, const struct cds_job_spec *spec, 
         ret->preload_argv[at++] = ret->preload_file;
         ret->preload_argv[at] = NULL;
         snprintf(ret->preload_host, sizeof(ret->preload_host), "%s/%s", engine->host->preload_dir, language->preload);
-        ret->binds[ret->bind_count++] = (struct cds_jail_bind){ret->preload_host, language->preload};
+        ret->binds[ret->bind_count++] = (struct cds_jail_bind){.from = ret->preload_host, .to = language->preload};
         ret->preload = language->preload;
     }
     ret->program_at = n;

@@ -8,6 +8,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
+#include "sandbox/image_store.h"
 
 enum {
     TMP_BYTES = 128 << 20,
@@ -95,6 +96,25 @@ static cds_rc take_engine(struct run_params *p, const cds_json *params, struct c
     if (!p->language[0] && !cds_streq(p->engine, "wasm"))
         return refuse(err, "/params/language", "The parameter language is missing: name python, node, sh, c or cpp.");
     p->may_fall_back = cds_streq(cds_json_get_str(params, "fallback"), "run");
+    return CDS_OK;
+}
+
+/* The process sandbox has no images, so it cannot stand in for a machine that has one. */
+static cds_rc take_image(struct run_params *p, const cds_json *params, struct cds_err *err)
+{
+    const cds_json *image = cds_json_get(params, "image");
+    if (!image)
+        return CDS_OK;
+    cds_rc rc = image_name_check(cds_json_str(image), "/params/image", err);
+    if (rc)
+        return rc;
+    if (!cds_streq(p->engine, "micro"))
+        return refuse(err, "/params/image", "Only microVMs have images: name the engine micro:python, micro:node or micro:sh, or leave image out.");
+    if (cds_streq(cds_json_str(image), IMAGE_DEFAULT))
+        return CDS_OK;
+    if (p->may_fall_back)
+        return refuse(err, "/params/fallback", "The process sandbox has no images, so it cannot take a run that names one; leave fallback out.");
+    p->image = cds_json_str(image);
     return CDS_OK;
 }
 
@@ -300,9 +320,9 @@ cds_rc run_params_read(const cds_json *params, const struct cds_config *config, 
     const cds_json *input = cds_json_get(params, "stdin");
     *ret = (struct run_params){.owned_count = 0};
     cds_rc rc = take_limits(params, config, &ret->spec.limits, reterr);
-    if (rc || (rc = take_engine(ret, params, reterr)) || (rc = take_source(ret, params, reterr)) || (rc = take_args(ret, params, reterr)) ||
-        (rc = take_env(ret, params, reterr)) || (rc = take_files(ret, params, reterr)) || (rc = take_access(ret, params, reterr)) ||
-        (rc = take_call(ret, params, reterr)))
+    if (rc || (rc = take_engine(ret, params, reterr)) || (rc = take_image(ret, params, reterr)) || (rc = take_source(ret, params, reterr)) ||
+        (rc = take_args(ret, params, reterr)) || (rc = take_env(ret, params, reterr)) || (rc = take_files(ret, params, reterr)) ||
+        (rc = take_access(ret, params, reterr)) || (rc = take_call(ret, params, reterr)))
         return rc;
     ret->spec.language = ret->language;
     ret->spec.stdin_data = cds_json_str(input);

@@ -77,6 +77,12 @@ enum cds_project_access { CDS_PROJECT_READ_WRITE, CDS_PROJECT_READ_ONLY, CDS_PRO
 
 struct returned;
 
+/** Another root image of the engine micro than its own; borrowed, and the descriptor is. */
+struct cds_job_image {
+    const char *name, *digest; /**< digest: the same one is the same file */
+    int fd;
+};
+
 /** What to run. All pointers are borrowed for the length of the acquire and exec calls. */
 struct cds_job_spec {
     const char *language;    /**< "python", "node", "sh", "c", "cpp"; the wasm engine does not look at it */
@@ -98,6 +104,7 @@ struct cds_job_spec {
     int project_fd;      /**< directory (O_PATH) that becomes /work; borrowed */
     enum cds_project_access access;
     const struct cds_job_network *network; /**< NULL: none */
+    const struct cds_job_image *image;     /**< NULL: the engine's own; engines without images do not look at it */
     struct cds_run_limits limits;
     /**
      * Called with the user of exec: what a job with a copy of its project has changed there (read-write access; sandbox/returned.h); right before

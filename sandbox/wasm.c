@@ -167,8 +167,8 @@ static cds_rc wasm_command(struct jail_engine *base, const struct cds_job_spec *
     ret->gives = run && run->request_fd >= 0;
     ret->give_fds[0] = run ? run->request_fd : -1;
     ret->give_fds[1] = run ? run->aot_fd : -1;
-    ret->binds[0] = (struct cds_jail_bind){engine->worker, "cds-wasmworker"};
-    ret->binds[1] = (struct cds_jail_bind){engine->library, "libwasmer.so"};
+    ret->binds[0] = (struct cds_jail_bind){.from = engine->worker, .to = "cds-wasmworker"};
+    ret->binds[1] = (struct cds_jail_bind){.from = engine->library, .to = "libwasmer.so"};
     ret->bind_count = 2;
     return CDS_OK;
 }

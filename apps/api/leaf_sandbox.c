@@ -1,4 +1,4 @@
-/* apps/api/leaf_sandbox.c: fs.*, run.*, term.* and sandbox.probe over the socket of cds-sandboxd. */
+/* apps/api/leaf_sandbox.c: fs.*, run.*, term.*, image.* and sandbox.probe over the socket of cds-sandboxd. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -267,10 +267,15 @@ static void on_note(void *user, const char *method, cds_json *params)
         hold_if_slow(call);
 }
 
-/* Terminals and their ports belong to a user, so the sandbox is told whose call this is; the client cannot, its schema knows no such member. */
+/* Terminals and their ports belong to a user, and changes of images are logged with theirs, so the sandbox is told whose call this is; the client
+ * cannot, its schema knows no such member. */
 static cds_json *params_of(const struct call *call)
 {
-    if (!cds_starts_with(call->method->name, "term.") && !cds_starts_with(call->method->name, "preview."))
+    static const char *const theirs[] = {"term.", "preview.", "image."};
+    bool told = false;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(theirs); i++)
+        told = told || cds_starts_with(call->method->name, theirs[i]);
+    if (!told)
         return cds_json_ref(call->params);
     cds_json *params = cds_json_copy(call->params);
     cds_json_set(params, "user", cds_json_string(call_who(call)->claims.user_id));
@@ -308,7 +313,8 @@ static void send_to_sandbox(struct call *call)
         call_fail(call, &err);
         return;
     }
-    call->leaf_cancel = call->method->streams ? tell_cancel : NULL;
+    const bool adds = cds_streq(call->method->name, "image.add") || cds_streq(call->method->name, "image.pull"); /* long, too */
+    call->leaf_cancel = call->method->streams || adds ? tell_cancel : NULL;
     call->leaf_drop = drop;
 }
 

@@ -27,6 +27,7 @@ static cds_rc start(struct api *api, struct cds_service *service, struct cds_err
     /* Only our own page server is in front; ledger ids are checked again by llmserver (docs/adr/0005-request-id.md). */
     cds_http_trust_request_id(service->server, true);
     cds_http_openai_below(service->server, "/v1/");
+    cds_http_anthropic_below(service->server, "/v1/messages");
     return CDS_OK;
 }
 

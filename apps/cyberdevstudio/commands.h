@@ -34,6 +34,10 @@ enum cds_exit cds_cmd_model_pull(const struct cds_command *cmd);
 enum cds_exit cds_cmd_model_inspect(const struct cds_command *cmd);
 enum cds_exit cds_cmd_model_verify(const struct cds_command *cmd);
 enum cds_exit cds_cmd_model_remove(const struct cds_command *cmd);
+enum cds_exit cds_cmd_image_list(const struct cds_command *cmd);
+enum cds_exit cds_cmd_image_add(const struct cds_command *cmd);
+enum cds_exit cds_cmd_image_pull(const struct cds_command *cmd);
+enum cds_exit cds_cmd_image_remove(const struct cds_command *cmd);
 
 /** "cyberdevstudio: <message> <hint>" on out; details only the log may have are left out. @return the exit code that fits */
 enum cds_exit cds_complain(FILE *out, const struct cds_err *err);

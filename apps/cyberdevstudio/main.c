@@ -29,6 +29,10 @@ static const struct {
     {{"model", "inspect"}, cds_cmd_model_inspect, "FILE", "print what the header of a model file says"},
     {{"model", "verify"}, cds_cmd_model_verify, "FILE", "compare a model file with the SHA-256 of its download"},
     {{"model", "remove"}, cds_cmd_model_remove, "FILE", "remove a model file and what belongs to it"},
+    {{"image", "list"}, cds_cmd_image_list, "[--json]", "show the images that microVMs can start from"},
+    {{"image", "add"}, cds_cmd_image_add, "NAME TAR|DIR", "make an image of what docker save wrote, of the tar of a root folder, or of a folder"},
+    {{"image", "pull"}, cds_cmd_image_pull, "NAME REFERENCE", "fetch an image from a registry, where microsandbox (msb) works"},
+    {{"image", "remove"}, cds_cmd_image_remove, "NAME", "remove an image"},
     {{"ledger", "verify"}, cds_cmd_ledger_verify, "[--json]", "check that every token and credit adds up"},
 };
 

@@ -7,6 +7,7 @@
 #include "apps/llmserver/downloads.h"
 #include "apps/llmserver/events.h"
 #include "apps/llmserver/inspection.h"
+#include "apps/llmserver/tasks.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
@@ -40,9 +41,17 @@ static cds_json *count_or_null(int64_t count)
 
 static cds_json *facts(const struct cds_model *model)
 {
-    int64_t in_file = cds_inspection_count(model, "parameters");
-    return cds_json_pack("{s:s,s:I,s:o,s:o}", "state", cds_model_state_name(model->state), "size_bytes", (long long)model->file_bytes, "parameters",
-                         count_or_null(in_file > 0 ? in_file : model->parameters), "context_tokens", count_or_null(model->request_tokens));
+    static const char *const poolings[] = {"none", "mean", "cls", "last", "rank"};
+    int64_t in_file = cds_inspection_count(model, "parameters"), pooling = cds_inspection_count(model, "pooling");
+    bool chats = cds_model_kind(model) == CDS_KIND_CHAT;
+    cds_json *facts =
+        cds_json_pack("{s:s,s:I,s:o,s:o}", "state", cds_model_state_name(model->state), "size_bytes", (long long)model->file_bytes, "parameters",
+                      count_or_null(in_file > 0 ? in_file : model->parameters), "context_tokens", count_or_null(model->request_tokens));
+    cds_json_set(facts, "kind", model->file.facts ? cds_json_string(cds_model_kind_name(cds_model_kind(model))) : cds_json_null());
+    cds_json_set(facts, "infill", model->infill ? cds_json_bool(model->infill == CDS_INFILL_YES) : chats ? cds_json_null() : cds_json_bool(false));
+    cds_json_set(facts, "dimensions", chats ? cds_json_null() : count_or_null(cds_inspection_count(model, "embedding")));
+    cds_json_set(facts, "pooling", chats || pooling < 0 || pooling > 4 ? cds_json_null() : cds_json_string(poolings[pooling]));
+    return facts;
 }
 
 static cds_json *public_model(const struct cds_model *model)
@@ -90,6 +99,8 @@ static cds_json *status_of(const struct cds_model *model)
 {
     cds_json *one = cds_admin_model(model);
     cds_json_set(one, "pid", model->proc ? cds_json_int(cds_proc_pid(model->proc)) : cds_json_null());
+    cds_json_set(one, "drafts", cds_json_bool(model->drafts));
+    cds_json_set(one, "draft_problem", *model->draft_problem ? cds_json_string(model->draft_problem) : cds_json_null());
     cds_json_set(one, "restarts", cds_json_int((int64_t)model->restarts));
     cds_json_set(one, "active", cds_json_int(model->running));
     cds_json_set(one, "queued", cds_json_int(model->queue.count));
@@ -299,7 +310,7 @@ static void show_one(struct cds_llm *app, struct cds_http_req *req, const struct
 bool cds_admin_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential)
 {
     static const char one[] = "/v1/models/", admin[] = "/admin/";
-    const char *path = cds_http_path(req), *method = cds_http_method(req), *user_id = credential->claims.user_id;
+    const char *path = cds_routes_path(req), *method = cds_http_method(req), *user_id = credential->claims.user_id;
     bool get = cds_streq(method, "GET"), post = cds_streq(method, "POST");
     struct cds_err err = {0};
     if (get && cds_streq(path, "/v1/models")) {

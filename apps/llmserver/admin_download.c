@@ -101,7 +101,7 @@ static void events(struct cds_llm *app, struct cds_http_req *req, const char *us
 
 bool cds_admin_download_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential)
 {
-    const char *path = cds_http_path(req), *method = cds_http_method(req), *user_id = credential->claims.user_id;
+    const char *path = cds_routes_path(req), *method = cds_http_method(req), *user_id = credential->claims.user_id;
     bool download = cds_streq(path, "/admin/download"), post = cds_streq(method, "POST"), del = cds_streq(method, "DELETE");
     bool follow = cds_streq(path, "/admin/events") && cds_streq(method, "GET");
     struct cds_download *one = NULL;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/llmserver/results.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
 #include "lib/http/reply.h"
@@ -58,19 +59,30 @@ static void push(struct cds_gen *gen, const char *data, size_t len)
         pump(gen);
 }
 
-/** Appends one event; steals the chunk, NULL is one that could not be made. */
-static void add_event(struct cds_buf *events, cds_json *chunk)
+/** Events of a resumable stream: who reads them is the replay's matter, and the last of them ends it. */
+static void keep_events(struct cds_gen *gen, const struct cds_buf *events)
 {
-    CDS_JSON_AUTO value = chunk;
-    (void)cds_buf_add_str(events, "data: ");
-    if (!value || cds_json_dump(value, events) != CDS_OK)
-        events->failed = true;
-    (void)cds_buf_add_str(events, "\n\n");
+    struct cds_replay *replay = gen->replay;
+    if (gen->finished || events->failed)
+        gen->replay = NULL;
+    if (events->failed) {
+        cds_replay_drop(replay);
+        if (!gen->finished) /* else its end goes on with whoever called */
+            cds_gen_left(gen, true);
+        return;
+    }
+    cds_replay_add(replay, events->data ? events->data : "", events->len);
+    if (gen->finished)
+        cds_replay_end(replay);
 }
 
 /** Sends events as a whole; a stream that lacks some (memory is out) is cut. The request may be over after it. */
 static void push_events(struct cds_gen *gen, struct cds_buf *events)
 {
+    if (gen->replay) {
+        keep_events(gen, events);
+        return;
+    }
     if (!gen->req)
         return;
     if (events->failed)
@@ -79,82 +91,70 @@ static void push_events(struct cds_gen *gen, struct cds_buf *events)
         push(gen, events->data, events->len);
 }
 
-static void push_event(struct cds_gen *gen, cds_json *chunk)
-{
-    CDS_CLEANUP(cds_buf_free) struct cds_buf event = cds_buf_init(CDS_GEN_OUT_MAX);
-    add_event(&event, chunk);
-    push_events(gen, &event);
-}
-
 /* --- the parts of an answer --------------------------------------------------------------------------------------------- */
 
-/** Text of the prompt an answer belongs to, when it is to be repeated; NULL: not. */
-static const cds_json *echoed(const struct cds_gen *gen, unsigned index)
+bool cds_gen_has_reader(const struct cds_gen *gen)
 {
-    return gen->ask.echo ? cds_json_at(cds_json_get(gen->ask.prompt, "prompts"), index / gen->ask.shown) : NULL;
+    return gen->req || gen->replay;
 }
 
-/** Begins the stream; its first events, if it has some, go to events. */
+bool cds_gen_keeps(const struct cds_gen *gen)
+{
+    return !gen->ask.stream || gen->ask.schema || gen->dialect->keeps;
+}
+
+/** Begins the stream; its first events go to events. A resumable one belongs to its replay from now on. */
 static void begin_stream(struct cds_gen *gen, struct cds_buf *events)
 {
     gen->streaming = true;
     gen->status = 200;
-    cds_http_add_header(gen->req, "Cache-Control", "no-cache");
-    cds_http_stream_begin(gen->req, 200, "text/event-stream; charset=utf-8", STREAM_BUFFER);
-    for (unsigned i = 0; i < gen->choice_count; i++) {
-        const cds_json *text = echoed(gen, i);
-        if (gen->wire.chat)
-            add_event(events, cds_wire_role(&gen->wire, i));
-        else if (text)
-            add_event(events, cds_wire_text(&gen->wire, i, cds_json_str(text), cds_json_str_len(text), NULL));
+    if (gen->replay) {
+        struct cds_http_req *req = gen->req;
+        gen->req = NULL;
+        cds_replay_also(gen->replay, gen->request_id);
+        if (req)
+            cds_replay_read(gen->replay, req, -1);
+    } else {
+        cds_http_add_header(gen->req, "Cache-Control", "no-cache");
+        cds_http_stream_begin(gen->req, 200, "text/event-stream; charset=utf-8", STREAM_BUFFER);
     }
+    gen->dialect->begin(gen, events);
 }
 
 void cds_gen_open_stream(struct cds_gen *gen)
 {
     CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
-    if (!gen->req || !gen->ask.stream || gen->streaming)
+    if (!cds_gen_has_reader(gen) || !gen->ask.stream || gen->streaming)
         return;
     begin_stream(gen, &events);
     push_events(gen, &events);
 }
 
-/** Whole answers, and texts that are checked at their end, are kept. */
-static bool keeps(const struct cds_gen *gen)
+/** Chances of a stream go out with their tokens; otherwise, or when they are told again, they are kept. */
+static void keep_chances(struct cds_gen *gen, struct cds_choice *choice, const cds_json *chances)
 {
-    return !gen->ask.stream || gen->ask.schema;
-}
-
-static cds_json *logprobs_of(struct cds_gen *gen, struct cds_choice *choice, const cds_json *chances)
-{
-    return chances && gen->ask.logprobs ? cds_choice_logprobs(choice, chances, gen->wire.chat) : NULL;
+    if (chances && gen->ask.logprobs && (!gen->ask.stream || gen->dialect->keeps))
+        cds_choice_keep_chances(choice, chances);
 }
 
 void cds_gen_write_text(struct cds_gen *gen, unsigned index, const char *text, size_t len, const cds_json *chances)
 {
-    struct cds_choice *choice = &gen->choices[index];
-    if (keeps(gen))
-        (void)cds_buf_add(&choice->text, text, len);
-    if (!gen->ask.stream && chances)
-        cds_choice_keep_chances(choice, chances);
-    if (gen->req && gen->ask.stream && (len > 0 || chances))
-        push_event(gen, cds_wire_text(&gen->wire, index, text, len, logprobs_of(gen, choice, chances)));
+    CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
+    bool told = cds_gen_has_reader(gen) && gen->ask.stream;
+    keep_chances(gen, &gen->choices[index], chances);
+    if (len > 0 || chances)
+        gen->dialect->text(gen, index, text, len, chances, told ? &events : NULL);
+    if (events.len || events.failed)
+        push_events(gen, &events);
 }
 
 void cds_gen_write_deltas(struct cds_gen *gen, unsigned index, const cds_json *deltas, const cds_json *chances)
 {
-    struct cds_choice *choice = &gen->choices[index];
     CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
-    if (!gen->ask.stream && chances)
-        cds_choice_keep_chances(choice, chances);
-    for (size_t i = 0; i < cds_json_size(deltas); i++) {
-        cds_json *delta = NULL;
-        cds_choice_take(choice, cds_json_at(deltas, i), keeps(gen), &delta);
-        if (delta && gen->ask.stream)
-            add_event(&events, cds_wire_delta(&gen->wire, index, delta, i == 0 ? logprobs_of(gen, choice, chances) : NULL));
-        else
-            cds_json_unref(delta);
-    }
+    bool told = cds_gen_has_reader(gen) && gen->ask.stream;
+    keep_chances(gen, &gen->choices[index], chances);
+    for (size_t i = 0; i < cds_json_size(deltas); i++)
+        gen->dialect->delta(gen, index, cds_json_at(deltas, i), i == 0 ? chances : NULL, told ? &events : NULL);
     if (events.len || events.failed)
         push_events(gen, &events);
 }
@@ -194,7 +194,8 @@ void cds_gen_write_alive(struct cds_gen *gen)
 {
     CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
     unsigned place = cds_turns_place(gen);
-    if (!gen->req || !gen->ask.stream || cds_now_ms() - gen->wrote_ms < CDS_GEN_ALIVE_MS - 500)
+    bool quiet = cds_now_ms() - gen->wrote_ms >= CDS_GEN_ALIVE_MS - 500;
+    if (!cds_gen_has_reader(gen) || !gen->ask.stream || (!gen->replay && !quiet))
         return;
     bool opens = !gen->streaming; /* its first bytes are a sign of life as well */
     if (opens)
@@ -202,8 +203,11 @@ void cds_gen_write_alive(struct cds_gen *gen)
     if (place)
         add_place(&events, place);
     else if (!opens)
-        (void)cds_buf_add_str(&events, ": the model is at work\n\n");
-    push_events(gen, &events);
+        (void)cds_buf_add_str(&events, gen->dialect->alive);
+    if (gen->replay && !opens)
+        cds_replay_alive(gen->replay, events.data ? events.data : "", CDS_GEN_ALIVE_MS - 500);
+    else
+        push_events(gen, &events);
 }
 
 static void write_stream_end(struct cds_gen *gen)
@@ -211,75 +215,23 @@ static void write_stream_end(struct cds_gen *gen)
     CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
     if (!gen->streaming)
         begin_stream(gen, &events);
-    for (unsigned i = 0; i < gen->choice_count; i++)
-        add_event(&events, cds_wire_finish(&gen->wire, i, gen->choices[i].finish_reason, i + 1 == gen->choice_count, &gen->end));
-    if (gen->wire.include_usage)
-        add_event(&events, cds_wire_usage(&gen->wire, &gen->end));
-    (void)cds_buf_add_str(&events, "data: [DONE]\n\n");
+    gen->dialect->end(gen, &events);
     gen->finished = true;
     push_events(gen, &events); /* nothing after it: a stream that is cut here takes gen with it */
 }
 
-static cds_json *choice_json(struct cds_gen *gen, struct cds_choice *choice, unsigned index)
-{
-    cds_json *body;
-    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(SIZE_MAX / 2);
-    const cds_json *before = echoed(gen, index);
-    if (gen->wire.chat) {
-        body = cds_choice_message(choice);
-    } else {
-        (void)cds_buf_add(&text, cds_json_str(before) ? cds_json_str(before) : "", cds_json_str_len(before));
-        (void)cds_buf_add(&text, choice->text.data ? choice->text.data : "", choice->text.len);
-        body = text.failed ? NULL : cds_json_stringn(text.data ? text.data : "", text.len);
-    }
-    cds_json *logprobs = gen->ask.logprobs ? cds_choice_logprobs(choice, choice->chances ? choice->chances : cds_json_array(), gen->wire.chat) : NULL;
-    return cds_wire_choice(&gen->wire, index, body, logprobs, choice->finish_reason);
-}
-
-/** Chance per token, so that short answers are not preferred. */
-static double worth(const struct cds_choice *choice)
-{
-    return choice->tokens ? choice->score / choice->tokens : -1e9;
-}
-
-/** The best choice of a prompt that was not taken yet. */
-static struct cds_choice *best_left(struct cds_choice *choices, unsigned count, bool *taken)
-{
-    unsigned best = count;
-    for (unsigned i = 0; i < count; i++)
-        if (!taken[i] && (best == count || worth(&choices[i]) > worth(&choices[best])))
-            best = i;
-    taken[best] = true;
-    return &choices[best];
-}
-
-static cds_json *whole_answer(struct cds_gen *gen)
-{
-    const struct cds_ask *ask = &gen->ask;
-    cds_json *list = cds_json_array();
-    bool ranked = ask->per_prompt > ask->shown;
-    for (unsigned p = 0; p < ask->prompts; p++) {
-        bool taken[CDS_ASK_CHOICES_MAX] = {false};
-        struct cds_choice *choices = &gen->choices[(size_t)p * ask->per_prompt];
-        for (unsigned k = 0; k < ask->shown; k++) {
-            struct cds_choice *choice = ranked ? best_left(choices, ask->per_prompt, taken) : &choices[k];
-            if (choice->text.failed || choice->reasoning.failed || cds_json_append(list, choice_json(gen, choice, p * ask->shown + k)) != 0) {
-                cds_json_unref(list);
-                return NULL;
-            }
-        }
-    }
-    return cds_wire_answer(&gen->wire, list, &gen->end);
-}
-
 void cds_gen_write_end(struct cds_gen *gen)
 {
+    if (!cds_task_generates(gen->ask.task)) {
+        cds_results_write(gen);
+        return;
+    }
     gen->status = 200;
     if (gen->ask.stream) {
         write_stream_end(gen);
         return;
     }
-    CDS_JSON_AUTO answer = whole_answer(gen);
+    CDS_JSON_AUTO answer = gen->dialect->answer(gen);
     if (answer) {
         cds_http_reply_json(gen->req, 200, answer);
         return;
@@ -287,16 +239,21 @@ void cds_gen_write_end(struct cds_gen *gen)
     cds_fail(&gen->failure, CDS_EXHAUSTED, __func__, "The answer is too long to be sent in one piece.");
     cds_err_hint(&gen->failure, "Ask with \"stream\": true.");
     gen->status = cds_rc_http(gen->failure.code);
-    cds_http_reply_openai_err(gen->req, &gen->failure);
+    cds_routes_reply_error(gen->req, &gen->failure);
 }
 
 void cds_gen_write_error(struct cds_gen *gen, const struct cds_err *err)
 {
+    CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
     gen->status = cds_rc_http(err->code);
-    if (!gen->streaming) {
-        cds_http_reply_openai_err(gen->req, err);
+    if (gen->req && !gen->streaming) {
+        cds_routes_reply_error(gen->req, err);
+        if (gen->replay)
+            cds_replay_drop(gen->replay); /* there is no stream to come back to */
+        gen->replay = NULL;
         return;
     }
-    gen->finished = true;
-    push_event(gen, cds_openai_error(err));
+    gen->streaming = gen->finished = true;
+    gen->dialect->fail(gen, err, &events);
+    push_events(gen, &events);
 }

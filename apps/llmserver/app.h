@@ -19,6 +19,7 @@ struct cds_admin_wait;
 struct cds_admin_list;
 struct cds_downloads;
 struct cds_events;
+struct cds_replays;
 
 enum { CDS_GEN_BUCKETS = 256 };
 
@@ -37,9 +38,10 @@ struct cds_llm {
     struct cds_admin_list *admin_lists;    /**< lists of models that wait until all files were read */
     struct cds_downloads *downloads;
     struct cds_timer *residency_timer;
-    cds_json *catalogue;       /**< array of catalogue.json; NULL: there is none */
-    struct cds_events *events; /**< readers of /admin/events */
-    int64_t jobs;              /**< last job number given */
+    struct cds_replays *replays; /**< streams that their clients may come back to */
+    cds_json *catalogue;         /**< array of catalogue.json; NULL: there is none */
+    struct cds_events *events;   /**< readers of /admin/events */
+    int64_t jobs;                /**< last job number given */
     struct cds_timer *drain_timer;
     uint64_t drain_deadline_ms;
     bool draining;
@@ -51,6 +53,14 @@ void cds_routes_on_request(void *user, struct cds_http_req *req);
 void cds_routes_log(const struct cds_http_req *req, const char *user_id, int status);
 /** routes.c: answers with an OpenAI error and logs. */
 void cds_routes_fail(struct cds_http_req *req, const char *user_id, const struct cds_err *err);
+
+/** routes.c: an error in the shape of the API its address belongs to; no log line. */
+void cds_routes_reply_error(struct cds_http_req *req, const struct cds_err *err);
+/** routes.c: the address; the short ones stand for others. */
+const char *cds_routes_path(const struct cds_http_req *req);
+
+/** resume.c: what is kept of streams: /v1/requests/{id}/events, /v1/responses/{id}; true when the path was one of them. */
+bool cds_resume_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential);
 
 /** admin.c: /v1/models, /v1/models/{id}, /admin/...; true when the path was one of them. */
 bool cds_admin_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential);

@@ -24,5 +24,17 @@ CDS_MUST_USE cds_rc cds_ask_sampling(const cds_json *body, struct cds_ask *ask, 
 /** ask_format.c: response_format, json_schema, grammar; reasoning and template. */
 CDS_MUST_USE cds_rc cds_ask_format(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
 CDS_MUST_USE cds_rc cds_ask_reasoning(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+/** ask_context.c: what happens when the context is full. */
+CDS_MUST_USE cds_rc cds_ask_context(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+/** ask_speculation.c */
+CDS_MUST_USE cds_rc cds_ask_speculation(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
 /** ask_tools.c */
 CDS_MUST_USE cds_rc cds_ask_tools(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+/** ask_vectors.c: embeddings and ranking. */
+bool cds_ask_is_tokens(const cds_json *value);
+CDS_MUST_USE cds_rc cds_ask_embed(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_ask_rank(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+/** ask_words.c: tokens, vocabulary; text around a gap, in both of its forms. */
+CDS_MUST_USE cds_rc cds_ask_words(const cds_json *body, const struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_ask_infill(const cds_json *body, cds_json *prompt, struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_ask_suffix(const cds_json *body, const struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);

@@ -9,7 +9,8 @@
 
 void cds_choice_init(struct cds_choice *choice)
 {
-    *choice = (struct cds_choice){.text = cds_buf_init(CDS_CHOICE_TEXT_MAX), .reasoning = cds_buf_init(CDS_CHOICE_TEXT_MAX), .finish_reason = "stop"};
+    *choice = (struct cds_choice){
+        .text = cds_buf_init(CDS_CHOICE_TEXT_MAX), .reasoning = cds_buf_init(CDS_CHOICE_TEXT_MAX), .finish_reason = "stop", .stop = -1};
 }
 
 void cds_choice_clear(struct cds_choice *choice)

@@ -21,6 +21,7 @@ struct cds_choice {
     unsigned call_count;
     cds_json *chances; /**< owned list of [[bytes], logprob, [[[bytes], logprob]...]]; NULL: none */
     uint32_t tokens;
+    int stop;                  /**< number of the stop string that ended it, -1: none */
     size_t characters;         /**< of the tokens whose chances were told, for text_offset */
     const char *finish_reason; /**< "stop", "length", "tool_calls"; static */
     double score;              /**< sum of logprobs */

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "apps/llmserver/results.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
@@ -34,10 +35,15 @@ static void gen_free(struct cds_gen *gen)
     *link = gen->next;
     cds_timer_remove(&gen->deadline);
     cds_timer_remove(&gen->alive);
+    if (gen->replay)
+        cds_replay_drop(gen->replay);
     cds_ask_clear(&gen->ask);
+    cds_json_unref(gen->asked);
+    cds_segments_free(&gen->segments);
     for (unsigned i = 0; i < gen->choice_count; i++)
         cds_choice_clear(&gen->choices[i]);
     free(gen->choices);
+    cds_json_unref(gen->result);
     cds_buf_free(&gen->out);
     free(gen);
 }
@@ -48,13 +54,12 @@ static void write_log(const struct cds_gen *gen)
     /* The client's mistakes are news for the client; the log shouts only about ours. */
     bool ours = why && cds_rc_http(why->code) >= 500;
     cds_log(ours ? CDS_LOG_WARN : CDS_LOG_INFO, "request", CDS_LS("request_id", gen->http_id), CDS_LS("user_id", gen->user_id),
-            CDS_LS("method", "POST"), CDS_LS("path", gen->wire.chat ? "/v1/chat/completions" : "/v1/completions"), CDS_LI("status", gen->status),
-            CDS_LI("ms", cds_now_ms() - gen->started_ms), CDS_LS("model", gen->model_id), CDS_LI("prompt_tokens", gen->end.prompt_tokens),
-            CDS_LI("completion_tokens", gen->end.completion_tokens), CDS_LI("cached_tokens", gen->cached_tokens),
-            CDS_LI("recomputed_tokens", gen->recomputed_tokens), CDS_LI("foreign_tokens", gen->foreign_tokens),
-            CDS_LI("steps_to_first", gen->steps_to_first), CDS_LS("ended", gen->end.ended), CDS_LS("code", why ? cds_rc_name(why->code) : NULL),
-            CDS_LS("error", why ? why->message : NULL), CDS_LS("rule", why && *why->rule ? why->rule : NULL),
-            CDS_LS("detail", why && *why->detail ? why->detail : NULL));
+            CDS_LS("method", "POST"), CDS_LS("path", gen->dialect->path), CDS_LI("status", gen->status), CDS_LI("ms", cds_now_ms() - gen->started_ms),
+            CDS_LS("model", gen->model_id), CDS_LI("prompt_tokens", gen->end.prompt_tokens), CDS_LI("completion_tokens", gen->end.completion_tokens),
+            CDS_LI("cached_tokens", gen->cached_tokens), CDS_LI("recomputed_tokens", gen->recomputed_tokens),
+            CDS_LI("foreign_tokens", gen->foreign_tokens), CDS_LI("steps_to_first", gen->steps_to_first), CDS_LS("ended", gen->end.ended),
+            CDS_LS("code", why ? cds_rc_name(why->code) : NULL), CDS_LS("error", why ? why->message : NULL),
+            CDS_LS("rule", why && *why->rule ? why->rule : NULL), CDS_LS("detail", why && *why->detail ? why->detail : NULL));
 }
 
 void cds_flow_over(struct cds_gen *gen)
@@ -76,9 +81,12 @@ void cds_flow_finish(struct cds_gen *gen)
     gen->stage = CDS_GEN_LEAVING;
     cds_timer_set(gen->deadline, UINT64_MAX);
     cds_timer_set(gen->alive, UINT64_MAX);
-    if (gen->req)
+    bool kept = gen->replay != NULL; /* it is written to the replay, which nobody has to read before this request is over */
+    if (cds_gen_has_reader(gen))
         cds_gen_write_end(gen);
     else
+        kept = true;
+    if (kept)
         cds_flow_over(gen);
 }
 
@@ -121,9 +129,12 @@ void cds_flow_fail(struct cds_gen *gen, const struct cds_err *err, const char *o
     gen->stage = CDS_GEN_LEAVING;
     cds_timer_set(gen->deadline, UINT64_MAX);
     cds_timer_set(gen->alive, UINT64_MAX);
-    if (gen->req)
-        cds_gen_write_error(gen, err);
-    else
+    bool over = !gen->req;
+    if (gen->dialect->own_names)
+        gen->dialect->own_names(&gen->failure);
+    if (cds_gen_has_reader(gen))
+        cds_gen_write_error(gen, &gen->failure);
+    if (over)
         cds_flow_over(gen);
 }
 
@@ -189,6 +200,7 @@ static void take_reasons(struct cds_gen *gen, const cds_json *choices)
         choice->finish_reason = by_length ? "length" : calls ? "tool_calls" : "stop";
         choice->tokens = (uint32_t)cds_json_get_i64(one, "tokens", choice->tokens);
         choice->score = cds_json_num(cds_json_get(one, "score"), 0);
+        choice->stop = (int)cds_json_get_i64(one, "stop", -1);
     }
     gen->end.finish_reason = gen->choices[0].finish_reason;
 }
@@ -211,6 +223,11 @@ static void on_done(struct cds_gen *gen, const cds_json *params)
     gen->end.reasoning_tokens = (uint32_t)cds_json_get_i64(params, "reasoning_tokens", 0);
     gen->recomputed_tokens = (uint32_t)cds_json_get_i64(params, "recomputed_tokens", 0);
     gen->foreign_tokens = (uint32_t)cds_json_get_i64(params, "foreign_tokens", 0);
+    gen->end.validated_tokens = (uint32_t)cds_json_get_i64(params, "validated_tokens", 0);
+    gen->end.dropped_tokens += (uint32_t)cds_json_get_i64(params, "shifted_tokens", 0);
+    gen->end.refuted_tokens = (uint32_t)cds_json_get_i64(params, "refuted_tokens", 0);
+    cds_metric_add(CDS_M_LLM_DRAFT_TOKENS, "validated", gen->end.validated_tokens);
+    cds_metric_add(CDS_M_LLM_DRAFT_TOKENS, "refuted", gen->end.refuted_tokens);
     gen->steps_to_first = (uint32_t)cds_json_get_i64(params, "steps_to_first", 0);
     bool cancelled = cds_streq(how, "cancelled");
     for (unsigned i = 0; i < gen->choice_count; i++) {
@@ -223,6 +240,7 @@ static void on_done(struct cds_gen *gen, const cds_json *params)
     else if (!gen->end.ended)
         gen->end.ended = "cancelled";
     take_reasons(gen, cds_json_get(params, "choices"));
+    cds_results_done(gen, params);
     gen->end.notice = (dry || cds_streq(gen->end.ended, "deadline")) && *gen->notice ? gen->notice : NULL;
     gen->end.prompt_tokens = cancelled ? gen->evaluated_tokens : gen->prompt_tokens;
     gen->end.cached_tokens = gen->cached_tokens;
@@ -368,6 +386,15 @@ static int64_t scope_of(const char *id)
 
 void cds_flow_prepare(struct cds_gen *gen)
 {
+    if (gen->ask.needs_draft && !gen->model->drafts) {
+        struct cds_err err = {0};
+        cds_fail(&err, CDS_BAD_PARAM, __func__, "The model %s has no draft model%s%s", gen->model_id, *gen->model->draft_problem ? ": " : ".",
+                 gen->model->draft_problem);
+        cds_err_hint(&err, "Leave \"speculation\" out; an administrator names draft models in llm.draft_models.");
+        cds_err_pointer(&err, "/speculation");
+        cds_flow_fail(gen, &err, "refused");
+        return;
+    }
     gen->stage = CDS_GEN_PREPARING;
     if (!cds_json_get(gen->ask.prompt, "seed")) {
         uint32_t seed;
@@ -387,7 +414,14 @@ static void on_prepared(struct cds_gen *gen, const cds_json *params)
     if (gen->stage != CDS_GEN_PREPARING)
         return;
     gen->prompt_tokens = (uint32_t)cds_json_get_i64(params, "prompt_tokens", 0);
+    gen->end.dropped_messages = (uint32_t)cds_json_get_i64(params, "dropped_messages", 0);
+    gen->end.dropped_tokens = (uint32_t)cds_json_get_i64(params, "dropped_tokens", 0);
+    if (gen->counts) {
+        cds_gen_counted(gen);
+        return;
+    }
     gen->slices = cds_slices_begin((uint32_t)cds_json_get_i64(params, "max_tokens", 1));
+    cds_results_prepared(gen, params);
     cds_turns_wait(gen);
 }
 
@@ -438,23 +472,28 @@ static void on_text(struct cds_gen *gen, const cds_json *event)
         cds_gen_write_text(gen, (unsigned)index, cds_json_str(text), cds_json_str_len(text), chances);
 }
 
+/** Events of one step: lists that begin with the number of their request. */
+static void each_event(struct cds_model *model, const cds_json *events, void (*take)(struct cds_gen *gen, const cds_json *event))
+{
+    for (size_t i = 0; i < cds_json_size(events); i++) {
+        const cds_json *event = cds_json_at(events, i);
+        struct cds_gen *gen = cds_gen_find(model->app, cds_json_i64(cds_json_at(event, 0), 0));
+        if (gen && gen->model == model)
+            take(gen, event);
+    }
+}
+
 void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params)
 {
-    if (cds_streq(method, "texts")) {
-        const cds_json *texts = cds_json_get(params, "texts");
-        for (size_t i = 0; i < cds_json_size(texts); i++) {
-            const cds_json *event = cds_json_at(texts, i);
-            struct cds_gen *gen = cds_gen_find(model->app, cds_json_i64(cds_json_at(event, 0), 0));
-            if (gen && gen->model == model)
-                on_text(gen, event);
-        }
-        return;
-    }
+    each_event(model, cds_json_get(params, "texts"), on_text);
+    each_event(model, cds_json_get(params, "vectors"), cds_results_add);
     struct cds_gen *gen = cds_gen_find(model->app, cds_json_get_i64(params, "job", 0));
     if (!gen || gen->model != model)
         return;
     if (cds_streq(method, "prepared"))
         on_prepared(gen, params);
+    else if (cds_streq(method, "told"))
+        cds_results_told(gen, params);
     else if (cds_streq(method, "refused"))
         on_refused(gen, params);
     else if (cds_streq(method, "done"))

@@ -7,10 +7,12 @@
 #include "apps/llmserver/flow.h"
 #include "apps/llmserver/grammars.h"
 #include "apps/llmserver/poison.h"
+#include "apps/llmserver/tasks.h"
 #include "apps/llmserver/threads.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
+#include "lib/http/reply.h"
 #include "lib/metrics/metrics.h"
 
 /* --- finding ------------------------------------------------------------------------------------------------------------ */
@@ -109,7 +111,10 @@ static void on_gone(void *user)
 {
     struct cds_gen *gen = user;
     gen->req = NULL;
-    cds_gen_left(gen, true);
+    if (gen->replay)
+        cds_replay_left(gen->replay); /* it may come back */
+    else
+        cds_gen_left(gen, true);
 }
 
 static void on_sent(void *user)
@@ -119,18 +124,42 @@ static void on_sent(void *user)
     cds_gen_left(gen, false);
 }
 
+/** Ends it with what there is, as if that were its end. */
+static void end_early(struct cds_gen *gen)
+{
+    if (gen->stage == CDS_GEN_RUNNING) {
+        cds_flow_stop(gen, "cancelled");
+    } else if (gen->stage == CDS_GEN_RESERVING) {
+        gen->stop_wanted = true;
+    } else if (gen->stage < CDS_GEN_RESERVING) {
+        cds_flow_leave_model(gen);
+        gen->end = (struct cds_wire_end){.finish_reason = "stop", .ended = "cancelled"};
+        cds_flow_finish(gen);
+    }
+}
+
+/** Nobody came back for a resumable stream. */
+static void on_abandoned(void *user)
+{
+    struct cds_gen *gen = user;
+    gen->status = 499;
+    end_early(gen);
+}
+
 static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struct cds_model **ret, struct cds_err *err)
 {
-    struct cds_model *model = cds_models_find(app, ask->model);
+    struct cds_model *model = cds_task_model(app, ask);
     if (!model) {
         if (*ask->model)
             cds_fail(err, CDS_NOT_FOUND, __func__, "There is no model \"%s\" here.", ask->model);
         else
-            cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: there is no model on this server.");
+            cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: there is no model for %s on this server.", cds_task_what(ask->task));
         cds_err_pointer(err, "/model");
         return cds_err_hint(err, "GET /v1/models lists the models.");
     }
-    bool on_demand = cds_config_u64(app->config, CDS_OPT_LLM_AUTOLOAD) &&
+    if (cds_task_allows(app, model, ask, err) != CDS_OK)
+        return CDS_BAD_PARAM;
+    bool on_demand = (cds_config_u64(app->config, CDS_OPT_LLM_AUTOLOAD) || cds_task_on_first_use(model)) &&
                      ((model->state == CDS_MODEL_UNLOADED && !model->proc && model->file.state != CDS_FILE_CORRUPT) || model->evicting);
     if (!on_demand && ((model->state != CDS_MODEL_LOADED && model->state != CDS_MODEL_LOADING) || model->unloading)) {
         if (model->state == CDS_MODEL_FAILED)
@@ -200,6 +229,14 @@ static cds_rc complete(struct cds_llm *app, const struct cds_credential *credent
             return err->code;
         cds_json_set(ask->prompt, "grammar", cds_json_string(text));
     }
+    /* A seed promises the same text; how far guesses pay depends on the clock, and with it the last bit of a sum. */
+    if (!cds_json_get(ask->prompt, "speculation") && !cds_json_get(ask->prompt, "seed"))
+        cds_json_set(ask->prompt, "speculation", cds_ask_speculation_of(cds_config_str(app->config, CDS_OPT_LLM_SPECULATION)));
+    if (ask->always_guesses) {
+        cds_rc refused = cds_credential_need(credential, CDS_ROLE_ADMIN, "speculation that need not pay", err);
+        if (refused != CDS_OK)
+            return cds_err_pointer(err, "/speculation/always"), refused;
+    }
     if (!ask->own_template)
         return CDS_OK;
     /* A template is a program: one that never ends stops the model for everybody. */
@@ -217,16 +254,52 @@ static void add_place(struct cds_http_req *req, unsigned place)
     cds_http_add_header(req, "x-cds-queue-place", text);
 }
 
-void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, bool chat)
+/** The body in the words of its dialect, and as the server reads it. */
+static cds_rc read_body(const struct cds_dialect *dialect, const char *body, size_t len, bool counts, cds_json **ret_asked, struct cds_ask *ask,
+                        struct cds_err *err)
+{
+    if (!dialect->to_chat)
+        return cds_ask_parse(body, len, dialect->task, ask, err);
+    CDS_JSON_AUTO json = NULL;
+    CDS_JSON_AUTO chat = NULL;
+    cds_rc rc = cds_json_parse(body, len, &json, err);
+    if (rc == CDS_OK && !cds_json_is(json, CDS_JSON_OBJECT))
+        rc = cds_fail(err, CDS_BAD_PARAM, __func__, "The request body must be a JSON object.");
+    if (rc == CDS_OK)
+        rc = dialect->to_chat(json, counts, &chat, err);
+    if (rc == CDS_OK)
+        rc = cds_ask_read(chat, CDS_TASK_CHAT, ask, err);
+    if (rc == CDS_OK)
+        *ret_asked = cds_json_ref(json);
+    return rc;
+}
+
+/** A place for the events of a stream that its client may leave. */
+static cds_rc keep_events(struct cds_gen *gen, struct cds_err *err)
+{
+    if (!gen->ask.resumable)
+        return CDS_OK;
+    if (gen->app->replays)
+        gen->replay = cds_replay_new(gen->app->replays, gen->user_id, gen->http_id, on_abandoned, gen);
+    if (gen->replay)
+        return CDS_OK;
+    cds_fail(err, CDS_BUSY, __func__, "%d streams are kept for their clients already.", CDS_REPLAY_COUNT_MAX);
+    err->retry_after_ms = 5000;
+    return cds_err_hint(err, "Ask without \"resumable\", or try again in a few seconds.");
+}
+
+void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const struct cds_dialect *dialect,
+                   bool counts)
 {
     struct cds_err err = {0};
     struct cds_ask ask = {0};
     struct cds_model *model = NULL;
+    CDS_JSON_AUTO asked = NULL;
     size_t len;
     const char *body = cds_http_body(req, &len);
-    cds_rc rc = cds_credential_need(credential, CDS_ROLE_DEVELOPER, "text generation", &err);
+    cds_rc rc = cds_credential_need(credential, CDS_ROLE_DEVELOPER, cds_task_what(dialect->task), &err);
     if (rc == CDS_OK)
-        rc = cds_ask_parse(body, len, chat, &ask, &err);
+        rc = read_body(dialect, body, len, counts, &asked, &ask, &err);
     if (rc == CDS_OK)
         rc = complete(app, credential, &ask, &err);
     if (rc == CDS_OK && app->draining)
@@ -247,16 +320,21 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         cds_metric_add(CDS_M_LLM_REQUESTS, "refused", 1);
         if (place)
             add_place(req, place);
+        if (dialect->own_names)
+            dialect->own_names(&err);
         cds_routes_fail(req, credential->claims.user_id, &err);
         return;
     }
+    gen->dialect = dialect;
+    gen->asked = cds_json_ref(asked);
+    gen->counts = counts;
     gen->ask = ask;
     gen->suspect = fingerprint;
     /* Everybody may go behind the others; only an admin may go before them. */
     bool first = ask.priority > CDS_QUEUE_NORMAL && credential->role != CDS_ROLE_ADMIN;
     gen->priority = first ? CDS_QUEUE_NORMAL : ask.priority;
     gen->wire = (struct cds_wire){
-        .chat = chat,
+        .chat = ask.chat,
         .include_usage = ask.include_usage,
         .request_id = gen->request_id,
         .model = gen->model_id,
@@ -267,10 +345,29 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         gen->ask.max_tokens = (uint32_t)cds_config_u64(app->config, CDS_OPT_LLM_MAX_TOKENS);
     cds_http_set_user(req, gen, on_gone, on_sent);
     cds_metric_add(CDS_M_LLM_QUEUE, NULL, 1);
+    if (keep_events(gen, &err) != CDS_OK) {
+        cds_flow_fail(gen, &err, "refused");
+        return;
+    }
     if (model->up && !model->yielding && !model->unloading)
         cds_flow_prepare(gen);
     else if (model->state == CDS_MODEL_UNLOADED)
         cds_model_demand(model);
+}
+
+void cds_gen_counted(struct cds_gen *gen)
+{
+    cds_flow_leave_model(gen);
+    gen->stage = CDS_GEN_LEAVING;
+    gen->status = 200;
+    gen->end = (struct cds_wire_end){.ended = "counted", .prompt_tokens = gen->prompt_tokens};
+    cds_timer_set(gen->deadline, UINT64_MAX);
+    cds_timer_set(gen->alive, UINT64_MAX);
+    CDS_JSON_AUTO answer = gen->dialect->counted(gen);
+    if (gen->req)
+        cds_http_reply_json(gen->req, 200, answer);
+    else
+        cds_flow_over(gen);
 }
 
 /* --- cancel and stop ---------------------------------------------------------------------------------------------------- */
@@ -287,15 +384,7 @@ cds_rc cds_gen_cancel(struct cds_llm *app, const char *request_id, const struct 
         }
     if (!found)
         return cds_fail(reterr, CDS_NOT_FOUND, __func__, "No running request of yours has this id.");
-    if (found->stage == CDS_GEN_RUNNING) {
-        cds_flow_stop(found, "cancelled");
-    } else if (found->stage == CDS_GEN_RESERVING) {
-        found->stop_wanted = true;
-    } else {
-        cds_flow_leave_model(found);
-        found->end = (struct cds_wire_end){.finish_reason = "stop", .ended = "cancelled"};
-        cds_flow_finish(found);
-    }
+    end_early(found);
     return CDS_OK;
 }
 

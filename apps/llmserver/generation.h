@@ -10,7 +10,10 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/choice.h"
+#include "apps/llmserver/dialect.h"
+#include "apps/llmserver/replay.h"
 #include "apps/llmserver/request.h"
+#include "apps/llmserver/segments.h"
 #include "apps/llmserver/slices.h"
 #include "apps/llmserver/wire.h"
 #include "lib/base/buf.h"
@@ -38,7 +41,10 @@ struct cds_gen {
     struct cds_gen *next;
     struct cds_llm *app;
     struct cds_model *model;
-    struct cds_http_req *req; /**< NULL: the client is gone or has its whole answer */
+    const struct cds_dialect *dialect; /**< how it was asked and is answered */
+    cds_json *asked;                   /**< owned: the caller's body, for dialects that tell parts of it again; else NULL */
+    struct cds_http_req *req;          /**< NULL: the client is gone or has its whole answer, or its stream is the replay's */
+    struct cds_replay *replay;         /**< events go here and not to req; NULL: an ordinary answer, or the replay has all of it */
     struct cds_ask ask;
     struct cds_wire wire;
     char user_id[CDS_UUID_LEN + 1];
@@ -50,6 +56,7 @@ struct cds_gen {
     char period[CDS_METER_PERIOD_LEN + 1]; /**< budget month of its reservation */
     int64_t job;
     enum cds_gen_stage stage;
+    int status; /**< of the answer, for the log */
     struct cds_queued queued;
     struct cds_slices slices;
     uint32_t prompt_tokens, cached_tokens, evaluated_tokens;
@@ -59,6 +66,7 @@ struct cds_gen {
     bool holds_slot;
     bool extending;        /**< a further slice is being reserved */
     bool prepared_in_vain; /**< the process died once while it prepared this prompt */
+    bool counts;           /**< asks for the tokens of its prompt only */
     bool stop_wanted;      /**< the user asked to end it and keep what there is */
     unsigned ledger_calls; /**< calls whose callback has not come */
     struct cds_wire_end end;
@@ -67,17 +75,25 @@ struct cds_gen {
     struct cds_timer *deadline, *alive;
     uint64_t started_ms, slot_since_ms, admitted_ms, wrote_ms;
     uint64_t suspect; /**< fingerprint of the request, for poison.h */
-    int status;
     /* The answer: */
     struct cds_choice *choices; /**< choice_count of them; owned */
     unsigned choice_count;
+    cds_json *result; /**< owned: what results.h gathers; NULL: nothing yet */
+    uint32_t width;   /**< numbers of one vector */
+    bool each_token;  /**< vectors of tokens instead of texts */
     char fingerprint[24];
     struct cds_buf out; /**< bytes of the stream the client has not taken yet */
     bool streaming, finished;
+    bool segments_lost;           /**< there were more than can be kept in order */
+    struct cds_segments segments; /**< of the first choice, for dialects with items */
+    int64_t sequence;             /**< number of the next event, for dialects that count them */
 };
 
-/** POST /v1/chat/completions and /v1/completions. */
-void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, bool chat);
+/** A request in one of the dialects, or for one of the tasks of tasks.h; counts: for the number of its prompt's tokens only, which is free. */
+void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const struct cds_dialect *dialect,
+                   bool counts);
+/** The prompt of a request that counts has been counted. */
+void cds_gen_counted(struct cds_gen *gen);
 /** POST /v1/requests/{id}/cancel: the stream ends at once with what there is. @return CDS_OK; CDS_NOT_FOUND */
 CDS_MUST_USE cds_rc cds_gen_cancel(struct cds_llm *app, const char *request_id, const struct cds_credential *credential, struct cds_err *reterr);
 /** Live requests, all stages but OVER. */
@@ -97,6 +113,10 @@ void cds_gen_model_drain(struct cds_model *model, const struct cds_err *err);
 void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params);
 
 /* answer.c: */
+/** Somebody may read an answer: now, or (resumable) later. */
+bool cds_gen_has_reader(const struct cds_gen *gen);
+/** The texts are needed at the end: whole answers, texts that are checked or told again. */
+bool cds_gen_keeps(const struct cds_gen *gen);
 /** Begins the event stream with its first chunk, once; no-op without streaming or client. */
 void cds_gen_open_stream(struct cds_gen *gen);
 /** One event of a choice: its text or its deltas, and the chances of its tokens (NULL: none). */

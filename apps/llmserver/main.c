@@ -110,6 +110,10 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
         rc = cds_credentials_new(app->loop, app->client, auth_url, &app->creds, err);
     if (rc == CDS_OK)
         rc = cds_events_new(app->loop, &app->events, err);
+    struct cds_replay_limits kept = {(size_t)cds_config_u64(c, CDS_OPT_LLM_RESUME_BYTES), cds_config_u64(c, CDS_OPT_LLM_RESUME_MS),
+                                     cds_config_u64(c, CDS_OPT_LLM_RESUME_GRACE_MS)};
+    if (rc == CDS_OK)
+        rc = cds_replays_new(app->loop, &kept, &app->replays, err);
     if (rc == CDS_OK)
         rc = cds_downloads_new(app, &app->downloads, err);
     if (rc == CDS_OK)
@@ -126,6 +130,7 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     /* Callers are the gateway and clients of this port; an id that the ledger knows already is replaced (flow.c). */
     cds_http_trust_request_id(app->server, true);
     cds_http_openai_below(app->server, "/v1/");
+    cds_http_anthropic_below(app->server, "/v1/messages");
     return CDS_OK;
 }
 
@@ -172,6 +177,7 @@ int main(int argc, char **argv)
     cds_grammars_free(&app.grammars);
     free(app.poison);
     cds_events_free(&app.events);
+    cds_replays_free(&app.replays);
     cds_json_unref(app.catalogue);
     cds_service_stop(&service);
     return status;

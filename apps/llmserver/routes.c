@@ -3,6 +3,7 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/tasks.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
@@ -28,7 +29,31 @@ void cds_routes_fail(struct cds_http_req *req, const char *user_id, const struct
             CDS_LS("user_id", user_id), CDS_LS("method", cds_http_method(req)), CDS_LS("path", cds_http_path(req)),
             CDS_LI("status", cds_rc_http(err->code)), CDS_LI("ms", cds_now_ms() - cds_http_started_ms(req)), CDS_LS("code", cds_rc_name(err->code)),
             CDS_LS("error", err->message), CDS_LS("rule", *err->rule ? err->rule : NULL), CDS_LS("detail", *err->detail ? err->detail : NULL));
-    cds_http_reply_openai_err(req, err);
+    cds_routes_reply_error(req, err);
+}
+
+void cds_routes_reply_error(struct cds_http_req *req, const struct cds_err *err)
+{
+    if (cds_starts_with(cds_http_path(req), "/v1/messages"))
+        cds_http_reply_err(req, err); /* main.c says which shape that is */
+    else
+        cds_http_reply_openai_err(req, err);
+}
+
+/** The short names, one line each. */
+static const struct {
+    const char *name, *path;
+} short_names[] = {
+    {"/chat", "/v1/chat/completions"}, {"/completion", "/v1/completions"}, {"/embed", "/v1/embeddings"}, {"/models", "/v1/models"},
+    {"/download", "/admin/download"},  {"/load", "/admin/load"},           {"/unload", "/admin/unload"},
+};
+
+const char *cds_routes_path(const struct cds_http_req *req)
+{
+    for (size_t i = 0; i < CDS_ARRAY_LEN(short_names); i++)
+        if (cds_streq(cds_http_path(req), short_names[i].name))
+            return short_names[i].path;
+    return cds_http_path(req);
 }
 
 static cds_rc ready(void *user, struct cds_err *err)
@@ -50,7 +75,7 @@ static cds_rc ready(void *user, struct cds_err *err)
 
 static bool is(const struct cds_http_req *req, const char *method, const char *path)
 {
-    return cds_streq(cds_http_method(req), method) && cds_streq(cds_http_path(req), path);
+    return cds_streq(cds_http_method(req), method) && cds_streq(cds_routes_path(req), path);
 }
 
 /** POST /v1/requests/{id}/cancel */
@@ -78,12 +103,26 @@ static bool cancel_route(struct cds_llm *app, struct cds_http_req *req, const st
 
 static void dispatch(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential)
 {
+    static const struct {
+        const char *path;
+        const struct cds_dialect *dialect;
+        bool counts;
+    } doors[] = {
+        {"/v1/chat/completions", &cds_dialect_chat, false}, {"/v1/completions", &cds_dialect_text, false},
+        {"/v1/responses", &cds_dialect_responses, false},   {"/v1/responses/input_tokens", &cds_dialect_responses, true},
+        {"/v1/messages", &cds_dialect_messages, false},     {"/v1/messages/count_tokens", &cds_dialect_messages, true},
+    };
     struct cds_err err = {0};
-    if (is(req, "POST", "/v1/chat/completions"))
-        cds_gen_begin(app, req, credential, true);
-    else if (is(req, "POST", "/v1/completions"))
-        cds_gen_begin(app, req, credential, false);
-    else if (!cancel_route(app, req, credential) && !cds_admin_route(app, req, credential)) {
+    if (cds_starts_with(cds_http_path(req), "/v1/messages"))
+        cds_http_add_header(req, "request-id", cds_http_request_id(req)); /* Anthropic's clients look for it under this name */
+    for (size_t i = 0; i < CDS_ARRAY_LEN(doors); i++)
+        if (is(req, "POST", doors[i].path)) {
+            cds_gen_begin(app, req, credential, doors[i].dialect, doors[i].counts);
+            return;
+        }
+    if (cds_streq(cds_http_method(req), "POST") && cds_task_dialect(cds_routes_path(req)))
+        cds_gen_begin(app, req, credential, cds_task_dialect(cds_routes_path(req)), false);
+    else if (!cancel_route(app, req, credential) && !cds_resume_route(app, req, credential) && !cds_admin_route(app, req, credential)) {
         cds_fail(&err, CDS_NO_METHOD, __func__, "There is no %s %.200s on this server.", cds_http_method(req), cds_http_path(req));
         cds_routes_fail(req, credential->claims.user_id, &err);
     }
@@ -109,19 +148,13 @@ static void on_checked(void *user, const struct cds_credential *credential, cons
         dispatch(app, req, credential);
 }
 
-static const enum cds_metric shown_metrics[] = {CDS_M_LLM_REQUEST_COUNT,
-                                                CDS_M_TOKEN_SPEND,
-                                                CDS_M_LLM_REQUESTS,
-                                                CDS_M_LLM_TTFT,
-                                                CDS_M_LLM_TOKENS_PROMPT,
-                                                CDS_M_LLM_TOKENS_COMPLETION,
-                                                CDS_M_LLM_QUEUE,
-                                                CDS_M_LLM_ACTIVE,
-                                                CDS_M_LLM_WORKER_RESTARTS,
-                                                CDS_M_LLM_LOADED,
-                                                CDS_M_LEDGER_BATCHES,
-                                                CDS_M_LEDGER_REFUSED,
-                                                CDS_M_COUNT};
+static const enum cds_metric shown_metrics[] = {CDS_M_LLM_REQUEST_COUNT, CDS_M_TOKEN_SPEND,
+                                                CDS_M_LLM_REQUESTS,      CDS_M_LLM_TTFT,
+                                                CDS_M_LLM_TOKENS_PROMPT, CDS_M_LLM_TOKENS_COMPLETION,
+                                                CDS_M_LLM_DRAFT_TOKENS,  CDS_M_LLM_QUEUE,
+                                                CDS_M_LLM_ACTIVE,        CDS_M_LLM_WORKER_RESTARTS,
+                                                CDS_M_LLM_LOADED,        CDS_M_LEDGER_BATCHES,
+                                                CDS_M_LEDGER_REFUSED,    CDS_M_COUNT};
 
 void cds_routes_on_request(void *user, struct cds_http_req *req)
 {
@@ -138,11 +171,15 @@ void cds_routes_on_request(void *user, struct cds_http_req *req)
     caller->app = app;
     caller->req = req;
     cds_http_set_user(req, caller, on_gone, NULL);
+    /* Anthropic's clients send their key without a scheme. */
+    const char *authorization = cds_http_header(req, "Authorization");
+    if (!authorization)
+        authorization = cds_http_header(req, "x-api-key");
     struct cds_credential now;
     /* The usual case is answered without waiting, and without a handle that could outlive the call. */
-    cds_rc rc = cds_credential_check_now(app->creds, cds_http_header(req, "Authorization"), &now, &err);
+    cds_rc rc = cds_credential_check_now(app->creds, authorization, &now, &err);
     if (rc == CDS_UNAVAILABLE && cds_streq(err.rule, "auth.fetch_needed"))
-        cds_credential_check(app->creds, cds_http_header(req, "Authorization"), on_checked, caller, &caller->wait);
+        cds_credential_check(app->creds, authorization, on_checked, caller, &caller->wait);
     else
         on_checked(caller, rc == CDS_OK ? &now : NULL, rc == CDS_OK ? NULL : &err);
 }

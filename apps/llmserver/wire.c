@@ -57,12 +57,19 @@ static cds_json *usage(const struct cds_wire_end *end)
                          (long long)end->reasoning_tokens);
 }
 
-/** Our own member: what OpenAI clients ignore. */
-static cds_json *own(const struct cds_wire *wire, const struct cds_wire_end *end)
+/* What OpenAI clients ignore. */
+cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *end)
 {
     cds_json *cds = cds_json_pack("{s:I,s:s,s:s}", "cost_micro", (long long)end->cost_micro, "request_id", wire->request_id, "ended", end->ended);
     if (end->notice)
         cds_json_set(cds, "notice", cds_json_string(end->notice));
+    if (end->dropped_messages || end->dropped_tokens)
+        cds_json_set(
+            cds, "context_shift",
+            cds_json_pack("{s:I,s:I}", "dropped_messages", (long long)end->dropped_messages, "dropped_tokens", (long long)end->dropped_tokens));
+    if (end->validated_tokens || end->refuted_tokens)
+        cds_json_set(cds, "speculation",
+                     cds_json_pack("{s:I,s:I}", "validated", (long long)end->validated_tokens, "refuted", (long long)end->refuted_tokens));
     return cds;
 }
 
@@ -70,7 +77,7 @@ cds_json *cds_wire_finish(const struct cds_wire *wire, unsigned index, const cha
 {
     cds_json *finish = chunk(wire, choice(wire, index, wire->chat ? cds_json_object() : cds_json_string(""), NULL, reason));
     if (last && !wire->include_usage)
-        cds_json_set(finish, "cds", own(wire, end));
+        cds_json_set(finish, "cds", cds_wire_own(wire, end));
     return finish;
 }
 
@@ -78,7 +85,7 @@ cds_json *cds_wire_usage(const struct cds_wire *wire, const struct cds_wire_end 
 {
     cds_json *last = chunk(wire, NULL);
     cds_json_set(last, "usage", usage(end));
-    cds_json_set(last, "cds", own(wire, end));
+    cds_json_set(last, "cds", cds_wire_own(wire, end));
     return last;
 }
 
@@ -93,6 +100,6 @@ cds_json *cds_wire_answer(const struct cds_wire *wire, cds_json *choices, const 
     cds_json *answer = start(wire, wire->chat ? "chat.completion" : "text_completion");
     cds_json_set(answer, "choices", choices);
     cds_json_set(answer, "usage", usage(end));
-    cds_json_set(answer, "cds", own(wire, end));
+    cds_json_set(answer, "cds", cds_wire_own(wire, end));
     return answer;
 }

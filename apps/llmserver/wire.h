@@ -21,6 +21,8 @@ struct cds_wire_end {
     const char *ended;         /**< "finished", "cancelled", "budget", "deadline": why, in our words */
     const char *notice;        /**< sentence for the user, or NULL */
     uint32_t prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens;
+    uint32_t validated_tokens, refuted_tokens; /**< guessed ahead: the sampler chose them too, or not; never billed beside the others */
+    uint32_t dropped_messages, dropped_tokens; /**< what was left out because the context was full */
     int64_t cost_micro;
 };
 /** First chunk of a choice of a chat: the role. NULL for text completions, which have none. */
@@ -35,5 +37,9 @@ cds_json *cds_wire_finish(const struct cds_wire *wire, unsigned index, const cha
 cds_json *cds_wire_usage(const struct cds_wire *wire, const struct cds_wire_end *end);
 /** One choice of an answer without streaming; body: the message of a chat, or the text. */
 cds_json *cds_wire_choice(const struct cds_wire *wire, unsigned index, cds_json *body, cds_json *logprobs, const char *reason);
+/** Our own member "cds": cost, request id, why it ended. */
+cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *end);
 /** Answer without streaming. */
 cds_json *cds_wire_answer(const struct cds_wire *wire, cds_json *choices, const struct cds_wire_end *end);
+/** The member "cds" of an answer: what it cost, its request id, how it ended. */
+cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *end);

@@ -116,8 +116,20 @@ static bool prompt_usable(const cds_json *prompt)
     return true;
 }
 
+static cds_rc read_infill(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr)
+{
+    const cds_json *files = cds_json_get(ret->infill, "files");
+    ret->prompt_count = 1;
+    if (!cds_json_is(ret->infill, CDS_JSON_OBJECT) || (files && !cds_json_is(files, CDS_JSON_ARRAY)))
+        return wrong(reterr, "infill");
+    return CDS_OK;
+}
+
 static cds_rc read_prompts(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr)
 {
+    ret->infill = cds_json_get(params, "infill");
+    if (ret->infill)
+        return read_infill(params, ret, reterr);
     ret->prompts = cds_json_get(params, "prompts");
     ret->prompt_count = cds_json_size(ret->prompts);
     if (!cds_json_is(ret->prompts, CDS_JSON_ARRAY) || ret->prompt_count < 1 || ret->prompt_count > CDS_PROMPTS_MAX)
@@ -141,6 +153,11 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
     ret->thinking = cds_json_true(cds_json_get(params, "thinking"), true);
     ret->raw = cds_json_true(cds_json_get(params, "raw"), false);
     ret->schema = cds_json_get(params, "schema");
+    ret->shift = cds_json_true(cds_json_get(params, "shift"), false);
+    int64_t keep = cds_json_get_i64(params, "keep", 0);
+    if (keep < 0 || keep > INT32_MAX)
+        return wrong(reterr, "keep");
+    ret->keep = (uint32_t)keep;
     ret->key = (uint64_t)cds_json_get_i64(params, "key", 0);
     int64_t priority = cds_json_get_i64(params, "priority", CDS_CLASS_NORMAL);
     if (priority < CDS_CLASS_LOW || priority > CDS_CLASS_HIGH)
@@ -155,6 +172,8 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
         rc = read_stops(params, &ret->text, reterr);
     if (rc == CDS_OK)
         rc = read_end_tokens(params, ret, reterr);
+    if (rc == CDS_OK)
+        rc = cds_speculation_read(params, &ret->speculation, reterr);
     return rc == CDS_OK ? cds_sampling_read(params, &ret->sampling, &ret->bias, reterr) : rc;
 }
 
@@ -166,4 +185,6 @@ void cds_prepare_clear(struct cds_prepare *prepare)
     prepare->grammar = NULL;
     cds_json_unref(prepare->form);
     prepare->form = NULL;
+    cds_json_unref(prepare->shifted);
+    prepare->shifted = NULL;
 }

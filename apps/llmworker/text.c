@@ -8,6 +8,7 @@ void cds_text_reset(struct cds_text *text)
 {
     text->part_len = 0;
     text->stop_count = 0;
+    text->hit = 0;
     text->held_len = 0;
 }
 
@@ -48,13 +49,15 @@ static void repair(const char *data, size_t len, struct cds_buf *clean)
 }
 
 /** Place of the stop string that begins first in data; len if there is none. */
-static size_t find_stop(const struct cds_text *text, const char *data, size_t len)
+static size_t find_stop(struct cds_text *text, const char *data, size_t len)
 {
     size_t first = len;
     for (unsigned i = 0; i < text->stop_count; i++) {
         const char *hit = memmem(data, len, text->stop[i], text->stop_len[i]);
-        if (hit && (size_t)(hit - data) < first)
+        if (hit && (size_t)(hit - data) < first) {
             first = (size_t)(hit - data);
+            text->hit = i + 1;
+        }
     }
     return first;
 }

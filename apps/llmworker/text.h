@@ -18,6 +18,7 @@ struct cds_text {
     char part[8]; /**< bytes of a character that is not complete yet */
     size_t part_len;
     unsigned stop_count;
+    unsigned hit; /**< number of the stop string that was completed, from 1 on; 0: none */
     size_t stop_len[CDS_STOP_MAX];
     char stop[CDS_STOP_MAX][CDS_STOP_BYTES_MAX + 1];
     size_t held_len;

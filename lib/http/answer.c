@@ -123,23 +123,38 @@ static void give_json(struct cds_http_req *req, int status, const char *content_
     http_give_body(req, status, content_type, text, len);
 }
 
-static void reply_openai_as(struct cds_http_req *req, int status, const struct cds_err *err)
+/** Takes answer. */
+static void reply_as(struct cds_http_req *req, int status, const struct cds_err *err, cds_json *answer)
 {
-    CDS_JSON_AUTO answer = cds_openai_error(err);
+    CDS_JSON_AUTO owned = answer;
     add_error_headers(req, err);
-    give_json(req, status, "application/json", answer);
+    give_json(req, status, "application/json", owned);
 }
 
 void cds_http_reply_openai_err(struct cds_http_req *req, const struct cds_err *err)
 {
-    reply_openai_as(req, err->code ? cds_rc_http(err->code) : 500, err);
+    reply_as(req, err->code ? cds_rc_http(err->code) : 500, err, cds_openai_error(err));
+}
+
+/** Number of the shape of errors at this address (the longest beginning counts); HTTP_SHAPES: a problem document. */
+static size_t shape_of(const struct cds_http_req *req)
+{
+    size_t best = HTTP_SHAPES, longest = 0;
+    for (size_t i = 0; i < HTTP_SHAPES && req->server->shapes[i].below; i++) {
+        const char *below = req->server->shapes[i].below;
+        if (cds_starts_with(req->path, below) && strlen(below) >= longest) {
+            best = i;
+            longest = strlen(below);
+        }
+    }
+    return best;
 }
 
 void http_reply_err_as(struct cds_http_req *req, int status, const struct cds_err *err)
 {
-    const char *below = req->server->openai_below;
-    if (below && cds_starts_with(req->path, below)) {
-        reply_openai_as(req, status, err);
+    size_t shape = shape_of(req);
+    if (shape < HTTP_SHAPES) {
+        reply_as(req, status, err, req->server->shapes[shape].shape(err, req->id));
         return;
     }
     CDS_JSON_AUTO problem = cds_problem(err, req->id);

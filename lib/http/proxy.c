@@ -28,8 +28,8 @@ struct proxy {
 /* ---- there ---- */
 static bool passes_in(const char *name)
 {
-    static const char *const names[] = {"Authorization", "Content-Type", "Accept",        "Accept-Language", "Cookie",
-                                        "Origin",        "User-Agent",   "Last-Event-ID", "If-None-Match",   "Idempotency-Key"};
+    static const char *const names[] = {"Authorization", "Content-Type",  "Accept",        "Accept-Language", "Cookie",   "Origin",
+                                        "User-Agent",    "Last-Event-ID", "If-None-Match", "Idempotency-Key", "x-api-key"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
         if (!strcasecmp(name, names[i]))
             return true;
@@ -113,8 +113,8 @@ static void own_more(void *user, void (*add)(void *list, const char *name, const
 static bool passes_back(const char *name)
 {
     static const char *const names[] = {
-        "Set-Cookie", "Cache-Control", "Retry-After", "WWW-Authenticate",       "Location",           "x-should-retry",
-        "Allow",      "ETag",          "Vary",        "X-Content-Type-Options", "Content-Disposition"};
+        "Set-Cookie", "Cache-Control",          "Retry-After",         "WWW-Authenticate", "Location",          "x-should-retry", "Allow", "ETag",
+        "Vary",       "X-Content-Type-Options", "Content-Disposition", "Retry-After-Ms",   "x-cds-queue-place", "request-id"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
         if (!strcasecmp(name, names[i]))
             return true;

@@ -18,6 +18,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/http/server_priv.h"
+#include "lib/json/problem.h"
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 
@@ -331,9 +332,29 @@ void cds_http_server_free(struct cds_http_server **server_place)
     free(server);
 }
 
+static void shape_below(struct cds_http_server *server, const char *prefix, cds_json *(*shape)(const struct cds_err *err, const char *request_id))
+{
+    for (size_t i = 0; i < HTTP_SHAPES; i++)
+        if (!server->shapes[i].below) {
+            server->shapes[i].below = prefix;
+            server->shapes[i].shape = shape;
+            return;
+        }
+}
+
+static cds_json *openai_shape(const struct cds_err *err, const char *request_id)
+{
+    return cds_openai_error(err);
+}
+
 void cds_http_openai_below(struct cds_http_server *server, const char *prefix)
 {
-    server->openai_below = prefix;
+    shape_below(server, prefix, openai_shape);
+}
+
+void cds_http_anthropic_below(struct cds_http_server *server, const char *prefix)
+{
+    shape_below(server, prefix, cds_anthropic_error);
 }
 
 void cds_http_trust_request_id(struct cds_http_server *server, bool on)

@@ -41,6 +41,8 @@ void cds_http_server_free(struct cds_http_server **server);
 /** Addresses that begin with prefix ("/v1/"; static text) speak OpenAI's API: every error of this library and of cds_http_reply_err has its
  *  shape there, also those made before the handler is called. */
 void cds_http_openai_below(struct cds_http_server *server, const char *prefix);
+/** The same for Anthropic's API. The longest prefix counts; four of both kinds together. */
+void cds_http_anthropic_below(struct cds_http_server *server, const char *prefix);
 
 /* The request; all texts borrowed for its life. */
 const char *cds_http_method(const struct cds_http_req *req);

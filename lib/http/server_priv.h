@@ -10,10 +10,12 @@
 
 #include "lib/base/buf.h"
 #include "lib/http/server.h"
+#include "lib/json/json.h"
 
 enum {
     HTTP_HEADER_BLOCK = 32 * 1024, /**< memory of one connection: header ceiling and write buffer (431 and 414 beyond) */
     HTTP_TARGET_MAX = 8 * 1024,    /**< longest request target, bytes */
+    HTTP_SHAPES = 4,               /**< addresses whose errors have a shape of their own */
     HTTP_EXTRA_HEADERS = 48,       /**< most headers one answer may get by cds_http_add_header */
     HTTP_TICK_MS = 250,            /**< how often deadlines of connections are looked at */
     HTTP_DRAIN_TICK_MS = 20,       /**< the same while draining */
@@ -86,7 +88,10 @@ struct cds_http_server {
     cds_http_header_fn *on_header;
     cds_http_handler_fn *on_request;
     void *user;
-    const char *openai_below; /**< static text or NULL */
+    struct {
+        const char *below;                                                     /**< static text; NULL: free */
+        cds_json *(*shape)(const struct cds_err *err, const char *request_id); /**< of its errors */
+    } shapes[HTTP_SHAPES];
     bool trust_request_id, draining, quiesced, running;
     struct cds_watch *mhd_watch;
     struct cds_timer *run_timer, *tick;

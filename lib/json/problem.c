@@ -95,6 +95,28 @@ cds_json *cds_openai_error(const struct cds_err *err)
     return answer;
 }
 
+static const char *anthropic_type(cds_rc code)
+{
+    static const struct {
+        int status;
+        const char *type;
+    } types[] = {{400, "invalid_request_error"}, {401, "authentication_error"}, {403, "permission_error"}, {404, "not_found_error"},
+                 {413, "request_too_large"},     {429, "rate_limit_error"},     {503, "overloaded_error"}, {504, "timeout_error"}};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(types); i++)
+        if (types[i].status == cds_rc_http(code))
+            return types[i].type;
+    return cds_rc_http(code) >= 500 ? "api_error" : "invalid_request_error";
+}
+
+cds_json *cds_anthropic_error(const struct cds_err *err, const char *request_id)
+{
+    cds_json *answer = cds_openai_error(err);
+    cds_json_set_text(cds_json_get(answer, "error"), "type", anthropic_type(err->code));
+    cds_json_set_text(answer, "type", "error");
+    cds_json_set_text(answer, "request_id", request_id);
+    return answer;
+}
+
 void cds_openai_error_parse(const cds_json *answer, cds_rc otherwise, struct cds_err *ret)
 {
     const cds_json *error = cds_json_get(answer, "error");

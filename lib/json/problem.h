@@ -16,6 +16,11 @@ cds_json *cds_problem(const struct cds_err *err, const char *request_id);
  * its first "/", or null.
  */
 cds_json *cds_openai_error(const struct cds_err *err);
+/**
+ * {"type": "error", "error": {type, message}, "request_id"} as Anthropic's clients expect it, with our members (code, param, hint, rule,
+ * retry_after_ms) beside them; owned by the caller. @param request_id  may be NULL
+ */
+cds_json *cds_anthropic_error(const struct cds_err *err, const char *request_id);
 /** The error value of such an object (the inverse: the hint is cut off the message again); what is no such object is `otherwise` without a
  *  sentence. */
 void cds_openai_error_parse(const cds_json *answer, cds_rc otherwise, struct cds_err *ret);

@@ -82,8 +82,8 @@ static int set_limits(const struct cds_jail_plan *plan)
     const struct cds_run_limits *l = plan->limits;
     /* The soft limit says SIGXCPU, so that the cause is seen; the hard one a second later kills what ignores it. */
     const struct rlimit cpu = {l->cpu_ms / 1000 + 1, l->cpu_ms / 1000 + 2};
-    int bad = limit(RLIMIT_CORE, 0) | limit(RLIMIT_NOFILE, OPEN_FILES) | limit(RLIMIT_FSIZE, l->tmp_bytes) | limit(RLIMIT_MEMLOCK, 0) |
-              limit(RLIMIT_MSGQUEUE, 0) | setrlimit(RLIMIT_CPU, &cpu);
+    int bad = limit(RLIMIT_CORE, 0) | limit(RLIMIT_NOFILE, OPEN_FILES) | limit(RLIMIT_FSIZE, plan->file_bytes ? plan->file_bytes : l->tmp_bytes) |
+              limit(RLIMIT_MEMLOCK, 0) | limit(RLIMIT_MSGQUEUE, 0) | setrlimit(RLIMIT_CPU, &cpu);
     if (!plan->cgroup)
         bad |= limit(RLIMIT_DATA, plan->big_address_space && l->memory_bytes < RESERVE ? RESERVE : l->memory_bytes);
     return bad;
@@ -132,7 +132,10 @@ static void default_signals(void)
 
 static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 {
-    const struct sock_fprog *filter = cds_seccomp_program(plan->vmm ? CDS_SECCOMP_VMM : plan->cgroup ? CDS_SECCOMP_JOB : CDS_SECCOMP_JOB_UNCOUNTED);
+    const struct sock_fprog *filter = cds_seccomp_program(plan->vmm_folders ? CDS_SECCOMP_VMM_FOLDERS
+                                                          : plan->vmm       ? CDS_SECCOMP_VMM
+                                                          : plan->cgroup    ? CDS_SECCOMP_JOB
+                                                                            : CDS_SECCOMP_JOB_UNCOUNTED);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     setsid();
     default_signals();

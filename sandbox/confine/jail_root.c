@@ -196,14 +196,31 @@ static int make_devices(const struct cds_jail_plan *plan)
     return mount("shm", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=16m,nr_inodes=1024,mode=1777");
 }
 
+/* As with the project, see bind_project: what is bound is looked at once more when it can no longer be swapped. */
+static int bind_extra(const struct cds_jail_bind *extra, const char *to)
+{
+    struct stat wanted, found;
+    int fd = open(extra->from, O_PATH | O_CLOEXEC);
+    int bad = fd < 0 || fstat(fd, &found) ? -1 : 0;
+    if (!bad && extra->of && !(bad = fstat(extra->of, &wanted)) && (wanted.st_dev != found.st_dev || wanted.st_ino != found.st_ino)) {
+        errno = ESTALE;
+        bad = -1;
+    }
+    if (!bad && !(bad = S_ISDIR(found.st_mode) ? mkdir(to, ROOT_MODE) : touch(to)))
+        bad = bind(fd, "", to, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    int why = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = why;
+    return bad;
+}
+
 static int bind_extras(const struct cds_jail_plan *plan)
 {
     for (size_t i = 0; i < plan->bind_count; i++) {
         char to[CDS_PATH_PART_MAX + 8] = "opt/";
-        struct stat st;
         strncat(to, plan->binds[i].to, CDS_PATH_PART_MAX);
-        if (stat(plan->binds[i].from, &st) || (S_ISDIR(st.st_mode) ? mkdir(to, ROOT_MODE) : touch(to)) ||
-            bind(AT_FDCWD, plan->binds[i].from, to, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV))
+        if (bind_extra(&plan->binds[i], to))
             return -1;
     }
     return 0;
@@ -319,7 +336,7 @@ int jail_root(const struct cds_jail_plan *plan, enum cds_jail_step *ret_step)
     if (bind_system() || bind_extras(plan))
         return -1;
     *ret_step = CDS_STEP_PROC;
-    if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible,subset=pid"))
+    if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, plan->vmm_folders ? "hidepid=invisible" : "hidepid=invisible,subset=pid"))
         return -1;
     *ret_step = CDS_STEP_DEVICES;
     if (make_devices(plan) || make_terminals(plan))

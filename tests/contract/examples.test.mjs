@@ -84,13 +84,15 @@ async function replay(example, own) {
 for (const example of loadExamples()) {
   test(`${example.name}: ${example.about}`, async (t) => {
     if (example.needs) {
-      const engine = (await client.call("sandbox.probe", {}, "developer")).engines.find((e) => e.name === example.needs);
+      const engine = (await client.call("sandbox.probe", {}, "developer")).engines.find((e) => e.name === example.needs || e.backend === example.needs);
       if (!engine?.works) return t.skip(`the engine ${example.needs} does not work here: ${engine?.reason ?? "there is none"}`);
     }
     const own = { ...values, UNIQUE: randomBytes(6).toString("hex") };
     let failure;
     try {
       if (JSON.stringify(example).includes("$TERM")) own.TERM = (await client.call("term.open", { project: own.PROJECT, rows: 24, cols: 80 })).term_id;
+      if (JSON.stringify(example).includes("$STREAM"))
+        own.STREAM = (await client.call("llm.chat", { messages: [{ role: "user", content: "Say hello." }], max_tokens: 4, resumable: true })).request_id;
       for (const s of example.before ?? []) await step({ as: example.as, ...s }, own);
       await replay(example, own);
     } catch (e) {

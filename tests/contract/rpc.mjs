@@ -56,6 +56,7 @@ export class Client {
     const { models } = await this.call("llm.list_models");
     const model = models.find((m) => m.state === "loaded") ?? models[0];
     if (!model) throw new Error("the studio knows no model; the examples of llm.* need the default model");
-    return { PROJECT: this.stack.project, EMAIL: email, MODEL: model.id };
+    const [own] = (await this.call("project.list", {}, "admin")).projects;
+    return { PROJECT: this.stack.project, ADMINPROJECT: own.id, EMAIL: email, MODEL: model.id };
   }
 }

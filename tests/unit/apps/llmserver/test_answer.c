@@ -35,6 +35,11 @@ cds_json *cds_wire_choice(const struct cds_wire *wire, unsigned index, cds_json 
     return body;
 }
 
+cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *end)
+{
+    return cds_json_object();
+}
+
 cds_json *cds_wire_answer(const struct cds_wire *wire, cds_json *choices, const struct cds_wire_end *end)
 {
     cds_json_unref(choices);
@@ -64,6 +69,7 @@ static void end_at_once(void *user, struct cds_http_req *req)
     struct cds_gen *gen = calloc(1, sizeof(*gen));
     assert_non_null(gen);
     gen->app = &app;
+    gen->dialect = &cds_dialect_chat;
     gen->req = req;
     gen->job = ++app.jobs;
     gen->stage = CDS_GEN_LEAVING;

@@ -1,4 +1,4 @@
-import { useState, type FormEvent } from "react";
+import { useEffect, useState, type FormEvent } from "react";
 import { Button } from "@/components/ui/Button";
 import { Empty } from "@/components/ui/Empty";
 import { SelectField, TextArea, TextField } from "@/components/ui/Field";
@@ -6,9 +6,11 @@ import { clock } from "@/lib/format";
 import { useText, type TextKey } from "@/lib/i18n/i18n";
 import { useStore } from "@/lib/store";
 import { mayDevelop } from "@/lib/workspace";
-import { form, runs } from "../model";
-import { languageOfPath, paramsOf, ranges, runLanguages, type LimitName, type RunForm, type RunLanguage } from "../model/form";
+import { form, images, runs } from "../model";
+import { defaultImage, inMicroVm, languageOfPath, paramsOf, ranges, runLanguages, type LimitName, type RunForm, type RunLanguage } from "../model/form";
+import { imagesWith } from "../model/images";
 import { nameOfRun } from "../model/runs";
+import { ImagesButton } from "./Images";
 import { NetworkButton } from "./Network";
 import { RunView } from "./RunPanel";
 import { Verdict } from "./Verdict";
@@ -24,7 +26,10 @@ export function RunPage({ project }: { project: string }) {
       <div className="shrink-0 border-line bg-panel lg:w-96 lg:overflow-auto lg:border-r">
         <div className="flex items-center justify-between gap-2 px-4 pt-4">
           <h1 className="heading text-xl">{t("run.title")}</h1>
-          <NetworkButton project={project} />
+          <span className="flex">
+            <ImagesButton project={project} />
+            <NetworkButton project={project} />
+          </span>
         </div>
         <Form project={project} />
         <History />
@@ -87,6 +92,7 @@ function Form({ project }: { project: string }) {
           </option>
         ))}
       </SelectField>
+      <Engine now={now} change={change} />
       <TextArea label={t("run.argv")} rows={2} value={now.argv} onChange={(event) => change({ argv: event.target.value })} />
       <TextArea label={t("run.stdin")} rows={2} maxLength={1048576} value={now.stdin} onChange={(event) => change({ stdin: event.target.value })} />
       <fieldset className="grid gap-2">
@@ -114,6 +120,50 @@ function Form({ project }: { project: string }) {
         {t(running ? "run.running" : "run.start")}
       </Button>
     </form>
+  );
+}
+
+/** What holds the program, and with a microVM what that starts from. */
+function Engine({ now, change }: { now: RunForm; change: (part: Partial<RunForm>) => void }) {
+  const { t } = useText();
+  const { list } = useStore(images.state);
+  const possible = inMicroVm(now.language);
+  const micro = possible && now.engine === "micro";
+  useEffect(() => {
+    if (micro) void images.load();
+  }, [micro]);
+  const fitting = imagesWith(list ?? [], now.language);
+  // One that was removed, or holds no such language, must not be sent unseen.
+  const stale = micro && list !== null && now.image !== defaultImage && !fitting.some((image) => image.name === now.image);
+  useEffect(() => {
+    if (stale) change({ image: defaultImage });
+  });
+  return (
+    <>
+      <SelectField
+        label={t("run.engine")}
+        hint={possible ? undefined : t("run.engine.none")}
+        value={micro ? "micro" : "run"}
+        disabled={!possible}
+        className="disabled:opacity-55"
+        onChange={(event) => change({ engine: event.target.value as RunForm["engine"] })}
+      >
+        <option value="run">{t("run.engine.run")}</option>
+        <option value="micro">{t("run.engine.micro")}</option>
+      </SelectField>
+      {micro && (
+        <SelectField label={t("run.image")} value={stale ? defaultImage : now.image} onChange={(event) => change({ image: event.target.value })}>
+          <option value={defaultImage}>{t("run.image.default")}</option>
+          {fitting
+            .filter((image) => image.name !== defaultImage)
+            .map((image) => (
+              <option key={image.name} value={image.name}>
+                {image.name}
+              </option>
+            ))}
+        </SelectField>
+      )}
+    </>
   );
 }
 

@@ -8,6 +8,7 @@ import { usePorts } from "@/lib/usePorts";
 import { runs } from "../model";
 import { nameOfRun, type Run } from "../model/runs";
 import { Output } from "./Output";
+import { ProjectBack } from "./ProjectBack";
 import { Facts, Verdict } from "./Verdict";
 
 /** Says in words when a run starts and how it ended. */
@@ -53,6 +54,7 @@ export function RunView({ run }: { run: Run }) {
         </span>
       </div>
       {run.state !== "ended" && run.runId && <RunPorts key={run.runId} project={run.params.project} runId={run.runId} />}
+      {run.result?.project_back && <ProjectBack back={run.result.project_back} />}
       <div className="min-h-0 grow">
         <Output key={run.id} run={run} />
       </div>

@@ -47,6 +47,12 @@ export function Facts({ run }: { run: Run }) {
           </dd>
         </div>
       ))}
+      {result.image && (
+        <div className="flex gap-1.5">
+          <dt className="text-muted">{t("run.fact.image")}</dt>
+          <dd>{result.image}</dd>
+        </div>
+      )}
       {result.network === "allow-list" && (
         <div className="flex gap-1.5">
           <dt className="text-muted">{t("run.fact.network")}</dt>

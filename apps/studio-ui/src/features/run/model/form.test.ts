@@ -6,6 +6,14 @@ describe("the run form", () => {
     expect(paramsOf("p", { ...emptyForm, path: " hello.py " })).toEqual({ project: "p", language: "python", path: "hello.py" });
   });
 
+  it("asks for a microVM where the language has one, and names an image that is not the default", () => {
+    const micro = { ...emptyForm, path: "a", engine: "micro", image: "tiny" } as const;
+    expect(paramsOf("p", { ...micro, language: "sh" })).toEqual({ project: "p", engine: "micro:sh", image: "tiny", path: "a" });
+    expect(paramsOf("p", { ...micro, language: "node", image: "default" })).toEqual({ project: "p", engine: "micro:node", path: "a" });
+    expect(paramsOf("p", { ...micro, language: "cpp" })).toEqual({ project: "p", language: "cpp", path: "a" });
+    expect(paramsOf("p", { ...micro, engine: "run", language: "sh" })).toEqual({ project: "p", language: "sh", path: "a" });
+  });
+
   it("sends typed code instead of a file", () => {
     expect(paramsOf("p", { ...emptyForm, source: "code", code: "exit 1", path: "ignored.py", language: "sh" })).toEqual({ project: "p", language: "sh", code: "exit 1" });
   });

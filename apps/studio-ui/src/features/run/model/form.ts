@@ -1,6 +1,10 @@
 import type { RunExecParams } from "@/lib/rpc/methods.gen";
 
 export type RunLanguage = NonNullable<RunExecParams["language"]>;
+export const defaultImage = "default";
+type MicroLanguage = "python" | "node" | "sh";
+/** Languages that microVMs run. */
+export const inMicroVm = (language: RunLanguage): language is MicroLanguage => language === "python" || language === "node" || language === "sh";
 export const runLanguages: readonly RunLanguage[] = ["python", "node", "sh", "c", "cpp"];
 
 /** What stands in the form, as typed. */
@@ -9,6 +13,10 @@ export interface RunForm {
   path: string;
   code: string;
   language: RunLanguage;
+  /** micro: in a virtual machine of its own, where the language has one. */
+  engine: "run" | "micro";
+  /** Root image of that machine. */
+  image: string;
   argv: string;
   stdin: string;
   wallS: string;
@@ -16,7 +24,7 @@ export interface RunForm {
   memoryMiB: string;
 }
 
-export const emptyForm: RunForm = { source: "file", path: "", code: "", language: "python", argv: "", stdin: "", wallS: "", cpuS: "", memoryMiB: "" };
+export const emptyForm: RunForm = { source: "file", path: "", code: "", language: "python", engine: "run", image: defaultImage, argv: "", stdin: "", wallS: "", cpuS: "", memoryMiB: "" };
 
 /** Ranges of schemas/rpc/run.exec.json in the units of the form. */
 export const ranges = { wallS: { min: 0.1, max: 600 }, cpuS: { min: 0.1, max: 600 }, memoryMiB: { min: 16, max: 16384 } } as const;
@@ -43,9 +51,11 @@ export function paramsOf(project: string, form: RunForm): RunExecParams | LimitN
     ...(memory && { memory_bytes: Math.round(memory) * 1024 * 1024 }),
   };
   const argv = form.argv === "" ? [] : form.argv.replace(/\n$/, "").split("\n");
+  const micro = form.engine === "micro" && inMicroVm(form.language);
   return {
     project,
-    language: form.language,
+    ...(micro ? { engine: `micro:${form.language}` } : { language: form.language }),
+    ...(micro && form.image !== defaultImage && { image: form.image }),
     ...(form.source === "file" ? { path: form.path.trim() } : { code: form.code }),
     ...(argv.length > 0 && { argv }),
     ...(form.stdin !== "" && { stdin: form.stdin }),

@@ -1,0 +1,61 @@
+// The short names of the model server: the same handlers as under /v1 and /admin, at both doors. Needs the default model.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { startStack } from '../support/stack.mjs';
+import { MODEL, ask, llmClient, readEvents } from '../support/llm.mjs';
+
+let stack;
+let doors;
+before(async () => {
+  stack = await startStack();
+  await stack.waitModel();
+  doors = [llmClient(stack), llmClient({ ...stack, llmUrl: stack.apiUrl })];
+});
+after(async () => {
+  await stack?.stop();
+});
+
+describe('the short name', () => {
+  test('chat_answers_and_streams_like_chat_completions', async () => {
+    const body = { messages: ask('Hi'), max_tokens: 5, temperature: 0, seed: 3 };
+    for (const llm of doors) {
+      const long = await llm.chat(body);
+      const short = await llm.call('POST', '/chat', body);
+      assert.equal(short.status, 200, short.text);
+      assert.equal(short.json.object, 'chat.completion');
+      assert.deepEqual(short.json.choices, long.json.choices);
+      const events = readEvents((await llm.call('POST', '/chat', { ...body, stream: true })).text);
+      assert.equal(events.at(-1).data, '[DONE]');
+    }
+  });
+
+  test('completion_answers_like_completions', async () => {
+    for (const llm of doors) {
+      const got = await llm.call('POST', '/completion', { prompt: 'One, two,', max_tokens: 3 });
+      assert.equal(got.json.object, 'text_completion', got.text);
+    }
+  });
+
+  test('models_lists_like_v1_models', async () => {
+    for (const llm of doors) {
+      const got = await llm.call('GET', '/models');
+      assert.ok(got.json.data.some((m) => m.id === MODEL), got.text);
+    }
+  });
+
+  test('load_unload_and_download_are_for_administrators', async () => {
+    for (const llm of doors) {
+      for (const name of ['/load', '/unload', '/download']) assert.equal((await llm.call('POST', name, { model: MODEL }, 'developer')).status, 403, name);
+      assert.equal((await llm.call('POST', '/unload', { model: MODEL }, 'admin')).json.state, 'unloaded');
+      assert.equal((await llm.chat({ messages: ask('Hi'), max_tokens: 1 })).status, 500);
+      assert.equal((await llm.call('POST', '/load', { model: MODEL }, 'admin')).json.state, 'loaded');
+      const wrong = await llm.call('POST', '/download', { source: '' }, 'admin');
+      assert.equal(wrong.status, 400, wrong.text);
+      assert.equal(wrong.json.error.param, 'source');
+    }
+  });
+
+  test('is_no_door_without_a_credential', async () => {
+    for (const llm of doors) for (const name of ['/chat', '/completion', '/embed', '/load', '/unload', '/download']) assert.equal((await llm.call('POST', name, {}, null)).status, 401, name);
+  });
+});
