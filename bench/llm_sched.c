@@ -1,7 +1,7 @@
 // link: app_llmworker app_llmengine
 /* bench/llm_sched.c: the scheduler on a real model without a server: what a workload computes, and what the order and the sharing are worth.
  *
- *   llm_sched MODEL.gguf LIB_DIR SCENARIO [chunk=64] [fifo=0] [share=1] [threads=1]
+ *   llm_sched MODEL.gguf LIB_DIR SCENARIO [chunk=64] [fifo=0] [share=1] [threads=1] [lookup=0]
  *
  *   enter    one answer runs while a prompt of 3,800 tokens enters
  *   alone    a prompt of 3,800 tokens in steps of `chunk`, nothing else
@@ -9,6 +9,8 @@
  *   together eight prompts of 1,500 common and 32 own tokens come at once
  *   busy     a prompt begins with the 2,000 tokens of a request that generates
  *   keys     one key has a hundred requests, another one has one
+ *   copy     an answer of 400 tokens, nine of ten copied from its prompt of 600 in pieces of 60 (the answer is given, the model computes it)
+ *   random   the same with an answer of random tokens
  *
  * chunk: prompt tokens of a step (also when nobody generates, unless it is 64); 2048 is the step of other servers. Prints one JSON object; the
  * counters are exact, CPU time at one thread is the figure to compare.
@@ -22,7 +24,7 @@
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 
-enum { CELLS = 16384, SLOTS = 8, KEPT = 16, JOBS = 256, LONG = 3800, WORDS_FIRST = 300 };
+enum { CELLS = 16384, SLOTS = 8, KEPT = 16, JOBS = 256, LONG = 3800, DRAFTS = 63, WORDS_FIRST = 300 };
 
 static struct cds_engine *engine;
 static struct cds_sched *sched;
@@ -34,6 +36,15 @@ static struct {
     struct cds_job_report report;
 } got[JOBS];
 static uint64_t long_cpu_us; /* CPU time when the first token of the long prompt came */
+
+static const int32_t *script; /* what the answer says whatever the model thinks; NULL: what the model thinks */
+static uint32_t script_count, script_at;
+
+static int32_t scripted_sample(void *user, void *sampler, int row)
+{
+    int32_t token = cds_engine_llama.sample(user, sampler, row);
+    return script && script_at < script_count ? script[script_at++] : token;
+}
 
 static uint64_t cpu_us(void)
 {
@@ -85,6 +96,48 @@ static void until_idle(void)
         cds_sched_step(sched);
 }
 
+static int32_t any_token(unsigned *seed)
+{
+    return WORDS_FIRST + rand_r(seed) % (int)(facts.vocabulary - 400);
+}
+
+/** An answer that is given, and what it costs from its first token on. */
+static void speculate(bool copies, bool lookup)
+{
+    enum { PROMPT = 600, ANSWER = 400, PIECE = 60, OWN = 6 };
+    static int32_t answer[ANSWER];
+    struct cds_job_spec spec = {.id = 2, .token_count = PROMPT, .max_tokens = ANSWER, .scope = 1, .key = 1, .priority = CDS_CLASS_NORMAL};
+    spec.sampling.repeat_penalty = 1;
+    spec.speculation.lookup = lookup;
+    cds_text_reset(&spec.text);
+    spec.tokens = malloc(PROMPT * sizeof(int32_t));
+    unsigned seed = 3;
+    for (int i = 0; spec.tokens && i < PROMPT; i++)
+        spec.tokens[i] = any_token(&seed);
+    for (int i = 0; spec.tokens && i < ANSWER; i++) {
+        int piece = i / PIECE;
+        answer[i] = copies && i % PIECE >= OWN ? spec.tokens[(piece * 97) % (PROMPT - PIECE) + i % PIECE] : any_token(&seed);
+    }
+    script = answer;
+    script_count = ANSWER;
+    struct cds_err err = {0};
+    if (!spec.tokens || cds_sched_add(sched, &spec, &err) != CDS_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        exit(1);
+    }
+    cds_sched_start(sched, 2, ANSWER);
+    until_first_token(2);
+    struct cds_sched_counters from = cds_sched_counters(sched);
+    uint64_t began_us = cpu_us();
+    until_idle();
+    double ms = (double)(cpu_us() - began_us) / 1e3;
+    struct cds_sched_counters c = cds_sched_counters(sched);
+    printf("{\"bench\":\"llm_sched\",\"scenario\":\"%s\",\"tokens\":%u,\"steps\":%llu,\"rows\":%llu,\"validated\":%llu,\"refuted\":%llu,"
+           "\"cpu_ms\":%.1f,\"cpu_ms_per_token\":%.4f}\n",
+           copies ? "copy" : "random", got[2].tokens, (unsigned long long)(c.steps - from.steps), (unsigned long long)(c.rows - from.rows),
+           (unsigned long long)c.validated_tokens, (unsigned long long)c.refuted_tokens, ms, ms / (got[2].tokens - 1));
+}
+
 static void print(const char *scenario, uint64_t began_us, const struct cds_sched_counters *from, int64_t asked)
 {
     struct cds_sched_counters c = cds_sched_counters(sched);
@@ -95,9 +148,13 @@ static void print(const char *scenario, uint64_t began_us, const struct cds_sche
            (unsigned long long)(got[asked].first_step - from->steps), (double)spent / 1e3, computed ? (double)spent / 1e3 / (double)computed : 0);
 }
 
-static void run(const char *scenario)
+static void run(const char *scenario, bool lookup)
 {
     int64_t asked = 2;
+    if (cds_streq(scenario, "copy") || cds_streq(scenario, "random")) {
+        speculate(cds_streq(scenario, "copy"), lookup);
+        return;
+    }
     if (cds_streq(scenario, "enter") || cds_streq(scenario, "busy")) {
         begin(1, cds_streq(scenario, "busy") ? 2000 : 0, 16, 600, 1);
         until_first_token(1);
@@ -149,7 +206,7 @@ static unsigned argument(int argc, char **argv, int at, unsigned otherwise)
 int main(int argc, char **argv)
 {
     if (argc < 4) {
-        fprintf(stderr, "use: llm_sched MODEL.gguf LIB_DIR SCENARIO [chunk] [fifo] [share] [threads]\n");
+        fprintf(stderr, "use: llm_sched MODEL.gguf LIB_DIR SCENARIO [chunk] [fifo] [share] [threads] [lookup]\n");
         return 2;
     }
     unsigned chunk = argument(argc, argv, 4, 64), threads = argument(argc, argv, 7, 1);
@@ -159,6 +216,7 @@ int main(int argc, char **argv)
                                       .cells = CELLS,
                                       .prefill_busy = chunk,
                                       .prefill_idle = chunk == 64 && !cds_streq(argv[3], "alone") ? 128 : chunk,
+                                      .drafts = DRAFTS,
                                       .jobs = JOBS,
                                       .answer_reserve = 256,
                                       .share = share,
@@ -168,17 +226,20 @@ int main(int argc, char **argv)
                                          .lib_dir = argv[2],
                                          .cells = CELLS,
                                          .sequences = SLOTS + KEPT,
-                                         .batch = SLOTS + limits.prefill_idle,
+                                         .batch = SLOTS + limits.prefill_idle + DRAFTS,
                                          .threads = threads};
     static const struct cds_sched_sink sink = {.on_text = on_text, .on_end = on_end};
     struct cds_err err = {0};
     cds_rc rc = cds_engine_open(&options, &engine, &err);
     if (rc == CDS_OK) {
         cds_engine_facts(engine, &facts);
-        rc = cds_sched_new(&limits, &cds_engine_llama, engine, &sink, NULL, &sched, &err);
+        static struct cds_engine_ops ops;
+        ops = cds_engine_llama;
+        ops.sample = scripted_sample;
+        rc = cds_sched_new(&limits, &ops, engine, &sink, NULL, &sched, &err);
     }
     if (rc == CDS_OK)
-        run(argv[3]);
+        run(argv[3], argument(argc, argv, 8, 0) != 0);
     else
         fprintf(stderr, "%s\n", err.message);
     cds_sched_free(&sched);

@@ -3,9 +3,10 @@
 //
 // work    what workloads compute (build/bench/llm_sched), each beside its own switch off: exact counters, and CPU time at one thread; on a model of
 //         random weights (8 layers of 256, 19 M parameters, Q8_0), as the counters are the same for every model
+// lookup  CPU time per token of an answer that copies, or does not, with guesses by lookup and without
 // cpu     CPU time per token at one thread over HTTP against the bare libllama loop (build/bench/llm_bare) and node-llama-cpp, interleaved
 //
-//   tools/bench_llm.mjs [work|cpu|all] [MODEL.gguf]
+//   tools/bench_llm.mjs [work|lookup|cpu|all] [MODEL.gguf]
 //
 // node-llama-cpp is what bench/node/package.json pins; without it (npm ci in bench/node) its columns stay empty.
 import { spawnSync } from 'node:child_process';
@@ -56,6 +57,25 @@ function work() {
   const [busy, cold] = [sched('busy'), sched('busy', 64, 0, 0)];
   row('2,000 tokens held by a busy request: tokens computed', busy.computed, `${cold.computed} (no sharing)`, (busy.computed / cold.computed).toFixed(3));
   row('steps to the first token of one request beside a hundred of another key', sched('keys').steps_to_first, '', '');
+}
+
+function lookup() {
+  const twin = join(folder, 'twin.gguf');
+  spawnSync(join(build, 'bench/llm_mkmodel'), [model, twin, '576', '30', '9', '1536']);
+  row('answer', 'lookup, CPU ms per token', 'plain', 'times as fast', 'steps', 'came true / not');
+  row('---', '---', '---', '---', '---', '---');
+  for (const [name, file] of [['135 M, Q8_0, random weights', twin], ['the given model', model]])
+    for (const scenario of ['copy', 'random']) {
+      const run = (on) => json(join(build, 'bench/llm_sched'), [file, lib, scenario, 64, 0, 1, 1, on]);
+      const [with_, without] = [[], []];
+      for (let i = 0; i < ROUNDS; i++) {
+        without.push(run(0));
+        with_.push(run(1));
+      }
+      const [ours, plain] = [with_, without].map((list) => list.map((r) => r.cpu_ms_per_token));
+      row(`${scenario}, ${name}`, `${median(ours).toFixed(2)} (${spread(ours)})`, `${median(plain).toFixed(2)} (${spread(plain)})`, (median(plain) / median(ours)).toFixed(2),
+        `${with_[0].steps} of ${without[0].steps}`, `${with_[0].validated} / ${with_[0].refuted}`);
+    }
 }
 
 /** CPU seconds of a process so far. */
@@ -117,8 +137,9 @@ async function cpu() {
 }
 
 try {
-  if (part !== 'cpu') work();
-  if (part !== 'work') await cpu();
+  if (part === 'work' || part === 'all') work();
+  if (part === 'lookup' || part === 'all') lookup();
+  if (part === 'cpu' || part === 'all') await cpu();
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

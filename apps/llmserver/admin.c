@@ -90,6 +90,8 @@ static cds_json *status_of(const struct cds_model *model)
 {
     cds_json *one = cds_admin_model(model);
     cds_json_set(one, "pid", model->proc ? cds_json_int(cds_proc_pid(model->proc)) : cds_json_null());
+    cds_json_set(one, "drafts", cds_json_bool(model->drafts));
+    cds_json_set(one, "draft_problem", *model->draft_problem ? cds_json_string(model->draft_problem) : cds_json_null());
     cds_json_set(one, "restarts", cds_json_int((int64_t)model->restarts));
     cds_json_set(one, "active", cds_json_int(model->running));
     cds_json_set(one, "queued", cds_json_int(model->queue.count));

@@ -221,6 +221,11 @@ static void on_done(struct cds_gen *gen, const cds_json *params)
     gen->end.reasoning_tokens = (uint32_t)cds_json_get_i64(params, "reasoning_tokens", 0);
     gen->recomputed_tokens = (uint32_t)cds_json_get_i64(params, "recomputed_tokens", 0);
     gen->foreign_tokens = (uint32_t)cds_json_get_i64(params, "foreign_tokens", 0);
+    gen->end.validated_tokens = (uint32_t)cds_json_get_i64(params, "validated_tokens", 0);
+    gen->end.dropped_tokens += (uint32_t)cds_json_get_i64(params, "shifted_tokens", 0);
+    gen->end.refuted_tokens = (uint32_t)cds_json_get_i64(params, "refuted_tokens", 0);
+    cds_metric_add(CDS_M_LLM_DRAFT_TOKENS, "validated", gen->end.validated_tokens);
+    cds_metric_add(CDS_M_LLM_DRAFT_TOKENS, "refuted", gen->end.refuted_tokens);
     gen->steps_to_first = (uint32_t)cds_json_get_i64(params, "steps_to_first", 0);
     bool cancelled = cds_streq(how, "cancelled");
     for (unsigned i = 0; i < gen->choice_count; i++) {
@@ -378,6 +383,15 @@ static int64_t scope_of(const char *id)
 
 void cds_flow_prepare(struct cds_gen *gen)
 {
+    if (gen->ask.needs_draft && !gen->model->drafts) {
+        struct cds_err err = {0};
+        cds_fail(&err, CDS_BAD_PARAM, __func__, "The model %s has no draft model%s%s", gen->model_id, *gen->model->draft_problem ? ": " : ".",
+                 gen->model->draft_problem);
+        cds_err_hint(&err, "Leave \"speculation\" out; an administrator names draft models in llm.draft_models.");
+        cds_err_pointer(&err, "/speculation");
+        cds_flow_fail(gen, &err, "refused");
+        return;
+    }
     gen->stage = CDS_GEN_PREPARING;
     if (!cds_json_get(gen->ask.prompt, "seed")) {
         uint32_t seed;
@@ -397,6 +411,8 @@ static void on_prepared(struct cds_gen *gen, const cds_json *params)
     if (gen->stage != CDS_GEN_PREPARING)
         return;
     gen->prompt_tokens = (uint32_t)cds_json_get_i64(params, "prompt_tokens", 0);
+    gen->end.dropped_messages = (uint32_t)cds_json_get_i64(params, "dropped_messages", 0);
+    gen->end.dropped_tokens = (uint32_t)cds_json_get_i64(params, "dropped_tokens", 0);
     if (gen->counts) {
         cds_gen_counted(gen);
         return;

@@ -226,6 +226,14 @@ static cds_rc complete(struct cds_llm *app, const struct cds_credential *credent
             return err->code;
         cds_json_set(ask->prompt, "grammar", cds_json_string(text));
     }
+    /* A seed promises the same text; how far guesses pay depends on the clock, and with it the last bit of a sum. */
+    if (!cds_json_get(ask->prompt, "speculation") && !cds_json_get(ask->prompt, "seed"))
+        cds_json_set(ask->prompt, "speculation", cds_ask_speculation_of(cds_config_str(app->config, CDS_OPT_LLM_SPECULATION)));
+    if (ask->always_guesses) {
+        cds_rc refused = cds_credential_need(credential, CDS_ROLE_ADMIN, "speculation that need not pay", err);
+        if (refused != CDS_OK)
+            return cds_err_pointer(err, "/speculation/always"), refused;
+    }
     if (!ask->own_template)
         return CDS_OK;
     /* A template is a program: one that never ends stops the model for everybody. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/draft.h"
 #include "apps/llmserver/inspection.h"
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
@@ -79,6 +80,9 @@ cds_rc cds_memory_allows(const struct cds_model *model, uint64_t cells, uint64_t
 {
     const struct cds_llm *app = model->app;
     struct cds_memory_need need = cds_memory_need(model->file.facts, cells, batch);
+    uint64_t draft = cds_draft_bytes(model, cells, batch);
+    need.weights_bytes += draft;
+    need.total_bytes += draft;
     uint64_t budget = cds_config_u64(app->config, CDS_OPT_LLM_MEMORY), reserve = cds_config_u64(app->config, CDS_OPT_LLM_MEMORY_RESERVE);
     uint64_t have = cds_memory_free(), used = 0;
     for (const struct cds_model *other = app->models.first; other; other = other->next)

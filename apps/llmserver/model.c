@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/draft.h"
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/inspection.h"
 #include "apps/llmserver/memory.h"
@@ -11,7 +12,7 @@
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 
-enum { CHECK_MS = 10000, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 10000, STOP_GRACE_MS = 2000, DRAIN_LOOK_MS = 20, BATCH_ROWS = 192 };
+enum { CHECK_MS = 10000, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 10000, STOP_GRACE_MS = 2000, DRAIN_LOOK_MS = 20, BATCH_ROWS = 256 };
 
 const char *cds_model_state_name(enum cds_model_state state)
 {
@@ -43,6 +44,10 @@ static void on_hello(struct cds_model *model, const cds_json *params)
     model->cells = cds_json_get_i64(params, "cells", 0);
     const char *description = cds_json_get_str(params, "description");
     cds_strcpy(model->description, sizeof(model->description), description ? description : "");
+    const char *problem = cds_json_get_str(params, "draft_problem");
+    model->drafts = cds_json_true(cds_json_get(params, "drafts"), false);
+    if (problem && *problem)
+        cds_strcpy(model->draft_problem, sizeof(model->draft_problem), problem);
     model->up = true;
     model->up_ms = model->used_ms = cds_now_ms();
     model->on_demand = false;
@@ -157,9 +162,11 @@ static void launch(struct cds_model *model)
     static const struct cds_proc_ops ops = {.on_frame = on_frame, .on_exit = on_exit};
     const struct cds_llm *app = model->app;
     const struct cds_config *c = app->config;
+    const struct cds_model *draft = cds_draft_of(model, model->draft_problem, sizeof(model->draft_problem));
     struct cds_proc_options options = {
         .program = app->models.program,
         .model_path = model->path,
+        .draft_path = draft ? draft->path : NULL,
         .lib_dir = app->models.lib_dir,
         .lib_dir_given = app->models.lib_dir_given,
         .dir = app->models.run_dir,
@@ -263,7 +270,7 @@ bool cds_model_try_room(struct cds_model *model, struct cds_err *reterr)
     uint64_t cells = cds_config_u64(model->app->config, CDS_OPT_LLM_CONTEXT);
     if (cds_memory_allows(model, cells, BATCH_ROWS, &model->limit_bytes, reterr) != CDS_OK)
         return false;
-    model->need_bytes = cds_memory_need(model->file.facts, cells, BATCH_ROWS).total_bytes;
+    model->need_bytes = cds_memory_need(model->file.facts, cells, BATCH_ROWS).total_bytes + cds_draft_bytes(model, cells, BATCH_ROWS);
     model->wants_room = false;
     launch(model);
     return true;

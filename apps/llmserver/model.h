@@ -46,9 +46,10 @@ struct cds_model {
     /* From the model process: */
     int64_t parameters, request_tokens, cells; /**< 0: not known yet */
     char description[128];
-    struct cds_proc *proc; /**< NULL: no process */
-    bool up;               /**< said hello and was not stopped */
-    bool was_up;           /**< this load reached hello once: a death is followed by a new start */
+    char draft_problem[320]; /**< why it has none although one was named; "": none was named */
+    struct cds_proc *proc;   /**< NULL: no process */
+    bool up;                 /**< said hello and was not stopped */
+    bool was_up;             /**< this load reached hello once: a death is followed by a new start */
     bool unloading;
     uint64_t drain_deadline_ms; /**< while it unloads: running requests may go on so long */
     /* Of residency.h: */
@@ -57,6 +58,7 @@ struct cds_model {
     bool wants_room;                    /**< it waits until another model left */
     bool yielding, evicting;            /**< lets new requests wait; leaves, and its waiting requests stay */
     bool stopping;                      /**< the process was told to end */
+    bool drafts;                        /**< its process has a draft model */
     uint64_t need_bytes;                /**< estimate of its memory (memory.h) */
     uint64_t limit_bytes;               /**< what its process may take */
     unsigned starts_failed;

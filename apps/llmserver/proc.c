@@ -19,7 +19,7 @@
 #include "lib/log/log.h"
 #include "lib/rpc/frame.h"
 
-enum { FRAME_MAX = 64 << 20, OUT_MAX = 64 << 20, CHILD_FD = 3, ARGS_MAX = 16 };
+enum { FRAME_MAX = 64 << 20, OUT_MAX = 64 << 20, CHILD_FD = 3, ARGS_MAX = 24 };
 
 struct cds_proc {
     struct cds_loop *loop;
@@ -89,6 +89,8 @@ static pid_t launch(const struct cds_proc_options *o, int fd)
     add_arg(&command, "--slots=%" PRIu64, o->slots);
     add_arg(&command, "--threads=%" PRIu64, o->threads);
     add_arg(&command, "--jobs=%" PRIu64, o->jobs);
+    if (o->draft_path)
+        add_arg(&command, "--draft=%s", o->draft_path);
     if (o->memory_bytes)
         add_arg(&command, "--memory=%" PRIu64, o->memory_bytes);
     char lib[4200];

@@ -131,6 +131,10 @@ static cds_rc read_body(const cds_json *json, struct cds_ask *ask, cds_json *pro
     if (rc == CDS_OK)
         rc = cds_ask_sampling(json, ask, prompt, reterr);
     if (rc == CDS_OK)
+        rc = cds_ask_context(json, ask, prompt, reterr);
+    if (rc == CDS_OK)
+        rc = cds_ask_speculation(json, ask, prompt, reterr);
+    if (rc == CDS_OK)
         rc = cds_ask_format(json, ask, prompt, reterr);
     if (rc == CDS_OK && ask->chat)
         rc = cds_ask_tools(json, ask, prompt, reterr);

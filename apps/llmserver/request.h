@@ -36,6 +36,8 @@ struct cds_ask {
     bool logprobs;
     unsigned priority;                               /**< class in the queue: 0 service_tier flex, 2 priority, else 1 */
     uint32_t time_ms;                                /**< longest time from the first token on; 0: no limit of its own */
+    bool needs_draft;                                /**< speculation by a draft model was asked for by name */
+    bool always_guesses;                             /**< speculation even where it costs more than it saves */
     bool own_template;                               /**< the request brings the text of a chat template */
     char grammar_name[CDS_ASK_GRAMMAR_NAME_MAX + 1]; /**< a built-in grammar that must be looked up; "": none */
     struct cds_schema *schema;                       /**< owned: the finished text must be JSON that fits it; NULL: any text */
@@ -50,3 +52,5 @@ CDS_MUST_USE cds_rc cds_ask_parse(const char *body, size_t len, bool chat, struc
 /** The same for a body that was parsed already; borrowed. */
 CDS_MUST_USE cds_rc cds_ask_read(const cds_json *json, bool chat, struct cds_ask *ret, struct cds_err *reterr);
 void cds_ask_clear(struct cds_ask *ask);
+/** "off", "lookup", "draft" or "auto" as the worker takes it; owned by the caller; NULL: none of them. */
+cds_json *cds_ask_speculation_of(const char *type);

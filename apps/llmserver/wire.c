@@ -62,6 +62,13 @@ cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *e
     cds_json *cds = cds_json_pack("{s:I,s:s,s:s}", "cost_micro", (long long)end->cost_micro, "request_id", wire->request_id, "ended", end->ended);
     if (end->notice)
         cds_json_set(cds, "notice", cds_json_string(end->notice));
+    if (end->dropped_messages || end->dropped_tokens)
+        cds_json_set(
+            cds, "context_shift",
+            cds_json_pack("{s:I,s:I}", "dropped_messages", (long long)end->dropped_messages, "dropped_tokens", (long long)end->dropped_tokens));
+    if (end->validated_tokens || end->refuted_tokens)
+        cds_json_set(cds, "speculation",
+                     cds_json_pack("{s:I,s:I}", "validated", (long long)end->validated_tokens, "refuted", (long long)end->refuted_tokens));
     return cds;
 }
 

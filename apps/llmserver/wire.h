@@ -21,6 +21,8 @@ struct cds_wire_end {
     const char *ended;         /**< "finished", "cancelled", "budget", "deadline": why, in our words */
     const char *notice;        /**< sentence for the user, or NULL */
     uint32_t prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens;
+    uint32_t validated_tokens, refuted_tokens; /**< guessed ahead: the sampler chose them too, or not; never billed beside the others */
+    uint32_t dropped_messages, dropped_tokens; /**< what was left out because the context was full */
     int64_t cost_micro;
 };
 /** First chunk of a choice of a chat: the role. NULL for text completions, which have none. */

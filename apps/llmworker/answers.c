@@ -71,7 +71,7 @@ void cds_answers_clear(struct cds_answers *answers)
 /* --- adding ------------------------------------------------------------------------------------------------------------- */
 
 static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer, unsigned index, const struct cds_prepare *prepare,
-                         const int32_t *tokens, size_t count, uint32_t max_tokens, struct cds_err *reterr)
+                         const int32_t *tokens, size_t count, uint32_t max_tokens, uint32_t window, struct cds_err *reterr)
 {
     struct choice *choice = &answer->choices[index];
     if (prepare->shape.kind != CDS_SHAPE_TEXT)
@@ -92,6 +92,9 @@ static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer,
         .fork_of = index % prepare->choices ? job_of(answer, index - index % prepare->choices) : 0,
         .sampling = prepare->sampling,
         .text = prepare->text,
+        .speculation = prepare->speculation,
+        .window = prepare->shift && !prepare->messages ? window : 0,
+        .keep = prepare->keep,
     };
     memcpy(spec.end_tokens, prepare->end_tokens, sizeof(spec.end_tokens));
     spec.end_token_count = prepare->end_token_count;
@@ -115,8 +118,10 @@ static cds_rc add_prompt(struct cds_answers *answers, struct cds_answer *answer,
     if (rc != CDS_OK)
         return rc;
     uint32_t room = prompter->request_tokens - (uint32_t)count, most = prepare->max_tokens < room ? prepare->max_tokens : room;
+    if (prepare->shift && !prepare->messages)
+        most = prepare->max_tokens;
     for (unsigned i = 0; i < prepare->choices && rc == CDS_OK; i++)
-        rc = add_choice(answers, answer, (unsigned)index * prepare->choices + i, prepare, tokens, count, most, reterr);
+        rc = add_choice(answers, answer, (unsigned)index * prepare->choices + i, prepare, tokens, count, most, prompter->request_tokens, reterr);
     *prompt_tokens += (uint32_t)count;
     if (most > *max_tokens)
         *max_tokens = most;
@@ -274,6 +279,7 @@ static cds_json *done_of(const struct cds_answer *answer)
 {
     static const char *const names[] = {"stop", "length", "cancelled", "failed"};
     long long prompt = 0, cached = 0, evaluated = 0, completion = 0, reasoning = 0, computed = 0, recomputed = 0, foreign = 0, first = 0;
+    long long validated = 0, refuted = 0, shifted = 0;
     enum cds_job_end end = CDS_JOB_STOP;
     cds_json *choices = cds_json_array();
     for (unsigned i = 0; i < answer->count; i++) {
@@ -288,6 +294,9 @@ static cds_json *done_of(const struct cds_answer *answer)
         }
         computed += report->computed_tokens;
         recomputed += report->recomputed_tokens;
+        validated += report->validated_tokens;
+        refuted += report->refuted_tokens;
+        shifted += report->shifted_tokens;
         completion += report->completion_tokens;
         reasoning += choice->reasoning_tokens;
         if (report->end > end)
@@ -296,9 +305,10 @@ static cds_json *done_of(const struct cds_answer *answer)
                                                "stop", report->stop, "calls", (long long)(choice->shaper ? cds_shaper_calls(choice->shaper) : 0),
                                                "score", choice->score));
     }
-    return cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end], "prompt_tokens",
-                         prompt, "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed, "recomputed_tokens", recomputed,
-                         "foreign_tokens", foreign, "steps_to_first", first, "completion_tokens", completion, "reasoning_tokens", reasoning,
+    return cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end],
+                         "prompt_tokens", prompt, "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed,
+                         "recomputed_tokens", recomputed, "foreign_tokens", foreign, "steps_to_first", first, "completion_tokens", completion,
+                         "reasoning_tokens", reasoning, "validated_tokens", validated, "refuted_tokens", refuted, "shifted_tokens", shifted,
                          "choices", choices);
 }
 

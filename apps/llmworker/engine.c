@@ -2,12 +2,14 @@
 
 #include <limits.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include <llama.h>
 
+#include "apps/llmworker/drafter.h"
 #include "apps/llmworker/governor.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
@@ -35,6 +37,9 @@ struct cds_engine {
     int32_t shown;          /**< control token that is part of the text it was chosen for; -1: none */
     const char **controls;  /**< NULL-terminated; texts belong to the vocabulary */
     bool backend_up;
+    uint64_t spent_us;                                          /**< CPU time of the last step */
+    struct cds_drafter *drafter;                                /**< NULL: no draft model */
+    char draft_problem[sizeof(((struct cds_err *)0)->message)]; /**< why the one that was named is not used */
 };
 
 const char *cds_engine_version(void)
@@ -167,6 +172,7 @@ void cds_engine_close(struct cds_engine **engine)
     if (!engine || !*engine)
         return;
     struct cds_engine *e = *engine;
+    cds_drafter_close(&e->drafter);
     if (e->batch.token)
         llama_batch_free(e->batch);
     if (e->context)
@@ -179,6 +185,16 @@ void cds_engine_close(struct cds_engine **engine)
     free(e->room);
     free(e);
     *engine = NULL;
+}
+
+/** A draft model that cannot be used costs the model nothing but its help. */
+static void open_drafter(struct cds_engine *engine, const struct cds_engine_options *options)
+{
+    struct cds_err err = {0};
+    if (cds_drafter_open(engine->vocab, options->draft_path, options->cells, options->sequences, engine->threads, &engine->drafter, &err) == CDS_OK)
+        return;
+    snprintf(engine->draft_problem, sizeof(engine->draft_problem), "%s", err.message);
+    cds_log(CDS_LOG_WARN, "the draft model is not used", CDS_LS("reason", err.message));
 }
 
 cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engine **ret, struct cds_err *reterr)
@@ -194,6 +210,8 @@ cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engi
         rc = read_vocabulary(engine, reterr);
     if (rc == CDS_OK)
         rc = make_context(engine, options, reterr);
+    if (rc == CDS_OK && options->draft_path)
+        open_drafter(engine, options);
     if (rc != CDS_OK)
         // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return rc;
@@ -231,6 +249,7 @@ void cds_engine_set_threads(struct cds_engine *engine, uint32_t threads)
         return;
     engine->governor = cds_governor_begin(most);
     llama_set_n_threads(engine->context, (int32_t)most, (int32_t)most);
+    cds_drafter_set_threads(engine->drafter, most);
 }
 
 uint32_t cds_engine_threads(const struct cds_engine *engine)
@@ -254,6 +273,8 @@ void cds_engine_facts(const struct cds_engine *engine, struct cds_engine_facts *
         .piece_max = engine->piece_max,
         .add_bos = llama_vocab_get_add_bos(engine->vocab),
         .add_eos = llama_vocab_get_add_eos(engine->vocab),
+        .drafts = engine->drafter != NULL,
+        .draft_problem = engine->draft_problem,
         .can_share = !llama_model_is_recurrent(engine->model) && !llama_model_is_hybrid(engine->model) && llama_model_n_swa(engine->model) == 0,
     };
 }
@@ -307,13 +328,16 @@ static int decode(void *user, const struct cds_row *rows, int count)
     }
     uint64_t cpu_us = process_cpu_us(), begin_ns = cds_now_ns();
     int rc = llama_decode(engine->context, *batch);
+    /* Reading the logits would wait for the end of the step; it has to be over before its time is taken. */
+    llama_synchronize(engine->context);
+    engine->spent_us = process_cpu_us() - cpu_us;
     if (engine->threads > 1) {
-        /* Reading the logits would wait for the end of the step; it has to be over before its time is taken. */
-        llama_synchronize(engine->context);
         uint32_t before = engine->governor.now;
-        uint32_t now = cds_governor_step(&engine->governor, (cds_now_ns() - begin_ns) / 1000, process_cpu_us() - cpu_us, cds_now_ms());
-        if (now != before)
+        uint32_t now = cds_governor_step(&engine->governor, (cds_now_ns() - begin_ns) / 1000, engine->spent_us, cds_now_ms());
+        if (now != before) {
             llama_set_n_threads(engine->context, (int32_t)now, (int32_t)now);
+            cds_drafter_set_threads(engine->drafter, now);
+        }
     }
     return rc;
 }
@@ -383,6 +407,24 @@ static void share(void *user, int from, int to, int count)
     llama_memory_seq_cp(llama_get_memory(engine->context), from, to, 0, count);
 }
 
+static uint64_t spent(void *user)
+{
+    const struct cds_engine *engine = user;
+    return engine->spent_us;
+}
+
+static unsigned draft(void *user, int sequence, const int32_t *tokens, size_t count, float confidence, int32_t *ret, unsigned most)
+{
+    const struct cds_engine *engine = user;
+    return engine->drafter ? cds_drafter_guess(engine->drafter, sequence, tokens, count, confidence, ret, most) : 0;
+}
+
+static uint64_t draft_spent(void *user)
+{
+    const struct cds_engine *engine = user;
+    return engine->drafter ? cds_drafter_spent_us(engine->drafter) : 0;
+}
+
 const struct cds_engine_ops cds_engine_llama = {
     .decode = decode,
     .sampler_new = sampler_new,
@@ -392,4 +434,7 @@ const struct cds_engine_ops cds_engine_llama = {
     .is_end = is_end,
     .drop = drop,
     .share = share,
+    .spent = spent,
+    .draft = draft,
+    .draft_spent = draft_spent,
 };

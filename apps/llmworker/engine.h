@@ -29,11 +29,16 @@ struct cds_engine_ops {
     bool (*is_end)(void *engine, int32_t token);
     void (*drop)(void *engine, int sequence, int from);       /**< forgets positions from..end of a sequence */
     void (*share)(void *engine, int from, int to, int count); /**< positions 0..count-1 of `from` also belong to `to` */
+    uint64_t (*spent)(void *engine);                          /**< what the last decode cost, in any unit; NULL: its rows */
+    /** Guess of a draft model at what follows the tokens of a sequence. @return tokens written, at most `most`; NULL: there is no draft model */
+    unsigned (*draft)(void *engine, int sequence, const int32_t *tokens, size_t count, float confidence, int32_t *ret, unsigned most);
+    uint64_t (*draft_spent)(void *engine); /**< what the last guess cost, in the same unit; NULL with draft */
 };
 extern const struct cds_engine_ops cds_engine_llama;
 
 struct cds_engine_options {
     const char *model_path, *lib_dir;
+    const char *draft_path;                       /**< model of the same vocabulary that guesses (drafter.h); NULL: none */
     uint32_t cells, sequences, batch;             /**< context cells, sequences in it, most rows of one batch */
     uint32_t threads;                             /**< 0: one per core this process may use */
     bool (*on_progress)(void *user, float share); /**< while loading; false gives up. May be NULL */
@@ -47,7 +52,9 @@ struct cds_engine_facts {
     uint32_t cells, train_context, vocabulary, threads;
     uint32_t piece_max; /**< longest text of one token, bytes */
     bool add_bos, add_eos;
-    bool can_share; /**< sequences may share cells and be cut anywhere (false for recurrent and windowed models) */
+    bool drafts;               /**< there is a draft model */
+    const char *draft_problem; /**< why the one that was named is not used; "": it is, or none was named */
+    bool can_share;            /**< sequences may share cells and be cut anywhere (false for recurrent and windowed models) */
 };
 
 struct cds_engine;

@@ -30,18 +30,21 @@ void cds_job_remove(struct cds_sched *sched, struct cds_job *job)
 
 void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end end)
 {
-    uint32_t prompt = (uint32_t)job->prompt_count;
+    uint32_t prompt = job->prompt_told;
     struct cds_job_report report = {
         .id = job->id,
         .end = end,
         .prompt_tokens = prompt,
         .cached_tokens = job->cached,
-        .evaluated_tokens = job->reached < prompt ? job->reached : prompt,
+        .evaluated_tokens = job->reached < prompt && !job->shifted ? job->reached : prompt,
         .computed_tokens = job->computed,
         .recomputed_tokens = job->recomputed,
         .completion_tokens = job->generated,
         .foreign_tokens = job->foreign,
         .steps_to_first = job->steps_to_first,
+        .shifted_tokens = job->shifted,
+        .validated_tokens = job->validated,
+        .refuted_tokens = job->refuted,
         .stop = (int)job->text.hit - 1,
     };
     if (job->slot) {
@@ -71,11 +74,37 @@ bool cds_job_remember(struct cds_job *job, int32_t token)
     return true;
 }
 
+enum cds_job_state cds_job_next_state(const struct cds_job *job)
+{
+    if (!job->slot)
+        return CDS_JOB_WAITING;
+    return cds_job_filled(job) + 1 >= job->token_count ? CDS_JOB_GENERATING : CDS_JOB_READING;
+}
+
+void cds_job_shift(struct cds_sched *sched, struct cds_job *job)
+{
+    if (!job->window || job->token_count < job->window)
+        return;
+    size_t dropped = (job->token_count - job->keep) / 2;
+    memmove(job->tokens + job->keep, job->tokens + job->keep + dropped, (job->token_count - job->keep - dropped) * sizeof(*job->tokens));
+    job->token_count -= dropped;
+    job->shifted += (uint32_t)dropped;
+    /* What is left was evaluated before, but for the newest token, and has to be once more: at other places it is another text. */
+    job->reached = (uint32_t)job->token_count - 1;
+    if (job->prompt_count > job->reached)
+        job->prompt_count = job->reached;
+    cds_lookup_forget(&job->lookup);
+    cds_slots_shorten(sched, job, job->keep);
+}
+
 cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, struct cds_err *reterr)
 {
     if (spec->token_count == 0 || spec->max_tokens == 0)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The prompt is empty.");
-    if (spec->token_count >= sched->limits.cells || spec->max_tokens > sched->limits.cells - spec->token_count)
+    if (spec->window && (spec->token_count >= spec->window || spec->window > sched->limits.cells || spec->keep >= spec->window / 2))
+        return cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The prompt has %zu tokens, of which %u stay, and its window %u.", spec->token_count,
+                        spec->keep, spec->window);
+    if (!spec->window && (spec->token_count >= sched->limits.cells || spec->max_tokens > sched->limits.cells - spec->token_count))
         return cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The prompt has %zu tokens and asks for %u more, but the model holds %u in all.",
                         spec->token_count, spec->max_tokens, sched->limits.cells);
     if (cds_job_find(sched, spec->id))
@@ -102,6 +131,12 @@ cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, s
     job->text = spec->text;
     memcpy(job->end_tokens, spec->end_tokens, sizeof(job->end_tokens));
     job->end_token_count = spec->end_token_count;
+    job->prompt_told = (uint32_t)spec->token_count;
+    job->window = spec->window;
+    job->keep = spec->keep;
+    job->speculation = spec->speculation;
+    if (job->speculation.lookup)
+        cds_lookup_feed(&job->lookup, job->tokens, job->token_count);
     struct cds_job **link = &sched->jobs;
     while (*link)
         link = &(*link)->next;
@@ -127,7 +162,7 @@ void cds_job_after_grant(struct cds_sched *sched, struct cds_job *job)
     if (job->state != CDS_JOB_PAUSED)
         return;
     if (job->generated < job->granted) {
-        job->state = job->slot ? CDS_JOB_GENERATING : CDS_JOB_WAITING;
+        job->state = cds_job_next_state(job);
     } else if (job->last_grant) {
         CDS_CLEANUP(cds_buf_free) struct cds_buf out = cds_buf_init(CDS_TEXT_OUT_MAX);
         cds_text_end(&job->text, &out);

@@ -1,11 +1,13 @@
-/* apps/llmworker/job.h: inside of the scheduler: requests, and the slots (sequences with their cells) they run in. Included by scheduler.c,
- * job.c and slots.c only.
+/* apps/llmworker/job.h: inside of the scheduler: requests, and the slots (sequences with their cells) they run in. Included by its parts only:
+ * scheduler.c, job.c, slots.c, results.c, speculate.c.
  *
  * Threads: one owner, that of the scheduler.
  */
 #pragma once
 
 #include "apps/llmworker/cells.h"
+#include "apps/llmworker/cost.h"
+#include "apps/llmworker/lookup.h"
 #include "apps/llmworker/scheduler.h"
 
 /* One token gives at most a few hundred bytes, plus a held-back stop string. A shorter beginning is not worth waiting for. */
@@ -44,6 +46,14 @@ struct cds_job {
     unsigned end_token_count;
     void *sampler;
     struct cds_slot *slot;
+    struct cds_speculation speculation;
+    struct cds_lookup lookup;
+    int32_t draft[CDS_DRAFT_MAX]; /**< guess at the next tokens, computed with the step that is being built */
+    unsigned draft_count;
+    bool drafted_by_model;
+    uint32_t window, keep, shifted; /**< as in its spec; tokens dropped so far */
+    uint32_t prompt_told;           /**< tokens of its prompt when it came */
+    uint32_t validated, refuted;    /**< guessed tokens that came true, and that did not */
 };
 
 /** One sequence. Without a job its cells are kept for a later prompt. */
@@ -51,6 +61,16 @@ struct cds_slot {
     struct cds_job *job;
     struct cds_branch branch;
     uint64_t scope, used_at;
+};
+
+/** What guesses have cost so far, in the unit of the costs. */
+struct cds_stake {
+    double spent;                   /**< by all steps of answers */
+    double lost;                    /**< for guesses, less what they saved; never below 0 */
+    double plain;                   /**< what the running step would cost without them */
+    double step;                    /**< what it did cost */
+    bool forced;                    /**< a request insisted on its guess: not counted as lost */
+    double draft_each, draft_right; /**< of a draft model: cost of a token; share of its tokens that came true */
 };
 
 struct cds_sched {
@@ -69,6 +89,8 @@ struct cds_sched {
     unsigned row_count; /**< of the running step */
     bool computing;     /**< inside decode: nothing may be ended now */
     bool late;          /**< something was asked meanwhile */
+    struct cds_costs costs;
+    struct cds_stake stake;
     struct cds_sched_counters counters;
 };
 
@@ -79,6 +101,10 @@ void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end 
 void cds_job_remove(struct cds_sched *sched, struct cds_job *job);
 /** One more token in its list. @return false: memory is out */
 bool cds_job_remember(struct cds_job *job, int32_t token);
+/** Drops the older half of what it has behind the kept beginning, when its window is full. */
+void cds_job_shift(struct cds_sched *sched, struct cds_job *job);
+/** State of a job that may generate: its last token may lack its cell, more than that must be read. */
+enum cds_job_state cds_job_next_state(const struct cds_job *job);
 /** A paused job goes on, or ends when there will be no more tokens. */
 void cds_job_after_grant(struct cds_sched *sched, struct cds_job *job);
 
@@ -100,5 +126,17 @@ bool cds_slots_make_room(struct cds_sched *sched, uint32_t cells);
 bool cds_slots_put_back_newest(struct cds_sched *sched);
 /** Forgets the kept cells of all free slots. @return true if there were any */
 bool cds_slots_evict_all(struct cds_sched *sched);
+/** Forgets what a job has evaluated behind so many tokens. */
+void cds_slots_shorten(struct cds_sched *sched, struct cds_job *job, uint32_t length);
 /** Frees the slot of a job; its cells stay as kept ones if they may. */
 void cds_slots_leave(struct cds_sched *sched, struct cds_job *job, bool keep);
+
+/** After a batch: what was evaluated counts, and rows with logits give the next tokens. */
+void cds_results_take(struct cds_sched *sched, unsigned generating);
+
+/** Guesses for the requests that generate, as far as they pay. */
+void cds_speculate_plan(struct cds_sched *sched, unsigned generating);
+/** A step was made: what it cost. */
+void cds_speculate_learn(struct cds_sched *sched, unsigned generating);
+/** So many tokens of a guess came true. job NULL: the request ended with them. */
+void cds_speculate_judge(struct cds_sched *sched, struct cds_job *job, unsigned right, unsigned guesses);

@@ -17,6 +17,7 @@ static const char usage[] = "cds-llmworker runs one language model for cds-llmse
                             "  --model=FILE --lib=DIR   GGUF file and folder of libllama, absolute\n"
                             "  --dir=DIR                working folder, owned by the studio\n"
                             "  --context=N --request=N --slots=N --threads=N --jobs=N [--memory=BYTES]\n"
+                            "  --draft=FILE             GGUF file of a draft model, absolute\n"
                             "  --log=LEVEL              debug, info, warn, error\n"
                             "  --check                  tests the libllama this program finds, prints its version\n"
                             "  --help, --version\n";
@@ -35,6 +36,7 @@ enum option_id {
     OPT_PARENT,
     OPT_MODEL,
     OPT_LIB,
+    OPT_DRAFT,
     OPT_DIR,
     OPT_CONTEXT,
     OPT_REQUEST,
@@ -77,6 +79,9 @@ static bool take_option(int id, const char *value, struct arguments *args)
     case OPT_LIB:
         args->worker.lib_dir = value;
         return value[0] == '/';
+    case OPT_DRAFT:
+        args->worker.draft_path = value;
+        return value[0] == '/';
     case OPT_DIR:
         args->dir = value;
         return value[0] == '/';
@@ -105,14 +110,23 @@ static bool take_option(int id, const char *value, struct arguments *args)
 static bool read_arguments(int argc, char **argv, struct arguments *args)
 {
     static const struct option options[] = {
-        {"fd", required_argument, NULL, OPT_FD},           {"parent", required_argument, NULL, OPT_PARENT},
-        {"model", required_argument, NULL, OPT_MODEL},     {"lib", required_argument, NULL, OPT_LIB},
-        {"dir", required_argument, NULL, OPT_DIR},         {"context", required_argument, NULL, OPT_CONTEXT},
-        {"request", required_argument, NULL, OPT_REQUEST}, {"slots", required_argument, NULL, OPT_SLOTS},
-        {"threads", required_argument, NULL, OPT_THREADS}, {"jobs", required_argument, NULL, OPT_JOBS},
-        {"memory", required_argument, NULL, OPT_MEMORY},   {"log", required_argument, NULL, OPT_LOG},
-        {"check", no_argument, NULL, OPT_CHECK},           {"help", no_argument, NULL, OPT_HELP},
-        {"version", no_argument, NULL, OPT_VERSION},       {NULL, 0, NULL, 0},
+        {"fd", required_argument, NULL, OPT_FD},
+        {"parent", required_argument, NULL, OPT_PARENT},
+        {"model", required_argument, NULL, OPT_MODEL},
+        {"lib", required_argument, NULL, OPT_LIB},
+        {"dir", required_argument, NULL, OPT_DIR},
+        {"context", required_argument, NULL, OPT_CONTEXT},
+        {"request", required_argument, NULL, OPT_REQUEST},
+        {"slots", required_argument, NULL, OPT_SLOTS},
+        {"threads", required_argument, NULL, OPT_THREADS},
+        {"jobs", required_argument, NULL, OPT_JOBS},
+        {"draft", required_argument, NULL, OPT_DRAFT},
+        {"memory", required_argument, NULL, OPT_MEMORY},
+        {"log", required_argument, NULL, OPT_LOG},
+        {"check", no_argument, NULL, OPT_CHECK},
+        {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {NULL, 0, NULL, 0},
     };
     for (int id; (id = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (id == OPT_HELP) {

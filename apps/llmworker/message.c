@@ -141,6 +141,11 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
     ret->thinking = cds_json_true(cds_json_get(params, "thinking"), true);
     ret->raw = cds_json_true(cds_json_get(params, "raw"), false);
     ret->schema = cds_json_get(params, "schema");
+    ret->shift = cds_json_true(cds_json_get(params, "shift"), false);
+    int64_t keep = cds_json_get_i64(params, "keep", 0);
+    if (keep < 0 || keep > INT32_MAX)
+        return wrong(reterr, "keep");
+    ret->keep = (uint32_t)keep;
     ret->key = (uint64_t)cds_json_get_i64(params, "key", 0);
     int64_t priority = cds_json_get_i64(params, "priority", CDS_CLASS_NORMAL);
     if (priority < CDS_CLASS_LOW || priority > CDS_CLASS_HIGH)
@@ -155,6 +160,8 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
         rc = read_stops(params, &ret->text, reterr);
     if (rc == CDS_OK)
         rc = read_end_tokens(params, ret, reterr);
+    if (rc == CDS_OK)
+        rc = cds_speculation_read(params, &ret->speculation, reterr);
     return rc == CDS_OK ? cds_sampling_read(params, &ret->sampling, &ret->bias, reterr) : rc;
 }
 
@@ -166,4 +173,6 @@ void cds_prepare_clear(struct cds_prepare *prepare)
     prepare->grammar = NULL;
     cds_json_unref(prepare->form);
     prepare->form = NULL;
+    cds_json_unref(prepare->shifted);
+    prepare->shifted = NULL;
 }

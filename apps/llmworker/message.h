@@ -29,6 +29,7 @@ struct cds_prepare {
     struct cds_text text;
     int32_t end_tokens[CDS_END_TOKENS_MAX];
     unsigned end_token_count;
+    struct cds_speculation speculation;
     /* Chat; NULL: prompts are used. */
     const cds_json *messages; /**< [{"role", "content", "tool_calls"?, "tool_call_id"?, "reasoning_content"?}] */
     const cds_json *tools;    /**< [{"type":"function","function":{...}}], NULL: none */
@@ -40,6 +41,8 @@ struct cds_prepare {
     bool thinking, continues;  /**< may think; goes on with the last message */
     bool raw;                  /**< thoughts stay in the text */
     const cds_json *schema;    /**< the text is JSON that fits it */
+    bool shift;                /**< a prompt that is too long goes on without what is oldest (shift.h), an answer beyond the context too */
+    uint32_t keep;             /**< tokens at the beginning of a text prompt that stay */
     /* Text prompts: strings, or lists of token ids. */
     const cds_json *prompts;
     size_t prompt_count; /**< 1 for a chat */
@@ -48,6 +51,8 @@ struct cds_prepare {
     cds_json *form;         /**< what the template said about the answer; the shape borrows from it */
     char *grammar;          /**< made from a schema */
     struct cds_shape shape; /**< how the answer is read */
+    cds_json *shifted;      /**< the messages that are left; NULL: all of them are */
+    uint32_t dropped_messages, dropped_tokens;
 };
 /** @return CDS_OK; CDS_BAD_PARAM naming the member; ret->id is set whenever the frame has one, else 0. ret owns something on success only */
 CDS_MUST_USE cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr);

@@ -20,8 +20,9 @@ cds_rc cds_sched_new(const struct cds_sched_limits *limits, const struct cds_eng
     sched->engine = engine;
     sched->sink = *sink;
     sched->user = user;
-    sched->rows = calloc(limits->slots + limits->prefill_idle, sizeof(*sched->rows));
-    sched->row_slot = calloc(limits->slots + limits->prefill_idle, sizeof(*sched->row_slot));
+    unsigned rows = limits->slots + limits->prefill_idle + limits->drafts;
+    sched->rows = calloc(rows, sizeof(*sched->rows));
+    sched->row_slot = calloc(rows, sizeof(*sched->row_slot));
     cds_rc rc = sched->rows && sched->row_slot ? CDS_OK : cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for one batch.");
     if (rc == CDS_OK)
         rc = cds_cells_init(&sched->cells, limits->cells, reterr);
@@ -61,23 +62,27 @@ static unsigned count_generating(const struct cds_sched *sched)
     return count;
 }
 
+/** The next token of a job that has no cell yet: of its text, and behind its end of the guess at what comes next. */
 static unsigned add_row(struct cds_sched *sched, struct cds_job *job, unsigned rows)
 {
     size_t at = cds_job_filled(job) + job->planned++;
     unsigned slot = (unsigned)(job->slot - sched->slots);
-    sched->rows[rows] =
-        (struct cds_row){.token = job->tokens[at], .position = (int32_t)at, .sequence = (int32_t)slot, .sample = at + 1 == job->token_count};
+    int32_t token = at < job->token_count ? job->tokens[at] : job->draft[at - job->token_count];
+    sched->rows[rows] = (struct cds_row){.token = token, .position = (int32_t)at, .sequence = (int32_t)slot, .sample = at + 1 >= job->token_count};
     sched->row_slot[rows] = slot;
     return rows + 1;
 }
 
-/** One row for every request that generates. */
+/** One row for every request that generates, and its guess behind it. */
 static unsigned add_generating(struct cds_sched *sched)
 {
     unsigned rows = 0;
     for (unsigned i = 0; i < sched->slot_count; i++) {
         struct cds_job *job = sched->slots[i].job;
-        if (job && job->state == CDS_JOB_GENERATING)
+        if (!job || job->state != CDS_JOB_GENERATING)
+            continue;
+        rows = add_row(sched, job, rows);
+        for (unsigned k = 0; k < job->draft_count; k++)
             rows = add_row(sched, job, rows);
     }
     return rows;
@@ -136,111 +141,7 @@ static unsigned add_prompts(struct cds_sched *sched, unsigned rows)
     return rows;
 }
 
-/* --- results ------------------------------------------------------------------------------------------------------------- */
-
-/** An end token of the model, or one the request named. */
-static bool ends(const struct cds_sched *sched, const struct cds_job *job, int32_t token)
-{
-    for (unsigned i = 0; i < job->end_token_count; i++)
-        if (job->end_tokens[i] == token)
-            return true;
-    return sched->ops->is_end(sched->engine, token);
-}
-
-/** Text of one token goes out; says how the request ends, or that it goes on. */
-static bool take_token(struct cds_sched *sched, struct cds_job *job, int32_t token, enum cds_job_end *ret_end)
-{
-    char piece[512];
-    bool ended = ends(sched, job, token);
-    bool stopped = false;
-    if (job->generated++ == 0) {
-        job->foreign = (uint32_t)(sched->counters.prompt_rows - job->rows_at_start - job->computed);
-        job->steps_to_first = (uint32_t)(sched->counters.steps - job->steps_at_start);
-    }
-    CDS_CLEANUP(cds_buf_free) struct cds_buf out = cds_buf_init(CDS_TEXT_OUT_MAX);
-    if (!ended) {
-        int n = sched->ops->piece(sched->engine, token, piece, sizeof(piece));
-        stopped = n > 0 && cds_text_feed(&job->text, piece, (size_t)n, &out);
-    }
-    bool full = job->generated >= job->max_tokens || (job->last_grant && job->generated >= job->granted);
-    if (!stopped && (ended || full))
-        cds_text_end(&job->text, &out);
-    sched->sink.on_text(sched->user, job->id, out.data ? out.data : "", out.len, job->generated);
-    if (ended || stopped)
-        *ret_end = CDS_JOB_STOP;
-    else if (full)
-        *ret_end = CDS_JOB_LENGTH;
-    else if (!cds_job_remember(job, token))
-        *ret_end = CDS_JOB_FAILED;
-    else
-        return false;
-    return true;
-}
-
-static void next_token(struct cds_sched *sched, struct cds_job *job, unsigned row)
-{
-    enum cds_job_end end;
-    int32_t token = sched->ops->sample(sched->engine, job->sampler, (int)row);
-    if (sched->sink.on_token)
-        sched->sink.on_token(sched->user, job->id, token, job->sampler);
-    if (take_token(sched, job, token, &end))
-        cds_job_end(sched, job, end);
-    else
-        job->state = job->generated < job->granted ? CDS_JOB_GENERATING : CDS_JOB_PAUSED;
-}
-
-/** The prompt of a request is read: those that fork off begin here, each with its own draw from the same logits. */
-static void begin_forks(struct cds_sched *sched, struct cds_job *parent, unsigned row)
-{
-    for (struct cds_job *job = sched->jobs, *next; job; job = next) {
-        next = job->next;
-        if (job->fork_of != parent->id || job->state != CDS_JOB_WAITING || job->cancelled)
-            continue;
-        job->fork_of = 0;
-        if (cds_slots_fork(sched, parent, job))
-            next_token(sched, job, row);
-    }
-}
-
-/** A row was evaluated: the token has its cell. */
-static void count_row(struct cds_sched *sched, const struct cds_row *row, struct cds_slot *slot)
-{
-    struct cds_job *job = slot->job;
-    uint32_t at = slot->branch.filled;
-    cds_branch_append(&sched->cells, &slot->branch, row->token);
-    job->planned--;
-    if (at < job->reached) {
-        job->computed++;
-        job->recomputed++;
-        sched->counters.recomputed_tokens++;
-        sched->counters.prompt_rows++;
-        return;
-    }
-    job->reached = at + 1;
-    if (at < job->prompt_count) {
-        job->computed++;
-        sched->counters.prompt_rows++;
-    }
-}
-
-/** After a batch: what was evaluated counts, and rows with logits give the next token. */
-static void take_results(struct cds_sched *sched, unsigned generating)
-{
-    uint64_t before = sched->counters.prompt_rows;
-    for (unsigned i = 0; i < sched->row_count; i++)
-        count_row(sched, &sched->rows[i], &sched->slots[sched->row_slot[i]]);
-    uint32_t between = (uint32_t)(sched->counters.prompt_rows - before);
-    if (generating && between > sched->counters.most_between)
-        sched->counters.most_between = between;
-    for (unsigned i = 0; i < sched->row_count; i++) {
-        struct cds_job *job = sched->slots[sched->row_slot[i]].job;
-        if (!sched->rows[i].sample || job->cancelled)
-            continue;
-        if (job->generated == 0)
-            begin_forks(sched, job, i);
-        next_token(sched, job, i);
-    }
-}
+/* --- what went otherwise ------------------------------------------------------------------------------------------------- */
 
 /** The engine gave the batch back undone. */
 static void recover(struct cds_sched *sched, int rc)
@@ -249,7 +150,7 @@ static void recover(struct cds_sched *sched, int rc)
     for (unsigned i = 0; i < sched->slot_count; i++) {
         struct cds_job *job = sched->slots[i].job;
         if (job)
-            job->planned = 0;
+            job->planned = job->draft_count = 0;
         if (job && (!newest || job->order > newest->order))
             newest = job;
     }
@@ -289,8 +190,9 @@ void cds_sched_step(struct cds_sched *sched)
     /* Answers grow by one cell each; if there is none left, the newest request waits until there is. */
     while (!cds_slots_make_room(sched, count_generating(sched)) && cds_slots_put_back_newest(sched))
         ;
-    unsigned generating = add_generating(sched);
-    sched->row_count = add_prompts(sched, generating);
+    unsigned generating = count_generating(sched);
+    cds_speculate_plan(sched, generating);
+    sched->row_count = add_prompts(sched, add_generating(sched));
     if (sched->row_count == 0) {
         /* Prompts without a cell for their next token: all cells are theirs together, so one has to wait for the others. */
         if (pick_prompt(sched, true))
@@ -305,7 +207,8 @@ void cds_sched_step(struct cds_sched *sched)
         sched->counters.rows += sched->row_count;
         if (generating > sched->counters.most_generating)
             sched->counters.most_generating = generating;
-        take_results(sched, generating);
+        cds_speculate_learn(sched, generating);
+        cds_results_take(sched, generating);
     } else {
         recover(sched, rc);
     }

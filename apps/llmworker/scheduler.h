@@ -14,13 +14,17 @@
  * waits: whoever has two more than the waiting one gives one back in the same way.
  *
  * Tokens: a request generates only what was granted to it; at the end of the grant it waits without being computed.
- * Source:  docs/adr/0040-one-scheduler-many-prefixes.md
+ *
+ * Guesses (speculation.h): while nobody reads, an answer may have a guess at its next tokens computed in the same step, if that is likely to
+ * save more than it costs. Guessed rows have cells only as long as the step lasts, unless the sampler chose them too.
+ * Source:  docs/adr/0040-one-scheduler-many-prefixes.md, docs/adr/0052-guesses-that-pay.md
  * Threads: one owner. Events are delivered inside the calls, but never while the engine computes: add, start, grant and cancel may be
  *          called from there (the engine looks at its socket during a long step) and take effect when the step is over.
  */
 #pragma once
 
 #include "apps/llmworker/engine.h"
+#include "apps/llmworker/speculation.h"
 #include "apps/llmworker/text.h"
 
 enum { CDS_SLOTS_MAX = 64, CDS_SEQUENCES_MAX = 128, CDS_JOBS_MAX = 8192, CDS_END_TOKENS_MAX = 16 };
@@ -33,6 +37,7 @@ struct cds_sched_limits {
     unsigned kept;                       /**< sequences beside them for what ended requests left; together at most CDS_SEQUENCES_MAX */
     unsigned cells;                      /**< tokens the context holds */
     unsigned prefill_busy, prefill_idle; /**< prompt tokens of one step */
+    unsigned drafts;                     /**< guessed tokens of one step, all requests together; 0: none are guessed */
     unsigned jobs;                       /**< requests known at once, at most CDS_JOBS_MAX */
     unsigned answer_reserve;             /**< answer tokens set aside at admission; 0: all a request may generate, so nobody is ever put back */
     bool share;                          /**< the model can share and cut sequences */
@@ -53,6 +58,9 @@ struct cds_job_spec {
     struct cds_text text; /**< with its stop strings */
     int32_t end_tokens[CDS_END_TOKENS_MAX];
     unsigned end_token_count; /**< tokens that end it like an end token of the model */
+    struct cds_speculation speculation;
+    uint32_t window; /**< most tokens it has in the context: beyond them the older half behind `keep` is dropped and the rest read anew; 0: it ends */
+    uint32_t keep;   /**< tokens at its beginning that stay, less than half of the window */
 };
 
 enum cds_job_end { CDS_JOB_STOP, CDS_JOB_LENGTH, CDS_JOB_CANCELLED, CDS_JOB_FAILED };
@@ -67,9 +75,11 @@ struct cds_job_report {
     uint32_t computed_tokens;   /**< evaluated for it, but for the tokens it generated the first time */
     uint32_t recomputed_tokens; /**< part of these that had been evaluated for it before (it was put back); never billed */
     uint32_t completion_tokens;
-    uint32_t foreign_tokens; /**< prompt tokens of others that were evaluated between its start and its first token */
-    uint32_t steps_to_first; /**< steps that ended between the two, that of its first token included */
-    int stop;                /**< number of the stop string that ended it, from 0 on; -1: none did */
+    uint32_t foreign_tokens;                   /**< prompt tokens of others that were evaluated between its start and its first token */
+    uint32_t steps_to_first;                   /**< steps that ended between the two, that of its first token included */
+    uint32_t shifted_tokens;                   /**< dropped because the answer outgrew its window */
+    uint32_t validated_tokens, refuted_tokens; /**< guessed ones that the sampler chose too (part of completion_tokens), and that it did not */
+    int stop;                                  /**< number of the stop string that ended it, from 0 on; -1: none did */
 };
 
 struct cds_sched_sink {
@@ -86,10 +96,11 @@ struct cds_sched_counters {
     uint64_t recomputed_tokens; /**< part of prompt_rows that had been computed before */
     uint64_t put_back;          /**< times a request gave up its sequence */
     uint64_t cancelled;         /**< requests that were cancelled after they had a sequence */
-    uint64_t aborted_steps;     /**< steps given up in the middle: all their requests were cancelled */
-    uint32_t cancel_steps;      /**< most steps that ended between a cancel and the end of its request */
-    uint32_t most_between;      /**< most prompt tokens evaluated between two tokens of one answer */
-    uint32_t most_generating;   /**< requests in one step */
+    uint64_t validated_tokens, refuted_tokens, guesses;
+    uint64_t aborted_steps;   /**< steps given up in the middle: all their requests were cancelled */
+    uint32_t cancel_steps;    /**< most steps that ended between a cancel and the end of its request */
+    uint32_t most_between;    /**< most prompt tokens evaluated between two tokens of one answer */
+    uint32_t most_generating; /**< requests in one step */
     uint32_t active, waiting;
     uint32_t cells_live, cells_kept; /**< cells of running requests, and what ended ones left */
 };

@@ -12,7 +12,7 @@
 #include "lib/rpc/frame.h"
 
 /* One frame carries at most one request body (text may grow sixfold by escapes), or the texts of one step. */
-enum { FRAME_MAX = 64 << 20, OUT_MAX = 64 << 20, IDLE_MS = 1000, BEAT_MS = 1000, COUNT_MS = 50, PREFILL_BUSY = 64, PREFILL_IDLE = 128 };
+enum { FRAME_MAX = 64 << 20, OUT_MAX = 64 << 20, IDLE_MS = 1000, BEAT_MS = 1000, COUNT_MS = 50, PREFILL_BUSY = 64, PREFILL_IDLE = 128, DRAFTS = 63 };
 /* Sequences for what ended requests left, and answer tokens set aside when a request begins: the size of its first grant. */
 enum { KEPT = 16, ANSWER_RESERVE = 256 };
 
@@ -60,8 +60,9 @@ static void on_prepare(struct worker *worker, const cds_json *params)
         rc = cds_answers_add(&worker->answers, &worker->prompter, &prepare, &prompt_tokens, &max_tokens, &err);
     if (rc == CDS_OK)
         send_note(worker, "prepared",
-                  cds_json_pack("{s:I,s:I,s:I}", "job", (long long)prepare.id, "prompt_tokens", (long long)prompt_tokens, "max_tokens",
-                                (long long)max_tokens));
+                  cds_json_pack("{s:I,s:I,s:I,s:I,s:I}", "job", (long long)prepare.id, "prompt_tokens", (long long)prompt_tokens, "max_tokens",
+                                (long long)max_tokens, "dropped_messages", (long long)prepare.dropped_messages, "dropped_tokens",
+                                (long long)prepare.dropped_tokens));
     else
         send_refused(worker, prepare.id, &err);
     cds_prepare_clear(&prepare);
@@ -138,6 +139,9 @@ static cds_json *work_of(const struct worker *worker)
         {"cancelled", c.cancelled},
         {"cancel_steps", c.cancel_steps},
         {"aborted_steps", c.aborted_steps},
+        {"guesses", c.guesses},
+        {"validated_tokens", c.validated_tokens},
+        {"refuted_tokens", c.refuted_tokens},
         {"most_between", c.most_between},
         {"most_generating", c.most_generating},
         {"active", c.active},
@@ -206,7 +210,8 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .lib_dir = o->lib_dir,
         .cells = o->context_tokens,
         .sequences = o->slots + KEPT,
-        .batch = o->slots + PREFILL_IDLE,
+        .draft_path = o->draft_path,
+        .batch = o->slots + PREFILL_IDLE + DRAFTS,
         .threads = o->threads,
         .on_progress = on_progress,
         .user = worker,
@@ -226,6 +231,7 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .cells = worker->facts.cells,
         .prefill_busy = PREFILL_BUSY,
         .prefill_idle = PREFILL_IDLE,
+        .drafts = DRAFTS,
         .jobs = o->jobs,
         .answer_reserve = ANSWER_RESERVE,
         .share = worker->facts.can_share,
@@ -253,6 +259,8 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
                                     "parameters", (long long)f->parameters, "size_bytes", (long long)f->size_bytes, "cells", (long long)f->cells,
                                     "request_tokens", (long long)request_tokens, "train_context", (long long)f->train_context, "vocabulary",
                                     (long long)f->vocabulary, "threads", (long long)f->threads, "chat", worker->shim != NULL, "share", f->can_share);
+    cds_json_set(hello, "drafts", cds_json_bool(f->drafts));
+    cds_json_set(hello, "draft_problem", cds_json_string(f->draft_problem));
     cds_json_set(hello, "work", work_of(worker));
     send_note(worker, "hello", hello);
 }

@@ -8,6 +8,12 @@ static void cut(struct cds_sched *sched, struct cds_slot *slot, uint32_t length)
     cds_branch_cut(&sched->cells, &slot->branch, length);
 }
 
+void cds_slots_shorten(struct cds_sched *sched, struct cds_job *job, uint32_t length)
+{
+    if (job->slot)
+        cut(sched, job->slot, sched->limits.share ? length : 0);
+}
+
 bool cds_slots_evict_all(struct cds_sched *sched)
 {
     bool any = false;
@@ -158,7 +164,8 @@ static uint32_t least(uint32_t a, uint32_t b)
 static uint32_t wanted(const struct cds_sched *sched, const struct cds_job *job)
 {
     uint32_t rest = job->max_tokens - job->generated;
-    return (uint32_t)job->token_count + (sched->limits.answer_reserve ? least(sched->limits.answer_reserve, rest) : rest);
+    uint32_t cells = (uint32_t)job->token_count + (sched->limits.answer_reserve ? least(sched->limits.answer_reserve, rest) : rest);
+    return job->window ? least(cells, job->window) : cells;
 }
 
 /** Cells that running requests hold or were promised. For one that was put back they count as if they began now: else it would be put back

@@ -72,7 +72,14 @@ static void fake_share(void *engine, int from, int to, int count)
     fake.filled[to] = count;
     fake.shares++;
 }
-static const struct cds_engine_ops ops = {fake_decode, fake_sampler, free, fake_sample, fake_piece, fake_end, fake_drop, fake_share};
+static const struct cds_engine_ops ops = {.decode = fake_decode,
+                                          .sampler_new = fake_sampler,
+                                          .sampler_free = free,
+                                          .sample = fake_sample,
+                                          .piece = fake_piece,
+                                          .is_end = fake_end,
+                                          .drop = fake_drop,
+                                          .share = fake_share};
 
 /* What came out, per request. */
 static struct outcome {

@@ -1,0 +1,156 @@
+#include "apps/llmworker/job.h"
+
+#include <string.h>
+
+/** An end token of the model, or one the request named. */
+static bool ends(const struct cds_sched *sched, const struct cds_job *job, int32_t token)
+{
+    for (unsigned i = 0; i < job->end_token_count; i++)
+        if (job->end_tokens[i] == token)
+            return true;
+    return sched->ops->is_end(sched->engine, token);
+}
+
+/** Text of one token goes out; says how the request ends, or that it goes on. */
+static bool take_token(struct cds_sched *sched, struct cds_job *job, int32_t token, enum cds_job_end *ret_end)
+{
+    char piece[512];
+    bool ended = ends(sched, job, token);
+    bool stopped = false;
+    if (job->generated++ == 0) {
+        job->foreign = (uint32_t)(sched->counters.prompt_rows - job->rows_at_start - job->computed);
+        job->steps_to_first = (uint32_t)(sched->counters.steps - job->steps_at_start);
+    }
+    CDS_CLEANUP(cds_buf_free) struct cds_buf out = cds_buf_init(CDS_TEXT_OUT_MAX);
+    if (!ended) {
+        int n = sched->ops->piece(sched->engine, token, piece, sizeof(piece));
+        stopped = n > 0 && cds_text_feed(&job->text, piece, (size_t)n, &out);
+    }
+    bool full = job->generated >= job->max_tokens || (job->last_grant && job->generated >= job->granted);
+    if (!stopped && (ended || full))
+        cds_text_end(&job->text, &out);
+    sched->sink.on_text(sched->user, job->id, out.data ? out.data : "", out.len, job->generated);
+    if (ended || stopped)
+        *ret_end = CDS_JOB_STOP;
+    else if (full)
+        *ret_end = CDS_JOB_LENGTH;
+    else if (!cds_job_remember(job, token))
+        *ret_end = CDS_JOB_FAILED;
+    else
+        return false;
+    return true;
+}
+
+/** The token that the sampler chooses from a row. @return false: the request ended with it, and job is gone */
+static bool next_token(struct cds_sched *sched, struct cds_job *job, unsigned row, int32_t *ret_token)
+{
+    enum cds_job_end end;
+    int32_t token = *ret_token = sched->ops->sample(sched->engine, job->sampler, (int)row);
+    if (sched->sink.on_token)
+        sched->sink.on_token(sched->user, job->id, token, job->sampler);
+    if (take_token(sched, job, token, &end)) {
+        cds_job_end(sched, job, end);
+        return false;
+    }
+    cds_job_shift(sched, job);
+    job->state = job->generated < job->granted ? cds_job_next_state(job) : CDS_JOB_PAUSED;
+    if (job->speculation.lookup)
+        cds_lookup_feed(&job->lookup, job->tokens, job->token_count);
+    return true;
+}
+
+/** The prompt of a request is read: those that fork off begin here, each with its own draw from the same logits. */
+static void begin_forks(struct cds_sched *sched, struct cds_job *parent, unsigned row)
+{
+    for (struct cds_job *job = sched->jobs, *next; job; job = next) {
+        next = job->next;
+        if (job->fork_of != parent->id || job->state != CDS_JOB_WAITING || job->cancelled)
+            continue;
+        job->fork_of = 0;
+        int32_t token;
+        if (cds_slots_fork(sched, parent, job))
+            (void)next_token(sched, job, row, &token);
+    }
+}
+
+/** A row was evaluated: the token has its cell. */
+static void count_row(struct cds_sched *sched, const struct cds_row *row, struct cds_slot *slot)
+{
+    struct cds_job *job = slot->job;
+    uint32_t at = slot->branch.filled;
+    cds_branch_append(&sched->cells, &slot->branch, row->token);
+    job->planned--;
+    if (at < job->reached) {
+        job->computed++;
+        job->recomputed++;
+        sched->counters.recomputed_tokens++;
+        sched->counters.prompt_rows++;
+        return;
+    }
+    job->reached = at + 1;
+    if (at < job->prompt_count) {
+        job->computed++;
+        sched->counters.prompt_rows++;
+    }
+}
+
+/** A guess that came true: its row stands, like one that was asked for. */
+static void keep_guess(struct cds_sched *sched, struct cds_job *job, int32_t token)
+{
+    cds_branch_append(&sched->cells, &job->slot->branch, token);
+    job->reached = job->slot->branch.filled;
+    job->validated++;
+    job->refuted--;
+}
+
+/**
+ * The rows of one request that give tokens, the first one at `row`: its last token, then its guess. A row behind the first wrong guess was
+ * computed for a text that is not there; it is taken out of the context again.
+ */
+static void take_tokens(struct cds_sched *sched, struct cds_slot *slot, unsigned row)
+{
+    struct cds_job *job = slot->job;
+    int32_t guess[CDS_DRAFT_MAX], token;
+    unsigned guesses = job->draft_count, right = 0;
+    memcpy(guess, job->draft, guesses * sizeof(*guess));
+    job->draft_count = job->planned = 0;
+    job->refuted += guesses; /* until they come true */
+    bool goes_on = !job->cancelled;
+    while (goes_on) {
+        goes_on = next_token(sched, job, row + right, &token) && right < guesses && token == guess[right];
+        if (goes_on) {
+            keep_guess(sched, job, token);
+            right++;
+        }
+    }
+    if (guesses == 0)
+        return;
+    /* The job may have ended, but nothing has taken its sequence yet. */
+    if (right < guesses)
+        sched->ops->drop(sched->engine, (int)(slot - sched->slots), (int)slot->branch.filled);
+    cds_speculate_judge(sched, slot->job == job ? job : NULL, right, guesses);
+}
+
+/** After a batch: what was evaluated counts, and rows with logits give the next token. */
+void cds_results_take(struct cds_sched *sched, unsigned generating)
+{
+    uint64_t before = sched->counters.prompt_rows;
+    for (unsigned i = 0; i < sched->row_count; i++) {
+        struct cds_slot *slot = &sched->slots[sched->row_slot[i]];
+        if ((size_t)sched->rows[i].position < slot->job->token_count)
+            count_row(sched, &sched->rows[i], slot);
+    }
+    uint32_t between = (uint32_t)(sched->counters.prompt_rows - before);
+    if (generating && between > sched->counters.most_between)
+        sched->counters.most_between = between;
+    for (unsigned i = 0; i < sched->row_count; i++) {
+        struct cds_slot *slot = &sched->slots[sched->row_slot[i]];
+        if (!sched->rows[i].sample || !slot->job)
+            continue;
+        unsigned guesses = slot->job->draft_count;
+        if (slot->job->generated == 0 && !slot->job->cancelled)
+            begin_forks(sched, slot->job, i);
+        take_tokens(sched, slot, i);
+        i += guesses;
+    }
+}
