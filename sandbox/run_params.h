@@ -16,7 +16,7 @@ enum { RUN_ARGS = 64, RUN_ENV = 64, RUN_FILES = 16, RUN_FILES_BYTES = 2 << 20, R
 /** Holds what spec points to. Not to be copied. */
 struct run_params {
     char engine[16], language[16];
-    const char *image; /**< name of a root image for the engine micro; NULL: its own */
+    const char *image;  /**< name of a root image for the engine micro; NULL: its own */
     bool may_fall_back; /**< the caller takes the process engine where this one does not work */
     struct cds_path path;
     const char *args[RUN_ARGS];

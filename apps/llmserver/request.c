@@ -131,6 +131,8 @@ static cds_rc read_body(const cds_json *json, struct cds_ask *ask, cds_json *pro
     if (rc == CDS_OK)
         rc = cds_ask_sampling(json, ask, prompt, reterr);
     if (rc == CDS_OK)
+        rc = cds_ask_extras(json, ask, prompt, reterr);
+    if (rc == CDS_OK)
         rc = cds_ask_context(json, ask, prompt, reterr);
     if (rc == CDS_OK)
         rc = cds_ask_speculation(json, ask, prompt, reterr);
@@ -149,8 +151,6 @@ cds_rc cds_ask_read(const cds_json *json, bool chat, struct cds_ask *ret, struct
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The request body must be a JSON object.");
     struct cds_ask ask = {.chat = chat, .prompts = 1, .per_prompt = 1, .shown = 1, .prompt = cds_json_object()};
     cds_rc rc = read_body(json, &ask, ask.prompt, reterr);
-    const char *tier = cds_json_get_str(json, "service_tier");
-    ask.priority = cds_streq(tier, "flex") ? 0 : cds_streq(tier, "priority") ? 2 : 1;
     if (rc != CDS_OK)
         cds_ask_clear(&ask);
     else
