@@ -296,8 +296,8 @@ int main(int argc, char **argv)
     sandbox_host_close(&b.host);
     cds_loop_free(&b.loop);
     close(b.project);
-    static const char *const below[] = {"root", "empty", "msb", ""};
-    for (size_t i = 0; i < 4; i++) {
+    static const char *const below[] = {"root", "empty", ""};
+    for (size_t i = 0; i < 3; i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, below[i]);
         rmdir(path);
     }

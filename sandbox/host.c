@@ -8,6 +8,7 @@
 #include "lib/config/config.h"
 #include "sandbox/confine/jail.h"
 #include "sandbox/confine/seccomp.h"
+#include "sandbox/scratch.h"
 
 enum { RETRY_MS = 1000 };
 
@@ -22,6 +23,7 @@ cds_rc sandbox_host_open(struct cds_loop *loop, const struct sandbox_settings *s
     snprintf(host->root_dir, sizeof(host->root_dir), "%s/root", settings->base_dir);
     snprintf(host->empty_dir, sizeof(host->empty_dir), "%s/empty", settings->base_dir);
     snprintf(host->preload_dir, sizeof(host->preload_dir), "%s/../share/preload", cds_program_dir(program, sizeof(program)));
+    snprintf(host->scratch_dir, sizeof(host->scratch_dir), "%s/scratch", settings->base_dir);
     cds_job_identity_find(settings->force_userns, &host->who);
     cds_rc rc = cds_mkdir_p(host->root_dir, 0755, reterr);
     if (rc || (rc = cds_mkdir_p(host->empty_dir, 0755, reterr)) || (rc = cds_jail_open(reterr)) || (rc = cds_seccomp_compile(reterr)) ||
@@ -29,6 +31,7 @@ cds_rc sandbox_host_open(struct cds_loop *loop, const struct sandbox_settings *s
         free(host);
         return rc;
     }
+    scratch_sweep(host);
     *ret = host;
     return CDS_OK;
 }
@@ -38,6 +41,7 @@ void sandbox_host_close(struct sandbox_host **host)
     if (!*host)
         return;
     cds_cgroups_free(&(*host)->cgroups);
+    scratch_sweep(*host);
     free(*host);
     *host = NULL;
 }

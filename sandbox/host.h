@@ -20,6 +20,7 @@ struct sandbox_host {
     char empty_dir[512];        /**< project of probes */
     struct egress_link *egress; /**< borrowed; NULL: no job has a network, whatever its project says */
     char preload_dir[512];      /**< sandbox/preload as installed */
+    char scratch_dir[512];      /**< throw-away folders, see scratch.h */
 };
 
 struct sandbox_settings {

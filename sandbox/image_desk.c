@@ -166,7 +166,7 @@ static cds_rc take_file(struct image_work *w, struct cds_err *err)
     CDS_CLEANUP(cds_close_fd) int fd = openat(w->work_fd, "image", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), root = -1;
     if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_size <= 0 || (uint64_t)st.st_size > most)
         return cds_fail(err, CDS_SYSTEM, __func__, "The image could not be made: what its jail left is no file of a fitting size.");
-    if (fchown(fd, geteuid(), getegid()) || fchmod(fd, 0400) || fsync(fd))
+    if (fchown(fd, geteuid(), getegid()) || fchmod(fd, 0444) || fsync(fd))
         return cds_fail_errno(err, errno, __func__, "The image cannot be kept.");
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     cds_rc rc = micro_image_open_root(path, "Add the image again.", &root, err);

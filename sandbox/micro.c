@@ -73,8 +73,8 @@ static void prepare_now(void *user)
     struct preparing *p = user;
     struct cds_err err;
     enum micro_tier tier;
-    cds_rc rc = micro_choose(p->engine, false, &tier, &err);
-    if (!rc && micro_template_ready(&p->engine->template, tier))
+    cds_rc rc = micro_choose(p->engine, &tier, &err);
+    if (!rc && (!micro_tier_has_template(tier) || micro_template_ready(&p->engine->template, tier)))
         prepared(p, NULL);
     else if (rc || micro_template_make(&p->engine->template, tier, prepared, p, &err))
         prepared(p, &err);
@@ -85,13 +85,13 @@ static cds_rc micro_prepare(struct cds_engine *base, const char *language, cds_p
     struct micro *m = (struct micro *)base;
     enum micro_tier tier;
     cds_rc rc = micro_ready(m, reterr);
-    if (rc || (rc = micro_choose(m, false, &tier, reterr)))
+    if (rc || (rc = micro_choose(m, &tier, reterr)))
         return rc;
     struct preparing *p = malloc(sizeof(*p));
     if (!p)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     *p = (struct preparing){m, done, user};
-    if (micro_language_of(language) != MICRO_NO_LANGUAGE)
+    if (micro_language_of(language) != MICRO_NO_LANGUAGE && tier != MICRO_TIER_MSB)
         m->pool.used_ms[micro_language_of(language)] = cds_now_ms();
     rc = tier == MICRO_TIERS ? micro_try(m, false, prepare_now, p, reterr) : cds_loop_post(m->host->loop, prepare_now, p);
     if (rc)

@@ -348,7 +348,7 @@ static cds_rc start(struct micro_job *job, struct cds_err *reterr)
     struct micro_vm_plan plan;
     job->state = JOB_STARTING;
     job->deadline_ms = cds_now_ms() + MICRO_BOOT_MS;
-    if (!job->root && (job->vm = micro_pool_take(m, job->language))) {
+    if (!job->root && (job->vm = micro_pool_take(m, job->language, job->tier))) {
         job->origin = "pool";
         micro_vm_own(job->vm, &ops, job);
         send_script(job);
@@ -377,7 +377,7 @@ static void on_tried(void *user)
     struct micro_job *job = user;
     struct micro *m = engine_of(job);
     struct cds_err err = {0};
-    cds_rc rc = micro_choose(m, job->root != NULL, &job->tier, &err);
+    cds_rc rc = micro_choose(m, &job->tier, &err);
     if (!rc && job->tier == MICRO_TIERS)
         rc = cds_fail(&err, CDS_INTERNAL, __func__, "No tier was tried.");
     if (!rc)
@@ -395,7 +395,7 @@ cds_rc micro_acquire(struct cds_engine *base, const struct cds_job_spec *spec, s
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A microVM runs python, node or sh, not %.32s.", spec->language);
     cds_rc rc = micro_ready(m, reterr);
     struct micro_root *root = NULL;
-    if (rc || (rc = micro_choose(m, spec->image != NULL, &tier, reterr)) || (spec->image && (rc = micro_root_take(m, spec->image, &root, reterr))))
+    if (rc || (rc = micro_choose(m, &tier, reterr)) || (spec->image && (rc = micro_root_take(m, spec->image, &root, reterr))))
         return rc;
     struct micro_job *job = (rc = sandbox_host_take(m->host, reterr)) ? NULL : calloc(1, sizeof(*job));
     if (!job) {
@@ -444,7 +444,7 @@ cds_rc micro_exec(struct cds_job *base, const struct cds_job_spec *spec, const s
     if (!rc && cds_timer_add(m->host->loop, cds_now_ms() + POLL_MS, on_clock, job, &job->clock))
         rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     if (!rc)
-        rc = job->tier == MICRO_TIERS ? micro_try(m, job->root != NULL, on_tried, job, reterr) : start(job, reterr);
+        rc = job->tier == MICRO_TIERS ? micro_try(m, false, on_tried, job, reterr) : start(job, reterr);
     if (rc)
         micro_release(base);
     return rc;

@@ -9,17 +9,6 @@
 
 enum { WARM_RUNS = 2, WARM_ID = 100, SOON_MS = 200, LATER_MS = 5000, TRIES = 3 };
 
-struct micro_spare {
-    struct micro *engine;
-    struct micro_spare *next, **prev;
-    struct micro_vm *vm;
-    enum micro_language language;
-    uint64_t deadline_ms; /* until it is ready */
-    unsigned warmed;
-    bool ready;
-    uint64_t ready_ms;
-};
-
 static void drop(struct micro_spare *s)
 {
     *s->prev = s->next;
@@ -91,7 +80,8 @@ static cds_rc add(struct micro *m, enum micro_language language, struct cds_err 
     struct micro_spare *s = calloc(1, sizeof(*s));
     if (!s)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
-    *s = (struct micro_spare){.engine = m, .language = language, .deadline_ms = cds_now_ms() + MICRO_RESTORE_MS + MICRO_PRESTART_MS};
+    *s = (struct micro_spare){
+        .engine = m, .language = language, .kvm = m->template.kvm, .deadline_ms = cds_now_ms() + MICRO_RESTORE_MS + MICRO_PRESTART_MS};
     cds_rc rc = micro_template_restore(&m->template, &ops, s, &s->vm, reterr);
     if (rc) {
         free(s);
@@ -159,11 +149,14 @@ void micro_pool_wake(struct micro *m)
         cds_timer_set(m->pool.timer, cds_now_ms() + SOON_MS);
 }
 
-struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language)
+struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language, enum micro_tier tier)
 {
+    if (!micro_tier_has_template(tier))
+        return NULL;
     m->pool.used_ms[language] = cds_now_ms();
     for (struct micro_spare *s = m->pool.spares; s; s = s->next) {
-        if (!s->ready || s->language != language || !s->vm || s->vm->lost)
+        /* One that was made before KVM was found to work would be a weaker boundary than the job is told. */
+        if (!s->ready || s->language != language || s->kvm != (tier == MICRO_TIER_KVM) || !s->vm || s->vm->lost)
             continue;
         struct micro_vm *vm = s->vm;
         s->vm = NULL;

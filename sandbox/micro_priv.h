@@ -9,6 +9,8 @@ enum {
     MICRO_BOOT_MS = 40000,      /**< until READY; a loaded machine under emulation takes a tenth of it */
     MICRO_RESTORE_MS = 20000,   /**< until a restored machine runs */
     MICRO_KVM_MS = 6000,        /**< until READY with hardware: a canary that hangs has no better chance later */
+    MICRO_DOCTOR_MS = 5000,     /**< until msb's doctor has said what it thinks of the host */
+    MICRO_MSB_MS = 25000,       /**< the same for msb, which takes 10 s to say why it failed */
     MICRO_START_MS = 20000,     /**< from EXEC to STARTED */
     MICRO_BACK_MS = 20000,      /**< from EXIT to the last file that returns */
     MICRO_PRESTART_MS = 150000, /**< interpreters started, and run once; nobody waits for it */
@@ -38,6 +40,18 @@ struct micro_template {
     bool failed; /**< not tried again: cold boots serve */
     char reason[256];
     struct micro_waiting *waiting; /**< who asked for it */
+};
+
+/** A machine of the pool. */
+struct micro_spare {
+    struct micro *engine;
+    struct micro_spare *next, **prev;
+    struct micro_vm *vm;
+    enum micro_language language;
+    uint64_t deadline_ms; /* until it is ready */
+    unsigned warmed;
+    bool ready, kvm; /**< kvm: of which tier it is */
+    uint64_t ready_ms;
 };
 
 /** A root image of a user's, by its digest, and the template of its machines. */
@@ -80,14 +94,18 @@ static inline struct sandbox_host *micro_host(const struct micro *m)
 }
 const char *micro_backend_name(enum micro_tier tier);  /**< "msb-kvm", "qemu-kvm", "qemu-tcg" */
 const char *micro_boundary_name(enum micro_tier tier); /**< "hardware", "emulated" */
+/** msb saves no machine for us: each of its jobs boots. */
+static inline bool micro_tier_has_template(enum micro_tier tier)
+{
+    return tier == MICRO_TIER_KVM || tier == MICRO_TIER_TCG;
+}
 enum micro_language micro_language_of(const char *name);
 
 /* micro_tiers.c: what works here. */
 /** Opens the images and looks for QEMU. @return CDS_OK; CDS_DENIED with rule micro.no_backend or micro.image */
 CDS_MUST_USE cds_rc micro_ready(struct micro *m, struct cds_err *reterr);
-/** The strongest tier that works; MICRO_TIERS: not known yet, a try is needed. own_image: without msb, which has no image of a user's. @return
- * CDS_OK; CDS_DENIED, rule micro.no_backend */
-CDS_MUST_USE cds_rc micro_choose(struct micro *m, bool own_image, enum micro_tier *ret, struct cds_err *reterr);
+/** The strongest tier that works; MICRO_TIERS: not known yet, a try is needed. @return CDS_OK; CDS_DENIED, rule micro.no_backend */
+CDS_MUST_USE cds_rc micro_choose(struct micro *m, enum micro_tier *ret, struct cds_err *reterr);
 typedef void micro_tried_fn(void *user);
 /** Tries what was not tried yet (or everything again), one tier after the other; done is called once, later. @return CDS_OK; CDS_BUSY; CDS_EXHAUSTED
  */
@@ -123,8 +141,8 @@ void micro_root_give(struct micro *m, struct micro_root *root);
 void micro_roots_end(struct micro *m);
 
 /* micro_pool.c */
-/** A warm machine for the language; NULL: there is none. Its SEED is due. */
-struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language);
+/** A warm machine of that tier for the language; NULL: there is none. Its SEED is due. */
+struct micro_vm *micro_pool_take(struct micro *m, enum micro_language language, enum micro_tier tier);
 /** The one that would be taken, without taking it (measurements, tests). */
 struct micro_vm *micro_pool_look(const struct micro *m, enum micro_language language);
 /** Fills it up a little later. */

@@ -33,7 +33,7 @@ void micro_template_init(struct micro_template *t, struct micro *m, const struct
 
 bool micro_template_ready(const struct micro_template *t, enum micro_tier tier)
 {
-    return t->state_fd >= 0 && !t->vm && t->kvm == (tier == MICRO_TIER_KVM);
+    return micro_tier_has_template(tier) && t->state_fd >= 0 && !t->vm && t->kvm == (tier == MICRO_TIER_KVM);
 }
 
 static void tell(struct micro_template *t, const char *failed)
@@ -199,7 +199,7 @@ void micro_template_prepare_next(struct micro_template *t, enum micro_tier tier)
 {
     struct micro *m = t->engine;
     struct cds_err err;
-    bool wanted = m->templates && tier < MICRO_TIERS && !m->host->active && !t->failed && !micro_template_ready(t, tier);
+    bool wanted = m->templates && micro_tier_has_template(tier) && !m->host->active && !t->failed && !micro_template_ready(t, tier);
     if (wanted && micro_template_make(t, tier, NULL, NULL, &err))
         cds_log_err(CDS_LOG_WARN, "the template of microVMs cannot be made", NULL, &err);
     micro_pool_wake(m);

@@ -20,9 +20,8 @@ enum { TSC_MEASURE_NS = 20000000, WAITING_MAX = 64 };
 struct micro_canary {
     struct micro *engine;
     enum micro_tier tier;
-    bool again, booted;
+    bool again, doctor; /* doctor: what runs is not a machine yet */
     struct micro_vm *vm;
-    struct micro_msb_canary *msb;
     struct cds_timer *deadline;
     uint64_t began_ms;
     char why[200];
@@ -34,6 +33,7 @@ struct micro_canary {
 };
 
 static void next_tier(struct micro_canary *c);
+static bool boot(struct micro_canary *c, bool doctor);
 
 const char *micro_backend_name(enum micro_tier tier)
 {
@@ -60,8 +60,10 @@ unsigned micro_tsc_khz(void)
 void micro_plan(const struct micro *m, enum micro_tier tier, struct micro_vm_plan *ret)
 {
     *ret = (struct micro_vm_plan){.qemu = m->qemu,
+                                  .msb = tier == MICRO_TIER_MSB ? m->msb : NULL,
                                   .image = &m->files,
-                                  .kvm = tier == MICRO_TIER_KVM,
+                                  .agent = m->agent,
+                                  .kvm = tier != MICRO_TIER_TCG,
                                   .memory_mib = m->memory_mib,
                                   .tsc_khz = m->tsc_khz,
                                   .ram_fd = -1,
@@ -70,7 +72,7 @@ void micro_plan(const struct micro *m, enum micro_tier tier, struct micro_vm_pla
 
 cds_rc micro_ready(struct micro *m, struct cds_err *reterr)
 {
-    if (access(m->qemu, X_OK)) {
+    if (access(m->qemu, X_OK) && access(m->msb, X_OK)) {
         cds_fail(reterr, CDS_DENIED, __func__, "No virtual machine works here: %.200s: %s.", m->qemu, strerror(errno));
         cds_err_rule(reterr, "micro.no_backend");
         return cds_err_hint(reterr, "Run `make micro`, which installs QEMU and makes the images.");
@@ -87,6 +89,16 @@ cds_rc micro_ready(struct micro *m, struct cds_err *reterr)
 }
 
 /* What can be said without a machine. */
+static bool qemu_is_there(const struct micro *m, struct micro_tier_state *s)
+{
+    if (access(m->qemu, X_OK) == 0)
+        return true;
+    s->state = MICRO_FAILS;
+    snprintf(s->reason, sizeof(s->reason), "start %.160s: %s.", m->qemu, strerror(errno));
+    cds_strcpy(s->remedy, sizeof(s->remedy), "Run `make micro`, which installs QEMU, or name another in the option micro.qemu.");
+    return false;
+}
+
 static bool kvm_is_there(struct micro_tier_state *s)
 {
     CDS_CLEANUP(cds_close_fd) int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -102,13 +114,14 @@ static bool kvm_is_there(struct micro_tier_state *s)
     return false;
 }
 
-cds_rc micro_choose(struct micro *m, bool own_image, enum micro_tier *ret, struct cds_err *reterr)
+cds_rc micro_choose(struct micro *m, enum micro_tier *ret, struct cds_err *reterr)
 {
     if (m->tiers[MICRO_TIER_MSB].state == MICRO_UNTRIED)
         micro_msb_look(m->msb, &m->tiers[MICRO_TIER_MSB]);
-    if (m->tiers[MICRO_TIER_KVM].state == MICRO_UNTRIED)
-        kvm_is_there(&m->tiers[MICRO_TIER_KVM]);
-    for (int tier = own_image ? MICRO_TIER_KVM : 0; tier < MICRO_TIERS; tier++) {
+    for (int tier = MICRO_TIER_KVM; tier <= MICRO_TIER_TCG; tier++)
+        if (m->tiers[tier].state == MICRO_UNTRIED && qemu_is_there(m, &m->tiers[tier]) && tier == MICRO_TIER_KVM)
+            kvm_is_there(&m->tiers[tier]);
+    for (int tier = 0; tier < MICRO_TIERS; tier++) {
         /* Emulation needs nothing of the host: its first machine is its own canary. */
         bool usable = m->tiers[tier].state == MICRO_WORKS || (tier == MICRO_TIER_TCG && m->tiers[tier].state == MICRO_UNTRIED);
         if (usable || m->tiers[tier].state == MICRO_UNTRIED) {
@@ -161,7 +174,9 @@ static void note(struct micro_canary *c, bool works, const char *log)
                  log);
         cds_strcpy(s->remedy, sizeof(s->remedy),
                    c->tier == MICRO_TIER_KVM ? "Switch on (nested) virtualisation for this machine; until then emulation is used."
-                                             : "Run `make micro` again; if it stays, report it with this line.");
+                   : c->tier == MICRO_TIER_MSB
+                       ? "Run `msb doctor` as the user of the studio; until it is content and a machine of msb boots, QEMU is used."
+                       : "Run `make micro` again; if it stays, report it with this line.");
     }
     cds_log(CDS_LOG_INFO, "a microVM was tried", CDS_LS("backend", micro_backend_name(c->tier)), CDS_LS("works", works ? "yes" : "no"),
             CDS_LI("took_ms", s->took_ms), CDS_LS("error", works ? NULL : s->reason));
@@ -170,6 +185,8 @@ static void note(struct micro_canary *c, bool works, const char *log)
 static void on_gone(void *user, const struct micro_vm_end *end)
 {
     struct micro_canary *c = user;
+    if (c->doctor && c->engine->tiers[c->tier].state == MICRO_UNTRIED && boot(c, false))
+        return; /* it was content: now a machine */
     c->tier++;
     next_tier(c);
 }
@@ -179,7 +196,9 @@ static void end_canary(struct micro_canary *c, bool works)
     char log[96];
     if (!c->vm)
         return;
-    last_line(c->vm, log, sizeof(log));
+    log[0] = '\0';
+    if (c->tier != MICRO_TIER_MSB) /* its log is what msb says, which is in the reason already */
+        last_line(c->vm, log, sizeof(log));
     cds_timer_set(c->deadline, UINT64_MAX);
     note(c, works, log);
     micro_vm_end(&c->vm, on_gone, c);
@@ -198,11 +217,37 @@ static void on_state(void *user)
 {
 }
 
+/* msb's doctor has ended, or was ended. */
+static void end_doctor(struct micro_canary *c, const char *why)
+{
+    struct micro_tier_state *s = &c->engine->tiers[c->tier];
+    char words[200];
+    cds_timer_set(c->deadline, UINT64_MAX);
+    if (c->vm->status != 0) {
+        s->state = MICRO_FAILS;
+        s->took_ms = (uint32_t)(cds_now_ms() - c->began_ms);
+        snprintf(s->reason, sizeof(s->reason), "msb doctor: %.230s", cds_starts_with(why, "msb ") ? why + strlen("msb ") : why);
+        micro_msb_words(c->vm->log, words, sizeof(words), s->remedy, sizeof(s->remedy));
+        if (!s->remedy[0])
+            cds_strcpy(s->remedy, sizeof(s->remedy), "Run `msb doctor` as the user of the studio; it says what is missing.");
+    }
+    micro_vm_end(&c->vm, on_gone, c);
+}
+
 static void on_lost(void *user, const char *why)
 {
     struct micro_canary *c = user;
     cds_strcpy(c->why, sizeof(c->why), why);
-    end_canary(c, false);
+    if (c->doctor)
+        end_doctor(c, why);
+    else
+        end_canary(c, false);
+}
+
+static unsigned most_ms(const struct micro_canary *c)
+{
+    static const unsigned most[MICRO_TIERS] = {MICRO_MSB_MS, MICRO_KVM_MS, MICRO_BOOT_MS};
+    return c->doctor ? MICRO_DOCTOR_MS : most[c->tier];
 }
 
 static void on_deadline(void *user)
@@ -212,52 +257,47 @@ static void on_deadline(void *user)
         next_tier(c);
         return;
     }
-    snprintf(c->why, sizeof(c->why), "nothing was heard of it for %d s", (c->tier == MICRO_TIER_KVM ? MICRO_KVM_MS : MICRO_BOOT_MS) / 1000);
-    end_canary(c, false);
+    snprintf(c->why, sizeof(c->why), "nothing was heard of it for %u s", most_ms(c) / 1000);
+    if (c->doctor)
+        end_doctor(c, c->why);
+    else
+        end_canary(c, false);
 }
 
-static void on_msb(void *user, bool works, const char *reason, const char *remedy)
-{
-    struct micro_canary *c = user;
-    struct micro_tier_state *s = &c->engine->tiers[MICRO_TIER_MSB];
-    c->msb = NULL;
-    /* No job has been run by it on any machine of ours, so none is given to it: QEMU on KVM has the same boundary. */
-    s->state = MICRO_FAILS;
-    s->took_ms = (uint32_t)(cds_now_ms() - c->began_ms);
-    cds_strcpy(s->reason, sizeof(s->reason), works ? "A machine of msb works here, but runs are not given to it yet; QEMU on KVM is used." : reason);
-    cds_strcpy(s->remedy, sizeof(s->remedy), remedy);
-    c->tier++;
-    next_tier(c);
-}
-
-/* True: a machine was started, its end goes on. */
-static bool try_tier(struct micro_canary *c)
+/* True: it was started, its end goes on. doctor: msb's, before a machine of it. */
+static bool boot(struct micro_canary *c, bool doctor)
 {
     static const struct micro_vm_ops ops = {on_frame, on_state, on_lost};
     struct micro *m = c->engine;
-    struct micro_tier_state *s = &m->tiers[c->tier];
     struct micro_vm_plan plan;
     struct cds_err err;
-    c->began_ms = cds_now_ms();
-    c->why[0] = '\0';
-    s->state = MICRO_UNTRIED;
-    if (c->tier == MICRO_TIER_MSB) {
-        micro_msb_look(m->msb, s);
-        char root[600];
-        snprintf(root, sizeof(root), "%s/root", m->image_dir);
-        return s->state == MICRO_UNTRIED && !micro_msb_try(m->host, m->msb, root, on_msb, c, &c->msb);
-    }
-    if (c->tier == MICRO_TIER_KVM && !kvm_is_there(s))
-        return false;
     micro_plan(m, c->tier, &plan);
     plan.log = true;
+    plan.doctor = c->doctor = doctor;
     if (micro_vm_start(m->host, &m->vms, &plan, &ops, c, &c->vm, &err)) {
         cds_strcpy(c->why, sizeof(c->why), err.message);
         note(c, false, "");
         return false;
     }
-    cds_timer_set(c->deadline, c->began_ms + (c->tier == MICRO_TIER_KVM ? MICRO_KVM_MS : MICRO_BOOT_MS));
+    cds_timer_set(c->deadline, cds_now_ms() + most_ms(c));
     return true;
+}
+
+/* True: something was started, its end goes on. */
+static bool try_tier(struct micro_canary *c)
+{
+    struct micro *m = c->engine;
+    struct micro_tier_state *s = &m->tiers[c->tier];
+    c->began_ms = cds_now_ms();
+    c->why[0] = '\0';
+    s->state = MICRO_UNTRIED;
+    if (c->tier == MICRO_TIER_MSB)
+        micro_msb_look(m->msb, s);
+    else if (qemu_is_there(m, s) && c->tier == MICRO_TIER_KVM)
+        kvm_is_there(s);
+    if (s->state == MICRO_FAILS)
+        return false;
+    return boot(c, c->tier == MICRO_TIER_MSB);
 }
 
 static void next_tier(struct micro_canary *c)
@@ -307,7 +347,6 @@ void micro_try_end(struct micro *m)
 {
     if (!m->canary)
         return;
-    micro_msb_end(&m->canary->msb);
     cds_timer_remove(&m->canary->deadline);
     free(m->canary); /* its machine is in the list of all machines */
     m->canary = NULL;

@@ -17,24 +17,9 @@
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
-#include "sandbox/micro_qemu.h"
+#include "sandbox/micro_vm_priv.h"
 
-enum {
-    OVERHEAD_MIB = 64, /* QEMU itself, its translated code, its buffers */
-    QEMU_TASKS = 16,
-    CPU_BACKSTOP_MS = 3600000,
-    PIECE = 65536,
-    /* Places in the list that is passed: descriptors of QEMU from CDS_JAIL_PASS_FIRST on. The state is at MICRO_QMP_STATE_FD. */
-    PASS_AGENT = 0,
-    PASS_QMP,
-    PASS_RAM,
-    PASS_KERNEL,
-    PASS_INITRD,
-    PASS_ROOT,
-    PASS_LOG,
-    PASS_STATE,
-    PASSED
-};
+enum { PIECE = 65536 };
 
 static void free_vm(struct micro_vm *vm)
 {
@@ -48,6 +33,7 @@ static void free_vm(struct micro_vm *vm)
     cds_close_fd(&vm->log_fd);
     cds_close_fd(&vm->qemu_fd);
     cds_buf_free(&vm->out);
+    micro_vm_msb_free(vm);
     if (vm->group)
         cds_cgroup_release(vm->host->cgroups, &vm->group);
     *vm->prev = vm->next;
@@ -56,7 +42,7 @@ static void free_vm(struct micro_vm *vm)
     free(vm);
 }
 
-static void lose(struct micro_vm *vm, const char *why)
+void micro_vm_lose(struct micro_vm *vm, const char *why)
 {
     if (vm->lost || vm->ending)
         return;
@@ -71,7 +57,7 @@ static void kill_vm(struct micro_vm *vm)
     if (vm->group)
         cds_cgroup_kill(vm->group);
     if (vm->pid > 0)
-        syscall(SYS_pidfd_send_signal, vm->pidfd, SIGKILL, NULL, 0); /* pid 1 of its namespace: QEMU dies with it */
+        syscall(SYS_pidfd_send_signal, vm->pidfd, SIGKILL, NULL, 0); /* pid 1 of its namespace: all of them die with it */
 }
 
 static void read_log(struct micro_vm *vm);
@@ -87,14 +73,14 @@ static void judge(struct micro_vm *vm, struct micro_vm_end *ret)
     *ret = (struct micro_vm_end){.cpu_us = used.cpu_us, .memory = used.oom_kills > 0, .step = -1};
     ssize_t n = read(vm->report_fd, &report, sizeof(report));
     if (n == (ssize_t)sizeof(report) && report.kind == CDS_REPORT_ENDED) {
-        ret->status = report.status;
+        ret->status = vm->status = report.status;
     } else if (n == (ssize_t)sizeof(report)) {
         ret->step = report.step;
         ret->step_errno = report.sys_errno;
     }
 }
 
-/* QEMU is gone: what it has written by then waits in the socket. */
+/* The process is gone: what it has written by then waits in the socket. */
 static bool said_more(const struct micro_vm *vm)
 {
     char byte;
@@ -112,16 +98,18 @@ static void on_ended(void *user, int fd, uint32_t events)
         read_log(vm);
     if (!vm->ending) {
         if (end.step >= 0)
-            snprintf(why, sizeof(why), "the step \"%s\" of QEMU's jail was refused: %s", cds_jail_step_name((enum cds_jail_step)end.step),
+            snprintf(why, sizeof(why), "the step \"%s\" of %s's jail was refused: %s", cds_jail_step_name((enum cds_jail_step)end.step), vm->monitor,
                      strerror(end.step_errno));
         else if (end.memory)
-            snprintf(why, sizeof(why), "QEMU was killed for memory");
+            snprintf(why, sizeof(why), "%s was killed for memory", vm->monitor);
         else if (WIFSIGNALED(end.status))
-            snprintf(why, sizeof(why), "QEMU ended by signal %d", WTERMSIG(end.status));
+            snprintf(why, sizeof(why), "%s ended by signal %d", vm->monitor, WTERMSIG(end.status));
+        else if (vm->scratch[0])
+            micro_vm_msb_why(vm, WEXITSTATUS(end.status), why, sizeof(why));
         else
             snprintf(why, sizeof(why), "the machine ended by itself: the guest panicked or switched it off (QEMU's exit code %d)",
                      WEXITSTATUS(end.status));
-        lose(vm, why);
+        micro_vm_lose(vm, why);
         return; /* its owner ends it, now or later: it is gone already then */
     }
     end.said_more = said_more(vm);
@@ -163,10 +151,7 @@ void micro_vms_end(struct micro_vm **list)
 {
     for (struct micro_vm *vm = *list, *next; vm; vm = next) {
         next = vm->next;
-        kill_vm(vm);
-        if (vm->pid > 0)
-            waitpid(vm->pid, NULL, 0);
-        free_vm(vm);
+        micro_vm_drop(vm);
     }
 }
 
@@ -178,7 +163,7 @@ static bool flush(struct micro_vm *vm)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN)
-            return false; /* QEMU is ending: on_ended tells why */
+            return false; /* it is ending: on_ended tells why */
         if (n < 0)
             break;
         cds_buf_consume(&vm->out, (size_t)n);
@@ -207,11 +192,11 @@ static void on_agent(void *user, int fd, uint32_t events)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
-        cds_watch_remove(&vm->agent); /* QEMU closed it; its end follows, and says why */
+        cds_watch_remove(&vm->agent); /* closed; the end of the process follows, and says why */
         return;
     }
     if (!micro_decode(&vm->decoder, piece, (size_t)n, on_frame, vm))
-        lose(vm, vm->decoder.broken);
+        micro_vm_lose(vm, vm->decoder.broken);
 }
 
 bool micro_vm_send(struct micro_vm *vm, struct cds_buf *frames)
@@ -261,7 +246,7 @@ static void on_migrated(void *user, const char *failed)
 {
     struct micro_vm *vm = user;
     if (failed)
-        lose(vm, failed);
+        micro_vm_lose(vm, failed);
     else
         vm->ops->on_state(vm->user);
 }
@@ -270,6 +255,11 @@ cds_rc micro_vm_save(struct micro_vm *vm, int state_fd, struct cds_err *reterr)
 {
     int fd = cds_steal_fd(&vm->qmp.fd);
     return micro_qmp_save(&vm->qmp, vm->host->loop, fd, state_fd, on_migrated, vm, reterr);
+}
+
+cds_rc micro_vm_load(struct micro_vm *vm, struct cds_err *reterr)
+{
+    return micro_qmp_load(&vm->qmp, vm->host->loop, cds_steal_fd(&vm->qmp.fd), on_migrated, vm, reterr);
 }
 
 /* QEMU is the only child of the jail's init, which never forks again. */
@@ -304,7 +294,7 @@ void micro_vm_own(struct micro_vm *vm, const struct micro_vm_ops *ops, void *use
 }
 
 /* ---- start ---- */
-static int lift(int fd)
+int micro_vm_lift(int fd)
 {
     int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, CDS_JAIL_FD_LOWEST);
     if (fd >= 0)
@@ -312,104 +302,52 @@ static int lift(int fd)
     return high;
 }
 
-/* A socket pair; theirs is ready to be passed. */
-static cds_rc make_pair(int *ret_ours, int *ret_theirs, struct cds_err *reterr)
+cds_rc micro_vm_pair(int *ret_ours, int *ret_theirs, struct cds_err *reterr)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         return cds_fail_errno(reterr, errno, __func__, "No sockets for a microVM.");
     *ret_ours = pair[0];
-    *ret_theirs = lift(pair[1]);
+    *ret_theirs = micro_vm_lift(pair[1]);
     return cds_set_nonblock(pair[0], true) || *ret_theirs < 0 ? cds_fail_errno(reterr, errno, __func__, "No sockets for a microVM.") : CDS_OK;
+}
+
+cds_rc micro_vm_hear(struct micro_vm *vm, struct cds_err *reterr)
+{
+    return cds_watch_add(vm->host->loop, vm->agent_fd, vm->held ? 0U : (uint32_t)EPOLLIN, on_agent, vm, &vm->agent, reterr);
 }
 
 static cds_rc watch_vm(struct micro_vm *vm, struct cds_err *reterr)
 {
     struct cds_loop *loop = vm->host->loop;
     cds_rc rc = cds_watch_add(loop, vm->pidfd, EPOLLIN, on_ended, vm, &vm->ended, reterr);
-    if (!rc)
-        rc = cds_watch_add(loop, vm->agent_fd, EPOLLIN, on_agent, vm, &vm->agent, reterr);
+    if (!rc && vm->agent_fd >= 0)
+        rc = micro_vm_hear(vm, reterr);
     if (!rc && vm->log_fd >= 0)
         rc = cds_watch_add(loop, vm->log_fd, EPOLLIN, on_log, vm, &vm->logged, reterr);
     return rc;
 }
 
-static cds_rc launch(struct micro_vm *vm, const struct micro_vm_plan *plan, const struct cds_run_limits *limits, const int pass[static PASSED],
-                     struct cds_err *reterr)
+cds_rc micro_vm_launch(struct micro_vm *vm, struct cds_jail_plan *plan, struct cds_err *reterr)
 {
-    static const char *const env[] = {"PATH=/usr/bin", "LANG=C.UTF-8", "HOME=/tmp", NULL};
-    CDS_CLEANUP(cds_close_fd) int null = lift(open("/dev/null", O_RDWR | O_CLOEXEC)), go = -1;
-    const int first = CDS_JAIL_PASS_FIRST;
-    const struct micro_qemu_plan words = {.program = plan->qemu,
-                                          .kvm = plan->kvm,
-                                          .incoming = plan->state_fd >= 0,
-                                          .share = plan->state_fd < 0,
-                                          .memory_mib = plan->memory_mib,
-                                          .tsc_khz = plan->kvm ? 0 : plan->tsc_khz,
-                                          .fd = {.agent = first + PASS_AGENT,
-                                                 .qmp = pass[PASS_QMP] < 0 ? -1 : first + PASS_QMP,
-                                                 .ram = pass[PASS_RAM] < 0 ? -1 : first + PASS_RAM,
-                                                 .kernel = first + PASS_KERNEL,
-                                                 .initrd = first + PASS_INITRD,
-                                                 .root = first + PASS_ROOT,
-                                                 .log = pass[PASS_LOG] < 0 ? -1 : first + PASS_LOG}};
-    struct micro_qemu_command command;
-    micro_qemu_command(&words, &command);
-    const struct cds_jail_plan jail = {.who = &vm->host->who,
-                                       .limits = limits,
-                                       .group = vm->group,
-                                       .cgroup = cds_cgroups_kind(vm->host->cgroups) != CDS_CGROUP_NONE,
-                                       .big_address_space = true, /* without control groups the guest's size is the limit */
-                                       .base = vm->host->root_dir,
-                                       .project_fd = -1,
-                                       .access = CDS_PROJECT_NONE,
-                                       .argv = command.argv,
-                                       .env = env,
-                                       .stdin_fd = null,
-                                       .stdout_fd = null,
-                                       .stderr_fd = pass[PASS_LOG] < 0 ? null : pass[PASS_LOG],
-                                       .said_fd = -1,
-                                       .pass = pass,
-                                       .pass_count = PASSED,
-                                       .order_fd = -1,
-                                       .start_fd = -1,
-                                       .vmm = true,
-                                       .kvm = plan->kvm,
-                                       .clone_cgroup_fd = cds_cgroup_clone_fd(vm->group)};
-    cds_rc rc = null < 0 ? cds_fail_errno(reterr, errno, __func__, "/dev/null cannot be opened.")
-                         : cds_jail_start(&jail, &vm->pid, &vm->pidfd, &vm->report_fd, &go, reterr);
+    CDS_CLEANUP(cds_close_fd) int go = -1;
+    plan->who = &vm->host->who;
+    plan->group = vm->group;
+    plan->cgroup = cds_cgroups_kind(vm->host->cgroups) != CDS_CGROUP_NONE;
+    plan->base = vm->host->root_dir;
+    plan->clone_cgroup_fd = cds_cgroup_clone_fd(vm->group);
+    plan->said_fd = plan->order_fd = plan->start_fd = -1;
+    plan->vmm = true;
+    plan->big_address_space = true; /* without control groups the guest's size is the limit */
+    cds_rc rc = cds_jail_start(plan, &vm->pid, &vm->pidfd, &vm->report_fd, &go, reterr);
     if (rc || (rc = cds_cgroup_watch(vm->group, vm->pid, reterr)) || (rc = watch_vm(vm, reterr)))
         return rc;
     return cds_jail_go(&vm->host->who, vm->pid, &go, reterr);
 }
 
-static void close_passed(int (*pass)[PASSED])
+cds_rc micro_vm_new(struct sandbox_host *host, struct micro_vm **list, const struct micro_vm_ops *ops, void *user, const char *monitor,
+                    const struct cds_run_limits *limits, struct micro_vm **ret, struct cds_err *reterr)
 {
-    const int own[] = {PASS_AGENT, PASS_QMP, PASS_LOG}; /* the others belong to the caller */
-    for (size_t i = 0; i < CDS_ARRAY_LEN(own); i++)
-        cds_close_fd(&(*pass)[own[i]]);
-}
-
-static cds_rc make_ends(struct micro_vm *vm, const struct micro_vm_plan *plan, int pass[static PASSED], struct cds_err *reterr)
-{
-    cds_rc rc = make_pair(&vm->agent_fd, &pass[PASS_AGENT], reterr);
-    if (!rc && plan->ram_fd >= 0)
-        rc = make_pair(&vm->qmp.fd, &pass[PASS_QMP], reterr);
-    if (!rc && plan->log)
-        rc = make_pair(&vm->log_fd, &pass[PASS_LOG], reterr);
-    return rc;
-}
-
-cds_rc micro_vm_start(struct sandbox_host *host, struct micro_vm **list, const struct micro_vm_plan *plan, const struct micro_vm_ops *ops, void *user,
-                      struct micro_vm **ret, struct cds_err *reterr)
-{
-    CDS_CLEANUP(close_passed)
-    int pass[PASSED] = {-1, -1, plan->ram_fd, plan->image->kernel_fd, plan->image->initrd_fd, plan->image->root_fd, -1, plan->state_fd};
-    const struct cds_run_limits limits = {.wall_ms = CPU_BACKSTOP_MS,
-                                          .cpu_ms = CPU_BACKSTOP_MS,
-                                          .memory_bytes = (uint64_t)(plan->memory_mib + OVERHEAD_MIB) << 20,
-                                          .max_tasks = QEMU_TASKS,
-                                          .tmp_bytes = 1 << 20};
     struct micro_vm *vm = calloc(1, sizeof(*vm));
     if (!vm)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
@@ -417,31 +355,39 @@ cds_rc micro_vm_start(struct sandbox_host *host, struct micro_vm **list, const s
                             .list = list,
                             .ops = ops,
                             .user = user,
+                            .monitor = monitor,
+                            .status = -1,
                             .pidfd = -1,
                             .report_fd = -1,
                             .agent_fd = -1,
                             .log_fd = -1,
                             .qemu_fd = -1,
+                            .listen_fd = -1,
                             .out = cds_buf_init(MICRO_VM_OUT_MAX),
                             .qmp = {.fd = -1},
                             .started_ns = cds_now_ns()};
-    micro_decoder_init(&vm->decoder, plan->state_fd >= 0);
     if ((vm->next = *list))
         vm->next->prev = &vm->next;
     vm->prev = list;
     *list = vm;
-    cds_rc rc = cds_cgroup_acquire(host->cgroups, &limits, &vm->group, reterr);
-    if (!rc && !(rc = make_ends(vm, plan, pass, reterr)))
-        rc = launch(vm, plan, &limits, pass, reterr);
-    if (!rc && plan->state_fd >= 0)
-        rc = micro_qmp_load(&vm->qmp, host->loop, cds_steal_fd(&vm->qmp.fd), on_migrated, vm, reterr);
-    if (rc) {
-        kill_vm(vm);
-        if (vm->pid > 0)
-            waitpid(vm->pid, NULL, 0);
+    cds_rc rc = cds_cgroup_acquire(host->cgroups, limits, &vm->group, reterr);
+    if (rc)
         free_vm(vm);
-        return rc;
-    }
-    *ret = vm;
-    return CDS_OK;
+    else
+        *ret = vm;
+    return rc;
+}
+
+void micro_vm_drop(struct micro_vm *vm)
+{
+    kill_vm(vm);
+    if (vm->pid > 0)
+        waitpid(vm->pid, NULL, 0);
+    free_vm(vm);
+}
+
+cds_rc micro_vm_start(struct sandbox_host *host, struct micro_vm **list, const struct micro_vm_plan *plan, const struct micro_vm_ops *ops, void *user,
+                      struct micro_vm **ret, struct cds_err *reterr)
+{
+    return (plan->msb ? micro_vm_start_msb : micro_vm_start_qemu)(host, list, plan, ops, user, ret, reterr);
 }

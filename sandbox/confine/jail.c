@@ -132,7 +132,10 @@ static void default_signals(void)
 
 static _Noreturn void payload(const struct cds_jail_plan *plan, int report_fd)
 {
-    const struct sock_fprog *filter = cds_seccomp_program(plan->vmm ? CDS_SECCOMP_VMM : plan->cgroup ? CDS_SECCOMP_JOB : CDS_SECCOMP_JOB_UNCOUNTED);
+    const struct sock_fprog *filter = cds_seccomp_program(plan->vmm_folders ? CDS_SECCOMP_VMM_FOLDERS
+                                                          : plan->vmm       ? CDS_SECCOMP_VMM
+                                                          : plan->cgroup    ? CDS_SECCOMP_JOB
+                                                                            : CDS_SECCOMP_JOB_UNCOUNTED);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     setsid();
     default_signals();

@@ -87,14 +87,15 @@ struct cds_jail_plan {
     const char *terminal; /**< path of the terminal that the three are, e.g. /dev/pts/3: its /dev/console, in a session of its own; NULL */
     int said_fd;          /**< becomes descriptor 4, for what the program reports; -1: none */
     /* A jail that is made before its job is known waits at the very end of all steps. */
-    int order_fd;        /**< memory file that will hold what to run (order.h), becomes descriptor 5; -1: argv, env and files above are all */
-    int start_fd;        /**< one byte on it: the order is there; becomes descriptor 6 */
-    bool preloaded;      /**< argv is started at once and reads the order itself, or whatever the two descriptors are to it */
-    const int *pass;     /**< instead of these two: become CDS_JAIL_PASS_FIRST and up (-1: none there); for programs of ours */
-    size_t pass_count;   /**< at most CDS_JAIL_PASS_MAX */
-    bool vmm;            /**< the program is a virtual machine monitor: it may add a system call filter of its own */
-    bool kvm;            /**< and gets /dev/kvm */
-    int clone_cgroup_fd; /**< for CLONE_INTO_CGROUP; -1 */
+    int order_fd;      /**< memory file that will hold what to run (order.h), becomes descriptor 5; -1: argv, env and files above are all */
+    int start_fd;      /**< one byte on it: the order is there; becomes descriptor 6 */
+    bool preloaded;    /**< argv is started at once and reads the order itself, or whatever the two descriptors are to it */
+    const int *pass;   /**< instead of these two: become CDS_JAIL_PASS_FIRST and up (-1: none there); for programs of ours */
+    size_t pass_count; /**< at most CDS_JAIL_PASS_MAX */
+    bool vmm;          /**< the program is a virtual machine monitor: it may add a system call filter of its own */
+    bool kvm;          /**< and gets /dev/kvm */
+    bool vmm_folders;  /**< and shows its guest folders: it may set attributes of files, and its /proc tells of the machine, not of its tasks only */
+    int clone_cgroup_fd;                /**< for CLONE_INTO_CGROUP; -1 */
     const struct cds_doors_plan *doors; /**< NULL: no sockets, loopback stays down */
 };
 

@@ -336,7 +336,7 @@ int jail_root(const struct cds_jail_plan *plan, enum cds_jail_step *ret_step)
     if (bind_system() || bind_extras(plan))
         return -1;
     *ret_step = CDS_STEP_PROC;
-    if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible,subset=pid"))
+    if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, plan->vmm_folders ? "hidepid=invisible" : "hidepid=invisible,subset=pid"))
         return -1;
     *ret_step = CDS_STEP_DEVICES;
     if (make_devices(plan) || make_terminals(plan))

@@ -285,6 +285,9 @@ static const char *const allowed[] = {
 /* Memory that no process has to map: a look at the processes would not find it. */
 static const char *const only_when_counted[] = {"memfd_create", "shmget", "msgget"};
 
+/* Of files that it may write anyway; those of the kernel's own (security, trusted) need rights that nobody here has. */
+static const char *const attributes[] = {"setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"};
+
 static struct sock_filter instructions[CDS_SECCOMP_PROFILES][PROGRAM_MAX];
 static struct sock_fprog programs[CDS_SECCOMP_PROFILES];
 
@@ -298,7 +301,12 @@ static bool is_left_out(const char *name, enum cds_seccomp_profile profile)
 
 static int allow_list(scmp_filter_ctx ctx, enum cds_seccomp_profile profile)
 {
-    if (profile == CDS_SECCOMP_VMM) { /* it can only take rights away from itself */
+    for (size_t i = 0; profile == CDS_SECCOMP_VMM_FOLDERS && i < CDS_ARRAY_LEN(attributes); i++) {
+        int bad = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(attributes[i]), 0);
+        if (bad)
+            return bad;
+    }
+    if (profile == CDS_SECCOMP_VMM || profile == CDS_SECCOMP_VMM_FOLDERS) { /* it can only take rights away from itself */
         int bad = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(seccomp), 0);
         if (bad)
             return bad;

@@ -17,6 +17,7 @@ enum cds_seccomp_profile {
     CDS_SECCOMP_JOB,
     CDS_SECCOMP_JOB_UNCOUNTED, /**< no cgroup counts the memory of the job: no memory that nobody has to map */
     CDS_SECCOMP_VMM,           /**< also may add a filter of its own: a virtual machine monitor */
+    CDS_SECCOMP_VMM_FOLDERS,   /**< one that keeps what its guest says of files (owner, mode) as attributes of them */
     CDS_SECCOMP_PROFILES
 };
 

@@ -1,4 +1,5 @@
-/* sandbox/guest/agent.h: what the files of the guest agent share. The agent is pid 1 of a microVM: one thread, root, static, no file of the image.
+/* sandbox/guest/agent.h: what the files of the guest agent share. The agent is pid 1 of a microVM, or the guest of another's pid 1 (microsandbox has
+ * booted the machine): one thread, root, static, no file of the image.
  *
  * Threads: one. Owner: everything lives as long as the VM.
  */
@@ -12,10 +13,13 @@
 #include "sandbox/guest/frames.h"
 
 enum { AGENT_JOB_UID = 1000, AGENT_TEXT = 256 };
+#define AGENT_IMAGE "/root-of-vm"
 
 /* ---- port.c: frames over the virtio port ---- */
 /** Opens the port named "agent". False: it did not appear in time. */
 bool port_open(void);
+/** Instead of it: calls this vsock port of the host. When the host hangs up there is nothing left to do, and the agent ends. False: as above. */
+bool port_call(unsigned port);
 int port_fd(void);
 void port_send(enum micro_type type, uint32_t id, const void *data, size_t len);
 /** Sends REFUSED or FAILED with a text. */
@@ -26,7 +30,11 @@ bool port_receive(struct micro_header *ret, char **payload);
 /* ---- boot.c: from an empty memory to a root with /tmp, /work and control groups ---- */
 /** False: *ret_step names what failed, errno says why. */
 bool boot_modules(const char **ret_step);
-bool boot_root(const char **ret_step);
+bool boot_image(const char **ret_step);
+/** Instead of these two where another pid 1 has done both: mounts of our own, which it does not see change. */
+bool boot_hosted(const char **ret_step);
+/** Makes the image the root. image: where it is mounted */
+bool boot_root(const char *image, const char **ret_step);
 /** Writes a small file of the kernel's. */
 bool put_text(const char *path, const char *text);
 uint64_t get_number(const char *path, const char *key);

@@ -1,6 +1,7 @@
 /* sandbox/guest/boot.c: see agent.h. What the initramfs holds: /init (this program) and /m/<module>.ko. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,17 +77,30 @@ bool boot_modules(const char **ret_step)
     return true;
 }
 
-static bool mount_image(void)
+bool boot_image(const char **ret_step)
 {
-    mkdir("/root-of-vm", 0755);
+    *ret_step = "mount the root image (erofs on /dev/vda)";
+    mkdir(AGENT_IMAGE, 0755);
     for (int i = 0; i < DISK_TRIES; i++) {
-        if (mount("/dev/vda", "/root-of-vm", "erofs", MS_RDONLY, NULL) == 0)
+        if (mount("/dev/vda", AGENT_IMAGE, "erofs", MS_RDONLY, NULL) == 0)
             return true;
         if (errno != ENOENT && errno != ENXIO)
             return false;
         usleep(TRY_US);
     }
     return false;
+}
+
+bool boot_hosted(const char **ret_step)
+{
+    *ret_step = "make mounts of its own";
+    return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+/* Another pid 1 may have made it. */
+static bool made(int bad)
+{
+    return bad == 0 || errno == EEXIST;
 }
 
 /* The image is read-only; what may be written is memory, and its size is part of the limits of a job. */
@@ -97,9 +111,8 @@ static bool mount_memory(void)
     snprintf(tmp, sizeof(tmp), "size=%dm,nr_inodes=16384,mode=1777", MICRO_TMP_MIB);
     snprintf(work, sizeof(work), "size=%dm,nr_inodes=16384,mode=755,uid=%d,gid=%d", MICRO_TMP_MIB, AGENT_JOB_UID, AGENT_JOB_UID);
     return mount("tmp", "/tmp", "tmpfs", plain, tmp) == 0 && mount("work", "/work", "tmpfs", plain, work) == 0 &&
-           mount("run", "/run", "tmpfs", plain, "size=1m,mode=755") == 0 && mkdir("/dev/pts", 0755) == 0 &&
-           mount("pts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666") == 0 &&
-           (mkdir("/dev/shm", 0755) == 0 || errno == EEXIST) &&
+           mount("run", "/run", "tmpfs", plain, "size=1m,mode=755") == 0 && made(mkdir("/dev/pts", 0755)) &&
+           mount("pts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666") == 0 && made(mkdir("/dev/shm", 0755)) &&
            mount("shm", "/dev/shm", "tmpfs", plain | MS_NOEXEC, "size=16m,nr_inodes=1024,mode=1777") == 0;
 }
 
@@ -115,21 +128,18 @@ static bool make_groups(void)
     return true;
 }
 
-bool boot_root(const char **ret_step)
+bool boot_root(const char *image, const char **ret_step)
 {
     static const char *const moved[] = {"proc", "sys", "dev"};
-    *ret_step = "mount the root image (erofs on /dev/vda)";
-    if (!mount_image())
-        return false;
     *ret_step = "enter the root image, which needs the folders proc, sys, dev, tmp, work and run";
     for (size_t i = 0; i < sizeof(moved) / sizeof(*moved); i++) {
-        char from[16], to[32];
+        char from[16], to[64];
         snprintf(from, sizeof(from), "/%s", moved[i]);
-        snprintf(to, sizeof(to), "/root-of-vm/%s", moved[i]);
+        snprintf(to, sizeof(to), "%.40s/%s", image, moved[i]);
         if (mount(from, to, NULL, MS_MOVE, NULL))
             return false;
     }
-    if (chdir("/root-of-vm") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+    if (chdir(image) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
         return false;
     *ret_step = "mount /tmp, /work, /run and /dev/shm";
     if (!mount_memory())
@@ -138,8 +148,8 @@ bool boot_root(const char **ret_step)
     if (!make_groups())
         return false;
     *ret_step = "make the links of /dev";
-    if (symlink("/proc/self/fd", "/dev/fd") || symlink("/proc/self/fd/0", "/dev/stdin") || symlink("/proc/self/fd/1", "/dev/stdout") ||
-        symlink("/proc/self/fd/2", "/dev/stderr"))
+    if (!made(symlink("/proc/self/fd", "/dev/fd")) || !made(symlink("/proc/self/fd/0", "/dev/stdin")) ||
+        !made(symlink("/proc/self/fd/1", "/dev/stdout")) || !made(symlink("/proc/self/fd/2", "/dev/stderr")))
         return false;
     *ret_step = "name the machine";
     return sethostname("sandbox", 7) == 0;

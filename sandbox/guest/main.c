@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
@@ -137,8 +138,11 @@ static _Noreturn void serve(int children)
     }
 }
 
-int main(void)
+/* As pid 1 it boots the machine. `agent hosted IMAGE [PORT]` is started by another pid 1, which has mounted the image there: it speaks through that
+ * vsock port of the host, or through the virtio port. */
+int main(int argc, char **argv)
 {
+    const bool hosted = getpid() != 1 && argc > 2 && strcmp(argv[1], "hosted") == 0;
     const struct micro_ready ready = {MICRO_VERSION, 0};
     const char *step = "?";
     sigset_t child;
@@ -146,10 +150,10 @@ int main(void)
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child, NULL);
     signal(SIGPIPE, SIG_IGN);
-    bool good = boot_modules(&step), heard = port_open();
+    bool good = hosted ? boot_hosted(&step) : boot_modules(&step), heard = hosted && argc > 3 ? port_call((unsigned)atoi(argv[3])) : port_open();
     if (!heard)
-        return 1; /* the kernel panics and the VM ends: all that can be said */
-    good = good && boot_root(&step);
+        return 1; /* the kernel panics and the VM ends, or msb does: all that can be said */
+    good = good && (hosted || boot_image(&step)) && boot_root(hosted ? argv[2] : AGENT_IMAGE, &step);
     if (good && !(good = spawn_open()))
         step = "make the pid namespace of the job";
     int why = errno;

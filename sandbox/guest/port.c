@@ -2,10 +2,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vm_sockets.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "sandbox/guest/agent.h"
@@ -13,6 +15,7 @@
 enum { OPEN_TRIES = 2000, TRY_US = 2000, GONE_MS = 50 };
 
 static int port = -1;
+static bool called; /* the other side can hang up, once and for all */
 
 int port_fd(void)
 {
@@ -48,6 +51,20 @@ bool port_open(void)
     return port >= 0;
 }
 
+bool port_call(unsigned number)
+{
+    const struct sockaddr_vm host = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = number};
+    for (int i = 0; i < OPEN_TRIES && !called; i++) {
+        port = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        called = port >= 0 && connect(port, (const struct sockaddr *)&host, sizeof(host)) == 0;
+        if (!called) {
+            close(port);
+            usleep(TRY_US);
+        }
+    }
+    return called;
+}
+
 static void write_all(const char *data, size_t len)
 {
     while (len) {
@@ -55,6 +72,8 @@ static void write_all(const char *data, size_t len)
         if (n > 0) {
             data += n;
             len -= (size_t)n;
+        } else if (n < 0 && called && errno != EINTR && errno != EAGAIN) {
+            _exit(1);
         } else if (n < 0 && errno != EINTR) {
             struct pollfd p = {.fd = port, .events = POLLOUT};
             poll(&p, 1, GONE_MS);
@@ -90,6 +109,8 @@ static void read_all(char *data, size_t len)
         if (n > 0) {
             data += n;
             len -= (size_t)n;
+        } else if (called && (n == 0 || (errno != EINTR && errno != EAGAIN))) {
+            _exit(1);
         } else if (n == 0 || errno != EINTR) {
             struct pollfd p = {.fd = port, .events = POLLIN};
             if (poll(&p, 1, GONE_MS) > 0 && !(p.revents & POLLIN))

@@ -99,10 +99,10 @@ int main(int argc, char **argv)
     engine->ops->close(engine);
     sandbox_host_close(&host);
     cds_loop_free(&loop);
-    static const char *const below[] = {"root", "empty", "msb", "project", ""};
+    static const char *const below[] = {"root", "empty", "project", ""};
     unlinkat(project, "kept", 0);
     close(project);
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < 4; i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, below[i]);
         rmdir(path);
     }

@@ -1,10 +1,7 @@
-/* The command lines of the virtual machines: what they must hold, what they must never hold, and what the real programs say to them. */
-#include <signal.h>
-#include <sys/wait.h>
+/* The command lines of QEMU: what they must hold and what they must never hold; and images that are refused. msb's are in test_micro_msb_real.c. */
 #include <unistd.h>
 
 #include "sandbox/micro_image.h"
-#include "sandbox/micro_msb.h"
 #include "sandbox/micro_qemu.h"
 #include "tests/support/test.h"
 
@@ -76,74 +73,6 @@ static void hardware_is_asked_for_by_name_and_emulation_too(void **state)
     assert_non_null(strstr(join(command.argv), "-accel kvm -cpu host"));
 }
 
-/* ---- msb ---- */
-static const char *const env[] = {"A=1", NULL}, *const program[] = {"/bin/sh", "/tmp/main.sh", "x y", NULL};
-static const struct micro_msb_plan msb_plan = {.root = "/nowhere/root",
-                                               .tmp = "/nowhere/tmp",
-                                               .work = "/nowhere/work",
-                                               .work_read_only = true,
-                                               .memory_mib = 256,
-                                               .wall_ms = 1500,
-                                               .max_tasks = 64,
-                                               .argv = program,
-                                               .env = env};
-
-static void msb_is_asked_for_a_machine_without_a_network(void **state)
-{
-    struct micro_msb_command msb;
-    struct micro_msb_plan plan = msb_plan;
-    plan.msb = "msb";
-    assert_true(micro_msb_command(&plan, &msb));
-    assert_string_equal(join(msb.argv), "msb run --no-tty --no-net --quiet --cpus 1 --memory 256M --timeout 2s --rlimit nproc=64 --mount-dir "
-                                        "/nowhere/tmp:/tmp --mount-dir /nowhere/work:/work:ro --workdir /work --env A=1 /nowhere/root -- "
-                                        "/bin/sh /tmp/main.sh x y ");
-}
-
-/* The real program must take the words. What a host without virtualisation cannot show is that a machine of it runs. */
-static void the_real_msb_understands_the_command_line(void **state)
-{
-    static const char path[] = CDS_BINARY_DIR "/share/micro/msb/bin/msb";
-    struct micro_msb_command msb;
-    struct micro_msb_plan plan = msb_plan;
-    char said[4096] = "";
-    int p[2], status;
-    if (access(path, X_OK)) {
-        print_message("skipped: no msb (make micro fetches it)\n");
-        skip();
-    }
-    char folder[] = "/tmp/cds-msb-XXXXXX";
-    assert_non_null(mkdtemp(folder));
-    plan.msb = path;
-    plan.root = plan.tmp = plan.work = folder;
-    assert_true(micro_msb_command(&plan, &msb));
-    assert_int_equal(pipe(p), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        setenv("MSB_HOME", folder, 1);
-        alarm(15);
-        dup2(p[1], 1);
-        dup2(p[1], 2);
-        close(p[0]);
-        execv(path, (char *const *)(uintptr_t)msb.argv);
-        _exit(127);
-    }
-    close(p[1]);
-    for (size_t len = 0; len < sizeof(said) - 1;) {
-        ssize_t n = read(p[0], said + len, sizeof(said) - 1 - len);
-        if (n <= 0)
-            break;
-        len += (size_t)n;
-        said[len] = '\0';
-    }
-    close(p[0]);
-    waitpid(pid, &status, 0);
-    print_message("msb says: %s\nNOT SHOWN on a host without virtualisation: that a machine of msb runs a job\n", said);
-    /* A usage error comes at once; a machine that cannot be started takes it ten seconds, or the alarm ends it. */
-    assert_true(WIFEXITED(status) ? WEXITSTATUS(status) != 2 : WTERMSIG(status) == SIGALRM);
-    assert_null(strstr(said, "Usage:"));
-    assert_null(strstr(said, "unexpected argument"));
-}
-
 /* ---- images ---- */
 static void put(const char *path, const void *data, size_t len)
 {
@@ -204,8 +133,6 @@ int main(void)
         cmocka_unit_test(it_names_descriptors_and_no_path),
         cmocka_unit_test(a_template_and_its_clones_are_the_same_machine),
         cmocka_unit_test(hardware_is_asked_for_by_name_and_emulation_too),
-        cmocka_unit_test(msb_is_asked_for_a_machine_without_a_network),
-        cmocka_unit_test(the_real_msb_understands_the_command_line),
         cmocka_unit_test(an_image_that_is_missing_cut_off_or_something_else_is_named),
     };
     return RUN_ALL(tests);

@@ -37,6 +37,9 @@ static const char attack[] =
     "attempt('vsock', lambda: socket.socket(40, socket.SOCK_STREAM))\n"
     "attempt('kvm', lambda: os.open('/dev/kvm', os.O_RDWR))\n"
     "attempt('setuid', lambda: os.setuid(0))\n"
+    "open('/tmp/own', 'w').close()\n"
+    "attempt('attribute', lambda: os.setxattr('/tmp/own', 'user.x', b'x'))\n"
+    "attempt('meminfo', lambda: open('/proc/meminfo').read(1))\n"
     "print('descriptors', sorted(int(n) for n in os.listdir('/proc/self/fd') if int(n) > 3))\n";
 
 static int lift(int fd)
@@ -130,6 +133,8 @@ static void a_program_in_the_place_of_qemu_reaches_nothing_but_what_was_handed_o
     expect("usr EROFS");
     expect("internet ENETUNREACH");
     expect("kvm ENOENT");
+    expect("attribute EPERM"); /* only a monitor that shows folders may */
+    expect("meminfo ENOENT");
     expect("setuid E"); /* EPERM, or EINVAL in a user namespace that has no such id */
     expect("descriptors [5, 7]");
     assert_null(strstr(said, "loopback DONE"));
