@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "apps/llmserver/wire.h"
+#include "lib/base/cleanup.h"
 
 static const struct cds_wire chat = {.chat = true, .request_id = "0190", .model = "m", .fingerprint = "fp_1", .created_s = 5};
 static const struct cds_wire counted = {
