@@ -249,7 +249,8 @@ static cds_rc guard(const struct call *call, struct cds_err *err)
 /* A generation may take what the studio allows it, and llmserver is the one to end it: its answer says what was generated and what it cost. */
 static uint64_t allowed_ms(const struct call *call)
 {
-    if (cds_streq(call->method->name, "llm.chat"))
+    const char *name = call->method->name;
+    if (cds_streq(name, "llm.chat") || cds_streq(name, "llm.complete") || cds_streq(name, "llm.resume"))
         return cds_config_u64(call->api->config, CDS_OPT_LLM_REQUEST_MS) + API_LLM_GRACE_MS;
     return call->method->deadline_ms;
 }

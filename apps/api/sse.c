@@ -3,9 +3,11 @@
 
 #include <string.h>
 
+#include "lib/base/str.h"
+
 struct cds_sse cds_sse_init(size_t event_max)
 {
-    return (struct cds_sse){.line = cds_buf_init(event_max + 16), .data = cds_buf_init(event_max)};
+    return (struct cds_sse){.line = cds_buf_init(event_max + 16), .data = cds_buf_init(event_max), .id = -1};
 }
 
 void cds_sse_free(struct cds_sse *sse)
@@ -32,6 +34,11 @@ static cds_rc take_line(struct cds_sse *sse, cds_sse_fn *fn, void *user, bool *r
         if (!rc)
             rc = cds_buf_add(&sse->data, line + from, len - from);
         sse->has_data = true;
+    } else if (len > 3 && !memcmp(line, "id:", 3)) {
+        uint64_t id;
+        /* The line ends with a NUL byte behind it. */
+        if (!cds_parse_u64(line + (line[3] == ' ' ? 4 : 3), 0, INT64_MAX, &id))
+            sse->id = (int64_t)id;
     }
     cds_buf_clear(&sse->line);
     return rc;

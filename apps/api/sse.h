@@ -6,11 +6,14 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "lib/base/buf.h"
 
 struct cds_sse {
     struct cds_buf line, data;
     bool has_data, after_cr;
+    int64_t id; /**< last event id that is a number (fields "id"); -1: none yet */
 };
 
 /** One event's data, borrowed for the call. Return false to stop the parser: the rest of the piece is dropped. */

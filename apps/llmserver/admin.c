@@ -7,6 +7,7 @@
 #include "apps/llmserver/downloads.h"
 #include "apps/llmserver/events.h"
 #include "apps/llmserver/inspection.h"
+#include "apps/llmserver/tasks.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
@@ -40,9 +41,17 @@ static cds_json *count_or_null(int64_t count)
 
 static cds_json *facts(const struct cds_model *model)
 {
-    int64_t in_file = cds_inspection_count(model, "parameters");
-    return cds_json_pack("{s:s,s:I,s:o,s:o}", "state", cds_model_state_name(model->state), "size_bytes", (long long)model->file_bytes, "parameters",
-                         count_or_null(in_file > 0 ? in_file : model->parameters), "context_tokens", count_or_null(model->request_tokens));
+    static const char *const poolings[] = {"none", "mean", "cls", "last", "rank"};
+    int64_t in_file = cds_inspection_count(model, "parameters"), pooling = cds_inspection_count(model, "pooling");
+    bool chats = cds_model_kind(model) == CDS_KIND_CHAT;
+    cds_json *facts =
+        cds_json_pack("{s:s,s:I,s:o,s:o}", "state", cds_model_state_name(model->state), "size_bytes", (long long)model->file_bytes, "parameters",
+                      count_or_null(in_file > 0 ? in_file : model->parameters), "context_tokens", count_or_null(model->request_tokens));
+    cds_json_set(facts, "kind", model->file.facts ? cds_json_string(cds_model_kind_name(cds_model_kind(model))) : cds_json_null());
+    cds_json_set(facts, "infill", model->infill ? cds_json_bool(model->infill == CDS_INFILL_YES) : chats ? cds_json_null() : cds_json_bool(false));
+    cds_json_set(facts, "dimensions", chats ? cds_json_null() : count_or_null(cds_inspection_count(model, "embedding")));
+    cds_json_set(facts, "pooling", chats || pooling < 0 || pooling > 4 ? cds_json_null() : cds_json_string(poolings[pooling]));
+    return facts;
 }
 
 static cds_json *public_model(const struct cds_model *model)

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/llmserver/results.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
 #include "lib/http/reply.h"
@@ -221,6 +222,10 @@ static void write_stream_end(struct cds_gen *gen)
 
 void cds_gen_write_end(struct cds_gen *gen)
 {
+    if (!cds_task_generates(gen->ask.task)) {
+        cds_results_write(gen);
+        return;
+    }
     gen->status = 200;
     if (gen->ask.stream) {
         write_stream_end(gen);

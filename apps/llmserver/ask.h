@@ -32,3 +32,11 @@ CDS_MUST_USE cds_rc cds_ask_context(const cds_json *body, struct cds_ask *ask, c
 CDS_MUST_USE cds_rc cds_ask_speculation(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
 /** ask_tools.c */
 CDS_MUST_USE cds_rc cds_ask_tools(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+/** ask_vectors.c: embeddings and ranking. */
+bool cds_ask_is_tokens(const cds_json *value);
+CDS_MUST_USE cds_rc cds_ask_embed(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_ask_rank(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+/** ask_words.c: tokens, vocabulary; text around a gap, in both of its forms. */
+CDS_MUST_USE cds_rc cds_ask_words(const cds_json *body, const struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_ask_infill(const cds_json *body, cds_json *prompt, struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_ask_suffix(const cds_json *body, const struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);

@@ -5,8 +5,6 @@ static cds_rc read_priority(const cds_json *body, struct cds_ask *ask, struct cd
 {
     static const char *const names[] = {"low", "normal", "high"};
     const cds_json *given = cds_ask_member(body, "priority");
-    const char *tier = cds_json_get_str(body, "service_tier");
-    ask->priority = cds_streq(tier, "flex") ? 0 : cds_streq(tier, "priority") ? 2 : 1;
     for (unsigned i = 0; given && i < CDS_ARRAY_LEN(names); i++)
         if (cds_streq(cds_json_str(given), names[i])) {
             ask->priority = i;

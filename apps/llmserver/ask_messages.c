@@ -131,25 +131,13 @@ cds_rc cds_ask_messages(const cds_json *body, cds_json *prompt, struct cds_err *
 
 /* --- text prompts ------------------------------------------------------------------------------------------------------- */
 
-static bool is_tokens(const cds_json *value)
-{
-    if (!cds_json_is(value, CDS_JSON_ARRAY) || cds_json_size(value) < 1)
-        return false;
-    for (size_t i = 0; i < cds_json_size(value); i++) {
-        const cds_json *token = cds_json_at(value, i);
-        if (!cds_json_is(token, CDS_JSON_INTEGER) || cds_json_i64(token, -1) < 0 || cds_json_i64(token, -1) > INT32_MAX)
-            return false;
-    }
-    return true;
-}
-
 cds_rc cds_ask_prompts(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
 {
     static const char expected[] = "a string that is not empty, a list of token ids, or a list of at most 16 of them";
     cds_json *given = cds_ask_member(body, "prompt");
     cds_json *list = cds_json_array();
     cds_json_set(prompt, "prompts", list);
-    if (cds_json_str_len(given) > 0 || is_tokens(given)) {
+    if (cds_json_str_len(given) > 0 || cds_ask_is_tokens(given)) {
         cds_json_append(list, cds_json_ref(given));
         return CDS_OK;
     }
@@ -158,7 +146,7 @@ cds_rc cds_ask_prompts(const cds_json *body, struct cds_ask *ask, cds_json *prom
         return cds_ask_wrong(reterr, "prompt", expected);
     for (size_t i = 0; i < cds_json_size(given); i++) {
         cds_json *one = cds_json_at(given, i);
-        if (cds_json_str_len(one) == 0 && !is_tokens(one))
+        if (cds_json_str_len(one) == 0 && !cds_ask_is_tokens(one))
             return cds_ask_wrong(reterr, "prompt", expected);
         cds_json_append(list, cds_json_ref(one));
     }

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "apps/llmserver/request.h"
 #include "lib/base/buf.h"
 #include "lib/json/json.h"
 
@@ -14,10 +15,11 @@ struct cds_gen;
 struct cds_http_req;
 
 struct cds_dialect {
-    const char *path;  /**< of its address, for the log */
-    bool chat;         /**< it has messages; else prompts */
-    bool keeps;        /**< a stream tells its texts again at its end */
-    const char *alive; /**< what says "the model is at work" in a stream: an event or a comment, with its empty line */
+    const char *path;   /**< of its address, for the log */
+    enum cds_task task; /**< what it asks of a model; one that makes no text has nothing of what follows (results.h) */
+    bool chat;          /**< it has messages; else prompts */
+    bool keeps;         /**< a stream tells its texts again at its end */
+    const char *alive;  /**< what says "the model is at work" in a stream: an event or a comment, with its empty line */
     /** Body of chat/completions from the caller's (an object); NULL: it is one. counting: only the tokens of the prompt are asked for.
      *  @return CDS_OK; CDS_BAD_PARAM with a pointer into the caller's body */
     cds_rc (*to_chat)(const cds_json *body, bool counting, cds_json **ret, struct cds_err *reterr);
@@ -39,9 +41,9 @@ struct cds_dialect {
     cds_json *(*counted)(const struct cds_gen *gen);
 };
 
-extern const struct cds_dialect cds_dialect_chat, cds_dialect_text; /**< dialect_openai.c */
-extern const struct cds_dialect cds_dialect_responses;              /**< responses_wire.c */
-extern const struct cds_dialect cds_dialect_messages;               /**< messages_wire.c */
+extern const struct cds_dialect cds_dialect_chat, cds_dialect_text, cds_dialect_infill; /**< dialect_openai.c */
+extern const struct cds_dialect cds_dialect_responses;                                  /**< responses_wire.c */
+extern const struct cds_dialect cds_dialect_messages;                                   /**< messages_wire.c */
 
 /** responses_ask.c, messages_ask.c */
 CDS_MUST_USE cds_rc cds_responses_to_chat(const cds_json *body, bool counting, cds_json **ret, struct cds_err *reterr);

@@ -132,6 +132,7 @@ static cds_json *answer(struct cds_gen *gen)
 #define ALIVE ": the model is at work\n\n"
 
 const struct cds_dialect cds_dialect_chat = {.path = "/v1/chat/completions",
+                                             .task = CDS_TASK_CHAT,
                                              .chat = true,
                                              .alive = ALIVE,
                                              .begin = begin_chat,
@@ -142,3 +143,12 @@ const struct cds_dialect cds_dialect_chat = {.path = "/v1/chat/completions",
                                              .answer = answer};
 const struct cds_dialect cds_dialect_text = {
     .path = "/v1/completions", .alive = ALIVE, .begin = begin_text, .text = text, .delta = delta, .end = end, .fail = fail, .answer = answer};
+const struct cds_dialect cds_dialect_infill = {.path = "/v1/infill",
+                                               .task = CDS_TASK_INFILL,
+                                               .alive = ALIVE,
+                                               .begin = begin_text,
+                                               .text = text,
+                                               .delta = delta,
+                                               .end = end,
+                                               .fail = fail,
+                                               .answer = answer};

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "apps/llmserver/results.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
@@ -42,6 +43,7 @@ static void gen_free(struct cds_gen *gen)
     for (unsigned i = 0; i < gen->choice_count; i++)
         cds_choice_clear(&gen->choices[i]);
     free(gen->choices);
+    cds_json_unref(gen->result);
     cds_buf_free(&gen->out);
     free(gen);
 }
@@ -254,6 +256,7 @@ static void on_done(struct cds_gen *gen, const cds_json *params)
         gen->end.ended = "cancelled";
     take_reasons(gen, cds_json_get(params, "choices"));
     take_segments(gen);
+    cds_results_done(gen, params);
     gen->end.notice = (dry || cds_streq(gen->end.ended, "deadline")) && *gen->notice ? gen->notice : NULL;
     gen->end.prompt_tokens = cancelled ? gen->evaluated_tokens : gen->prompt_tokens;
     gen->end.cached_tokens = gen->cached_tokens;
@@ -434,6 +437,7 @@ static void on_prepared(struct cds_gen *gen, const cds_json *params)
         return;
     }
     gen->slices = cds_slices_begin((uint32_t)cds_json_get_i64(params, "max_tokens", 1));
+    cds_results_prepared(gen, params);
     cds_turns_wait(gen);
 }
 
@@ -489,23 +493,28 @@ static void on_text(struct cds_gen *gen, const cds_json *event)
         cds_gen_write_text(gen, (unsigned)index, cds_json_str(text), cds_json_str_len(text), chances);
 }
 
+/** Events of one step: lists that begin with the number of their request. */
+static void each_event(struct cds_model *model, const cds_json *events, void (*take)(struct cds_gen *gen, const cds_json *event))
+{
+    for (size_t i = 0; i < cds_json_size(events); i++) {
+        const cds_json *event = cds_json_at(events, i);
+        struct cds_gen *gen = cds_gen_find(model->app, cds_json_i64(cds_json_at(event, 0), 0));
+        if (gen && gen->model == model)
+            take(gen, event);
+    }
+}
+
 void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params)
 {
-    if (cds_streq(method, "texts")) {
-        const cds_json *texts = cds_json_get(params, "texts");
-        for (size_t i = 0; i < cds_json_size(texts); i++) {
-            const cds_json *event = cds_json_at(texts, i);
-            struct cds_gen *gen = cds_gen_find(model->app, cds_json_i64(cds_json_at(event, 0), 0));
-            if (gen && gen->model == model)
-                on_text(gen, event);
-        }
-        return;
-    }
+    each_event(model, cds_json_get(params, "texts"), on_text);
+    each_event(model, cds_json_get(params, "vectors"), cds_results_add);
     struct cds_gen *gen = cds_gen_find(model->app, cds_json_get_i64(params, "job", 0));
     if (!gen || gen->model != model)
         return;
     if (cds_streq(method, "prepared"))
         on_prepared(gen, params);
+    else if (cds_streq(method, "told"))
+        cds_results_told(gen, params);
     else if (cds_streq(method, "refused"))
         on_refused(gen, params);
     else if (cds_streq(method, "done"))

@@ -1,4 +1,5 @@
-/* apps/llmserver/flow.h: inside of a generation: the steps from stage to stage. Included by generation.c, flow.c and turns.c only.
+/* apps/llmserver/flow.h: inside of a generation: the steps from stage to stage. Included by generation.c, flow.c, results.c and
+ * turns.c only.
  *
  * Threads: loop thread only.
  */

@@ -7,6 +7,7 @@
 #include "apps/llmserver/flow.h"
 #include "apps/llmserver/grammars.h"
 #include "apps/llmserver/poison.h"
+#include "apps/llmserver/tasks.h"
 #include "apps/llmserver/threads.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
@@ -147,16 +148,18 @@ static void on_abandoned(void *user)
 
 static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struct cds_model **ret, struct cds_err *err)
 {
-    struct cds_model *model = cds_models_find(app, ask->model);
+    struct cds_model *model = cds_task_model(app, ask);
     if (!model) {
         if (*ask->model)
             cds_fail(err, CDS_NOT_FOUND, __func__, "There is no model \"%s\" here.", ask->model);
         else
-            cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: there is no model on this server.");
+            cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: there is no model for %s on this server.", cds_task_what(ask->task));
         cds_err_pointer(err, "/model");
         return cds_err_hint(err, "GET /v1/models lists the models.");
     }
-    bool on_demand = cds_config_u64(app->config, CDS_OPT_LLM_AUTOLOAD) &&
+    if (cds_task_allows(app, model, ask, err) != CDS_OK)
+        return CDS_BAD_PARAM;
+    bool on_demand = (cds_config_u64(app->config, CDS_OPT_LLM_AUTOLOAD) || cds_task_on_first_use(model)) &&
                      ((model->state == CDS_MODEL_UNLOADED && !model->proc && model->file.state != CDS_FILE_CORRUPT) || model->evicting);
     if (!on_demand && ((model->state != CDS_MODEL_LOADED && model->state != CDS_MODEL_LOADING) || model->unloading)) {
         if (model->state == CDS_MODEL_FAILED)
@@ -256,7 +259,7 @@ static cds_rc read_body(const struct cds_dialect *dialect, const char *body, siz
                         struct cds_err *err)
 {
     if (!dialect->to_chat)
-        return cds_ask_parse(body, len, dialect->chat, ask, err);
+        return cds_ask_parse(body, len, dialect->task, ask, err);
     CDS_JSON_AUTO json = NULL;
     CDS_JSON_AUTO chat = NULL;
     cds_rc rc = cds_json_parse(body, len, &json, err);
@@ -265,7 +268,7 @@ static cds_rc read_body(const struct cds_dialect *dialect, const char *body, siz
     if (rc == CDS_OK)
         rc = dialect->to_chat(json, counts, &chat, err);
     if (rc == CDS_OK)
-        rc = cds_ask_read(chat, true, ask, err);
+        rc = cds_ask_read(chat, CDS_TASK_CHAT, ask, err);
     if (rc == CDS_OK)
         *ret_asked = cds_json_ref(json);
     return rc;
@@ -294,7 +297,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     CDS_JSON_AUTO asked = NULL;
     size_t len;
     const char *body = cds_http_body(req, &len);
-    cds_rc rc = cds_credential_need(credential, CDS_ROLE_DEVELOPER, "text generation", &err);
+    cds_rc rc = cds_credential_need(credential, CDS_ROLE_DEVELOPER, cds_task_what(dialect->task), &err);
     if (rc == CDS_OK)
         rc = read_body(dialect, body, len, counts, &asked, &ask, &err);
     if (rc == CDS_OK)
@@ -335,7 +338,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     bool first = ask.priority > CDS_QUEUE_NORMAL && credential->role != CDS_ROLE_ADMIN;
     gen->priority = first ? CDS_QUEUE_NORMAL : ask.priority;
     gen->wire = (struct cds_wire){
-        .chat = dialect->chat,
+        .chat = ask.chat,
         .include_usage = ask.include_usage,
         .request_id = gen->request_id,
         .model = gen->model_id,

@@ -79,6 +79,9 @@ struct cds_gen {
     /* The answer: */
     struct cds_choice *choices; /**< choice_count of them; owned */
     unsigned choice_count;
+    cds_json *result; /**< owned: what results.h gathers; NULL: nothing yet */
+    uint32_t width;   /**< numbers of one vector */
+    bool each_token;  /**< vectors of tokens instead of texts */
     char fingerprint[24];
     struct cds_buf out; /**< bytes of the stream the client has not taken yet */
     bool streaming, finished;
@@ -87,7 +90,7 @@ struct cds_gen {
     int64_t sequence;             /**< number of the next event, for dialects that count them */
 };
 
-/** A request for text in one of the dialects; counts: for the number of its prompt's tokens only, which is free. */
+/** A request in one of the dialects, or for one of the tasks of tasks.h; counts: for the number of its prompt's tokens only, which is free. */
 void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const struct cds_dialect *dialect,
                    bool counts);
 /** The prompt of a request that counts has been counted. */

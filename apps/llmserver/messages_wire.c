@@ -203,6 +203,7 @@ static void fail(struct cds_gen *gen, const struct cds_err *err, struct cds_buf 
 }
 
 const struct cds_dialect cds_dialect_messages = {.path = "/v1/messages",
+                                                 .task = CDS_TASK_CHAT,
                                                  .chat = true,
                                                  .keeps = true,
                                                  .alive = "event: ping\ndata: {\"type\":\"ping\"}\n\n",

@@ -44,6 +44,7 @@ static void on_hello(struct cds_model *model, const cds_json *params)
     model->cells = cds_json_get_i64(params, "cells", 0);
     const char *description = cds_json_get_str(params, "description");
     cds_strcpy(model->description, sizeof(model->description), description ? description : "");
+    model->infill = cds_json_true(cds_json_get(params, "infill"), false) ? CDS_INFILL_YES : CDS_INFILL_NO;
     const char *problem = cds_json_get_str(params, "draft_problem");
     model->drafts = cds_json_true(cds_json_get(params, "drafts"), false);
     if (problem && *problem)
@@ -256,7 +257,8 @@ void cds_model_file_read(struct cds_model *model)
     if (cds_inspection_allows(model, &err) != CDS_OK) {
         cds_model_refuse(model, &err);
     } else if (!cds_model_try_room(model, &err)) {
-        if (!model->on_demand) {
+        /* One that is loaded by its first use takes nobody's place where administrators say what is loaded. */
+        if (!model->on_demand || !cds_config_u64(model->app->config, CDS_OPT_LLM_AUTOLOAD)) {
             cds_model_refuse(model, &err);
             return;
         }

@@ -46,10 +46,11 @@ struct cds_model {
     /* From the model process: */
     int64_t parameters, request_tokens, cells; /**< 0: not known yet */
     char description[128];
-    char draft_problem[320]; /**< why it has none although one was named; "": none was named */
-    struct cds_proc *proc;   /**< NULL: no process */
-    bool up;                 /**< said hello and was not stopped */
-    bool was_up;             /**< this load reached hello once: a death is followed by a new start */
+    enum { CDS_INFILL_UNKNOWN, CDS_INFILL_NO, CDS_INFILL_YES } infill; /**< can it fill a gap in a text? */
+    char draft_problem[320];                                           /**< why it has none although one was named; "": none was named */
+    struct cds_proc *proc;                                             /**< NULL: no process */
+    bool up;                                                           /**< said hello and was not stopped */
+    bool was_up;                                                       /**< this load reached hello once: a death is followed by a new start */
     bool unloading;
     uint64_t drain_deadline_ms; /**< while it unloads: running requests may go on so long */
     /* Of residency.h: */

@@ -10,6 +10,7 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/inspection.h"
+#include "apps/llmserver/tasks.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
@@ -201,15 +202,21 @@ void cds_models_scan(struct cds_llm *app)
     cds_inspection_run(app);
 }
 
-/** The model used when a request names none. */
+static struct cds_model *chats_in(const struct cds_llm *app, enum cds_model_state state)
+{
+    struct cds_model *model = app->models.first;
+    while (model && (model->state != state || cds_model_kind(model) != CDS_KIND_CHAT))
+        model = model->next;
+    return model;
+}
+
+/** The chat model used when a request names none. */
 static struct cds_model *default_model(struct cds_llm *app)
 {
-    for (struct cds_model *model = app->models.first; model; model = model->next)
-        if (model->state == CDS_MODEL_LOADED)
-            return model;
-    for (struct cds_model *model = app->models.first; model; model = model->next)
-        if (model->state == CDS_MODEL_LOADING)
-            return model;
+    if (chats_in(app, CDS_MODEL_LOADED))
+        return chats_in(app, CDS_MODEL_LOADED);
+    if (chats_in(app, CDS_MODEL_LOADING))
+        return chats_in(app, CDS_MODEL_LOADING);
     char id[CDS_MODEL_ID_MAX + 1], alias[CDS_MODEL_ID_MAX + 1];
     cds_model_name(default_file, id, alias);
     struct cds_model *model = app->models.first;
@@ -217,7 +224,7 @@ static struct cds_model *default_model(struct cds_llm *app)
         model = model->next;
     if (model)
         return model;
-    for (model = app->models.first; model && model->file.state == CDS_FILE_CORRUPT;)
+    for (model = app->models.first; model && (model->file.state == CDS_FILE_CORRUPT || cds_model_kind(model) != CDS_KIND_CHAT);)
         model = model->next;
     return model;
 }

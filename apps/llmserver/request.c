@@ -51,7 +51,6 @@ static cds_rc refuse_unoffered(const cds_json *body, struct cds_err *reterr)
     } members[] = {
         {"functions", "left out: this server takes \"tools\""},
         {"function_call", "left out: this server takes \"tool_choice\""},
-        {"suffix", "left out: this server does not insert text into text"},
         {"audio", "left out: this server answers in text"},
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(members); i++)
@@ -119,11 +118,27 @@ static cds_rc read_model(const cds_json *body, struct cds_ask *ask, struct cds_e
     return CDS_OK;
 }
 
+static cds_rc read_text(const cds_json *json, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
+{
+    if (ask->task == CDS_TASK_INFILL)
+        return cds_ask_infill(json, prompt, reterr);
+    if (ask->chat)
+        return cds_ask_messages(json, prompt, reterr);
+    cds_rc rc = cds_ask_prompts(json, ask, prompt, reterr);
+    return rc == CDS_OK ? cds_ask_suffix(json, ask, prompt, reterr) : rc;
+}
+
 static cds_rc read_body(const cds_json *json, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
 {
     cds_rc rc = read_model(json, ask, reterr);
+    if (rc == CDS_OK && ask->task == CDS_TASK_EMBED)
+        return cds_ask_embed(json, ask, prompt, reterr);
+    if (rc == CDS_OK && ask->task == CDS_TASK_RANK)
+        return cds_ask_rank(json, ask, prompt, reterr);
+    if (rc == CDS_OK && !cds_task_generates(ask->task) && ask->task != CDS_TASK_TEMPLATE)
+        return cds_ask_words(json, ask, prompt, reterr);
     if (rc == CDS_OK)
-        rc = ask->chat ? cds_ask_messages(json, prompt, reterr) : cds_ask_prompts(json, ask, prompt, reterr);
+        rc = read_text(json, ask, prompt, reterr);
     if (rc == CDS_OK)
         rc = read_stream(json, ask, reterr);
     if (rc == CDS_OK)
@@ -145,12 +160,19 @@ static cds_rc read_body(const cds_json *json, struct cds_ask *ask, cds_json *pro
     return rc == CDS_OK ? refuse_unoffered(json, reterr) : rc;
 }
 
-cds_rc cds_ask_read(const cds_json *json, bool chat, struct cds_ask *ret, struct cds_err *reterr)
+cds_rc cds_ask_read(const cds_json *json, enum cds_task task, struct cds_ask *ret, struct cds_err *reterr)
 {
+    bool chat = task == CDS_TASK_CHAT || task == CDS_TASK_TEMPLATE;
     if (!cds_json_is(json, CDS_JSON_OBJECT))
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The request body must be a JSON object.");
-    struct cds_ask ask = {.chat = chat, .prompts = 1, .per_prompt = 1, .shown = 1, .prompt = cds_json_object()};
+    struct cds_ask ask = {.task = task, .chat = chat, .prompts = 1, .per_prompt = 1, .shown = 1, .prompt = cds_json_object()};
+    const char *tier = cds_json_get_str(json, "service_tier");
+    ask.priority = cds_streq(tier, "flex") ? 0 : cds_streq(tier, "priority") ? 2 : 1;
     cds_rc rc = read_body(json, &ask, ask.prompt, reterr);
+    if (rc == CDS_OK && task == CDS_TASK_TEMPLATE) {
+        cds_json_set(ask.prompt, "task", cds_json_string("template"));
+        ask.stream = false;
+    }
     if (rc != CDS_OK)
         cds_ask_clear(&ask);
     else
@@ -158,11 +180,11 @@ cds_rc cds_ask_read(const cds_json *json, bool chat, struct cds_ask *ret, struct
     return rc;
 }
 
-cds_rc cds_ask_parse(const char *body, size_t len, bool chat, struct cds_ask *ret, struct cds_err *reterr)
+cds_rc cds_ask_parse(const char *body, size_t len, enum cds_task task, struct cds_ask *ret, struct cds_err *reterr)
 {
     CDS_JSON_AUTO json = NULL;
     cds_rc rc = cds_json_parse(body, len, &json, reterr);
-    return rc == CDS_OK ? cds_ask_read(json, chat, ret, reterr) : rc;
+    return rc == CDS_OK ? cds_ask_read(json, task, ret, reterr) : rc;
 }
 
 void cds_ask_clear(struct cds_ask *ask)

@@ -23,10 +23,32 @@ enum {
     CDS_ASK_TOP_LOGPROBS_MAX = 20,
     CDS_ASK_TOOLS_MAX = 128,
     CDS_ASK_TEMPLATE_MAX = 65536,
-    CDS_ASK_GRAMMAR_NAME_MAX = 31
+    CDS_ASK_GRAMMAR_NAME_MAX = 31,
+    CDS_ASK_INPUTS_MAX = 2048, /**< texts of one embedding request, documents of one ranking */
+    CDS_ASK_DIMENSIONS_MAX = 65536
 };
 
+/** What is asked of a model; tasks.h has their paths. */
+enum cds_task {
+    CDS_TASK_TEXT,
+    CDS_TASK_CHAT,
+    CDS_TASK_INFILL,
+    /* What makes no text: */
+    CDS_TASK_EMBED,
+    CDS_TASK_RANK,
+    CDS_TASK_TOKENIZE,
+    CDS_TASK_DETOKENIZE,
+    CDS_TASK_VOCABULARY,
+    CDS_TASK_TEMPLATE
+};
+/** Does it generate text? */
+static inline bool cds_task_generates(enum cds_task task)
+{
+    return task <= CDS_TASK_INFILL;
+}
+
 struct cds_ask {
+    enum cds_task task;
     bool chat, stream, include_usage, echo;
     bool resumable;                    /**< the client may leave the stream and come back (replay.h) */
     char model[CDS_ASK_MODEL_MAX + 1]; /**< lower-cased; "" when none was named */
@@ -42,16 +64,20 @@ struct cds_ask {
     bool own_template;                               /**< the request brings the text of a chat template */
     char grammar_name[CDS_ASK_GRAMMAR_NAME_MAX + 1]; /**< a built-in grammar that must be looked up; "": none */
     struct cds_schema *schema;                       /**< owned: the finished text must be JSON that fits it; NULL: any text */
-    cds_json *prompt; /**< owned: {"messages":[..]} or {"prompts":[..]}, with sampling and stop, as the worker takes it */
+    /* Embedding and ranking: */
+    bool base64;                    /**< vectors as little-endian floats in base64 */
+    bool cosine;                    /**< ranks by the cosine of vectors */
+    bool return_documents, sigmoid; /**< with the texts; scores brought between 0 and 1 */
+    unsigned top;                   /**< so many of the best documents are told */
+    cds_json *prompt;               /**< owned: {"messages":[..]} or {"prompts":[..]}, with sampling and stop, as the worker takes it */
 };
 /**
- * @param chat    /v1/chat/completions, else /v1/completions
  * @param ret     owned members are freed with cds_ask_clear; untouched on failure
  * @return CDS_OK; CDS_BAD_SYNTAX; CDS_BAD_PARAM with reterr->pointer at the member
  */
-CDS_MUST_USE cds_rc cds_ask_parse(const char *body, size_t len, bool chat, struct cds_ask *ret, struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_ask_parse(const char *body, size_t len, enum cds_task task, struct cds_ask *ret, struct cds_err *reterr);
 /** The same for a body that was parsed already; borrowed. */
-CDS_MUST_USE cds_rc cds_ask_read(const cds_json *json, bool chat, struct cds_ask *ret, struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_ask_read(const cds_json *json, enum cds_task task, struct cds_ask *ret, struct cds_err *reterr);
 void cds_ask_clear(struct cds_ask *ask);
 /** "off", "lookup", "draft" or "auto" as the worker takes it; owned by the caller; NULL: none of them. */
 cds_json *cds_ask_speculation_of(const char *type);

@@ -313,6 +313,7 @@ static void fail(struct cds_gen *gen, const struct cds_err *err, struct cds_buf 
 }
 
 const struct cds_dialect cds_dialect_responses = {.path = "/v1/responses",
+                                                  .task = CDS_TASK_CHAT,
                                                   .chat = true,
                                                   .keeps = true,
                                                   .alive = ": the model is at work\n\n",

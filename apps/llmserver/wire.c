@@ -57,6 +57,7 @@ static cds_json *usage(const struct cds_wire_end *end)
                          (long long)end->reasoning_tokens);
 }
 
+/* What OpenAI clients ignore. */
 cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *end)
 {
     cds_json *cds = cds_json_pack("{s:I,s:s,s:s}", "cost_micro", (long long)end->cost_micro, "request_id", wire->request_id, "ended", end->ended);

@@ -44,3 +44,5 @@ cds_json *cds_wire_choice(const struct cds_wire *wire, unsigned index, cds_json 
 cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *end);
 /** Answer without streaming. */
 cds_json *cds_wire_answer(const struct cds_wire *wire, cds_json *choices, const struct cds_wire_end *end);
+/** The member "cds" of an answer: what it cost, its request id, how it ended. */
+cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *end);

@@ -12,7 +12,9 @@
 #include <llama.h>
 
 #include "apps/llmworker/drafter.h"
+#include "apps/llmworker/encoder.h"
 #include "apps/llmworker/governor.h"
+#include "apps/llmworker/vocabulary.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/log/log.h"
@@ -39,6 +41,8 @@ struct cds_engine {
     int32_t shown;          /**< control token that is part of the text it was chosen for; -1: none */
     const char **controls;  /**< NULL-terminated; texts belong to the vocabulary */
     bool backend_up;
+    bool encodes;                                               /**< it makes vectors; see encoder.h */
+    enum cds_pooling pooling;                                   /**< of a model that encodes */
     uint64_t spent_us;                                          /**< CPU time of the last step */
     struct cds_drafter *drafter;                                /**< NULL: no draft model */
     char draft_problem[sizeof(((struct cds_err *)0)->message)]; /**< why the one that was named is not used */
@@ -107,6 +111,7 @@ static cds_rc load_model(struct cds_engine *engine, const struct cds_engine_opti
                         "The model file could not be loaded: it is damaged, not a GGUF model, or does not fit in memory.");
     if (!llama_model_has_decoder(engine->model) || llama_model_has_encoder(engine->model))
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The file holds a model that does not generate text.");
+    engine->encodes = cds_encoder_is(engine->model, &engine->pooling);
     return CDS_OK;
 }
 
@@ -114,7 +119,7 @@ static cds_rc make_context(struct cds_engine *engine, const struct cds_engine_op
 {
     engine->threads = options->threads ? options->threads : usable_cores();
     engine->governor = cds_governor_begin(engine->threads);
-    engine->batch_max = options->batch;
+    engine->batch_max = engine->encodes ? cds_encoder_rows(engine->model, options->text_tokens) : options->batch;
     struct llama_context_params params = llama_context_default_params();
     params.n_ctx = options->cells;
     params.n_batch = options->batch;
@@ -126,10 +131,12 @@ static cds_rc make_context(struct cds_engine *engine, const struct cds_engine_op
     params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_AUTO;
     params.kv_unified = true;
     params.no_perf = true;
+    if (engine->encodes)
+        cds_encoder_params(engine->pooling, engine->batch_max, &params);
     engine->context = llama_init_from_model(engine->model, params);
     if (!engine->context)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for %u context tokens of this model.", options->cells);
-    engine->batch = llama_batch_init((int32_t)options->batch, 0, 1);
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for %u context tokens of this model.", params.n_ctx);
+    engine->batch = llama_batch_init((int32_t)engine->batch_max, 0, 1);
     if (!engine->batch.token)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for one batch.");
     return CDS_OK;
@@ -212,7 +219,7 @@ cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engi
         rc = read_vocabulary(engine, reterr);
     if (rc == CDS_OK)
         rc = make_context(engine, options, reterr);
-    if (rc == CDS_OK && options->draft_path)
+    if (rc == CDS_OK && options->draft_path && !engine->encodes)
         open_drafter(engine, options);
     if (rc != CDS_OK)
         // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
@@ -278,7 +285,23 @@ void cds_engine_facts(const struct cds_engine *engine, struct cds_engine_facts *
         .drafts = engine->drafter != NULL,
         .draft_problem = engine->draft_problem,
         .can_share = !llama_model_is_recurrent(engine->model) && !llama_model_is_hybrid(engine->model) && llama_model_n_swa(engine->model) == 0,
+        .encodes = engine->encodes,
+        .pooling = engine->pooling,
+        .width = (uint32_t)llama_model_n_embd_out(engine->model),
+        .batch = engine->batch_max,
+        .can_infill = !engine->encodes && cds_vocabulary_can_infill(engine),
+        .rank_template = llama_model_chat_template(engine->model, "rerank"),
     };
+}
+
+struct llama_context *cds_engine_context(const struct cds_engine *engine)
+{
+    return engine->context;
+}
+
+const struct llama_model *cds_engine_model(const struct cds_engine *engine)
+{
+    return engine->model;
 }
 
 const char *const *cds_engine_controls(const struct cds_engine *engine)

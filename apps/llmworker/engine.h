@@ -40,6 +40,7 @@ struct cds_engine_options {
     const char *model_path, *lib_dir;
     const char *draft_path;                       /**< model of the same vocabulary that guesses (drafter.h); NULL: none */
     uint32_t cells, sequences, batch;             /**< context cells, sequences in it, most rows of one batch */
+    uint32_t text_tokens;                         /**< most tokens of one text, for a model that makes vectors */
     uint32_t threads;                             /**< 0: one per core this process may use */
     bool (*on_progress)(void *user, float share); /**< while loading; false gives up. May be NULL */
     void *user;
@@ -55,9 +56,20 @@ struct cds_engine_facts {
     bool drafts;               /**< there is a draft model */
     const char *draft_problem; /**< why the one that was named is not used; "": it is, or none was named */
     bool can_share;            /**< sequences may share cells and be cut anywhere (false for recurrent and windowed models) */
+    bool encodes;              /**< it makes vectors of texts (encoder.h) and generates nothing */
+    int pooling;               /**< of a model that encodes, enum cds_pooling */
+    uint32_t width;            /**< numbers of a vector */
+    uint32_t batch;            /**< rows of one batch: the longest text of a model that encodes, tokens */
+    bool can_infill;           /**< it has tokens for text before and behind a gap */
+    const char *rank_template; /**< how its ranking head wants query and document; NULL: the usual way */
 };
 
 struct cds_engine;
+struct llama_context;
+struct llama_model;
+/** For the files beside engine.c that include llama.h. */
+struct llama_context *cds_engine_context(const struct cds_engine *engine);
+const struct llama_model *cds_engine_model(const struct cds_engine *engine);
 /** Refuses a libllama other than the one this program was built for. Safe before cds_engine_open. */
 CDS_MUST_USE cds_rc cds_engine_check(struct cds_err *reterr);
 /** "0.5.0-dev" and so on, as the library says it. */

@@ -124,8 +124,20 @@ static bool prompt_usable(const cds_json *prompt)
     return true;
 }
 
+static cds_rc read_infill(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr)
+{
+    const cds_json *files = cds_json_get(ret->infill, "files");
+    ret->prompt_count = 1;
+    if (!cds_json_is(ret->infill, CDS_JSON_OBJECT) || (files && !cds_json_is(files, CDS_JSON_ARRAY)))
+        return wrong(reterr, "infill");
+    return CDS_OK;
+}
+
 static cds_rc read_prompts(const cds_json *params, struct cds_prepare *ret, struct cds_err *reterr)
 {
+    ret->infill = cds_json_get(params, "infill");
+    if (ret->infill)
+        return read_infill(params, ret, reterr);
     ret->prompts = cds_json_get(params, "prompts");
     ret->prompt_count = cds_json_size(ret->prompts);
     if (!cds_json_is(ret->prompts, CDS_JSON_ARRAY) || ret->prompt_count < 1 || ret->prompt_count > CDS_PROMPTS_MAX)

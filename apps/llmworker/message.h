@@ -49,7 +49,8 @@ struct cds_prepare {
     uint32_t keep;             /**< tokens at the beginning of a text prompt that stay */
     /* Text prompts: strings, or lists of token ids. */
     const cds_json *prompts;
-    size_t prompt_count; /**< 1 for a chat */
+    size_t prompt_count;    /**< 1 for a chat */
+    const cds_json *infill; /**< instead of them: {"prefix", "suffix", "filename"?, "repository"?, "files"?: [{"filename"?, "text"}]}; infill.h */
     /* Owned; cds_prepare_clear frees them: */
     struct cds_bias *bias;
     cds_json *form;         /**< what the template said about the answer; the shape borrows from it */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apps/llmworker/guard.h"
+#include "apps/llmworker/infill.h"
 #include "apps/llmworker/render.h"
 #include "apps/llmworker/shift.h"
 #include "lib/base/cleanup.h"
@@ -166,6 +167,8 @@ cds_rc cds_prompt_make(const struct cds_prompter *prompter, struct cds_prepare *
         return rc;
     if (prepare->messages)
         rc = chat_prompt(prompter, prepare, &tokens, &count, reterr);
+    else if (prepare->infill)
+        rc = cds_infill_prompt(prompter, prepare, &tokens, &count, reterr);
     else if (cds_json_is(prompt, CDS_JSON_STRING))
         rc = text_prompt(prompter, prepare->shift, cds_json_str(prompt), cds_json_str_len(prompt), &tokens, &count, reterr);
     else

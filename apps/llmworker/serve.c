@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apps/llmworker/answers.h"
+#include "apps/llmworker/tasks.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/loop.h"
@@ -23,8 +24,10 @@ struct worker {
     struct cds_engine *engine;
     struct cds_engine_facts facts;
     struct cds_shim *shim;
-    struct cds_sched *sched;
+    struct cds_sched *sched; /**< NULL: the model encodes, see tasks */
+    struct cds_tasks tasks;
     struct cds_prompter prompter;
+    bool open;
     struct cds_answers answers;
     cds_json *texts;         /**< events of the running step, sent together */
     uint64_t sent_ms;        /**< when the last frame was sent */
@@ -55,6 +58,12 @@ static void on_prepare(struct worker *worker, const cds_json *params)
 {
     struct cds_prepare prepare;
     struct cds_err err = {0};
+    int64_t job;
+    if (cds_tasks_meant(&worker->tasks, params)) {
+        if (cds_tasks_prepare(&worker->tasks, params, &job, &err) != CDS_OK)
+            send_refused(worker, job, &err);
+        return;
+    }
     uint32_t prompt_tokens = 0, max_tokens = 0;
     cds_rc rc = cds_message_prepare(params, &prepare, &err);
     if (rc == CDS_OK)
@@ -89,10 +98,14 @@ static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_r
 {
     struct worker *worker = user;
     int64_t job = cds_json_get_i64(request->params, "job", 0);
-    if (!worker->sched)
+    if (!worker->open)
         return; /* the server waits for hello before it sends anything */
     if (cds_streq(request->method, "prepare"))
         on_prepare(worker, request->params);
+    else if (worker->tasks.vectors && cds_streq(request->method, "start"))
+        cds_vectors_start(worker->tasks.vectors, job);
+    else if (worker->tasks.vectors && cds_streq(request->method, "cancel"))
+        cds_vectors_cancel(worker->tasks.vectors, job);
     else if (cds_streq(request->method, "start"))
         cds_answers_start(&worker->answers, job, tokens_of(request->params));
     else if (cds_streq(request->method, "grant"))
@@ -135,6 +148,8 @@ static void on_text(void *user, int64_t id, const char *text, size_t len, uint32
 /** The counters of the scheduler, by their names. */
 static cds_json *work_of(const struct worker *worker)
 {
+    if (worker->tasks.vectors)
+        return cds_tasks_work(&worker->tasks, cds_engine_threads(worker->engine));
     struct cds_sched_counters c = cds_sched_counters(worker->sched);
     const struct {
         const char *name;
@@ -210,6 +225,11 @@ static bool on_progress(void *user, float share)
     return !worker->over;
 }
 
+static void send_frame(void *user, const char *method, cds_json *params)
+{
+    send_note(user, method, params);
+}
+
 static uint32_t least(uint32_t a, uint32_t b)
 {
     return a < b ? a : b;
@@ -225,6 +245,7 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .sequences = o->slots + KEPT,
         .draft_path = o->draft_path,
         .batch = o->slots + PREFILL_IDLE + DRAFTS,
+        .text_tokens = o->request_tokens,
         .threads = o->threads,
         .on_progress = on_progress,
         .user = worker,
@@ -236,6 +257,9 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
     char why[256] = "";
     if (worker->facts.chat_template)
         worker->shim = cds_shim_open(worker->facts.chat_template, worker->facts.bos, worker->facts.eos, why, sizeof(why));
+    worker->tasks = (struct cds_tasks){.prompter = &worker->prompter, .facts = &worker->facts, .send = send_frame, .user = worker};
+    if (worker->facts.encodes)
+        return cds_tasks_open(&worker->tasks, worker->engine, o->jobs, reterr);
     if (!worker->shim)
         cds_log(CDS_LOG_WARN, "the model has no usable chat template", CDS_LS("reason", why));
     struct cds_sched_limits limits = {
@@ -272,6 +296,10 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
                                     "parameters", (long long)f->parameters, "size_bytes", (long long)f->size_bytes, "cells", (long long)f->cells,
                                     "request_tokens", (long long)request_tokens, "train_context", (long long)f->train_context, "vocabulary",
                                     (long long)f->vocabulary, "threads", (long long)f->threads, "chat", worker->shim != NULL, "share", f->can_share);
+    cds_json_set(hello, "encodes", cds_json_bool(f->encodes));
+    cds_json_set(hello, "pooling", f->encodes ? cds_json_string(cds_pooling_name(f->pooling)) : cds_json_null());
+    cds_json_set(hello, "width", cds_json_int(f->width));
+    cds_json_set(hello, "infill", cds_json_bool(f->can_infill));
     cds_json_set(hello, "drafts", cds_json_bool(f->drafts));
     cds_json_set(hello, "draft_problem", cds_json_string(f->draft_problem));
     cds_json_set(hello, "work", work_of(worker));
@@ -283,24 +311,31 @@ static bool look(void *user)
 {
     struct worker *worker = user;
     cds_loop_once(worker->loop, 0);
-    return worker->over || cds_sched_step_is_dead(worker->sched);
+    return worker->over || (worker->sched ? cds_sched_step_is_dead(worker->sched) : cds_vectors_step_is_dead(worker->tasks.vectors));
+}
+
+static bool runnable(const struct worker *worker)
+{
+    return worker->sched ? cds_sched_runnable(worker->sched) : cds_vectors_runnable(worker->tasks.vectors);
 }
 
 static void run(struct worker *worker)
 {
     cds_engine_watch(worker->engine, look, worker);
     while (!worker->over) {
-        cds_loop_once(worker->loop, cds_sched_runnable(worker->sched) ? 0 : IDLE_MS);
+        cds_loop_once(worker->loop, runnable(worker) ? 0 : IDLE_MS);
         if (worker->over)
             break;
         if (worker->threads_wanted)
             cds_engine_set_threads(worker->engine, worker->threads_wanted);
         worker->threads_wanted = 0;
-        if (cds_sched_runnable(worker->sched))
+        if (worker->sched && runnable(worker))
             cds_sched_step(worker->sched);
+        else if (runnable(worker))
+            cds_tasks_step(&worker->tasks);
         flush_texts(worker);
         /* A long prompt gives no text for a while: the server must see that steps go on. */
-        if (cds_sched_runnable(worker->sched) && cds_now_ms() - worker->sent_ms >= BEAT_MS)
+        if (runnable(worker) && cds_now_ms() - worker->sent_ms >= BEAT_MS)
             send_note(worker, "beat", cds_json_object());
     }
 }
@@ -328,11 +363,13 @@ cds_rc cds_worker_serve(const struct cds_worker_options *options, struct cds_err
         rc = cds_fail(&err, CDS_CANCELLED, __func__, "The server gave up this load."); /* not the model's fault */
     if (rc == CDS_OK) {
         fitted.request_tokens = least(options->request_tokens, least(worker.facts.cells, worker.facts.train_context));
+        worker.open = true;
         say_hello(&worker, fitted.request_tokens);
         run(&worker);
     } else if (worker.peer) {
         say_failed(&worker, &err);
     }
+    cds_tasks_close(&worker.tasks);
     cds_sched_free(&worker.sched);
     cds_answers_clear(&worker.answers);
     cds_shim_close(worker.shim);

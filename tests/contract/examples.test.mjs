@@ -91,6 +91,8 @@ for (const example of loadExamples()) {
     let failure;
     try {
       if (JSON.stringify(example).includes("$TERM")) own.TERM = (await client.call("term.open", { project: own.PROJECT, rows: 24, cols: 80 })).term_id;
+      if (JSON.stringify(example).includes("$STREAM"))
+        own.STREAM = (await client.call("llm.chat", { messages: [{ role: "user", content: "Say hello." }], max_tokens: 4, resumable: true })).request_id;
       for (const s of example.before ?? []) await step({ as: example.as, ...s }, own);
       await replay(example, own);
     } catch (e) {

@@ -130,7 +130,7 @@ describe('samplers', () => {
     assertRefused(await llm.chat({ messages: ask('Hi'), samplers: ['top_k', 'magic'] }), 'samplers/1', /magic/);
     assertRefused(await llm.chat({ messages: ask('Hi'), logprobs: 1 }), 'logprobs');
     assertRefused(await llm.chat({ messages: ask('Hi'), top_logprobs: 3 }), 'top_logprobs');
-    assertRefused(await llm.complete({ prompt: 'x', suffix: 'y' }), 'suffix');
+    assertRefused(await llm.complete({ prompt: 'x', suffix: 'y' }), 'model');
   });
 });
 

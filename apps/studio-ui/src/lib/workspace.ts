@@ -44,7 +44,8 @@ export async function createProject(params: ProjectCreateParams): Promise<void> 
 /** The status bar shows the last known state when a look fails; the connection state tells why. */
 export async function loadModels(): Promise<void> {
   await rpc.call("llm.list_models", {}).then(
-    (answer) => models.set(answer.models),
+    // Models for vectors and ranks answer no chat; the page offers the others.
+    (answer) => models.set(answer.models.filter((model) => (model.kind ?? "chat") === "chat")),
     () => undefined,
   );
 }

@@ -137,7 +137,7 @@ static const struct wrong wrong_completions[] = {
     {"{\"prompt\":[1,-2]}", "/prompt"},
     {"{\"prompt\":[\"a\",\"\"]}", "/prompt"},
     {"{\"prompt\":\"x\",\"n\":3,\"best_of\":2}", "/best_of"},
-    {"{\"prompt\":\"x\",\"suffix\":\"y\"}", "/suffix"},
+    {"{\"prompt\":\"x\",\"suffix\":5}", "/suffix"},
     {"{\"prompt\":\"x\",\"echo\":true,\"logprobs\":1}", "/echo"},
 };
 

@@ -267,15 +267,37 @@ export type ImageRemoveResult = {
   name: string;
 };
 
+/** Parameters of llm.cancel: Ends a running answer by its request id, from any connection of the same user; whoever reads it gets its end with usage. */
+export type LlmCancelParams = {
+  /** Request id (UUIDv7), the same in log, ledger and error text */
+  request_id: string;
+};
+/** Result of llm.cancel. */
+export type LlmCancelResult = {
+  /** true: it ends now */
+  cancelled: boolean;
+};
+
 /** Parameters of llm.chat: Asks a model. Over WebSocket the answer streams as llm.delta before the result. The deadline is the option llm.request_ms and 10 s more. */
 export type LlmChatParams = {
   /** Model id; absent: the loaded one */
   model?: string;
   /** The conversation, oldest first */
   messages: {
-    role: "system" | "user" | "assistant";
+    role: "system" | "user" | "assistant" | "tool";
     /** Text of the message */
     content: string;
+    /** Functions the assistant called */
+    tool_calls?: {
+      /** Id of the call, which its result names */
+      id: string;
+      /** Name of the function */
+      name: string;
+      /** Arguments, the JSON text of an object */
+      arguments: string;
+    }[];
+    /** With role tool: the call this is the result of */
+    tool_call_id?: string;
   }[];
   /** Longest answer, tokens */
   max_tokens?: number;
@@ -287,6 +309,23 @@ export type LlmChatParams = {
   seed?: number;
   /** Texts that end the answer */
   stop?: string[];
+  /** Functions the model may call */
+  tools?: {
+    /** Name of the function */
+    name: string;
+    /** What it does */
+    description?: string;
+    /** JSON schema of its arguments, as JSON text */
+    parameters?: string;
+  }[];
+  /** auto, none, required, or the name of the function to call */
+  tool_choice?: string;
+  /** JSON schema that the text must fit, as JSON text */
+  schema?: string;
+  /** Most tokens of thought; 0: none, -1: no limit */
+  reasoning_budget?: number;
+  /** Over WebSocket: who loses the connection may go on with llm.resume; llm.delta then carries request_id and event */
+  resumable?: boolean;
 };
 /** Result of llm.chat. */
 export type LlmChatResult = {
@@ -297,6 +336,62 @@ export type LlmChatResult = {
   /** The whole answer */
   content: string;
   /** length: max_tokens, the context or the budget ended it */
+  finish_reason: "stop" | "length" | "tool_calls";
+  usage: {
+    /** Tokens read */
+    prompt_tokens: number;
+    /** Tokens written */
+    completion_tokens: number;
+    /** Both */
+    total_tokens: number;
+    /** Part of the tokens read that did not have to be computed */
+    cached_tokens?: number;
+  };
+  /** Cost, micro-credits */
+  cost_micro: number;
+  /** What the model thought before it answered */
+  reasoning?: string;
+  /** Functions the model calls */
+  tool_calls?: {
+    /** Id of the call, which its result names */
+    id: string;
+    /** Name of the function */
+    name: string;
+    /** Arguments, the JSON text of an object */
+    arguments: string;
+  }[];
+};
+
+/** Parameters of llm.complete: Continues a text. Over WebSocket it streams as llm.delta before the result; one call may replace an earlier one, as the reader goes on typing. Deadline as for llm.chat. */
+export type LlmCompleteParams = {
+  /** Model id; absent: the loaded one */
+  model?: string;
+  /** The text to go on with */
+  prompt: string;
+  /** Longest answer, tokens */
+  max_tokens?: number;
+  /** 0 always takes the likeliest token */
+  temperature?: number;
+  /** Share of the likeliest tokens to choose from */
+  top_p?: number;
+  /** Same seed and input give the same answer */
+  seed?: number;
+  /** Texts that end the answer */
+  stop?: string[];
+  /** JSON-RPC id of an open llm.complete of the same WebSocket, which is ended first */
+  replaces?: string | number;
+  /** Over WebSocket: who loses the connection may go on with llm.resume; llm.delta then carries request_id and event */
+  resumable?: boolean;
+};
+/** Result of llm.complete. */
+export type LlmCompleteResult = {
+  /** Request id (UUIDv7), the same in log, ledger and error text */
+  request_id: string;
+  /** Model id */
+  model: string;
+  /** What the model wrote */
+  content: string;
+  /** length: max_tokens, the context or the budget ended it */
   finish_reason: "stop" | "length";
   usage: {
     /** Tokens read */
@@ -305,6 +400,8 @@ export type LlmChatResult = {
     completion_tokens: number;
     /** Both */
     total_tokens: number;
+    /** Part of the tokens read that did not have to be computed */
+    cached_tokens?: number;
   };
   /** Cost, micro-credits */
   cost_micro: number;
@@ -348,6 +445,8 @@ export type LlmListModelsResult = {
     id: string;
     /** Whether it can answer now */
     state: "loaded" | "loading" | "unloaded" | "failed";
+    /** What it is for: text, vectors of texts, or ranks of documents; null until the file was read */
+    kind: "chat" | "embedding" | "rerank" | null;
     /** Length of the model file */
     size_bytes: number;
     /** Number of weights, counted from the file; null until the file was read */
@@ -366,12 +465,56 @@ export type LlmModelsResult = {
     id: string;
     /** Whether it can answer now */
     state: "loaded" | "loading" | "unloaded" | "failed";
+    /** What it is for: text, vectors of texts, or ranks of documents; null until the file was read */
+    kind: "chat" | "embedding" | "rerank" | null;
     /** Length of the model file */
     size_bytes: number;
     /** Number of weights, counted from the file; null until the file was read */
     parameters: number | null;
     /** Most tokens of one request, prompt and answer together; null until the file was read */
     context_tokens: number | null;
+  }[];
+};
+
+/** Parameters of llm.resume: Goes on with the stream of an llm.chat or llm.complete that was asked with resumable, behind an event; the result holds what came since. It costs nothing. */
+export type LlmResumeParams = {
+  /** Request id (UUIDv7), the same in log, ledger and error text */
+  request_id: string;
+  /** Number of the last event that came; absent: from the beginning */
+  after?: number;
+};
+/** Result of llm.resume. */
+export type LlmResumeResult = {
+  /** Request id (UUIDv7), the same in log, ledger and error text */
+  request_id: string;
+  /** Model id */
+  model: string;
+  /** The whole answer */
+  content: string;
+  /** length: max_tokens, the context or the budget ended it */
+  finish_reason: "stop" | "length" | "tool_calls";
+  usage: {
+    /** Tokens read */
+    prompt_tokens: number;
+    /** Tokens written */
+    completion_tokens: number;
+    /** Both */
+    total_tokens: number;
+    /** Part of the tokens read that did not have to be computed */
+    cached_tokens?: number;
+  };
+  /** Cost, micro-credits */
+  cost_micro: number;
+  /** What the model thought before it answered */
+  reasoning?: string;
+  /** Functions the model calls */
+  tool_calls?: {
+    /** Id of the call, which its result names */
+    id: string;
+    /** Name of the function */
+    name: string;
+    /** Arguments, the JSON text of an object */
+    arguments: string;
   }[];
 };
 
@@ -1064,6 +1207,23 @@ export type LlmDeltaNote = {
   seq: number;
   /** Next piece of the answer */
   content: string;
+  /** Next piece of the thought */
+  reasoning?: string;
+  /** Next pieces of function calls */
+  tool_calls?: {
+    /** Which call, from 0 on */
+    index: number;
+    /** Id of the call, which its result names */
+    id?: string;
+    /** Name of the function */
+    name?: string;
+    /** Next piece of its arguments */
+    arguments: string;
+  }[];
+  /** Request id (UUIDv7), the same in log, ledger and error text */
+  request_id?: string;
+  /** Number of the event, for llm.resume */
+  event?: number;
 };
 
 /** Parameters of the notification run.started. */
@@ -1136,10 +1296,13 @@ export interface Methods {
   "image.list": { params: ImageListParams; result: ImageListResult; notifications: never };
   "image.pull": { params: ImagePullParams; result: ImagePullResult; notifications: never };
   "image.remove": { params: ImageRemoveParams; result: ImageRemoveResult; notifications: never };
+  "llm.cancel": { params: LlmCancelParams; result: LlmCancelResult; notifications: never };
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
+  "llm.complete": { params: LlmCompleteParams; result: LlmCompleteResult; notifications: "llm.delta" };
   "llm.download": { params: LlmDownloadParams; result: LlmDownloadResult; notifications: never };
   "llm.list_models": { params: LlmListModelsParams; result: LlmListModelsResult; notifications: never };
   "llm.models": { params: LlmModelsParams; result: LlmModelsResult; notifications: never };
+  "llm.resume": { params: LlmResumeParams; result: LlmResumeResult; notifications: "llm.delta" };
   "llm.start": { params: LlmStartParams; result: LlmStartResult; notifications: never };
   "llm.stop": { params: LlmStopParams; result: LlmStopResult; notifications: never };
   "preview.close": { params: PreviewCloseParams; result: PreviewCloseResult; notifications: never };
@@ -1200,10 +1363,13 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "image.list": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "image.pull": { role: "admin", deadlineMs: 1230000, streams: false, billable: false },
   "image.remove": { role: "admin", deadlineMs: 30000, streams: false, billable: false },
+  "llm.cancel": { role: "developer", deadlineMs: 5000, streams: false, billable: false },
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
+  "llm.complete": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.download": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "llm.list_models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "llm.resume": { role: "developer", deadlineMs: 310000, streams: true, billable: false },
   "llm.start": { role: "admin", deadlineMs: 120000, streams: false, billable: false },
   "llm.stop": { role: "admin", deadlineMs: 30000, streams: false, billable: false },
   "preview.close": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
