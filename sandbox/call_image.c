@@ -19,6 +19,7 @@ struct addition {
     cds_json *id;
     int64_t call;
     uint64_t began_ms;
+    const char *method; /* static */
     char request_id[CDS_UUID_LEN + 1], user[CDS_UUID_LEN + 1], name[IMAGE_NAME_MAX + 1];
 };
 
@@ -54,7 +55,7 @@ static void on_added(void *user, const struct image *image, const struct cds_err
                 CDS_LI("took_ms", cds_now_ms() - a->began_ms));
         client_result(a->client, a->id, cds_json_pack("{s:o}", "image", image_json(image, false)));
     } else {
-        log_refused("image.add", a->request_id, a->user, a->name, err);
+        log_refused(a->method, a->request_id, a->user, a->name, err);
         client_error(a->client, a->id, err);
     }
     addition_free(a);
@@ -71,6 +72,7 @@ static cds_rc add(struct client *client, const struct cds_rpc_request *request, 
     client_ref(client);
     *a = (struct addition){.client = client, .id = request->id ? cds_json_ref(request->id) : NULL, .began_ms = cds_now_ms()};
     a->call = cds_json_i64(request->id, 0);
+    a->method = source->reference ? "image.pull" : "image.add";
     cds_strcpy(a->request_id, sizeof(a->request_id), text_of(request->params, "request_id"));
     cds_strcpy(a->user, sizeof(a->user), text_of(request->params, "user"));
     cds_strcpy(a->name, sizeof(a->name), source->name);
@@ -165,11 +167,13 @@ static cds_rc call_list(struct client *client, const struct cds_rpc_request *req
 {
     const struct image_store *store = image_desk_store(client->broker->images);
     cds_json *list = cds_json_array(), *first = default_json(client->broker);
+    /* Only the command line asks for it: where the gateway has our user it is local, too, and a path of this machine is not for every viewer. */
+    const bool from = client->local && cds_json_true(cds_json_get(request->params, "from"), false);
     (void)err;
     if (first)
         cds_json_append(list, first);
     for (const struct image *one = store->all; one; one = one->next)
-        cds_json_append(list, image_json(one, client->local));
+        cds_json_append(list, image_json(one, from));
     client_result(client, request->id, cds_json_pack("{s:o}", "images", list));
     return CDS_OK;
 }

@@ -269,24 +269,14 @@ static void on_pulled(void *user, const struct cds_err *err)
         to_thread(w, open_pulled, on_opened);
 }
 
-/* What does not fit ends behind a whole word. */
-static const char *shortened(const char *text, char *ret, size_t size)
-{
-    cds_strcpy(ret, size, text);
-    char *space = strlen(text) >= size ? strrchr(ret, ' ') : NULL;
-    if (space)
-        snprintf(space, size - (size_t)(space - ret), "%.*s", (int)(size - (size_t)(space - ret) - 1), " ...");
-    return ret;
-}
-
 static cds_rc no_msb(const struct cds_engine_report *r, struct cds_err *err)
 {
     char reason[220], remedy[110];
     cds_fail(err, CDS_DENIED, "image_pull", "Images are pulled by microsandbox (msb), which does not work here: %s",
-             shortened(r ? r->reason : "the engine micro is not there.", reason, sizeof(reason)));
+             cds_shorten(reason, sizeof(reason), r ? r->reason : "the engine micro is not there."));
     cds_err_rule(err, "image.no_msb");
     return cds_err_hint(err, "Bring a file that docker save wrote, by image.add. %s%s", r && r->remedy[0] ? "Or: " : "",
-                        shortened(r ? r->remedy : "", remedy, sizeof(remedy)));
+                        cds_shorten(remedy, sizeof(remedy), r ? r->remedy : ""));
 }
 
 static void on_probed(void *user, const struct cds_engine_report *reports, size_t count)
@@ -299,8 +289,12 @@ static void on_probed(void *user, const struct cds_engine_report *reports, size_
     for (size_t i = 0; i < count; i++)
         if (cds_starts_with(reports[i].backend, "msb"))
             msb = &reports[i];
-    const struct image_pull_plan plan = {
-        .msb = desk->msb, .reference = w->image.from, .work_fd = w->work_fd, .bytes_max = desk->bytes_max, .wall_ms = desk->wall_ms};
+    const struct image_pull_plan plan = {.msb = desk->msb,
+                                         .reference = w->image.from,
+                                         .work_fd = w->work_fd,
+                                         .bytes_max = desk->bytes_max,
+                                         .pool = desk->pool,
+                                         .wall_ms = desk->wall_ms};
     if (!w->cancelled && (!msb || !msb->works))
         w->rc = no_msb(msb, &w->err);
     else if (!w->cancelled)

@@ -81,8 +81,12 @@ static cds_rc refused(const cds_json *report, struct cds_err *reterr)
         at++;
     if (at == CDS_ARRAY_LEN(rules))
         return cds_fail(reterr, CDS_SYSTEM, __func__, "The image could not be made: the program that makes it gave no reason.");
-    cds_fail(reterr, cds_streq(rule, "image.disk") ? CDS_EXHAUSTED : CDS_DENIED, __func__, "The image was not taken: %.240s.",
-             message ? message : "");
+    char words[241];
+    cds_shorten(words, sizeof(words), message);
+    for (char *c = words; *c; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '?'; /* the jail is hostile: it may be shown on a terminal */
+    cds_fail(reterr, cds_streq(rule, "image.disk") ? CDS_EXHAUSTED : CDS_DENIED, __func__, "The image was not taken: %s.", words);
     cds_err_rule(reterr, rules[at]);
     return cds_streq(rule, "image.disk") ? CDS_EXHAUSTED : CDS_DENIED;
 }

@@ -18,8 +18,10 @@
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
+#include "sandbox/confine/cgroup_dir.h"
+#include "sandbox/disk_watch.h"
 
-enum { SAID_MAX = 2048, STEPS = 2, PATH_TEXT = 4200 };
+enum { SAID_MAX = 2048, STEPS = 2, PATH_TEXT = 4200, FOLDER_TIMES = 4 };
 
 struct image_pull {
     struct sandbox_host *host;
@@ -30,7 +32,9 @@ struct image_pull {
     pid_t pid;
     struct cds_watch *ended, *out;
     struct cds_timer *deadline;
-    bool late, cancelled;
+    struct disk_watch *disk;
+    struct cds_cgroup *group;
+    bool late, cancelled, full;
     image_pull_fn *done;
     void *user;
 };
@@ -68,6 +72,9 @@ static _Noreturn void child(const struct image_pull *pull, const char *const *ar
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
+    const int group = cds_cgroup_clone_fd(pull->group);
+    if (cds_cgroup_join(pull->group) || (group >= 0 && cds_cgroup_write(group, "cgroup.procs", "0")))
+        _exit(126);
     int null = open("/dev/null", O_RDONLY);
     if (fchdir(pull->plan.work_fd) || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
         _exit(126);
@@ -83,16 +90,27 @@ static _Noreturn void child(const struct image_pull *pull, const char *const *ar
     _exit(127);
 }
 
+static void kill_now(struct image_pull *pull)
+{
+    if (pull->group)
+        cds_cgroup_kill(pull->group);
+    if (pull->pid > 0) {
+        kill(-pull->pid, SIGKILL);
+        kill(pull->pid, SIGKILL);
+    }
+}
+
+/* Nothing of the step lives on, also what is no child of ours. */
 static void stop(struct image_pull *pull)
 {
     cds_watch_remove(&pull->ended);
     cds_watch_remove(&pull->out);
-    if (pull->pid > 0) {
-        kill(-pull->pid, SIGKILL);
-        kill(pull->pid, SIGKILL);
+    kill_now(pull);
+    if (pull->pid > 0)
         waitpid(pull->pid, NULL, 0);
-    }
     pull->pid = 0;
+    if (pull->group)
+        cds_cgroup_release(pull->host->cgroups, &pull->group);
     cds_close_fd(&pull->pidfd);
     cds_close_fd(&pull->out_fd);
     pull->pidfd = pull->out_fd = -1;
@@ -105,6 +123,7 @@ void image_pull_free(struct image_pull **where)
     if (!pull)
         return;
     stop(pull);
+    disk_watch_stop(&pull->disk);
     cds_timer_remove(&pull->deadline);
     free(pull);
 }
@@ -140,8 +159,16 @@ static void finish(struct image_pull *pull, int status)
     } else if (pull->late) {
         rc = cds_fail(&err, CDS_TIMED_OUT, "image_pull", "The image was not fetched within %u s; nothing was added.", pull->plan.wall_ms / 1000);
         cds_err_hint(&err, "Try again: the registry may be slow. Option image.ms gives more time.");
+    } else if (pull->full) {
+        rc = cds_fail(&err, CDS_EXHAUSTED, "image_pull",
+                      "The image was not fetched: the disk is nearly full, or it takes more than the %llu MiB it may.",
+                      (unsigned long long)(FOLDER_TIMES * pull->plan.bytes_max >> 20));
+        cds_err_rule(&err, "image.disk");
+        cds_err_hint(&err, "Free some of the disk, take a smaller image, or let option image.bytes be larger.");
     } else if (!good) {
-        rc = cds_fail(&err, CDS_UNAVAILABLE, "image_pull", "msb could not %s the image: %.180s", pull->step == 0 ? "fetch" : "save", words_of(pull));
+        char words[200];
+        rc = cds_fail(&err, CDS_UNAVAILABLE, "image_pull", "msb could not %s the image: %s", pull->step == 0 ? "fetch" : "save",
+                      cds_shorten(words, sizeof(words), words_of(pull)));
         cds_err_hint(&err, "Check the reference, and that this machine reaches the registry; or add a file that docker save wrote.");
     }
     image_pull_fn *done = pull->done;
@@ -161,7 +188,7 @@ static void on_ended(void *user, int fd, uint32_t events)
     pull->pid = 0;
     if (pull->out)
         on_out(pull, pull->out_fd, 0);
-    bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0 && !pull->cancelled && !pull->late;
+    bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0 && !pull->cancelled && !pull->late && !pull->full;
     if (good && pull->step + 1 < STEPS) {
         stop(pull);
         pull->step++;
@@ -174,11 +201,16 @@ static void on_ended(void *user, int fd, uint32_t events)
 
 static cds_rc start_step(struct image_pull *pull, struct cds_err *reterr)
 {
+    const struct cds_run_limits limits = {
+        .wall_ms = pull->plan.wall_ms, .cpu_ms = pull->plan.wall_ms, .memory_bytes = IMAGE_PULL_MEMORY, .max_tasks = IMAGE_PULL_TASKS};
     char link[64], path[PATH_TEXT], home[PATH_TEXT + 16], msb_home[PATH_TEXT + 32];
     const char *const env[] = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", home, msb_home, NULL};
     const char *argv[IMAGE_PULL_ARGS];
     int p[2];
     snprintf(link, sizeof(link), "/proc/self/fd/%d", pull->plan.work_fd);
+    cds_rc rc = cds_cgroup_acquire(pull->host->cgroups, &limits, &pull->group, reterr);
+    if (rc)
+        return rc;
     ssize_t n = readlink(link, path, sizeof(path) - 1);
     if (n <= 0 || pipe2(p, O_CLOEXEC))
         return cds_fail_errno(reterr, errno, __func__, "msb could not be started.");
@@ -196,18 +228,18 @@ static cds_rc start_step(struct image_pull *pull, struct cds_err *reterr)
     pull->pidfd = pull->pid > 0 ? (int)syscall(SYS_pidfd_open, pull->pid, 0) : -1;
     if (pull->pidfd < 0)
         return cds_fail_errno(reterr, why, __func__, "msb could not be started.");
-    cds_rc rc = cds_set_nonblock(pull->out_fd, true);
+    if ((rc = cds_set_nonblock(pull->out_fd, true)))
+        return cds_fail_errno(reterr, errno, __func__, "msb could not be started.");
     if (!rc)
         rc = cds_watch_add(pull->host->loop, pull->pidfd, EPOLLIN, on_ended, pull, &pull->ended, reterr);
     return rc ? rc : cds_watch_add(pull->host->loop, pull->out_fd, EPOLLIN, on_out, pull, &pull->out, reterr);
 }
 
-static void kill_now(struct image_pull *pull)
+static void on_full(void *user)
 {
-    if (pull->pid > 0) {
-        kill(-pull->pid, SIGKILL);
-        kill(pull->pid, SIGKILL);
-    }
+    struct image_pull *pull = user;
+    pull->full = true;
+    kill_now(pull);
 }
 
 static void on_deadline(void *user)
@@ -237,6 +269,9 @@ cds_rc image_pull_start(struct sandbox_host *host, const struct image_pull_plan 
     cds_rc rc = cds_timer_add(host->loop, cds_now_ms() + plan->wall_ms, on_deadline, pull, &pull->deadline)
                     ? cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.")
                     : start_step(pull, reterr);
+    if (!rc)
+        rc = disk_watch_start_limits(host->loop, plan->pool, &host->who, plan->work_fd, FOLDER_TIMES * plan->bytes_max, IMAGE_PULL_ENTRIES, on_full,
+                                     pull, &pull->disk, reterr);
     if (rc)
         image_pull_free(&pull);
     else

@@ -175,8 +175,10 @@ static void end_job(struct micro_job *job)
 
 static void fail(struct micro_job *job, const char *step, const char *why)
 {
+    char all[400];
+    snprintf(all, sizeof(all), "%.60s: %s", step, why);
     if (!job->why[0])
-        snprintf(job->why, sizeof(job->why), "%.60s: %.180s", step, why);
+        cds_shorten(job->why, sizeof(job->why), all);
     job->failed = true;
     end_job(job);
 }

@@ -95,21 +95,24 @@ static void clean(char *text)
 /* Its sentence of the error, and the first of what it advises: "error: ..." and lines that begin with an arrow. */
 void micro_msb_words(char *said, char *reason, size_t reason_size, char *remedy, size_t remedy_size)
 {
-    static const char arrow[] = "\xe2\x86\x92"; /* → */
-    reason[0] = remedy[0] = '\0';
+    static const char arrow[] = "\xe2\x86\x92", error[] = "error:"; /* → */
+    char all[2][MICRO_MSB_TEXT] = {"", ""};
     char *save = NULL;
     for (char *line = strtok_r(said, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         while (*line == ' ')
             line++;
-        if (cds_starts_with(line, "error:") && !reason[0])
-            snprintf(reason, reason_size, "%s", line + strlen("error: "));
-        else if (reason[0] && cds_starts_with(line, arrow)) { /* those before belong to warnings */
+        if (cds_starts_with(line, error) && !all[0][0]) {
+            const char *words = line + strlen(error);
+            cds_strcpy(all[0], sizeof(all[0]), words + strspn(words, " "));
+        } else if (all[0][0] && cds_starts_with(line, arrow)) { /* those before belong to warnings */
             const char *words = line + strlen(arrow) + (line[strlen(arrow)] == ' ');
-            char *to = strstr(words, "enable") || strstr(words, "add ") ? remedy : reason;
-            size_t size = to == remedy ? remedy_size : reason_size, at = strlen(to);
-            snprintf(to + at, size - at, "%s%s", at ? "; " : "", words);
+            char *to = all[strstr(words, "enable") || strstr(words, "add ")];
+            size_t at = strlen(to);
+            snprintf(to + at, sizeof(all[0]) - at, "%s%s", at ? "; " : "", words);
         }
     }
-    clean(reason);
-    clean(remedy);
+    clean(all[0]);
+    clean(all[1]);
+    cds_shorten(reason, reason_size, all[0]);
+    cds_shorten(remedy, remedy_size, all[1]);
 }

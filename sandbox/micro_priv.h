@@ -62,6 +62,7 @@ struct micro_root {
     struct micro_template template;
     unsigned jobs; /**< that have it */
     uint64_t used_ms;
+    bool forgotten; /**< its image was removed: it goes as soon as nothing needs it */
 };
 
 struct micro_pool {
@@ -132,12 +133,16 @@ void micro_template_prepare_next(struct micro_template *t, enum micro_tier tier)
 /** A new machine from the template. */
 CDS_MUST_USE cds_rc micro_template_restore(struct micro_template *t, const struct micro_vm_ops *ops, void *user, struct micro_vm **ret,
                                            struct cds_err *reterr);
+/** Ends the machine that it is being made of. False: that one is saved already, and its end comes by the loop. */
+bool micro_template_stop(struct micro_template *t);
 void micro_template_end(struct micro_template *t);
 
 /* micro_roots.c */
 /** What a job with an image of a user's starts from; the one that was not used for longest is given up for it. @param ret  give it back */
 CDS_MUST_USE cds_rc micro_root_take(struct micro *m, const struct cds_job_image *image, struct micro_root **ret, struct cds_err *reterr);
 void micro_root_give(struct micro *m, struct micro_root *root);
+/** Gives up what was forgotten while it was needed; a root's template calls it last of all, since it may go with it. */
+void micro_roots_tidy(struct micro *m);
 void micro_roots_end(struct micro *m);
 
 /* micro_pool.c */

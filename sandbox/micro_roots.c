@@ -72,6 +72,7 @@ cds_rc micro_root_take(struct micro *m, const struct cds_job_image *image, struc
     }
     root->jobs++;
     root->used_ms = cds_now_ms();
+    root->forgotten = false; /* the same file was brought again */
     *ret = root;
     return CDS_OK;
 }
@@ -80,17 +81,29 @@ void micro_root_give(struct micro *m, struct micro_root *root)
 {
     root->jobs--;
     root->used_ms = cds_now_ms();
+    micro_roots_tidy(m);
     trim(m, MICRO_ROOTS_MAX);
+}
+
+void micro_roots_tidy(struct micro *m)
+{
+    for (struct micro_root *root = m->roots, *next; root; root = next) {
+        next = root->next;
+        if (root->forgotten && idle(root))
+            drop(m, root);
+    }
 }
 
 void cds_micro_forget(struct cds_engine *engine, const char *digest)
 {
     struct micro *m = (struct micro *)engine;
     struct micro_root *root = find(m, digest);
-    if (root && idle(root))
-        drop(m, root);
-    else if (root)
-        root->used_ms = 0; /* the first to go */
+    if (!root)
+        return;
+    root->forgotten = true;
+    if (!root->jobs)
+        (void)micro_template_stop(&root->template);
+    micro_roots_tidy(m);
 }
 
 void micro_roots_end(struct micro *m)

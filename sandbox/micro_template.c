@@ -66,6 +66,7 @@ static void fail(struct micro_template *t, const char *why)
     cds_strcpy(t->reason, sizeof(t->reason), why);
     cds_log(CDS_LOG_ERROR, "the template of microVMs could not be made", CDS_LS("error", why));
     tell(t, why);
+    micro_roots_tidy(t->engine);
 }
 
 /* The machine is gone, so nothing maps its RAM for writing any more: from here on nobody can. */
@@ -81,6 +82,7 @@ static void on_gone(void *user, const struct micro_vm_end *end)
     cds_log(CDS_LOG_INFO, "microVMs start from a template now");
     tell(t, NULL);
     micro_pool_wake(t->engine);
+    micro_roots_tidy(t->engine);
 }
 
 static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *payload, size_t len)
@@ -220,6 +222,15 @@ cds_rc micro_template_restore(struct micro_template *t, const struct micro_vm_op
     plan.ram_fd = t->ram_fd;
     plan.state_fd = state;
     return micro_vm_start(m->host, &m->vms, &plan, ops, user, ret, reterr);
+}
+
+bool micro_template_stop(struct micro_template *t)
+{
+    if (t->vm && t->vm->ending)
+        return false;
+    cds_timer_remove(&t->deadline);
+    micro_vm_end(&t->vm, NULL, NULL);
+    return true;
 }
 
 void micro_template_end(struct micro_template *t)

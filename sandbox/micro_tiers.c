@@ -129,8 +129,10 @@ cds_rc micro_choose(struct micro *m, enum micro_tier *ret, struct cds_err *reter
             return CDS_OK;
         }
     }
-    cds_fail(reterr, CDS_DENIED, __func__, "No virtual machine works here. msb: %.70s qemu-kvm: %.70s qemu-tcg: %.70s", m->tiers[0].reason,
-             m->tiers[1].reason, m->tiers[2].reason);
+    char reasons[MICRO_TIERS][80];
+    for (int tier = 0; tier < MICRO_TIERS; tier++)
+        cds_shorten(reasons[tier], sizeof(reasons[tier]), m->tiers[tier].reason);
+    cds_fail(reterr, CDS_DENIED, __func__, "No virtual machine works here. msb: %s qemu-kvm: %s qemu-tcg: %s", reasons[0], reasons[1], reasons[2]);
     cds_err_rule(reterr, "micro.no_backend");
     return cds_err_hint(reterr, "`cyberdevstudio doctor` names a remedy for each.");
 }
@@ -170,8 +172,9 @@ static void note(struct micro_canary *c, bool works, const char *log)
     s->took_ms = (uint32_t)(cds_now_ms() - c->began_ms);
     s->reason[0] = s->remedy[0] = '\0';
     if (!works) {
-        snprintf(s->reason, sizeof(s->reason), "A machine was started and did not say READY: %.100s.%s%.70s", c->why, *log ? " Its last words: " : "",
-                 log);
+        char all[400];
+        snprintf(all, sizeof(all), "A machine was started and did not say READY: %s.%s%s", c->why, *log ? " Its last words: " : "", log);
+        cds_shorten(s->reason, sizeof(s->reason), all);
         cds_strcpy(s->remedy, sizeof(s->remedy),
                    c->tier == MICRO_TIER_KVM ? "Switch on (nested) virtualisation for this machine; until then emulation is used."
                    : c->tier == MICRO_TIER_MSB
@@ -221,12 +224,13 @@ static void on_state(void *user)
 static void end_doctor(struct micro_canary *c, const char *why)
 {
     struct micro_tier_state *s = &c->engine->tiers[c->tier];
-    char words[200];
+    char words[200], all[320];
     cds_timer_set(c->deadline, UINT64_MAX);
     if (c->vm->status != 0) {
         s->state = MICRO_FAILS;
         s->took_ms = (uint32_t)(cds_now_ms() - c->began_ms);
-        snprintf(s->reason, sizeof(s->reason), "msb doctor: %.230s", cds_starts_with(why, "msb ") ? why + strlen("msb ") : why);
+        snprintf(all, sizeof(all), "msb doctor: %.300s", cds_starts_with(why, "msb ") ? why + strlen("msb ") : why);
+        cds_shorten(s->reason, sizeof(s->reason), all);
         micro_msb_words(c->vm->log, words, sizeof(words), s->remedy, sizeof(s->remedy));
         if (!s->remedy[0])
             cds_strcpy(s->remedy, sizeof(s->remedy), "Run `msb doctor` as the user of the studio; it says what is missing.");
@@ -237,7 +241,7 @@ static void end_doctor(struct micro_canary *c, const char *why)
 static void on_lost(void *user, const char *why)
 {
     struct micro_canary *c = user;
-    cds_strcpy(c->why, sizeof(c->why), why);
+    cds_shorten(c->why, sizeof(c->why), why);
     if (c->doctor)
         end_doctor(c, why);
     else
@@ -275,7 +279,7 @@ static bool boot(struct micro_canary *c, bool doctor)
     plan.log = true;
     plan.doctor = c->doctor = doctor;
     if (micro_vm_start(m->host, &m->vms, &plan, &ops, c, &c->vm, &err)) {
-        cds_strcpy(c->why, sizeof(c->why), err.message);
+        cds_shorten(c->why, sizeof(c->why), err.message);
         note(c, false, "");
         return false;
     }

@@ -48,6 +48,7 @@ void micro_vm_lose(struct micro_vm *vm, const char *why)
         return;
     vm->lost = true;
     cds_watch_remove(&vm->agent); /* nothing of it is read any more */
+    cds_watch_remove(&vm->called);
     vm->ops->on_lost(vm->user, why);
 }
 
@@ -141,6 +142,7 @@ void micro_vm_end(struct micro_vm **where, micro_vm_gone *gone, void *user)
     vm->gone = gone;
     vm->gone_user = user;
     cds_watch_remove(&vm->agent);
+    cds_watch_remove(&vm->called); /* an agent that calls while it dies would be heard by an owner that has let go of it */
     micro_qmp_close(&vm->qmp);
     kill_vm(vm);
     if (vm->pid == 0 && cds_loop_post(vm->host->loop, gone_already, vm))

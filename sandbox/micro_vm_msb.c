@@ -82,7 +82,7 @@ void micro_vm_msb_free(struct micro_vm *vm)
 
 void micro_vm_msb_why(struct micro_vm *vm, int code, char *why, size_t size)
 {
-    char words[160], remedy[160], copy[MICRO_LOG_MAX];
+    char words[240], remedy[160], copy[MICRO_LOG_MAX];
     memcpy(copy, vm->log, sizeof(copy));
     micro_msb_words(copy, words, sizeof(words), remedy, sizeof(remedy));
     snprintf(why, size, "msb ended with exit code %d%s%s", code, words[0] ? ": " : "", words);

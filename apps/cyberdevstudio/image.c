@@ -133,7 +133,7 @@ enum cds_exit cds_cmd_image_list(const struct cds_command *cmd)
     CDS_JSON_AUTO result = NULL;
     if (!cds_no_more(&rest))
         return CDS_EXIT_USAGE;
-    enum cds_exit code = ask(cmd, "image.list", cds_json_object(), LIST_MS, &result);
+    enum cds_exit code = ask(cmd, "image.list", cds_json_pack("{s:b}", "from", 1), LIST_MS, &result);
     const cds_json *images = cds_json_get(result, "images");
     if (code != CDS_EXIT_OK)
         return code;

@@ -91,6 +91,20 @@ char *cds_strcpy(char *dst, size_t size, const char *src)
     return dst;
 }
 
+char *cds_shorten(char *dst, size_t size, const char *src)
+{
+    static const char more[] = " ...";
+    cds_strcpy(dst, size, src);
+    if (!src || strnlen(src, size) < size)
+        return dst;
+    size_t at = size - sizeof(more);
+    dst[at] = '\0';
+    const char *space = src[at] == ' ' ? NULL : strrchr(dst, ' '); /* a word that ends just here is whole */
+    at = src[at] == ' ' ? at : space ? (size_t)(space - dst) : cds_utf8_complete(dst, at);
+    memcpy(dst + at, more, sizeof(more));
+    return dst;
+}
+
 static size_t encode(const void *data, size_t len, char *out, const char *alphabet, bool pad)
 {
     const unsigned char *s = data;

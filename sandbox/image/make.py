@@ -5,7 +5,7 @@ SOURCE   a folder; or an archive: what `docker save` writes, an OCI layout, or t
 WORK     an empty folder; the tree is put together in WORK/root
 REPORT   descriptor for one JSON object: {languages, entries, bytes}, or {rule, message} of what was refused; standard output and error when absent
 
-cds-sandboxd runs it in the jail of jobs (sandbox/image_make.c), since all of SOURCE is hostile: names are taken apart before use, nothing is written
+cds-sandboxd runs it in the jail of jobs (sandbox/image_maker.c), since all of SOURCE is hostile: names are taken apart before use, nothing is written
 through a link of the archive, devices, pipes, sockets and set-id bits are left out, and each ceiling is checked before what it bounds.
 Source: OCI image specification, layer.md (white-outs), image-layout.md; docker save's manifest.json; tar(5).
 """
@@ -283,8 +283,9 @@ def furnish(root):
         remove(users)
     with open(users, "a+", encoding="utf-8", errors="surrogateescape") as file:
         file.seek(0)
-        if not re.search("^job:", file.read(JSON_MAX), re.M):
-            file.write("job:x:1000:1000:job:/work:/bin/sh\n")
+        text = file.read()
+        if not re.search("^job:", text, re.M):
+            file.write(("\n" if text and not text.endswith("\n") else "") + "job:x:1000:1000:job:/work:/bin/sh\n")
 
 
 def make(source, work, bytes_max, entries_max):

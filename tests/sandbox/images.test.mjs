@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -43,6 +43,21 @@ describe('images by name', { skip }, () => {
   const refused = (name, path, rule) => assert.rejects(add(name, path), (error) => error.data.rule === rule || assert.fail(`${error.data.rule}: ${error.message}`));
   /** A file of the project; the jobs may read what others may read. */
   const put = (name, data) => writeFileSync(join(folder(), name), data);
+  /** One call at the broker's own socket. */
+  const ask = async (method, params, who) => {
+    const code = `
+import json, socket, struct, sys
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
+m = json.dumps({"jsonrpc": "2.0", "id": 1, "method": sys.argv[2], "params": json.loads(sys.argv[3])}).encode()
+s.sendall(struct.pack(">I", len(m)) + m)
+n = struct.unpack(">I", s.recv(4))[0]
+print(s.recv(n).decode())`;
+    const child = spawn('/usr/bin/python3', ['-c', code, join(stack.home, 'run/sandboxd.sock'), method, JSON.stringify(params)], who);
+    let out = '';
+    child.stdout.on('data', (d) => (out += d));
+    await new Promise((done) => child.on('close', done));
+    return out;
+  };
   const left = () => readdirSync(images()).filter((n) => !/^[a-z0-9._-]+\.(erofs|json)$/.test(n));
 
   test('an image made from a folder with its own shell runs, and from a template of its own the next time', LIMIT, async () => {
@@ -210,20 +225,36 @@ describe('images by name', { skip }, () => {
   });
 
   test('a path of the host is taken from the broker\'s own user only', { skip: process.getuid() !== 0 && 'needs root to be somebody else' }, async () => {
-    const code = `
-import json, socket, struct, sys
-s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
-m = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "image.add", "params": {"name": "stolen", "host_path": "/etc"}}).encode()
-s.sendall(struct.pack(">I", len(m)) + m)
-n = struct.unpack(">I", s.recv(4))[0]
-print(s.recv(n).decode())`;
     const owner = lstatSync(join(stack.home, 'run/egress.sock')).uid;
     const path = join(stack.home, 'run/sandboxd.sock');
-    const child = spawn('/usr/bin/python3', ['-c', code, path], { uid: owner, gid: lstatSync(path).gid });
-    let out = '';
-    child.stdout.on('data', (d) => (out += d));
-    await new Promise((done) => child.on('close', done));
+    const out = await ask('image.add', { name: 'stolen', host_path: '/etc' }, { uid: owner, gid: lstatSync(path).gid });
     assert.match(out, /command line only/, `as uid ${owner}`);
+  });
+
+  test('where an image came from is told to who asks for it on the machine, not to a gateway that has the same user', async () => {
+    assert.doesNotMatch(await ask('image.list', {}, {}), /"from"/);
+    assert.match(await ask('image.list', { from: true }, {}), /"from": ?"own"/);
+  });
+
+  test('an image that is removed gives up its memory and its disk, also while its template is made', LIMIT, async () => {
+    const { sandboxd } = await stack.pids();
+    const held = () => readdirSync(`/proc/${sandboxd}/fd`).filter((fd) => {
+      try {
+        return readlinkSync(`/proc/${sandboxd}/fd/${fd}`).startsWith(join(images(), 'short-lived'));
+      } catch {
+        return false; // closed meanwhile
+      }
+    }).length;
+    await add('short-lived', 'own');
+    // The same file under another name has the same template; this one is a file of its own.
+    assert.equal((await sh('echo other >own/etc/mark')).end, 'ok');
+    await admin('image.remove', { name: 'short-lived' });
+    await add('short-lived', 'own');
+    assert.equal((await micro('short-lived', 'read x </etc/mark; echo "$x"')).stdout, 'other\n');
+    assert.ok(held() > 0, 'its template is being made, or is there');
+    await admin('image.remove', { name: 'short-lived' });
+    await waitFor('nothing holds the file', () => held() === 0, 10_000);
+    assert.equal((await sh('echo folder >own/etc/mark')).end, 'ok');
   });
 
   test('a broker that is killed while it makes an image leaves nothing, and knows the others again', LIMIT, async () => {

@@ -93,6 +93,11 @@ describe('images of users', () => {
     await assert.rejects(unpack([['l', '2', 'd/'.repeat(45)], [`l/${'d/'.repeat(45)}x`, '0', 'x']]), /deeper/);
   });
 
+  test('the user of programs has a line of its own, also behind a last line without an end', async () => {
+    const at = await unpack([['etc/passwd', '0', 'root:x:0:0:root:/root:/bin/sh'], SH]);
+    assert.equal(readFileSync(join(at, 'etc/passwd'), 'utf8'), 'root:x:0:0:root:/root:/bin/sh\njob:x:1000:1000:job:/work:/bin/sh\n');
+  });
+
   test('devices, pipes and set-id bits are left out', async () => {
     const at = await unpack([['dev/null', '3'], ['disk', '4'], ['fifo', '6'], ['etc/x', '0', 'x', { mode: '0006777' }]]);
     assert.deepEqual([existsSync(join(at, 'disk')), existsSync(join(at, 'fifo')), readdirSync(join(at, 'dev')).length], [false, false, 0]);

@@ -13,6 +13,7 @@
 struct scene {
     struct jail_rig rig; /* its project is the folder of work */
     struct image_pull *pull;
+    struct cds_pool *pool;
     char program[512];
     bool done;
     cds_rc rc;
@@ -24,7 +25,7 @@ static int open_scene(void **state)
     static const struct jail_rig_options options = {.key = "pulltest", .slots = 1};
     struct scene *s = calloc(1, sizeof(*s));
     *state = s;
-    if (!s || jail_rig_open(&s->rig, &options))
+    if (!s || jail_rig_open(&s->rig, &options) || cds_pool_new(s->rig.loop, 1, 8, &s->pool, NULL))
         return -1;
     snprintf(s->program, sizeof(s->program), "%s/msb", s->rig.base);
     return 0;
@@ -35,6 +36,9 @@ static int close_scene(void **state)
     struct scene *s = *state;
     char command[700];
     image_pull_free(&s->pull);
+    for (uint64_t end = cds_now_ms() + 50; cds_now_ms() < end;) /* a look at the disk under way frees itself on the loop */
+        cds_loop_once(s->rig.loop, 10);
+    cds_pool_free(&s->pool);
     snprintf(command, sizeof(command), "rm -rf %s/project %s", s->rig.base, s->program);
     int bad = system(command); // NOLINT(cert-env33-c): our own words
     jail_rig_close(&s->rig);
@@ -55,7 +59,7 @@ static void on_done(void *user, const struct cds_err *err)
 static void start(struct scene *s, const char *script, uint64_t bytes_max, uint32_t wall_ms)
 {
     const struct image_pull_plan plan = {
-        .msb = s->program, .reference = "debian:12", .work_fd = s->rig.project, .bytes_max = bytes_max, .wall_ms = wall_ms};
+        .msb = s->program, .reference = "debian:12", .work_fd = s->rig.project, .bytes_max = bytes_max, .pool = s->pool, .wall_ms = wall_ms};
     if (script)
         assert_int_equal(cds_write_file_atomic(s->program, script, strlen(script), 0755, NULL), CDS_OK);
     assert_int_equal(image_pull_start(s->rig.host, &plan, on_done, s, &s->pull, &s->err), CDS_OK);
@@ -140,6 +144,36 @@ static void too_large_too_late_and_cancelled_are_ends_of_their_own(void **state)
     assert_int_equal(s->rc, CDS_CANCELLED);
 }
 
+/* Each file is below the ceiling of files. */
+static void what_it_fetches_is_bounded_as_a_whole_too(void **state)
+{
+    struct scene *s = *state;
+    start(s, "#!/bin/sh\ni=0; while [ $i -lt 600 ]; do head -c 500000 /dev/zero >layer$i; i=$((i+1)); sleep 0.02; done; sleep 600\n", 1 << 20, 60000);
+    assert_true(jail_rig_wait(&s->rig, &s->done));
+    assert_int_equal(s->rc, CDS_EXHAUSTED);
+    assert_string_equal(s->err.rule, "image.disk");
+    assert_non_null(strstr(s->err.message, "more than the 4 MiB it may"));
+}
+
+/* In the groups of the host; without them only those that stay in its session. */
+static void nothing_that_it_started_lives_on_also_what_left_its_session(void **state)
+{
+    struct scene *s = *state;
+    if (cds_cgroups_kind(s->rig.host->cgroups) == CDS_CGROUP_NONE)
+        skip();
+    start(s,
+          "#!/bin/sh\nsetsid -f sh -c 'while :; do echo x >>alive; sleep 0.02; done' >/dev/null 2>&1\n"
+          "while ! [ -s alive ]; do sleep 0.02; done\nexit 1\n",
+          1 << 20, 60000);
+    assert_true(jail_rig_wait(&s->rig, &s->done));
+    assert_int_equal(s->rc, CDS_UNAVAILABLE);
+    struct stat one, later;
+    assert_int_equal(fstatat(s->rig.project, "alive", &one, 0), 0);
+    usleep(300000);
+    assert_int_equal(fstatat(s->rig.project, "alive", &later, 0), 0);
+    assert_int_equal(later.st_size, one.st_size);
+}
+
 static void the_real_msb_is_asked_and_says_why_not(void **state)
 {
     struct scene *s = *state;
@@ -151,7 +185,7 @@ static void the_real_msb_is_asked_and_says_why_not(void **state)
         skip();
     }
     const struct image_pull_plan plan = {
-        .msb = s->program, .reference = "localhost:1/none:none", .work_fd = s->rig.project, .bytes_max = 1 << 30, .wall_ms = 30000};
+        .msb = s->program, .reference = "localhost:1/none:none", .work_fd = s->rig.project, .bytes_max = 1 << 30, .pool = s->pool, .wall_ms = 30000};
     assert_int_equal(image_pull_start(s->rig.host, &plan, on_done, s, &s->pull, &s->err), CDS_OK);
     assert_true(jail_rig_wait(&s->rig, &s->done));
     snprintf(s->program, sizeof(s->program), "%s/msb", s->rig.base);
@@ -168,6 +202,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_msb_saves_is_the_archive, open_scene, close_scene),
         cmocka_unit_test_setup_teardown(its_own_words_are_the_reason, open_scene, close_scene),
         cmocka_unit_test_setup_teardown(too_large_too_late_and_cancelled_are_ends_of_their_own, open_scene, close_scene),
+        cmocka_unit_test_setup_teardown(what_it_fetches_is_bounded_as_a_whole_too, open_scene, close_scene),
+        cmocka_unit_test_setup_teardown(nothing_that_it_started_lives_on_also_what_left_its_session, open_scene, close_scene),
         cmocka_unit_test_setup_teardown(the_real_msb_is_asked_and_says_why_not, open_scene, close_scene),
     };
     return RUN_ALL(tests);

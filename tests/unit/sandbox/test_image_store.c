@@ -235,6 +235,17 @@ static void what_the_jail_reports_is_believed_only_in_its_form(void **state)
     assert_int_equal(image_report_parse(no, strlen(no), &facts, &err), CDS_DENIED);
     assert_string_equal(err.rule, "image.entry");
     assert_non_null(strstr(err.message, "it leads out"));
+    /* Whoever has taken over the jail says nothing to a terminal, and no text that is none. */
+    static const char wild[] = "{\"rule\":\"image.entry\",\"message\":\"\\u001b]0;x\\u0007\\n\xc3\xa4\"}";
+    char longer[700] = "{\"rule\":\"image.entry\",\"message\":\"";
+    assert_int_equal(image_report_parse(wild, strlen(wild), &facts, &err), CDS_DENIED);
+    assert_string_equal(err.message, "The image was not taken: ?]0;x????.");
+    for (int i = 0; i < 60; i++)
+        strcat(longer, "a\xc3\xa4 word ");
+    strcat(longer, "\"}");
+    assert_int_equal(image_report_parse(longer, strlen(longer), &facts, &err), CDS_DENIED);
+    assert_true(cds_utf8_valid(err.message, strlen(err.message)));
+    assert_non_null(strstr(err.message, "word ...."));
     assert_int_equal(image_report_parse(good, strlen(good), &facts, &err), CDS_OK);
     assert_int_equal(facts.languages, 6);
     assert_int_equal(facts.tree_bytes, 5);

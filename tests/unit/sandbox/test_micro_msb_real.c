@@ -64,6 +64,16 @@ static void its_words_are_taken_out_of_what_it_prints_and_nothing_else_of_a_gues
     snprintf(longer, sizeof(longer), "error: %0350d\n  \xe2\x86\x92 more\n", 7);
     micro_msb_words(longer, reason, sizeof(reason), remedy, sizeof(remedy));
     assert_int_equal(strlen(reason), sizeof(reason) - 1);
+    assert_string_equal(reason + sizeof(reason) - 5, " ...");
+    /* A guest that has taken over msb ends the log just so that nothing is behind the word. */
+    char *cut = malloc(sizeof("error:"));
+    memcpy(cut, "error:", sizeof("error:"));
+    micro_msb_words(cut, reason, sizeof(reason), remedy, sizeof(remedy));
+    assert_string_equal(reason, "");
+    free(cut);
+    char next[] = "error:\nwarn: a line of its own\n";
+    micro_msb_words(next, reason, sizeof(reason), remedy, sizeof(remedy));
+    assert_string_equal(reason, "");
 }
 
 static struct cds_engine_report report;

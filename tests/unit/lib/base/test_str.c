@@ -79,6 +79,26 @@ static void a_copy_is_cut_and_terminated(void **state)
     assert_string_equal(cds_strcpy(dst, sizeof(dst), NULL), "");
 }
 
+static void a_sentence_that_does_not_fit_ends_behind_a_whole_word(void **state)
+{
+    static const struct {
+        const char *text, *wanted;
+    } rows[] = {{"one two", "one two"},
+                {"fifteen bytes..", "fifteen bytes.."},
+                {"one two three four", "one two ..."},
+                {"sixteen byt and", "sixteen byt and"},
+                {"sixteen byt and x", "sixteen byt ..."},
+                {"0123456789abcdefgh", "0123456789a ..."},
+                {"0123456789\xc3\xa4"
+                 "cdefgh",
+                 "0123456789 ..."},
+                {"", ""},
+                {NULL, ""}};
+    char dst[16];
+    for (size_t i = 0; i < CDS_ARRAY_LEN(rows); i++)
+        assert_string_equal(cds_shorten(dst, sizeof(dst), rows[i].text), rows[i].wanted);
+}
+
 static void null_equals_only_null(void **state)
 {
     assert_true(cds_streq(NULL, NULL));
@@ -97,6 +117,7 @@ int main(void)
         cmocka_unit_test(base64_follows_the_vectors_of_rfc_4648),
         cmocka_unit_test(base64_that_is_not_canonical_is_refused),
         cmocka_unit_test(a_copy_is_cut_and_terminated),
+        cmocka_unit_test(a_sentence_that_does_not_fit_ends_behind_a_whole_word),
         cmocka_unit_test(null_equals_only_null),
     };
     return RUN_ALL(tests);
