@@ -44,6 +44,8 @@ struct cds_job {
     struct cds_text text;
     int32_t end_tokens[CDS_END_TOKENS_MAX];
     unsigned end_token_count;
+    uint8_t *told;      /**< see cds_job_spec; owned */
+    uint32_t told_from; /**< first token of it: from there on nothing is taken over from others, because its chances are with nobody */
     void *sampler;
     struct cds_slot *slot;
     struct cds_speculation speculation;

@@ -153,6 +153,8 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
     ret->thinking = cds_json_true(cds_json_get(params, "thinking"), true);
     ret->raw = cds_json_true(cds_json_get(params, "raw"), false);
     ret->schema = cds_json_get(params, "schema");
+    ret->evaluate = cds_json_true(cds_json_get(params, "evaluate"), false);
+    ret->tell = cds_json_get(params, "tell");
     ret->shift = cds_json_true(cds_json_get(params, "shift"), false);
     int64_t keep = cds_json_get_i64(params, "keep", 0);
     if (keep < 0 || keep > INT32_MAX)

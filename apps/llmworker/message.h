@@ -41,6 +41,8 @@ struct cds_prepare {
     bool thinking, continues;  /**< may think; goes on with the last message */
     bool raw;                  /**< thoughts stay in the text */
     const cds_json *schema;    /**< the text is JSON that fits it */
+    bool evaluate;             /**< nothing is generated: one token is chosen and dropped */
+    const cds_json *tell;      /**< true, or places of tokens of the prompt: their chances are told; NULL: none */
     bool shift;                /**< a prompt that is too long goes on without what is oldest (shift.h), an answer beyond the context too */
     uint32_t keep;             /**< tokens at the beginning of a text prompt that stay */
     /* Text prompts: strings, or lists of token ids. */
