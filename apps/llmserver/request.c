@@ -74,7 +74,7 @@ static cds_rc read_limit(const cds_json *body, struct cds_ask *ask, struct cds_e
         bool may_be_none = ask->task == CDS_TASK_TEXT;
         if (!cds_json_is(value, CDS_JSON_INTEGER) || tokens < (may_be_none ? 0 : 1))
             return cds_ask_wrong(reterr, names[i], may_be_none ? "an integer of 0 or more" : "an integer of 1 or more");
-        ask->evaluates = tokens == 0; /* one token is chosen there, and dropped */
+        ask->evaluates = tokens == 0; /* as with "preload" */
         ask->max_tokens = tokens == 0 ? 1 : tokens > CDS_ASK_TOKENS_MAX ? CDS_ASK_TOKENS_MAX : (uint32_t)tokens;
     }
     const cds_json *time = cds_ask_member(body, "t_max_predict_ms");
@@ -148,6 +148,8 @@ static cds_rc read_body(const cds_json *json, struct cds_ask *ask, cds_json *pro
     if (rc == CDS_OK)
         rc = cds_ask_sampling(json, ask, prompt, reterr);
     if (rc == CDS_OK)
+        rc = cds_ask_extras(json, ask, prompt, reterr);
+    if (rc == CDS_OK)
         rc = cds_ask_context(json, ask, prompt, reterr);
     if (rc == CDS_OK)
         rc = cds_ask_speculation(json, ask, prompt, reterr);
@@ -166,9 +168,9 @@ cds_rc cds_ask_read(const cds_json *json, enum cds_task task, struct cds_ask *re
     if (!cds_json_is(json, CDS_JSON_OBJECT))
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The request body must be a JSON object.");
     struct cds_ask ask = {.task = task, .chat = chat, .prompts = 1, .per_prompt = 1, .shown = 1, .prompt = cds_json_object()};
-    cds_rc rc = read_body(json, &ask, ask.prompt, reterr);
     const char *tier = cds_json_get_str(json, "service_tier");
     ask.priority = cds_streq(tier, "flex") ? 0 : cds_streq(tier, "priority") ? 2 : 1;
+    cds_rc rc = read_body(json, &ask, ask.prompt, reterr);
     if (rc == CDS_OK && task == CDS_TASK_TEMPLATE) {
         cds_json_set(ask.prompt, "task", cds_json_string("template"));
         ask.stream = false;

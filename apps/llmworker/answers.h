@@ -33,7 +33,8 @@ void cds_answers_token(struct cds_answers *answers, int64_t job, int32_t token, 
 void cds_answers_told(struct cds_answers *answers, int64_t job, uint32_t position, const void *sampler);
 /**
  * The text of that token. @return the event for the server, owned by the caller; NULL when memory is out
- * [request, tokens of this answer so far, text, {"c": answer, "lp": [[[bytes], logprob, [[[bytes], logprob]...]]...], "d": [deltas]}];
+ * [request, tokens of this answer so far, text, {"c": answer, "lp": [[[bytes], logprob, [[[bytes], logprob]...]]...], "d": [deltas],
+ * "ids": [tokens]}];
  * the fourth is left out when it would be empty, and so is the text where there are deltas.
  */
 cds_json *cds_answers_text(struct cds_answers *answers, int64_t job, const char *text, size_t len, uint32_t completion_tokens);

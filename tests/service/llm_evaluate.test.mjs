@@ -23,7 +23,7 @@ describe('a prompt that is only evaluated', () => {
   test('gives_no_text_and_costs_its_prompt', async () => {
     const got = await of({ prompt: `${prompt} Once.` });
     assert.equal(got.choices[0].text, '');
-    assert.equal(got.choices[0].finish_reason, 'length');
+    assert.equal(got.choices[0].finish_reason, 'stop');
     assert.equal(got.usage.completion_tokens, 0);
     const row = await ledgerOf(stack, got.cds.request_id);
     assert.deepEqual([row.prompt_tokens, row.completion_tokens], [got.usage.prompt_tokens, 0]);
@@ -74,6 +74,7 @@ describe('a prompt that is only evaluated', () => {
   test('refuses_what_it_cannot_tell', async () => {
     assertRefused(await llm.chat({ messages: [{ role: 'user', content: 'Hi' }], max_tokens: 0 }), 'max_tokens');
     assertRefused(await llm.complete({ prompt, max_tokens: -1 }), 'max_tokens');
+    assertRefused(await llm.complete({ prompt, max_tokens: 0, n: 2 }), 'n');
     assertRefused(await llm.complete({ prompt, echo: true, logprobs: 1, stream: true }), 'echo');
     assertRefused(await llm.complete({ prompt, echo: true, logprobs: 1, n: 2 }), 'echo');
     assertRefused(await llm.complete({ prompt: [1, 2], echo: true, logprobs: 1 }), 'echo');
