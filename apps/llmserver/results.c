@@ -95,8 +95,8 @@ static void add_embedding(const struct cds_gen *gen, const cds_json *packed, str
     }
     CDS_CLEANUP(cds_free_ptr) unsigned char *values = malloc(len + 1);
     if (!values || vector == 0 || cds_base64_decode(cds_json_str(packed), len, values, &bytes) != CDS_OK || bytes == 0 || bytes % vector) {
-        out->failed = true;
         // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
+        out->failed = true;
         return;
     }
     if (gen->each_token)
@@ -162,8 +162,8 @@ static void write_ranks(const struct cds_gen *gen, struct cds_buf *out)
     size_t count = cds_json_size(documents);
     CDS_CLEANUP(cds_free_ptr) struct ranked *order = calloc(count ? count : 1, sizeof(*order));
     if (!order || count != cds_json_size(gen->result)) {
-        out->failed = true;
         // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
+        out->failed = true;
         return;
     }
     for (size_t i = 0; i < count; i++) {

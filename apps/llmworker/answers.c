@@ -82,7 +82,7 @@ static uint8_t *told_of(struct choice *choice, const cds_json *tell, const int32
 {
     uint8_t *told = calloc(count, 1);
     choice->prompt = malloc(count * sizeof(*choice->prompt));
-    choice->told = calloc(count, sizeof(*choice->told));
+    choice->told = calloc(count, sizeof(cds_json *)); // NOLINT(bugprone-sizeof-expression): a list of pointers
     if (!told || !choice->prompt || !choice->told) {
         free(told);
         return NULL;
