@@ -5,7 +5,7 @@
  *
  * G13: cds_fs_write of 64 KiB (path, target, quota, temporary file, rights, rename, both waits for the disk) / the same write by hand: temporary
  *      file, fsync, rename, fsync of the folder, and not one check.
- * G14: 32 durable writes of 4 KiB handed over together / one of them alone.
+ * G14: 32 durable writes of 4 KiB handed over together / one of them alone; until they are durable, which is when they are answered.
  * One round does each once, in rotating order. On a tmpfs there is no disk to wait for: it says so.
  */
 #include <fcntl.h>
@@ -37,10 +37,11 @@ static void write_plain(int folder)
         give_up("the plain write failed");
 }
 
+static struct cds_fs_write writes[MANY];
+
 static void write_checked(int project, size_t count, size_t len)
 {
     static struct cds_path paths[MANY];
-    static struct cds_fs_write writes[MANY];
     for (size_t i = 0; i < count; i++) {
         char name[32];
         struct cds_err err;
@@ -57,13 +58,17 @@ static void write_checked(int project, size_t count, size_t len)
 
 static double run_once(int project, enum kind kind)
 {
+    const size_t count = kind == TOGETHER ? MANY : 1;
     content[0]++; /* never the same twice */
     uint64_t began = cds_now_ns();
     if (kind == PLAIN)
         write_plain(project);
     else
-        write_checked(project, kind == TOGETHER ? MANY : 1, kind == CHECKED ? LARGE : SMALL);
-    return (double)(cds_now_ns() - began) / 1e6;
+        write_checked(project, count, kind == CHECKED ? LARGE : SMALL);
+    double took = (double)(cds_now_ns() - began) / 1e6;
+    if (kind != PLAIN)
+        cds_fs_write_release(writes, count);
+    return took;
 }
 
 int main(int argc, char **argv)

@@ -116,7 +116,8 @@ static void run_bare(const char *program, const char *flag, const char *code)
         give_up("the bare command failed");
 }
 
-/* Private memory of a machine of the pool, which sleeps. */
+/* Memory that goes with a machine of the pool, which sleeps: what it changed, and what nobody else can use. Clean pages of files, the template's
+ * memory among them, are there once for all machines; the kernel calls them private while one alone has them mapped. */
 static double private_mib(const struct micro_vm *vm)
 {
     char path[64], line[256];
@@ -129,7 +130,7 @@ static double private_mib(const struct micro_vm *vm)
     snprintf(path, sizeof(path), "/proc/%ld/smaps_rollup", pid);
     f = fopen(path, "r");
     while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "Private_Clean: %ld", &kib) == 1 || sscanf(line, "Private_Dirty: %ld", &kib) == 1)
+        if (sscanf(line, "Private_Dirty: %ld", &kib) == 1)
             sum += kib;
     if (f)
         fclose(f);

@@ -32,6 +32,8 @@ struct work {
     int project_fd;
     unsigned char *data; /* decoded content, owned */
     size_t data_len;
+    struct cds_fs_write *writes; /* of the batch it began, still to be released; owned */
+    size_t writes_count;
     cds_rc rc;
     struct cds_err err;
     struct cds_fs_info info;
@@ -154,6 +156,7 @@ static cds_rc do_work(struct work *w, struct cds_err *err)
     }
 }
 
+/* The writes are released when their answers are on the way: it can take longer than the writing. */
 static void write_batch(struct work *const *batch, size_t count)
 {
     struct cds_fs_write *writes = calloc(count, sizeof(*writes));
@@ -174,7 +177,17 @@ static void write_batch(struct work *const *batch, size_t count)
         batch[i]->err = writes[i].err;
         batch[i]->info = writes[i].info;
     }
-    free(writes);
+    batch[0]->writes = writes;
+    batch[0]->writes_count = count;
+}
+
+/* Writer thread. */
+static void run_release(void *user)
+{
+    struct work *w = user;
+    cds_fs_write_release(w->writes, w->writes_count);
+    free(w->writes);
+    w->writes = NULL;
 }
 
 /* Writer thread: one change, or a batch of writes. */
@@ -280,6 +293,11 @@ static void fail(struct work *w, const struct cds_err *err)
     client_error(w->client, w->id, err);
 }
 
+static void on_released(void *user)
+{
+    work_free(user);
+}
+
 static void on_worked(void *user)
 {
     struct work *w = user;
@@ -287,6 +305,10 @@ static void on_worked(void *user)
         fail(w, &w->err);
     else
         client_result(w->client, w->id, result_of(w));
+    if (w->writes && cds_pool_submit(w->client->broker->writer, run_release, on_released, w) == CDS_OK)
+        return;
+    if (w->writes) /* too much waits there: no place to be patient */
+        run_release(w);
     work_free(w);
 }
 

@@ -73,14 +73,17 @@ struct cds_fs_write {
     int project;
     cds_rc rc;          /**< out: its own fate; those of the others do not touch it */
     int parent, fd;     /**< used on the way */
+    int old;            /**< what it replaced */
     struct cds_err err; /**< out: with rc */
     char temp[CDS_FS_TEMP_LEN + 1];
 };
 /**
  * The same as cds_fs_write one after the other, except that the disk is asked once for all of them. Of two writes of one path the later one
- * stays; with if_version it is CDS_CONFLICT.
+ * stays; with if_version it is CDS_CONFLICT. When it returns, all is on the disk, and the files that were replaced are still held.
  */
 void cds_fs_write_many(struct cds_fs_write *writes, size_t count);
+/** Lets go of what writes held; once, on any thread. Whoever waits for the writes need not wait for this: see fs_write.c. */
+void cds_fs_write_release(struct cds_fs_write *writes, size_t count);
 /** A new empty file or folder. @return also CDS_CONFLICT: there is something already */
 CDS_MUST_USE cds_rc cds_fs_create(int project, const struct cds_path *path, enum cds_fs_type type, struct cds_fs_info *ret, struct cds_err *reterr);
 /** Never replaces: an existing target is CDS_CONFLICT. */

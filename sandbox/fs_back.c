@@ -165,6 +165,7 @@ static void keep_beside(struct batch *t, struct cds_fs_back *b, const struct cds
 static void flush(struct batch *t, const char *suffix)
 {
     cds_fs_write_many(t->writes, t->count);
+    cds_fs_write_release(t->writes, t->count);
     for (size_t i = 0; i < t->count; i++) {
         struct cds_fs_write *w = &t->writes[i];
         struct cds_fs_back *b = t->of[i];

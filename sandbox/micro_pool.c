@@ -27,7 +27,7 @@ static void give_up(struct micro_spare *s, const char *why)
     micro_pool_wake(m);
 }
 
-/* One of node is a whole start of another node and takes as long as two of the others together. */
+/* One of node translates all that a second would. */
 static unsigned warm_runs(enum micro_language language)
 {
     return language == MICRO_NODE ? 1 : WARM_RUNS;

@@ -24,6 +24,8 @@ CDS_MUST_USE cds_rc cds_ask_sampling(const cds_json *body, struct cds_ask *ask, 
 /** ask_format.c: response_format, json_schema, grammar; reasoning and template. */
 CDS_MUST_USE cds_rc cds_ask_format(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
 CDS_MUST_USE cds_rc cds_ask_reasoning(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+/** ask_extras.c: priority, deadline, preload, half-typed prompts, token ids. After the messages and the sampling. */
+CDS_MUST_USE cds_rc cds_ask_extras(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
 /** ask_context.c: what happens when the context is full. */
 CDS_MUST_USE cds_rc cds_ask_context(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
 /** ask_speculation.c */

@@ -201,7 +201,7 @@ static cds_rc read_stop(const cds_json *body, cds_json *prompt, struct cds_err *
 
 static cds_rc read_stop_tokens(const cds_json *body, cds_json *prompt, struct cds_err *reterr)
 {
-    static const char expected[] = "a list of at most 16 token ids";
+    static const char expected[] = "a list of at most 16 token ids, or lists of at most 16 of them that end the answer as a row";
     cds_json *list = cds_ask_member(body, "stop_token_ids");
     if (!list)
         return CDS_OK;
@@ -209,7 +209,14 @@ static cds_rc read_stop_tokens(const cds_json *body, cds_json *prompt, struct cd
         return cds_ask_wrong(reterr, "stop_token_ids", expected);
     for (size_t i = 0; i < cds_json_size(list); i++) {
         const cds_json *token = cds_json_at(list, i);
-        if (!cds_json_is(token, CDS_JSON_INTEGER) || cds_json_i64(token, -1) < 0 || cds_json_i64(token, -1) > INT32_MAX)
+        bool row = cds_json_is(token, CDS_JSON_ARRAY);
+        size_t count = row ? cds_json_size(token) : 1;
+        bool good = count >= 1 && count <= 16;
+        for (size_t k = 0; good && k < count; k++) {
+            const cds_json *id = row ? cds_json_at(token, k) : token;
+            good = cds_json_is(id, CDS_JSON_INTEGER) && cds_json_i64(id, -1) >= 0 && cds_json_i64(id, -1) <= INT32_MAX;
+        }
+        if (!good)
             return cds_ask_wrong(reterr, "stop_token_ids", expected);
     }
     cds_json_set(prompt, "stop_token_ids", cds_json_ref(list));
@@ -254,14 +261,20 @@ static cds_rc read_logprobs(const cds_json *body, struct cds_ask *ask, cds_json 
 {
     const cds_json *top = cds_ask_member(body, ask->chat ? "top_logprobs" : "logprobs");
     const char *name = ask->chat ? "top_logprobs" : "logprobs";
+    const cds_json *probs = cds_ask_member(body, "n_probs"); /* llama.cpp's name for both */
+    bool asks_probs = !top && cds_json_i64(probs, 0) > 0;
+    if (!top && probs) {
+        top = probs;
+        name = "n_probs";
+    }
     int64_t count = cds_json_i64(top, 0);
     /* Zero candidates and no candidates are not the same in the text form: 0 still tells the chosen token's chance. */
     bool off = !ask->chat && cds_json_is(top, CDS_JSON_FALSE);
     if (top && !off && (!cds_json_is(top, CDS_JSON_INTEGER) || count < 0 || count > CDS_ASK_TOP_LOGPROBS_MAX))
         return cds_ask_wrong(reterr, name, "an integer from 0 to 20");
-    ask->logprobs = !ask->chat && top && !off;
+    ask->logprobs = !ask->chat && top && !off && (top != probs || asks_probs);
     if (ask->chat) {
-        cds_rc rc = cds_ask_bool(body, "logprobs", false, &ask->logprobs, reterr);
+        cds_rc rc = cds_ask_bool(body, "logprobs", asks_probs, &ask->logprobs, reterr);
         if (rc != CDS_OK)
             return rc;
         if (count > 0 && !ask->logprobs)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 
@@ -26,6 +27,15 @@ void cds_choice_clear(struct cds_choice *choice)
     choice->call_count = 0;
     cds_json_unref(choice->chances);
     choice->chances = NULL;
+    cds_json_unref(choice->ids);
+    choice->ids = NULL;
+}
+
+void cds_choice_saw(struct cds_choice *choice, bool thought)
+{
+    uint64_t now = cds_now_ms(), *from = thought ? &choice->thought_from_ms : &choice->text_from_ms;
+    *from = *from ? *from : now;
+    *(thought ? &choice->thought_to_ms : &choice->text_to_ms) = now;
 }
 
 /* --- deltas ------------------------------------------------------------------------------------------------------------- */
@@ -87,6 +97,7 @@ void cds_choice_take(struct cds_choice *choice, const cds_json *delta, bool keep
     const cds_json *text = reasoning ? reasoning : content;
     if (cds_json_str_len(text) == 0)
         return;
+    cds_choice_saw(choice, reasoning != NULL);
     if (keep)
         (void)cds_buf_add(into, cds_json_str(text), cds_json_str_len(text));
     *ret_delta = cds_json_pack("{s:O}", reasoning ? "reasoning_content" : "content", text);

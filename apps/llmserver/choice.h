@@ -19,7 +19,9 @@ struct cds_choice {
     struct cds_buf text, reasoning;
     struct cds_call *calls; /**< owned; room for CDS_CHOICE_CALLS_MAX once there is one */
     unsigned call_count;
-    cds_json *chances; /**< owned list of [[bytes], logprob, [[[bytes], logprob]...]]; NULL: none */
+    cds_json *ids; /**< owned list of token ids that were not told yet; NULL: none, or nobody asked */
+    uint64_t thought_from_ms, thought_to_ms, text_from_ms, text_to_ms; /**< cds_now_ms clock: first and last piece; 0: none */
+    cds_json *chances;                                                 /**< owned list of [[bytes], logprob, [[[bytes], logprob]...]]; NULL: none */
     uint32_t tokens;
     int stop;                  /**< number of the stop string that ended it, -1: none */
     size_t characters;         /**< of the tokens whose chances were told, for text_offset */
@@ -33,6 +35,8 @@ void cds_choice_clear(struct cds_choice *choice);
  * @param ret_delta  the same as OpenAI's delta; owned by the caller; NULL when there is nothing to say or memory is out
  */
 void cds_choice_take(struct cds_choice *choice, const cds_json *delta, bool keep, cds_json **ret_delta);
+/** Takes note of the time a piece came. */
+void cds_choice_saw(struct cds_choice *choice, bool thought);
 /** Keeps chances for the whole answer. Borrowed. */
 void cds_choice_keep_chances(struct cds_choice *choice, const cds_json *list);
 /** The message of a whole chat answer; owned by the caller. */

@@ -28,13 +28,24 @@ static cds_json *logprobs_of(struct cds_gen *gen, struct cds_choice *choice, con
     return chances && gen->ask.logprobs ? cds_choice_logprobs(choice, chances, gen->wire.chat) : NULL;
 }
 
+/** Token ids that were not told yet go with this chunk, or whole choice. */
+static cds_json *with_ids(struct cds_choice *choice, cds_json *one, bool chunk)
+{
+    cds_json *place = chunk ? cds_json_at(cds_json_get(one, "choices"), 0) : one;
+    if (choice->ids && place) {
+        cds_json_set(place, "tokens", choice->ids);
+        choice->ids = NULL;
+    }
+    return one;
+}
+
 static void text(struct cds_gen *gen, unsigned index, const char *piece, size_t len, const cds_json *chances, struct cds_buf *events)
 {
     struct cds_choice *choice = &gen->choices[index];
     if (cds_gen_keeps(gen))
         (void)cds_buf_add(&choice->text, piece, len);
     if (events)
-        cds_dialect_event(events, NULL, cds_wire_text(&gen->wire, index, piece, len, logprobs_of(gen, choice, chances)));
+        cds_dialect_event(events, NULL, with_ids(choice, cds_wire_text(&gen->wire, index, piece, len, logprobs_of(gen, choice, chances)), true));
 }
 
 static void delta(struct cds_gen *gen, unsigned index, const cds_json *one, const cds_json *chances, struct cds_buf *events)
@@ -43,7 +54,7 @@ static void delta(struct cds_gen *gen, unsigned index, const cds_json *one, cons
     cds_json *told = NULL;
     cds_choice_take(choice, one, cds_gen_keeps(gen), &told);
     if (told && events)
-        cds_dialect_event(events, NULL, cds_wire_delta(&gen->wire, index, told, logprobs_of(gen, choice, chances)));
+        cds_dialect_event(events, NULL, with_ids(choice, cds_wire_delta(&gen->wire, index, told, logprobs_of(gen, choice, chances)), true));
     else
         cds_json_unref(told);
 }
@@ -51,7 +62,9 @@ static void delta(struct cds_gen *gen, unsigned index, const cds_json *one, cons
 static void end(struct cds_gen *gen, struct cds_buf *events)
 {
     for (unsigned i = 0; i < gen->choice_count; i++)
-        cds_dialect_event(events, NULL, cds_wire_finish(&gen->wire, i, gen->choices[i].finish_reason, i + 1 == gen->choice_count, &gen->end));
+        cds_dialect_event(
+            events, NULL,
+            with_ids(&gen->choices[i], cds_wire_finish(&gen->wire, i, gen->choices[i].finish_reason, i + 1 == gen->choice_count, &gen->end), true));
     if (gen->wire.include_usage)
         cds_dialect_event(events, NULL, cds_wire_usage(&gen->wire, &gen->end));
     (void)cds_buf_add_str(events, "data: [DONE]\n\n");
@@ -77,7 +90,7 @@ static cds_json *choice_json(struct cds_gen *gen, struct cds_choice *choice, uns
         body = whole.failed ? NULL : cds_json_stringn(whole.data ? whole.data : "", whole.len);
     }
     cds_json *logprobs = gen->ask.logprobs ? cds_choice_logprobs(choice, choice->chances ? choice->chances : cds_json_array(), gen->wire.chat) : NULL;
-    return cds_wire_choice(&gen->wire, index, body, logprobs, choice->finish_reason);
+    return with_ids(choice, cds_wire_choice(&gen->wire, index, body, logprobs, choice->finish_reason), false);
 }
 
 /** Chance per token, so that short answers are not preferred. */

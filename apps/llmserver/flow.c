@@ -21,7 +21,7 @@ void cds_flow_leave_model(struct cds_gen *gen)
     if (gen->stage == CDS_GEN_QUEUED)
         cds_queue_remove(&model->queue, &gen->queued);
     if (model->up && gen->stage > CDS_GEN_WAITING && gen->stage <= CDS_GEN_STOPPING)
-        cds_proc_send(model->proc, "cancel", cds_json_pack("{s:I}", "job", (long long)gen->job));
+        cds_proc_send(model->proc, "cancel", cds_json_pack("{s:I,s:I}", "job", (long long)gen->job, "at_ns", (long long)cds_now_ns()));
     cds_turns_release(gen);
     gen->model = NULL;
     cds_turns_pump(model);
@@ -142,7 +142,7 @@ void cds_flow_stop(struct cds_gen *gen, const char *ended)
 {
     gen->end.ended = ended;
     gen->stage = CDS_GEN_STOPPING;
-    cds_proc_send(gen->model->proc, "cancel", cds_json_pack("{s:I}", "job", (long long)gen->job));
+    cds_proc_send(gen->model->proc, "cancel", cds_json_pack("{s:I,s:I}", "job", (long long)gen->job, "at_ns", (long long)cds_now_ns()));
 }
 
 /* --- settling ----------------------------------------------------------------------------------------------------------- */
@@ -205,6 +205,21 @@ static void take_reasons(struct cds_gen *gen, const cds_json *choices)
     gen->end.finish_reason = gen->choices[0].finish_reason;
 }
 
+static int64_t since_start(const struct cds_gen *gen, uint64_t ms)
+{
+    return ms > gen->started_ms ? (int64_t)(ms - gen->started_ms) : ms != 0;
+}
+
+/** When thought and text of the first choice came. */
+static void take_segments(struct cds_gen *gen)
+{
+    const struct cds_choice *choice = &gen->choices[0];
+    gen->end.thought.from_ms = since_start(gen, choice->thought_from_ms);
+    gen->end.thought.to_ms = since_start(gen, choice->thought_to_ms);
+    gen->end.text.from_ms = since_start(gen, choice->text_from_ms);
+    gen->end.text.to_ms = since_start(gen, choice->text_to_ms);
+}
+
 static void on_done(struct cds_gen *gen, const cds_json *params)
 {
     if (gen->stage != CDS_GEN_RUNNING && gen->stage != CDS_GEN_STOPPING)
@@ -240,6 +255,7 @@ static void on_done(struct cds_gen *gen, const cds_json *params)
     else if (!gen->end.ended)
         gen->end.ended = "cancelled";
     take_reasons(gen, cds_json_get(params, "choices"));
+    take_segments(gen);
     cds_results_done(gen, params);
     gen->end.notice = (dry || cds_streq(gen->end.ended, "deadline")) && *gen->notice ? gen->notice : NULL;
     gen->end.prompt_tokens = cancelled ? gen->evaluated_tokens : gen->prompt_tokens;
@@ -441,7 +457,7 @@ static void on_refused(struct cds_gen *gen, const cds_json *params)
 /** The first token is there: from now on the request's own time counts. */
 static void on_first_token(struct cds_gen *gen)
 {
-    uint64_t now = cds_now_ms(), own = now + gen->ask.time_ms, whole = gen->started_ms + cds_config_u64(gen->app->config, CDS_OPT_LLM_REQUEST_MS);
+    uint64_t now = cds_now_ms(), own = now + gen->ask.time_ms, whole = gen->deadline_at_ms;
     cds_metric_us(CDS_M_LLM_TTFT, NULL, (now - gen->admitted_ms) * 1000);
     if (gen->ask.time_ms && own < whole)
         cds_timer_set(gen->deadline, own);
@@ -465,6 +481,11 @@ static void on_text(struct cds_gen *gen, const cds_json *event)
     ask_for_slice(gen);
     if (gen->stage != CDS_GEN_RUNNING)
         return;
+    const cds_json *ids = cds_json_get(extra, "ids");
+    for (size_t i = 0; i < cds_json_size(ids); i++) {
+        choice->ids = choice->ids ? choice->ids : cds_json_array();
+        cds_json_append(choice->ids, cds_json_ref(cds_json_at(ids, i)));
+    }
     const cds_json *deltas = cds_json_get(extra, "d"), *chances = cds_json_get(extra, "lp");
     if (deltas)
         cds_gen_write_deltas(gen, (unsigned)index, deltas, chances);

@@ -205,7 +205,7 @@ static struct cds_gen *gen_new(struct cds_llm *app, struct cds_http_req *req, co
     cds_strcpy(gen->model_id, sizeof(gen->model_id), model->id);
     cds_strcpy(gen->http_id, sizeof(gen->http_id), cds_http_request_id(req));
     cds_strcpy(gen->request_id, sizeof(gen->request_id), gen->http_id);
-    uint64_t deadline = gen->started_ms + cds_config_u64(app->config, CDS_OPT_LLM_REQUEST_MS);
+    uint64_t deadline = gen->deadline_at_ms = gen->started_ms + cds_config_u64(app->config, CDS_OPT_LLM_REQUEST_MS);
     if (cds_timer_add(app->loop, deadline, on_deadline, gen, &gen->deadline) != CDS_OK ||
         cds_timer_add(app->loop, gen->started_ms + CDS_GEN_ALIVE_MS, on_alive, gen, &gen->alive) != CDS_OK) {
         cds_timer_remove(&gen->deadline);
@@ -330,6 +330,10 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     gen->counts = counts;
     gen->ask = ask;
     gen->suspect = fingerprint;
+    if (ask.deadline_ms && gen->started_ms + ask.deadline_ms < gen->deadline_at_ms) {
+        gen->deadline_at_ms = gen->started_ms + ask.deadline_ms;
+        cds_timer_set(gen->deadline, gen->deadline_at_ms);
+    }
     /* Everybody may go behind the others; only an admin may go before them. */
     bool first = ask.priority > CDS_QUEUE_NORMAL && credential->role != CDS_ROLE_ADMIN;
     gen->priority = first ? CDS_QUEUE_NORMAL : ask.priority;

@@ -74,7 +74,8 @@ struct cds_gen {
     char notice[256];
     struct cds_timer *deadline, *alive;
     uint64_t started_ms, slot_since_ms, admitted_ms, wrote_ms;
-    uint64_t suspect; /**< fingerprint of the request, for poison.h */
+    uint64_t deadline_at_ms; /**< cds_now_ms clock: the end of its time */
+    uint64_t suspect;        /**< fingerprint of the request, for poison.h */
     /* The answer: */
     struct cds_choice *choices; /**< choice_count of them; owned */
     unsigned choice_count;

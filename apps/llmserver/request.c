@@ -146,6 +146,8 @@ static cds_rc read_body(const cds_json *json, struct cds_ask *ask, cds_json *pro
     if (rc == CDS_OK)
         rc = cds_ask_sampling(json, ask, prompt, reterr);
     if (rc == CDS_OK)
+        rc = cds_ask_extras(json, ask, prompt, reterr);
+    if (rc == CDS_OK)
         rc = cds_ask_context(json, ask, prompt, reterr);
     if (rc == CDS_OK)
         rc = cds_ask_speculation(json, ask, prompt, reterr);
@@ -164,9 +166,9 @@ cds_rc cds_ask_read(const cds_json *json, enum cds_task task, struct cds_ask *re
     if (!cds_json_is(json, CDS_JSON_OBJECT))
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The request body must be a JSON object.");
     struct cds_ask ask = {.task = task, .chat = chat, .prompts = 1, .per_prompt = 1, .shown = 1, .prompt = cds_json_object()};
-    cds_rc rc = read_body(json, &ask, ask.prompt, reterr);
     const char *tier = cds_json_get_str(json, "service_tier");
     ask.priority = cds_streq(tier, "flex") ? 0 : cds_streq(tier, "priority") ? 2 : 1;
+    cds_rc rc = read_body(json, &ask, ask.prompt, reterr);
     if (rc == CDS_OK && task == CDS_TASK_TEMPLATE) {
         cds_json_set(ask.prompt, "task", cds_json_string("template"));
         ask.stream = false;

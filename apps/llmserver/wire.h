@@ -23,6 +23,9 @@ struct cds_wire_end {
     uint32_t prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens;
     uint32_t validated_tokens, refuted_tokens; /**< guessed ahead: the sampler chose them too, or not; never billed beside the others */
     uint32_t dropped_messages, dropped_tokens; /**< what was left out because the context was full */
+    struct {
+        int64_t from_ms, to_ms;
+    } thought, text; /**< of the first choice, from the arrival of the request on; told when there was a thought */
     int64_t cost_micro;
 };
 /** First chunk of a choice of a chat: the role. NULL for text completions, which have none. */

@@ -24,7 +24,7 @@ struct cds_answer {
     int64_t id;
     uint32_t per_prompt; /**< answers to each prompt */
     unsigned count, running;
-    bool tells_chances;
+    bool tells_chances, tells_tokens;
     struct choice choices[];
 };
 
@@ -96,8 +96,9 @@ static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer,
         .window = prepare->shift && !prepare->messages ? window : 0,
         .keep = prepare->keep,
     };
-    memcpy(spec.end_tokens, prepare->end_tokens, sizeof(spec.end_tokens));
-    spec.end_token_count = prepare->end_token_count;
+    memcpy(spec.end_rows, prepare->end_rows, sizeof(spec.end_rows));
+    spec.end_row_count = prepare->end_row_count;
+    spec.preload = prepare->preload;
     /* Answers to the same question differ, and the first one is the one a single answer would be. */
     spec.sampling.seed += index;
     cds_rc rc = cds_sched_add(answers->sched, &spec, reterr);
@@ -145,6 +146,7 @@ cds_rc cds_answers_add(struct cds_answers *answers, const struct cds_prompter *p
     for (size_t i = 0; i < prepare->prompt_count && rc == CDS_OK; i++)
         rc = add_prompt(answers, answer, i, prompter, prepare, &prompt_tokens, &max_tokens, reterr);
     answer->tells_chances = prepare->sampling.wants_chance;
+    answer->tells_tokens = prepare->tells_tokens;
     if (rc != CDS_OK) {
         /* The request is not in the list yet, so nobody hears of the end of these jobs. */
         for (unsigned i = 0; i < count; i++)
@@ -222,10 +224,10 @@ static bool add_chance(const struct cds_answers *answers, struct choice *choice)
 }
 
 static cds_json *event_of(const struct cds_answer *answer, unsigned index, uint32_t tokens, const char *text, size_t len, cds_json *deltas,
-                          cds_json *chances)
+                          cds_json *chances, cds_json *ids)
 {
     cds_json *event = cds_json_pack("[I,I,o]", (long long)answer->id, (long long)tokens, cds_json_stringn(text, len));
-    if (index == 0 && !cds_json_size(deltas) && !chances) {
+    if (index == 0 && !cds_json_size(deltas) && !chances && !ids) {
         cds_json_unref(deltas);
         return event;
     }
@@ -236,6 +238,8 @@ static cds_json *event_of(const struct cds_answer *answer, unsigned index, uint3
         cds_json_unref(deltas);
     if (chances)
         cds_json_set(extra, "lp", chances);
+    if (ids)
+        cds_json_set(extra, "ids", ids);
     cds_json_append(event, extra);
     return event;
 }
@@ -258,13 +262,14 @@ cds_json *cds_answers_text(struct cds_answers *answers, int64_t job, const char 
         choice->score += isfinite(answers->picked->chosen.logprob) ? (double)answers->picked->chosen.logprob : IMPOSSIBLE;
     if (tells(answers, answer, job) && !add_chance(answers, choice))
         return NULL;
+    cds_json *ids = answer->tells_tokens && answers->token_job == job ? cds_json_pack("[I]", (long long)answers->token) : NULL;
     answers->token_job = 0;
     cds_json *deltas = NULL, *chances = NULL;
     if (choice->shaper) {
         deltas = cds_json_array();
         bool thought = cds_shaper_thinks(choice->shaper);
         if (!deltas || !cds_shaper_feed(choice->shaper, text, len, false, deltas))
-            return cds_json_unref(deltas), NULL;
+            return cds_json_unref(deltas), cds_json_unref(ids), NULL;
         choice->reasoning_tokens += thought || cds_shaper_thinks(choice->shaper);
         len = 0;
     }
@@ -272,7 +277,7 @@ cds_json *cds_answers_text(struct cds_answers *answers, int64_t job, const char 
         chances = choice->chances;
         choice->chances = NULL;
     }
-    return event_of(answer, index, completion_tokens, len ? text : "", len, deltas, chances);
+    return event_of(answer, index, completion_tokens, len ? text : "", len, deltas, chances, ids);
 }
 
 static cds_json *done_of(const struct cds_answer *answer)
@@ -327,7 +332,7 @@ static cds_json *last_event(const struct cds_answer *answer, unsigned index)
         cds_json_unref(deltas);
         return NULL;
     }
-    return event_of(answer, index, choice->report.completion_tokens, "", 0, deltas, chances);
+    return event_of(answer, index, choice->report.completion_tokens, "", 0, deltas, chances, NULL);
 }
 
 cds_json *cds_answers_end(struct cds_answers *answers, const struct cds_job_report *report, cds_json **ret_last)

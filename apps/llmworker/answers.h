@@ -31,7 +31,8 @@ void cds_answers_clear(struct cds_answers *answers);
 void cds_answers_token(struct cds_answers *answers, int64_t job, int32_t token, const void *sampler);
 /**
  * The text of that token. @return the event for the server, owned by the caller; NULL when memory is out
- * [request, tokens of this answer so far, text, {"c": answer, "lp": [[[bytes], logprob, [[[bytes], logprob]...]]...], "d": [deltas]}];
+ * [request, tokens of this answer so far, text, {"c": answer, "lp": [[[bytes], logprob, [[[bytes], logprob]...]]...], "d": [deltas],
+ * "ids": [tokens]}];
  * the fourth is left out when it would be empty, and so is the text where there are deltas.
  */
 cds_json *cds_answers_text(struct cds_answers *answers, int64_t job, const char *text, size_t len, uint32_t completion_tokens);

@@ -10,11 +10,37 @@ const char cds_calls_trigger[] = "^\\s*(\\{\\s*\"tool_calls\")";
 
 /* --- what the model is told --------------------------------------------------------------------------------------------- */
 
-cds_rc cds_calls_explain(const cds_json *tools, bool required, bool parallel, struct cds_buf *out)
+/** Takes "description" out of a schema and all below it; a property of that name stays. */
+static void strip(cds_json *schema, bool names)
 {
-    (void)cds_buf_add_str(out, "You can call functions. Each line is one function with the JSON schema of its arguments:\n");
+    void *iter = NULL;
+    const char *key;
+    cds_json *value;
+    for (size_t i = 0; cds_json_is(schema, CDS_JSON_ARRAY) && i < cds_json_size(schema); i++)
+        strip(cds_json_at(schema, i), false);
+    if (!cds_json_is(schema, CDS_JSON_OBJECT))
+        return;
+    if (!names)
+        (void)cds_json_del(schema, "description");
+    while (cds_json_next(schema, &iter, &key, &value))
+        strip(value, !names && (cds_streq(key, "properties") || cds_streq(key, "$defs")));
+}
+
+void cds_calls_undescribe(cds_json *tools)
+{
+    for (size_t i = 0; i < cds_json_size(tools); i++)
+        strip(cds_json_get(cds_json_get(cds_json_at(tools, i), "function"), "parameters"), false);
+}
+
+cds_rc cds_calls_explain(const cds_json *tools, bool documented, bool required, bool parallel, struct cds_buf *out)
+{
+    (void)cds_buf_add_str(out, documented ? "You can call functions. Each line is one function with the JSON schema of its arguments:\n"
+                                          : "You can call functions. Each line is one function:\n");
     for (size_t i = 0; i < cds_json_size(tools); i++) {
-        cds_rc rc = cds_json_dump(cds_json_get(cds_json_at(tools, i), "function"), out);
+        CDS_JSON_AUTO function = cds_json_copy(cds_json_get(cds_json_at(tools, i), "function"));
+        if (!documented)
+            (void)cds_json_del(function, "parameters");
+        cds_rc rc = cds_json_dump(function, out);
         if (rc != CDS_OK)
             return rc;
         (void)cds_buf_add_str(out, "\n");

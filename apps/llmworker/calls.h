@@ -10,7 +10,9 @@
 #include "lib/json/json.h"
 
 /** Sentences for the system message. @return CDS_OK; CDS_EXHAUSTED, CDS_TOO_LARGE */
-CDS_MUST_USE cds_rc cds_calls_explain(const cds_json *tools, bool required, bool parallel, struct cds_buf *out);
+CDS_MUST_USE cds_rc cds_calls_explain(const cds_json *tools, bool documented, bool required, bool parallel, struct cds_buf *out);
+/** Takes the descriptions out of the parameters of tools; their names and types stay. */
+void cds_calls_undescribe(cds_json *tools);
 /** JSON schema of what the model must write; owned by the caller. */
 cds_json *cds_calls_schema(const cds_json *tools, uint32_t max_calls);
 /** Pattern at which a free text turns out to be calls. */

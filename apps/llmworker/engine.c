@@ -1,11 +1,13 @@
 #include "apps/llmworker/engine.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <llama.h>
 
@@ -334,6 +336,25 @@ static uint64_t process_cpu_us(void)
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+/** Who else wants the cores. */
+static void look_at_queue(struct cds_engine *engine)
+{
+    char text[128];
+    if (!cds_governor_looks(&engine->governor, cds_now_ms()))
+        return;
+    int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    uint32_t runnable = cds_governor_runnable(text);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (runnable && cores > 0)
+        (void)cds_governor_queue(&engine->governor, runnable, (uint32_t)cores, cds_now_ms());
+    else
+        engine->governor.looked_ms = cds_now_ms();
+}
+
 static int decode(void *user, const struct cds_row *rows, int count)
 {
     struct cds_engine *engine = user;
@@ -342,12 +363,14 @@ static int decode(void *user, const struct cds_row *rows, int count)
         return -1;
     struct llama_batch *batch = &engine->batch;
     batch->n_tokens = count;
+    int answers = 0;
     for (int i = 0; i < count; i++) {
         batch->token[i] = rows[i].token;
         batch->pos[i] = rows[i].position;
         batch->n_seq_id[i] = 1;
         batch->seq_id[i][0] = rows[i].sequence;
         batch->logits[i] = rows[i].sample;
+        answers += rows[i].sample;
     }
     uint64_t cpu_us = process_cpu_us(), begin_ns = cds_now_ns();
     int rc = llama_decode(engine->context, *batch);
@@ -356,6 +379,9 @@ static int decode(void *user, const struct cds_row *rows, int count)
     engine->spent_us = process_cpu_us() - cpu_us;
     if (engine->threads > 1) {
         uint32_t before = engine->governor.now;
+        look_at_queue(engine);
+        if (answers == count)
+            cds_governor_row(&engine->governor, (uint32_t)count, (cds_now_ns() - begin_ns) / 1000, cds_now_ms());
         uint32_t now = cds_governor_step(&engine->governor, (cds_now_ns() - begin_ns) / 1000, engine->spent_us, cds_now_ms());
         if (now != before) {
             llama_set_n_threads(engine->context, (int32_t)now, (int32_t)now);

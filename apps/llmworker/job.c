@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/clock.h"
+
 struct cds_job *cds_job_find(const struct cds_sched *sched, int64_t id)
 {
     struct cds_job *job = sched->jobs;
@@ -50,6 +52,9 @@ void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end 
     if (job->slot) {
         if (end == CDS_JOB_CANCELLED) {
             uint32_t steps = job->cancelled ? (uint32_t)(sched->counters.steps - job->cancel_step) : 0;
+            uint64_t us = job->cancelled ? (cds_now_ns() - job->cancel_ns) / 1000 : 0;
+            if (us > sched->counters.cancel_us)
+                sched->counters.cancel_us = us;
             sched->counters.cancelled++;
             if (steps > sched->counters.cancel_steps)
                 sched->counters.cancel_steps = steps;
@@ -129,8 +134,9 @@ cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, s
     job->token_count = job->token_room = job->prompt_count = spec->token_count;
     job->max_tokens = spec->max_tokens;
     job->text = spec->text;
-    memcpy(job->end_tokens, spec->end_tokens, sizeof(job->end_tokens));
-    job->end_token_count = spec->end_token_count;
+    memcpy(job->end_rows, spec->end_rows, sizeof(job->end_rows));
+    job->end_row_count = spec->end_row_count;
+    job->preload = spec->preload;
     job->prompt_told = (uint32_t)spec->token_count;
     job->window = spec->window;
     job->keep = spec->keep;
@@ -197,5 +203,6 @@ void cds_sched_cancel(struct cds_sched *sched, int64_t id)
     }
     job->cancelled = true;
     job->cancel_step = sched->counters.steps;
+    job->cancel_ns = cds_now_ns();
     sched->late = true;
 }

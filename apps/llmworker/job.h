@@ -38,12 +38,14 @@ struct cds_job {
     uint64_t rows_at_start, steps_at_start; /**< prompt rows and steps of all when it started */
     uint32_t foreign, steps_to_first;
     uint64_t cancel_step; /**< steps at its cancel */
+    uint64_t cancel_ns;
     bool last_grant, put_back, cancelled;
     struct cds_job *follow; /**< reads the beginning this one waits for */
     uint32_t follow_until;  /**< tokens of that beginning */
     struct cds_text text;
-    int32_t end_tokens[CDS_END_TOKENS_MAX];
-    unsigned end_token_count;
+    struct cds_end_row end_rows[CDS_END_TOKENS_MAX];
+    unsigned end_row_count;
+    bool preload;
     void *sampler;
     struct cds_slot *slot;
     struct cds_speculation speculation;

@@ -31,10 +31,18 @@ static cds_rc read_end_tokens(const cds_json *params, struct cds_prepare *ret, s
     if (list && (!cds_json_is(list, CDS_JSON_ARRAY) || cds_json_size(list) > CDS_END_TOKENS_MAX))
         return wrong(reterr, "stop_token_ids");
     for (size_t i = 0; i < cds_json_size(list); i++) {
-        int64_t token = cds_json_i64(cds_json_at(list, i), -1);
-        if (token < 0 || token > INT32_MAX)
+        const cds_json *entry = cds_json_at(list, i);
+        bool several = cds_json_is(entry, CDS_JSON_ARRAY);
+        struct cds_end_row *row = &ret->end_rows[ret->end_row_count++];
+        row->count = several ? (unsigned)cds_json_size(entry) : 1;
+        if (row->count < 1 || row->count > CDS_END_TOKENS_MAX)
             return wrong(reterr, "stop_token_ids");
-        ret->end_tokens[ret->end_token_count++] = (int32_t)token;
+        for (unsigned k = 0; k < row->count; k++) {
+            int64_t token = cds_json_i64(several ? cds_json_at(entry, k) : entry, -1);
+            if (token < 0 || token > INT32_MAX)
+                return wrong(reterr, "stop_token_ids");
+            row->tokens[k] = (int32_t)token;
+        }
     }
     return CDS_OK;
 }
@@ -153,6 +161,10 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
     ret->thinking = cds_json_true(cds_json_get(params, "thinking"), true);
     ret->raw = cds_json_true(cds_json_get(params, "raw"), false);
     ret->schema = cds_json_get(params, "schema");
+    ret->preload = cds_json_true(cds_json_get(params, "preload"), false);
+    ret->half = cds_json_true(cds_json_get(params, "half"), false);
+    ret->tells_tokens = cds_json_true(cds_json_get(params, "tell_tokens"), false);
+    ret->documents = cds_json_true(cds_json_get(params, "document_parameters"), true);
     ret->shift = cds_json_true(cds_json_get(params, "shift"), false);
     int64_t keep = cds_json_get_i64(params, "keep", 0);
     if (keep < 0 || keep > INT32_MAX)

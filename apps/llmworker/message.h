@@ -27,8 +27,8 @@ struct cds_prepare {
     enum cds_job_class priority;
     struct cds_sampling sampling;
     struct cds_text text;
-    int32_t end_tokens[CDS_END_TOKENS_MAX];
-    unsigned end_token_count;
+    struct cds_end_row end_rows[CDS_END_TOKENS_MAX];
+    unsigned end_row_count;
     struct cds_speculation speculation;
     /* Chat; NULL: prompts are used. */
     const cds_json *messages; /**< [{"role", "content", "tool_calls"?, "tool_call_id"?, "reasoning_content"?}] */
@@ -41,6 +41,10 @@ struct cds_prepare {
     bool thinking, continues;  /**< may think; goes on with the last message */
     bool raw;                  /**< thoughts stay in the text */
     const cds_json *schema;    /**< the text is JSON that fits it */
+    bool preload;              /**< the prompt is read, nothing is said */
+    bool half;                 /**< the last message is not finished, and the answer types on */
+    bool tells_tokens;         /**< ids of its tokens go out with the text */
+    bool documents;            /**< parameters of tools are described to the model */
     bool shift;                /**< a prompt that is too long goes on without what is oldest (shift.h), an answer beyond the context too */
     uint32_t keep;             /**< tokens at the beginning of a text prompt that stay */
     /* Text prompts: strings, or lists of token ids. */

@@ -28,10 +28,10 @@ static unsigned marks_in(const cds_json *value)
     return used;
 }
 
-/** The first mark that no message contains. @return false if the messages use all of them */
-static bool choose_mark(const cds_json *messages, char mark[static CDS_MARK_LEN + 1])
+/** The first mark that no message contains, and that is not `taken` (NULL: none is). @return false if the messages use all of them */
+static bool choose_mark(const cds_json *messages, const char *taken, char mark[static CDS_MARK_LEN + 1])
 {
-    unsigned used = marks_in(messages);
+    unsigned used = marks_in(messages) | (taken ? cds_guard_marks_in(taken, strlen(taken)) : 0);
     for (unsigned n = 0; n < CDS_MARKS; n++) {
         if (used & (1U << n))
             continue;
@@ -121,7 +121,8 @@ static cds_json *plain_messages(const struct cds_prepare *prepare, bool explain)
     if (explain) {
         if (has_system)
             (void)cds_buf_addf(&text, "%s\n\n", cds_json_get_str(first, "content"));
-        if (cds_calls_explain(prepare->tools, cds_streq(prepare->tool_choice, "required"), prepare->max_calls > 1, &text) != CDS_OK)
+        if (cds_calls_explain(prepare->tools, prepare->documents, cds_streq(prepare->tool_choice, "required"), prepare->max_calls > 1, &text) !=
+            CDS_OK)
             return cds_json_unref(list), NULL;
         cds_json_append(list, cds_json_pack("{s:s,s:o}", "role", "system", "content", cds_json_stringn(text.data, text.len)));
     }
@@ -234,7 +235,10 @@ static cds_json *ask_of(const struct cds_prompter *prompter, const struct cds_pr
     if (prepare->kwargs)
         cds_json_set(ask, "kwargs", cds_json_copy(prepare->kwargs));
     if (native) {
-        cds_json_set(ask, "tools", cds_json_copy(prepare->tools));
+        cds_json *tools = cds_json_copy(prepare->tools);
+        if (!prepare->documents)
+            cds_calls_undescribe(tools);
+        cds_json_set(ask, "tools", tools);
         cds_json_set(ask, "tool_choice", cds_json_string(prepare->tool_choice));
         cds_json_set(ask, "parallel_tool_calls", cds_json_bool(prepare->max_calls > 1));
     }
@@ -261,6 +265,31 @@ static cds_rc apply(const struct cds_shim *shim, const cds_json *ask, struct cds
     return cds_json_parse(said, strlen(said), &prepare->form, reterr) == CDS_OK ? CDS_OK : refuse_template(reterr, "it gives no text");
 }
 
+/** Puts a mark behind the last message: where the user stopped typing. @return false: memory is out, or no mark is left */
+static bool mark_end(const struct cds_prepare *prepare, const char *mark, cds_json *messages, char end[static CDS_MARK_LEN + 1])
+{
+    cds_json *last = cds_json_at(messages, cds_json_size(messages) - 1);
+    const cds_json *content = cds_json_get(last, "content");
+    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init((size_t)CDS_PROMPT_BYTES_MAX * 8);
+    if (!choose_mark(prepare->messages, mark, end) || !cds_json_str(content))
+        return false;
+    (void)cds_buf_add(&text, cds_json_str(content), cds_json_str_len(content));
+    (void)cds_buf_add_str(&text, end);
+    return !text.failed && cds_json_set(last, "content", cds_json_stringn(text.data, text.len)) == 0;
+}
+
+/** The rendered text up to where the user stopped typing. */
+static cds_rc cut_end(struct cds_prepare *prepare, const char *end, struct cds_err *reterr)
+{
+    const char *whole = text_of(prepare->form, "prompt"), *last = NULL;
+    for (const char *at = whole; (at = strstr(at, end)) != NULL; at++)
+        last = at;
+    if (!last)
+        return refuse_template(reterr, "it leaves the last message out");
+    cds_json_set(prepare->form, "prompt", cds_json_stringn(whole, (size_t)(last - whole)));
+    return CDS_OK;
+}
+
 static cds_rc render_with(const struct cds_prompter *prompter, const struct cds_shim *shim, struct cds_prepare *prepare, const char *mark,
                           struct cds_err *reterr)
 {
@@ -278,10 +307,17 @@ static cds_rc render_with(const struct cds_prompter *prompter, const struct cds_
     cds_json *messages = guarded(prompter, knows ? prepare->messages : plain, mark, &bytes);
     if (!messages)
         return no_memory(reterr);
+    char end[CDS_MARK_LEN + 1] = "";
+    if (prepare->half && !mark_end(prepare, mark, messages, end)) {
+        cds_json_unref(messages);
+        return no_memory(reterr);
+    }
     CDS_JSON_AUTO ask = ask_of(prompter, prepare, messages, native);
     cds_rc rc = cds_prompt_check_bytes(prompter, bytes, reterr);
     if (rc == CDS_OK)
         rc = apply(shim, ask, prepare, reterr);
+    if (rc == CDS_OK && prepare->half)
+        rc = cut_end(prepare, end, reterr);
     if (rc == CDS_OK && offered && !native)
         rc = plain_grammar(prepare, reterr);
     if (rc == CDS_OK)
@@ -306,7 +342,7 @@ cds_rc cds_render_chat(const struct cds_prompter *prompter, struct cds_prepare *
         return cds_err_hint(reterr, "Use /v1/completions with this model.");
     }
     cds_rc rc = CDS_OK;
-    if (!choose_mark(prepare->messages, ret_mark))
+    if (!choose_mark(prepare->messages, NULL, ret_mark))
         rc = cds_fail(reterr, CDS_BAD_PARAM, __func__, "The messages hold every one of the noncharacters U+FDD0 to U+FDEF; remove one of them.");
     if (rc == CDS_OK)
         rc = render_with(prompter, own ? own : prompter->shim, prepare, ret_mark, reterr);

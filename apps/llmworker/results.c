@@ -2,11 +2,20 @@
 
 #include <string.h>
 
-/** An end token of the model, or one the request named. */
+/** Does the answer end with this row, the token included? */
+static bool ends_with(const struct cds_job *job, const struct cds_end_row *row, int32_t token)
+{
+    unsigned before = row->count - 1;
+    if (row->tokens[before] != token || job->generated < before || job->token_count < before)
+        return false;
+    return memcmp(row->tokens, job->tokens + job->token_count - before, before * sizeof(*row->tokens)) == 0;
+}
+
+/** An end token of the model, or a row of tokens the request named. */
 static bool ends(const struct cds_sched *sched, const struct cds_job *job, int32_t token)
 {
-    for (unsigned i = 0; i < job->end_token_count; i++)
-        if (job->end_tokens[i] == token)
+    for (unsigned i = 0; i < job->end_row_count; i++)
+        if (ends_with(job, &job->end_rows[i], token))
             return true;
     return sched->ops->is_end(sched->engine, token);
 }
@@ -110,6 +119,10 @@ static void keep_guess(struct cds_sched *sched, struct cds_job *job, int32_t tok
 static void take_tokens(struct cds_sched *sched, struct cds_slot *slot, unsigned row)
 {
     struct cds_job *job = slot->job;
+    if (job->preload && !job->cancelled) {
+        cds_job_end(sched, job, CDS_JOB_STOP);
+        return;
+    }
     int32_t guess[CDS_DRAFT_MAX], token;
     unsigned guesses = job->draft_count, right = 0;
     memcpy(guess, job->draft, guesses * sizeof(*guess));

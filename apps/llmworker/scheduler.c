@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apps/llmworker/job.h"
+#include "lib/base/clock.h"
 
 cds_rc cds_sched_new(const struct cds_sched_limits *limits, const struct cds_engine_ops *ops, void *engine, const struct cds_sched_sink *sink,
                      void *user, struct cds_sched **ret, struct cds_err *reterr)
@@ -200,7 +201,11 @@ void cds_sched_step(struct cds_sched *sched)
         return;
     }
     sched->computing = true;
+    uint64_t began_ns = cds_now_ns();
     int rc = sched->ops->decode(sched->engine, sched->rows, (int)sched->row_count);
+    uint64_t us = (cds_now_ns() - began_ns) / 1000;
+    if (us > sched->counters.step_us)
+        sched->counters.step_us = us;
     sched->computing = false;
     if (rc == 0) {
         sched->counters.steps++;

@@ -44,6 +44,11 @@ struct cds_sched_limits {
     bool fifo;                           /**< prompts strictly in order of arrival; to measure what the order is worth */
 };
 
+/** Tokens that end an answer when they come in a row. */
+struct cds_end_row {
+    int32_t tokens[CDS_END_TOKENS_MAX];
+    unsigned count; /**< 1..CDS_END_TOKENS_MAX */
+};
 /** A request whose prompt is known. */
 struct cds_job_spec {
     int64_t id;
@@ -56,8 +61,9 @@ struct cds_job_spec {
     int64_t fork_of; /**< another request with the same prompt: this one begins where that one's prompt ends, and computes none of it; 0: none */
     struct cds_sampling sampling;
     struct cds_text text; /**< with its stop strings */
-    int32_t end_tokens[CDS_END_TOKENS_MAX];
-    unsigned end_token_count; /**< tokens that end it like an end token of the model */
+    struct cds_end_row end_rows[CDS_END_TOKENS_MAX];
+    unsigned end_row_count; /**< rows of tokens that end it like an end token of the model */
+    bool preload;           /**< ends when its prompt is read */
     struct cds_speculation speculation;
     uint32_t window; /**< most tokens it has in the context: beyond them the older half behind `keep` is dropped and the rest read anew; 0: it ends */
     uint32_t keep;   /**< tokens at its beginning that stay, less than half of the window */
@@ -98,6 +104,8 @@ struct cds_sched_counters {
     uint64_t cancelled;         /**< requests that were cancelled after they had a sequence */
     uint64_t validated_tokens, refuted_tokens, guesses;
     uint64_t aborted_steps;   /**< steps given up in the middle: all their requests were cancelled */
+    uint64_t cancel_us;       /**< longest time between a cancel and the end of its request */
+    uint64_t step_us;         /**< longest step */
     uint32_t cancel_steps;    /**< most steps that ended between a cancel and the end of its request */
     uint32_t most_between;    /**< most prompt tokens evaluated between two tokens of one answer */
     uint32_t most_generating; /**< requests in one step */

@@ -33,6 +33,7 @@ struct worker {
     uint64_t sent_ms;        /**< when the last frame was sent */
     uint64_t counted_ms;     /**< when one carried the counters */
     uint32_t threads_wanted; /**< from the next step on; 0: no change */
+    uint64_t cancel_wait_us; /**< longest time a cancel waited to be read */
     bool over;
 };
 
@@ -84,6 +85,15 @@ static uint32_t tokens_of(const cds_json *params)
     return granted > 0 && granted <= INT32_MAX ? (uint32_t)granted : 0;
 }
 
+/** Both processes read the same clock: how long the order waited is the worker's own business. */
+static void on_cancel(struct worker *worker, int64_t job, int64_t at_ns)
+{
+    uint64_t now = cds_now_ns(), waited_us = at_ns > 0 && (uint64_t)at_ns < now ? (now - (uint64_t)at_ns) / 1000 : 0;
+    if (waited_us > worker->cancel_wait_us)
+        worker->cancel_wait_us = waited_us;
+    cds_answers_cancel(&worker->answers, job);
+}
+
 static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_request *request, cds_json *message)
 {
     struct worker *worker = user;
@@ -101,7 +111,7 @@ static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_r
     else if (cds_streq(request->method, "grant"))
         cds_answers_grant(&worker->answers, job, tokens_of(request->params), cds_json_true(cds_json_get(request->params, "last"), false));
     else if (cds_streq(request->method, "cancel"))
-        cds_answers_cancel(&worker->answers, job);
+        on_cancel(worker, job, cds_json_get_i64(request->params, "at_ns", 0));
     else if (cds_streq(request->method, "threads"))
         worker->threads_wanted = (uint32_t)cds_json_get_i64(request->params, "threads", 0);
     else
@@ -153,6 +163,9 @@ static cds_json *work_of(const struct worker *worker)
         {"put_back", c.put_back},
         {"cancelled", c.cancelled},
         {"cancel_steps", c.cancel_steps},
+        {"cancel_us", c.cancel_us},
+        {"cancel_wait_us", worker->cancel_wait_us},
+        {"step_us", c.step_us},
         {"aborted_steps", c.aborted_steps},
         {"guesses", c.guesses},
         {"validated_tokens", c.validated_tokens},

@@ -376,7 +376,7 @@ static bool start_waiting(struct waiting *w, const struct micro_exec *e, const c
     job.in = w->fd[0];
     job.out[0] = w->fd[1];
     job.out[1] = w->fd[2];
-    job.ctl = e->language == MICRO_NODE ? w->ctl : -1;
+    job.ctl = w->ctl;
     return prestart_give(w, "j", argv + e->prestarted, e->argc - e->prestarted, env, e->envc);
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -36,7 +37,7 @@ static const struct kind {
                     "/run/prestart.cjs",
                     script_node,
                     {"/usr/bin/node", "--max-old-space-size=160", "/run/prestart.cjs", NULL},
-                    {"/usr/bin/node", "/run/warm.mjs", NULL}},
+                    {"", NULL}}, /* it writes a program itself: one name can be loaded once only */
     [MICRO_SH] = {"job", "/bin/sh", NULL, NULL, {NULL}, {"/bin/sh", "-c", "echo 3 | cat", NULL}},
 };
 static struct waiting waiting[MICRO_LANGUAGES];
@@ -79,8 +80,7 @@ static bool start(const struct kind *kind, const char *group, struct waiting *w)
 
 const char *prestart_all(void)
 {
-    if (!write_file("/run/warm.py", "import sys\nprint(1 + 2)\n") || !write_file("/run/warm.mjs", "console.log(1 + 2);\n") ||
-        !write_file("/run/prestart-warm.mjs", "import 'node:fs';\nexport default 3;\n"))
+    if (!write_file("/run/warm.py", "import sys\nprint(1 + 2)\n"))
         return "write the scripts";
     for (int i = MICRO_PYTHON; i <= MICRO_NODE; i++)
         if (access(kinds[i].program, X_OK) == 0 && !start(&kinds[i], kinds[i].group, &waiting[i]))
@@ -115,35 +115,48 @@ bool prestart_give(struct waiting *w, const char *kind, const char *const *argv,
     return true;
 }
 
-/* A second one of its kind starts, waits, takes a job and ends, all as the one that waits will: what a job executes is translated then. */
-static void warm_by_another(enum micro_language language)
+/* What the agent does for a job: a file of it, its limits, the end of a child. */
+static void warm_agent(void)
 {
-    struct waiting other;
-    if (!start(&kinds[language], "job", &other)) /* two of them do not fit into one group */
-        return;
-    close(other.fd[0]); /* the end of its input */
-    if (!prestart_give(&other, "j", kinds[language].warm + 1, 1, no_env, sizeof(no_env) / sizeof(*no_env) - 1))
-        kill(other.pid, SIGKILL);
-    while (waitpid(other.pid, NULL, 0) < 0 && errno == EINTR)
+    static const char file[] = "/tmp/.warm";
+    int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd >= 0) {
+        if (fchown(fd, AGENT_JOB_UID, AGENT_JOB_UID) == 0)
+            (void)!write(fd, file, sizeof(file));
+        close(fd);
+        unlink(file);
+    }
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    struct rlimit limit;
+    if (pid > 0 && prlimit(pid, RLIMIT_FSIZE, NULL, &limit) == 0)
+        prlimit(pid, RLIMIT_FSIZE, &limit, NULL);
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
-    close(other.ctl);
-    close(other.fd[1]);
-    close(other.fd[2]);
 }
 
-/* python: its parent forks. node: another one; sh: a fresh process. The one that waits stays untouched. */
+/* What it printed belongs to no job. */
+static void drain(int fd)
+{
+    char data[256];
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    while (read(fd, data, sizeof(data)) > 0)
+        ;
+}
+
+/* python: in a child that it forks; node: in itself, see prestart.cjs; sh: a fresh process. */
 void prestart_warm(enum micro_language language)
 {
     struct waiting *w = prestarted(language);
     char byte;
-    if (language == MICRO_PYTHON && w) {
+    warm_agent();
+    if (w) {
         struct pollfd p = {.fd = w->ctl, .events = POLLIN};
-        if (prestart_give(w, "w", kinds[MICRO_PYTHON].warm, 1, no_env, 4) && poll(&p, 1, WAIT_MS) == 1 && read(w->ctl, &byte, 1) == 1)
-            return;
-        return;
-    }
-    if (language == MICRO_NODE && w) {
-        warm_by_another(language);
+        if (prestart_give(w, "w", kinds[language].warm, 1, no_env, sizeof(no_env) / sizeof(*no_env) - 1) && poll(&p, 1, WAIT_MS) == 1)
+            (void)!read(w->ctl, &byte, 1); /* one that has ended is missed by its job */
+        drain(w->fd[1]);
+        drain(w->fd[2]);
         return;
     }
     if (language >= MICRO_LANGUAGES || !kinds[language].warm[0])

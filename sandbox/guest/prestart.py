@@ -3,6 +3,10 @@
 import atexit, builtins, io, linecache, os, re, sys, threading, traceback, types  # noqa: E401 (traceback: an uncaught error would cost half a second otherwise)
 
 
+agent = os.fstat(3)
+pid = os.getpid()
+
+
 def receive():
     data = b''
     while True:
@@ -53,7 +57,8 @@ def run(job):
 
 
 def leave(code):
-    # As the interpreter ends: threads, atexit, buffers. Only the taking apart of modules is left out: it costs more than a small program.
+    # As the interpreter ends: threads, atexit, buffers. Only the taking apart of modules is left out: it costs more than a small program. The agent is
+    # told the code, and need not wait until the kernel has taken the memory apart.
     try:
         threading._shutdown()
         atexit._run_exitfuncs()
@@ -64,16 +69,20 @@ def leave(code):
             stream.flush()
         except Exception:
             code = code or 120
+    try:
+        # Not from a child of the program, and not into a file of the program's that has our number now.
+        if os.getpid() == pid and os.path.samestat(os.fstat(3), agent):
+            os.write(3, bytes((0x78, code & 0xff)))
+    except OSError:
+        pass
     os._exit(code & 0xff)
 
 
 def warm(job):
-    # The same way as a job, in a child, so that the code it needs is translated and the parent stays as it is.
+    # The same way as a job, in a child, so that the code it needs is translated and the parent stays as it is. The agent reads what it prints.
     child = os.fork()
     if child == 0:
-        null = os.open('/dev/null', os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
+        os.dup2(os.open('/dev/null', os.O_RDWR), 0)
         os.close(3)
         run(job)
     os.waitpid(child, 0)
@@ -85,7 +94,7 @@ def wait():
     while True:
         job = receive()
         if not job.startswith(b'w'):
-            os.close(3)
+            os.set_inheritable(3, False)
             return job
         warm(job)
 

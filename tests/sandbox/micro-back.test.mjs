@@ -56,6 +56,18 @@ describe('files of a microVM come back', { skip, timeout: 600_000 }, () => {
     assert.deepEqual([read('half.txt'), read('p.txt'), read('n.txt')], ['half\n', 'p', 'n']);
   }, 180_000);
 
+  // An interpreter that waited tells its end over a socket of its own: never into what the program has opened in its place.
+  for (const [language, code] of [
+    ['python', 'import os\nos.close(3)\nfd = os.open("/work/mine.txt", os.O_WRONLY | os.O_CREAT)\nos.write(fd, b"mine")\nprint(fd)'],
+    ['node', 'import { closeSync, openSync, writeSync } from "fs"; closeSync(3); const fd = openSync("/work/mine.txt", "w"); writeSync(fd, "mine"); console.log(fd)'],
+  ])
+    vm(`a file of ${language} with the number that the agent's socket had holds what the program wrote`, async () => {
+      let result;
+      const fromTemplate = async () => (result = await run(code, { engine: `micro:${language}` })).origin === 'snapshot';
+      await waitFor('a run from the template', fromTemplate, 120_000);
+      assert.deepEqual([result.end, result.stdout, read('mine.txt')], ['ok', '3\n', 'mine']);
+    }, 180_000);
+
   vm('read_only cannot be written, none is an empty folder, and nothing comes back from either', async () => {
     await put('there.txt', 'there');
     const readOnly = await run('cat there.txt; echo x > there.txt || echo refused', { project_access: 'read_only' });

@@ -36,11 +36,12 @@ describe('images of users', () => {
   test('layers lie on each other, white-outs delete, links of folders are followed inside', async () => {
     const { root: at, facts, image } = await make(bytesOf(dockerSave(
       [['usr/', '5'], ['usr/bin/', '5'], ['bin', '2', 'usr/bin'], ['usr/bin/sh', '0', '#!'], ['usr/bin/a', '0', 'old'], ['usr/bin/gone', '0', 'x'], ['d/', '5'], ['d/x', '0', '1']],
-      [['bin/a', '0', 'new'], ['bin/.wh.gone', '0'], ['d/.wh..wh..opq', '0'], ['d/y', '0', '2'], ['abs', '2', '/usr/bin'], ['abs/b', '0', 'b'], ['usr/bin/c', '1', 'usr/bin/a']],
+      [['bin/a', '0', 'new'], ['bin/.wh.gone', '0'], ['d/.wh..wh..opq', '0'], ['d/y', '0', '2'], ['abs', '2', '/usr/bin'], ['abs/b', '0', 'b'], ['d/abs', '2', '/usr/bin'], ['d/abs/e', '0', 'e'], ['usr/bin/c', '1', 'usr/bin/a']],
     )));
     assert.equal(readFileSync(join(at, 'usr/bin/a'), 'utf8'), 'new');
     assert.equal(readFileSync(join(at, 'usr/bin/b'), 'utf8'), 'b');
     assert.equal(readFileSync(join(at, 'usr/bin/c'), 'utf8'), 'new');
+    assert.equal(readFileSync(join(at, 'usr/bin/e'), 'utf8'), 'e', 'an absolute link begins at the root of the image');
     assert.deepEqual([existsSync(join(at, 'usr/bin/gone')), existsSync(join(at, 'd/x')), existsSync(join(at, 'd/y'))], [false, false, true]);
     assert.equal(lstatSync(join(at, 'usr/bin/a')).mode & 0o7000, 0, 'no set-id bits');
     assert.equal(readlinkSync(join(at, 'bin')), 'usr/bin');

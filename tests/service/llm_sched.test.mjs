@@ -223,6 +223,9 @@ describe('cancel with 32 active', () => {
     }
     const end = await work();
     assert.ok(end.cancel_steps <= 1, `${end.cancel_steps} steps`);
+    const [waited, took, step] = [end.cancel_wait_us, end.cancel_us, end.step_us].map((us) => us / 1000);
+    console.log(`# a cancel was read after at most ${waited} ms and took at most ${took} ms; the longest step took ${step} ms`);
+    assert.ok(waited + took <= step + 20, `${waited} + ${took} ms, longest step ${step} ms`);
     assert.equal(end.cells_live, 0);
   });
 

@@ -61,6 +61,12 @@ static int temporary_files(void)
     return n;
 }
 
+static void write_many(struct cds_fs_write *writes, size_t count)
+{
+    cds_fs_write_many(writes, count);
+    cds_fs_write_release(writes, count);
+}
+
 static void many_writes_ask_the_disk_twice_and_each_tells_its_version(void **state)
 {
     static struct cds_path paths[MANY];
@@ -73,7 +79,7 @@ static void many_writes_ask_the_disk_twice_and_each_tells_its_version(void **sta
         writes[i] = (struct cds_fs_write){.project = project, .path = &paths[i], .data = names[i], .len = strlen(names[i])};
     }
     asked = 0;
-    cds_fs_write_many(writes, MANY);
+    write_many(writes, MANY);
     assert_int_equal(asked, 2);
     for (int i = 0; i < MANY; i++) {
         assert_int_equal(writes[i].rc, CDS_OK);
@@ -82,6 +88,63 @@ static void many_writes_ask_the_disk_twice_and_each_tells_its_version(void **sta
         assert_string_equal(info.version, writes[i].info.version);
     }
     assert_int_equal(temporary_files(), 0);
+}
+
+static void writes_into_many_folders_ask_the_disk_twice_too(void **state)
+{
+    static struct cds_path paths[MANY];
+    struct cds_fs_write writes[MANY];
+    char names[MANY][24];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof(names[i]), "folder%d", i);
+        assert_int_equal(mkdirat(project, names[i], 0755), 0);
+        strcat(names[i], "/file");
+        path_of(names[i], &paths[i]);
+        writes[i] = (struct cds_fs_write){.project = project, .path = &paths[i], .data = names[i], .len = strlen(names[i])};
+    }
+    asked = 0;
+    write_many(writes, MANY);
+    assert_int_equal(asked, 2);
+    for (int i = 0; i < MANY; i++)
+        assert_string_equal(content(names[i]), names[i]);
+}
+
+/* After the test before it, whose folders it uses and removes. */
+static void two_folders_are_asked_each(void **state)
+{
+    struct cds_path first, second;
+    path_of("folder0/two", &first);
+    path_of("folder1/two", &second);
+    struct cds_fs_write writes[] = {{.project = project, .path = &first, .data = "x", .len = 1},
+                                    {.project = project, .path = &second, .data = "y", .len = 1}};
+    asked = 0;
+    write_many(writes, 2);
+    assert_int_equal(asked, 4);
+    for (int i = 0; i < MANY; i++) {
+        char name[24];
+        snprintf(name, sizeof(name), "folder%d", i);
+        path_of(name, &first);
+        assert_int_equal(cds_fs_delete(project, &first, true, NULL), CDS_OK);
+    }
+}
+
+/* Blocks of it are free only with its last holder: whoever waits for the new file does not wait for that. */
+static void a_replaced_file_is_held_until_it_is_released(void **state)
+{
+    struct cds_path path;
+    struct stat old;
+    path_of("held", &path);
+    struct cds_fs_write write = {.project = project, .path = &path, .data = "old", .len = 3};
+    write_many(&write, 1);
+    assert_int_equal(write.old, -1);
+    write = (struct cds_fs_write){.project = project, .path = &path, .data = "new", .len = 3};
+    cds_fs_write_many(&write, 1);
+    assert_string_equal(content("held"), "new");
+    assert_int_equal(fstat(write.old, &old), 0);
+    assert_int_equal(old.st_nlink, 0);
+    const int fd = write.old;
+    cds_fs_write_release(&write, 1);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
 }
 
 static void one_write_asks_for_its_file_and_its_folder(void **state)
@@ -100,7 +163,7 @@ static void of_two_writes_of_one_path_the_later_one_stays(void **state)
     path_of("twice", &path);
     struct cds_fs_write writes[] = {{.project = project, .path = &path, .data = "first", .len = 5},
                                     {.project = project, .path = &path, .data = "second", .len = 6}};
-    cds_fs_write_many(writes, 2);
+    write_many(writes, 2);
     assert_int_equal(writes[0].rc | writes[1].rc, CDS_OK);
     assert_string_equal(content("twice"), "second");
 }
@@ -111,7 +174,7 @@ static void the_second_of_two_that_know_the_same_version_is_a_conflict(void **st
     path_of("raced", &path);
     struct cds_fs_write writes[] = {{.project = project, .path = &path, .data = "first", .len = 5, .if_version = ""},
                                     {.project = project, .path = &path, .data = "second", .len = 6, .if_version = ""}};
-    cds_fs_write_many(writes, 2);
+    write_many(writes, 2);
     assert_int_equal(writes[0].rc, CDS_OK);
     assert_int_equal(writes[1].rc, CDS_CONFLICT);
     assert_string_equal(content("raced"), "first");
@@ -128,7 +191,7 @@ static void a_refused_write_does_not_touch_the_others(void **state)
     struct cds_fs_write writes[] = {{.project = project, .path = &missing, .data = "x", .len = 1},
                                     {.project = project, .path = &large, .data = big, .len = sizeof(big)},
                                     {.project = project, .path = &good, .data = "good", .len = 4}};
-    cds_fs_write_many(writes, 3);
+    write_many(writes, 3);
     assert_int_equal(writes[0].rc, CDS_NOT_FOUND);
     assert_int_equal(writes[1].rc, CDS_DENIED);
     assert_string_equal(writes[1].err.rule, "fs.too_big");
@@ -153,7 +216,7 @@ static void writes_of_one_batch_count_each_other_in_the_quota(void **state)
     assert_true(used.bytes + sizeof(half) < CDS_FS_QUOTA_BYTES);
     struct cds_fs_write writes[] = {{.project = project, .path = &first, .data = half, .len = sizeof(half)},
                                     {.project = project, .path = &second, .data = half, .len = sizeof(half)}};
-    cds_fs_write_many(writes, 2);
+    write_many(writes, 2);
     assert_int_equal(writes[0].rc, CDS_OK);
     assert_int_equal(writes[1].rc, CDS_DENIED);
     assert_string_equal(writes[1].err.rule, "fs.quota");
@@ -194,6 +257,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_writes_ask_the_disk_twice_and_each_tells_its_version),
+        cmocka_unit_test(writes_into_many_folders_ask_the_disk_twice_too),
+        cmocka_unit_test(two_folders_are_asked_each),
+        cmocka_unit_test(a_replaced_file_is_held_until_it_is_released),
         cmocka_unit_test(one_write_asks_for_its_file_and_its_folder),
         cmocka_unit_test(of_two_writes_of_one_path_the_later_one_stays),
         cmocka_unit_test(the_second_of_two_that_know_the_same_version_is_a_conflict),

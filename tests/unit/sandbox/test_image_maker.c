@@ -103,6 +103,7 @@ static void it_sees_its_source_read_only_and_nothing_else_of_the_machine(void **
                                  "assert open('/opt/source/given').read() == 'given'\n"
                                  "no('write the source', lambda: open('/opt/source/given', 'w'))\n"
                                  "no('add to the source', lambda: open('/opt/source/new', 'w'))\n"
+                                 "if not os.statvfs('/opt/source').f_flag & os.ST_RDONLY: bad.append('mount')\n"
                                  "no('shadow', lambda: open('/etc/shadow'))\n"
                                  "no('home', lambda: os.listdir('/home'))\n"
                                  "no('device', lambda: os.mknod('/work/null', 0o20666, os.makedev(1, 3)))\n"
@@ -115,6 +116,8 @@ static void it_sees_its_source_read_only_and_nothing_else_of_the_machine(void **
     char path[128];
     snprintf(path, sizeof(path), "%s/given", s->source);
     assert_int_equal(cds_write_file_atomic(path, "given", 5, 0644, NULL), CDS_OK);
+    const struct cds_job_identity *who = &s->rig.host->who; /* its own, so that nothing but the mount keeps it from writing */
+    assert_int_equal(who->change ? chown(path, who->uid, who->gid) | chown(s->source, who->uid, who->gid) : 0, 0);
     const struct image_plan plan = plan_of(s);
     make_with(s, script, &plan);
     assert_string_equal(s->err.message, "The image was not taken: none.");

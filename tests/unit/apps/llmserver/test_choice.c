@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -106,12 +107,29 @@ static void poison_is_refused_after_two_deaths_and_forgotten_later(void **state)
     assert_int_equal(cds_poison_check(&poison, id + 1, 4000 + CDS_POISON_KEEP_MS, NULL), CDS_OK);
 }
 
+static void choice_notes_when_thought_and_text_came(void **state)
+{
+    struct cds_choice choice;
+    cds_choice_init(&choice);
+    cds_json_unref(take(&choice, "{\"reasoning\":\"hm\"}"));
+    assert_true(choice.thought_from_ms > 0 && choice.thought_to_ms >= choice.thought_from_ms);
+    assert_int_equal(choice.text_from_ms, 0);
+    uint64_t first = choice.thought_from_ms;
+    usleep(3000);
+    cds_json_unref(take(&choice, "{\"reasoning\":\"so\"}"));
+    cds_json_unref(take(&choice, "{\"content\":\"yes\"}"));
+    assert_int_equal(choice.thought_from_ms, first);
+    assert_true(choice.thought_to_ms > first && choice.text_from_ms >= choice.thought_to_ms);
+    cds_choice_clear(&choice);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(choice_gives_a_call_its_id_once_and_puts_the_message_together),
         cmocka_unit_test(choice_refuses_calls_out_of_order_and_beyond_its_room),
         cmocka_unit_test(choice_tells_chances_of_tokens_that_are_half_a_character),
+        cmocka_unit_test(choice_notes_when_thought_and_text_came),
         cmocka_unit_test(poison_is_refused_after_two_deaths_and_forgotten_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

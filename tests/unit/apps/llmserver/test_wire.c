@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "apps/llmserver/wire.h"
+#include "lib/base/cleanup.h"
 
 static const struct cds_wire chat = {.chat = true, .request_id = "0190", .model = "m", .fingerprint = "fp_1", .created_s = 5};
 static const struct cds_wire counted = {
@@ -94,6 +95,24 @@ static void wire_answers_a_completion_in_its_own_shape(void **state)
                                                   "\"text\":\"hi\",\"logprobs\":null,\"finish_reason\":null}]}");
 }
 
+static void wire_tells_what_was_done_beside_the_text(void **state)
+{
+    struct cds_wire_end more = end;
+    more.thought.from_ms = 10;
+    more.thought.to_ms = 20;
+    more.text.from_ms = 21;
+    more.text.to_ms = 40;
+    more.dropped_messages = 2;
+    more.validated_tokens = 5;
+    more.refuted_tokens = 1;
+    CDS_JSON_AUTO answer = cds_wire_answer(&plain, cds_json_array(), &more);
+    CDS_CLEANUP(cds_free_ptr) char *cds = cds_json_dumps(cds_json_get(answer, "cds"), NULL);
+    assert_non_null(
+        strstr(cds, "\"segments\":[{\"type\":\"thought\",\"start_ms\":10,\"end_ms\":20},{\"type\":\"text\",\"start_ms\":21,\"end_ms\":40}]"));
+    assert_non_null(strstr(cds, "\"context_shift\":{\"dropped_messages\":2,\"dropped_tokens\":0}"));
+    assert_non_null(strstr(cds, "\"speculation\":{\"validated\":5,\"refuted\":1}"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -104,6 +123,7 @@ int main(void)
         cmocka_unit_test(wire_gives_usage_in_a_chunk_without_choices),
         cmocka_unit_test(wire_answers_a_chat_in_one_piece),
         cmocka_unit_test(wire_answers_a_completion_in_its_own_shape),
+        cmocka_unit_test(wire_tells_what_was_done_beside_the_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

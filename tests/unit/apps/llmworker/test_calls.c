@@ -73,7 +73,7 @@ static void calls_are_explained_with_every_function(void **state)
 {
     CDS_JSON_AUTO tools = json("[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":\"does it\"}}]");
     struct cds_buf out = cds_buf_init(4096);
-    assert_int_equal(cds_calls_explain(tools, true, false, &out), CDS_OK);
+    assert_int_equal(cds_calls_explain(tools, true, true, false, &out), CDS_OK);
     assert_non_null(strstr(out.data, "does it"));
     assert_non_null(strstr(out.data, "must call"));
     assert_non_null(strstr(out.data, "exactly one"));

@@ -9,12 +9,12 @@ export interface PortChip {
   open: boolean;
 }
 
-/** One chip for each port a program listens on: open it in a tab of its own, or close what is open. Nothing while there is none. */
-export function PortChips({ chips, failure, onOpen, onClose, onDismiss }: { chips: readonly PortChip[]; failure: Failure | null; onOpen: (port: number) => void; onClose: (port: number) => void; onDismiss: () => void }) {
+/** One chip for each port a program listens on: open it in a tab of its own, or close what is open. Nothing while there is none. above: what they belong to is below them. */
+export function PortChips({ chips, failure, above = false, onOpen, onClose, onDismiss }: { chips: readonly PortChip[]; failure: Failure | null; above?: boolean; onOpen: (port: number) => void; onClose: (port: number) => void; onDismiss: () => void }) {
   const { t } = useText();
   if (chips.length === 0 && !failure) return null;
   return (
-    <div className="grid gap-2 border-t border-line bg-panel px-3 py-1.5">
+    <div className={`grid gap-2 border-line bg-panel px-3 py-1.5 ${above ? "border-b" : "border-t"}`}>
       <ul aria-label={t("preview.ports")} className="flex flex-wrap items-center gap-2">
         {chips.map(({ port, open }) => (
           <li key={port} className="flex items-center rounded-small border border-edge bg-raised">

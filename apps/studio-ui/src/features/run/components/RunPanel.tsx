@@ -66,7 +66,7 @@ export function RunView({ run }: { run: Run }) {
 /** Ports that its programs listen on. */
 function RunPorts({ project, runId }: { project: string; runId: string }) {
   const { chips, failure, open, close, dismiss } = usePorts({ project, run_id: runId });
-  return <PortChips chips={chips} failure={failure} onOpen={open} onClose={close} onDismiss={dismiss} />;
+  return <PortChips above chips={chips} failure={failure} onOpen={open} onClose={close} onDismiss={dismiss} />;
 }
 
 /** The latest run, for the foot of the Code page; nothing before the first one. */

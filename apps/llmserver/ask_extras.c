@@ -1,0 +1,76 @@
+#include "apps/llmserver/ask.h"
+#include "lib/base/str.h"
+
+static cds_rc read_priority(const cds_json *body, struct cds_ask *ask, struct cds_err *reterr)
+{
+    static const char *const names[] = {"low", "normal", "high"};
+    const cds_json *given = cds_ask_member(body, "priority");
+    for (unsigned i = 0; given && i < CDS_ARRAY_LEN(names); i++)
+        if (cds_streq(cds_json_str(given), names[i])) {
+            ask->priority = i;
+            return CDS_OK;
+        }
+    return given ? cds_ask_wrong(reterr, "priority", "\"low\", \"normal\" or \"high\"") : CDS_OK;
+}
+
+static cds_rc read_deadline(const cds_json *body, struct cds_ask *ask, struct cds_err *reterr)
+{
+    const cds_json *given = cds_ask_member(body, "deadline_ms");
+    int64_t ms = cds_json_i64(given, 0);
+    if (given && (!cds_json_is(given, CDS_JSON_INTEGER) || ms < 1 || ms > 86400000))
+        return cds_ask_wrong(reterr, "deadline_ms", "an integer from 1 to 86400000");
+    ask->deadline_ms = (uint32_t)ms;
+    return CDS_OK;
+}
+
+/** The prompt is read and kept warm, nothing is said. */
+static cds_rc read_preload(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
+{
+    bool preload;
+    cds_rc rc = cds_ask_bool(body, "preload", false, &preload, reterr);
+    if (rc != CDS_OK || !preload)
+        return rc;
+    if (ask->per_prompt > 1)
+        return cds_ask_wrong(reterr, "preload", "false with several answers");
+    ask->max_tokens = 1;
+    cds_json_set(prompt, "preload", cds_json_bool(true));
+    return CDS_OK;
+}
+
+/** The last message of the user is not finished: the model types on. */
+static cds_rc read_half(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
+{
+    bool half;
+    cds_rc rc = cds_ask_bool(body, "complete_prompt", false, &half, reterr);
+    if (rc != CDS_OK || !half)
+        return rc;
+    const cds_json *messages = cds_json_get(prompt, "messages");
+    const cds_json *last = cds_json_at(messages, cds_json_size(messages) - 1);
+    if (!ask->chat || !cds_streq(cds_json_get_str(last, "role"), "user") || cds_json_str_len(cds_json_get(last, "content")) == 0)
+        return cds_ask_wrong(reterr, "complete_prompt", "false unless the last message is a text of the user");
+    if (cds_json_get(body, "tools") || cds_json_get(body, "continue_final_message"))
+        return cds_ask_wrong(reterr, "complete_prompt", "false together with \"tools\" or \"continue_final_message\"");
+    cds_json_set(prompt, "half", cds_json_bool(true));
+    return CDS_OK;
+}
+
+cds_rc cds_ask_extras(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
+{
+    bool tell_tokens = false, document = true;
+    cds_rc rc = read_priority(body, ask, reterr);
+    if (rc == CDS_OK)
+        rc = read_deadline(body, ask, reterr);
+    if (rc == CDS_OK)
+        rc = read_preload(body, ask, prompt, reterr);
+    if (rc == CDS_OK)
+        rc = read_half(body, ask, prompt, reterr);
+    if (rc == CDS_OK)
+        rc = cds_ask_bool(body, "return_tokens", false, &tell_tokens, reterr);
+    if (rc == CDS_OK)
+        rc = cds_ask_bool(body, "document_parameters", true, &document, reterr);
+    if (rc == CDS_OK && tell_tokens)
+        cds_json_set(prompt, "tell_tokens", cds_json_bool(true));
+    if (rc == CDS_OK && !document)
+        cds_json_set(prompt, "document_parameters", cds_json_bool(false));
+    return rc;
+}
