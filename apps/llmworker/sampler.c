@@ -366,6 +366,11 @@ int32_t cds_sampler_pick(struct cds_sampler *sampler, const float *logits)
     return token;
 }
 
+void cds_sampler_tell(struct cds_sampler *sampler, const float *logits, int32_t token)
+{
+    remember(sampler, logits, token);
+}
+
 const struct cds_picked *cds_sampler_picked(const struct cds_sampler *sampler)
 {
     return sampler->wants_chance ? &sampler->picked : NULL;
