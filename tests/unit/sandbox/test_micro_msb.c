@@ -2,11 +2,7 @@
  * which tier is taken, the command line, the jail, frames, ends, what comes back, and that nothing is left. NOT SHOWN: that msb's own machine runs
  * our agent. */
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 
-#include "sandbox/fs.h"
 #include "tests/support/msb_rig.h"
 
 #define STANDIN CDS_SOURCE_DIR "/tests/support/msb/bin/msb"
@@ -75,38 +71,6 @@ static void a_job_says_that_msb_held_it_and_where_its_machine_came_from(void **s
     assert_true(job.result.phases.acquire_us > 0 && job.result.phases.teardown_us > 0);
 }
 
-static void an_image_of_a_users_is_the_root_of_its_machine_and_of_no_other(void **state)
-{
-    char folder[64], path[80], image[8192 + 4] = {0};
-    snprintf(folder, sizeof(folder), "%s/image", rig.base);
-    snprintf(path, sizeof(path), "%s/root.erofs", folder);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    assert_int_equal(read(fd, image, 8192), 8192);
-    close(fd);
-    memcpy(image + 8192, "mine", 4);
-    msb_rig_put(folder, "mine.erofs", image, sizeof(image));
-    snprintf(path, sizeof(path), "%s/mine.erofs", folder);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    const struct cds_job_image mine = {.name = "mine", .digest = "0123", .fd = fd};
-    struct cds_job_spec spec = msb_rig_spec(&rig, "sh", "tail -c 4 /opt/image");
-    spec.image = &mine;
-    msb_rig_run(&rig, &spec, &job);
-    assert_string_equal(job.out, "mine");
-    assert_string_equal(job.result.backend, "msb-kvm");
-    assert_null(((struct micro *)rig.engine)->roots->template.vm); /* msb makes no templates */
-    assert_int_equal(unlink(path), 0);
-    struct cds_job *none = NULL;
-    struct cds_err err;
-    assert_int_equal(rig.engine->ops->acquire(rig.engine, &spec, &none, &err), CDS_OK);
-    assert_int_equal(rig.engine->ops->exec(none, &spec, &msb_rig_events, &job, &err), CDS_DENIED);
-    assert_string_equal(err.rule, "micro.image"); /* what has no name any more is not looked for under it */
-    assert_int_equal(msb_rig_scratch(&rig), 0);
-    close(fd);
-    run("sh", "tail -c 4 /opt/image");
-    assert_int_equal(job.out_len, 4);
-    assert_string_equal(job.out, "");
-}
-
 static void msb_whose_doctor_fails_gets_no_job_and_the_refusal_names_each_tier(void **state)
 {
     struct msb_rig other;
@@ -120,31 +84,6 @@ static void msb_whose_doctor_fails_gets_no_job_and_the_refusal_names_each_tier(v
     assert_non_null(strstr(refused.result.reason, "/nowhere/qemu"));
     assert_string_equal(refused.out, "");
     msb_rig_close(&other);
-}
-
-/* The job is ended, then its machine says that it is ready: the call waits in the socket while msb is killed. */
-static void a_machine_that_calls_while_it_is_ended_is_not_heard(void **state)
-{
-    struct sockaddr_un to = {.sun_family = AF_UNIX};
-    const struct micro_ready ready = {MICRO_VERSION, 0};
-    struct micro *m = (struct micro *)rig.engine;
-    probe();
-    const struct cds_job_spec spec = msb_rig_spec(&rig, "sh", "echo 3");
-    struct cds_job *started = msb_rig_start(&rig, &spec, &job);
-    assert_non_null(m->vms->called); /* msb's own agent takes longer than this test */
-    snprintf(to.sun_path, sizeof(to.sun_path), "%.80s/agent.sock", m->vms->scratch);
-    struct cds_buf frame = cds_buf_init(256);
-    assert_int_equal(micro_frame_add(&frame, MICRO_READY, 0, 0, &ready, sizeof(ready)), CDS_OK);
-    int caller = (int)syscall(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(caller, (struct sockaddr *)&to, sizeof(to)), 0);
-    assert_int_equal(write(caller, frame.data, frame.len), frame.len);
-    rig.engine->ops->kill(started, CDS_END_CANCELLED);
-    msb_rig_wait(&rig, &job.ends, 1);
-    assert_int_equal(job.result.end, CDS_END_CANCELLED);
-    assert_string_equal(job.result.reason, "");
-    assert_int_equal(msb_rig_scratch(&rig), 0);
-    close(caller);
-    cds_buf_free(&frame);
 }
 
 /* By the step of its jail that failed, by its silence; and what it prints meanwhile is not kept. */
@@ -430,22 +369,6 @@ static void msb_that_fills_its_folder_is_ended(void **state)
     expect_failed("#standin many", "msb has written more to its folder than it may");
 }
 
-static void a_folder_with_more_than_one_delete_takes_away_is_removed_as_a_whole(void **state)
-{
-    char path[SCRATCH_PATH_MAX];
-    struct cds_err err;
-    assert_int_equal(scratch_make(rig.host, path, &err), CDS_OK);
-    int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    for (int i = 0; i < CDS_FS_DELETE_MAX + 100; i++) {
-        char name[16];
-        snprintf(name, sizeof(name), "%d", i);
-        assert_int_equal(mknodat(dir, name, S_IFREG | 0600, 0), 0);
-    }
-    close(dir);
-    scratch_remove(rig.host, path);
-    assert_int_equal(msb_rig_scratch(&rig), 0);
-}
-
 static void a_tree_that_refuses_to_die_dies_with_its_jail(void **state)
 {
     const struct cds_job_spec spec = msb_rig_spec(&rig, "sh", "#standin stubborn");
@@ -552,8 +475,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(msb_is_the_strongest_tier_once_its_doctor_is_content_and_a_machine_has_said_ready, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(a_job_says_that_msb_held_it_and_where_its_machine_came_from, open_rig, close_rig),
-        cmocka_unit_test_setup_teardown(a_machine_that_calls_while_it_is_ended_is_not_heard, open_rig, close_rig),
-        cmocka_unit_test_setup_teardown(an_image_of_a_users_is_the_root_of_its_machine_and_of_no_other, open_rig, close_rig),
         cmocka_unit_test(msb_whose_doctor_fails_gets_no_job_and_the_refusal_names_each_tier),
         cmocka_unit_test(a_doctor_that_cannot_start_or_does_not_end_is_a_reason_too),
         cmocka_unit_test(a_template_or_spare_of_another_tier_is_never_a_machine_of_this_one),
@@ -570,7 +491,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(msb_that_ends_in_mid_run_is_an_engine_that_failed_with_its_own_words, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(frames_that_break_the_rules_end_the_machine, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(msb_that_fills_its_folder_is_ended, open_rig, close_rig),
-        cmocka_unit_test_setup_teardown(a_folder_with_more_than_one_delete_takes_away_is_removed_as_a_whole, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(a_tree_that_refuses_to_die_dies_with_its_jail, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(a_program_in_the_place_of_msb_sees_its_own_folders_and_nothing_of_the_host, open_rig, close_rig),
         cmocka_unit_test(a_broker_that_is_killed_leaves_no_machine_and_the_next_one_no_folder),
