@@ -218,9 +218,9 @@ static cds_json *result_of(const struct stream *stream)
     cds_json *result =
         cds_json_pack("{s:s,s:O,s:o,s:O,s:{s:I,s:I,s:I,s:I},s:I}", "request_id", id ? id : stream->request_id, "model", stream->model, "content",
                       text_of(&stream->content), "finish_reason", stream->finish, "usage", "prompt_tokens",
-                      cds_json_get_i64(stream->usage, "prompt_tokens", 0), "completion_tokens", cds_json_get_i64(stream->usage, "completion_tokens", 0),
-                      "total_tokens", cds_json_get_i64(stream->usage, "total_tokens", 0), "cached_tokens", cds_json_get_i64(details, "cached_tokens", 0),
-                      "cost_micro", cds_json_get_i64(stream->cds, "cost_micro", 0));
+                      cds_json_get_i64(stream->usage, "prompt_tokens", 0), "completion_tokens",
+                      cds_json_get_i64(stream->usage, "completion_tokens", 0), "total_tokens", cds_json_get_i64(stream->usage, "total_tokens", 0),
+                      "cached_tokens", cds_json_get_i64(details, "cached_tokens", 0), "cost_micro", cds_json_get_i64(stream->cds, "cost_micro", 0));
     if (stream->reasoning.len)
         cds_json_set(result, "reasoning", text_of(&stream->reasoning));
     for (size_t i = 0; i < cds_json_size(stream->tool_calls); i++)

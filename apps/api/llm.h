@@ -8,9 +8,10 @@
 #include "lib/http/client.h"
 
 enum {
-    LLM_EVENT_MAX = 1024 * 1024,     /**< bytes of one event, or of a whole answer of the model list */
-    LLM_ERROR_MAX = 64 * 1024,       /**< bytes of an error's body */
-    LLM_ANSWER_MAX = 2 * 1024 * 1024 /**< bytes of one answer, thoughts and arguments included: its result must fit a socket that holds a stream back */
+    LLM_EVENT_MAX = 1024 * 1024, /**< bytes of one event, or of a whole answer of the model list */
+    LLM_ERROR_MAX = 64 * 1024,   /**< bytes of an error's body */
+    LLM_ANSWER_MAX =
+        2 * 1024 * 1024 /**< bytes of one answer, thoughts and arguments included: its result must fit a socket that holds a stream back */
 };
 
 /** Starts a call with the caller's credential and request id. headers: one more line, or NULL. Fills in the rest of spec. */
