@@ -54,6 +54,30 @@ static cds_rc read_half(const cds_json *body, struct cds_ask *ask, cds_json *pro
     return CDS_OK;
 }
 
+/** Tokens that penalties for repetition leave alone. */
+static cds_rc read_exempt(const cds_json *body, cds_json *prompt, struct cds_err *reterr)
+{
+    static const char expected[] = "a list of at most 64 token ids";
+    bool newline = true;
+    cds_json *list = cds_ask_member(body, "penalty_exempt");
+    cds_rc rc = cds_ask_bool(body, "penalize_newline", true, &newline, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    if (!newline)
+        cds_json_set(prompt, "penalize_newline", cds_json_bool(false));
+    if (!list)
+        return CDS_OK;
+    if (!cds_json_is(list, CDS_JSON_ARRAY) || cds_json_size(list) > 64)
+        return cds_ask_wrong(reterr, "penalty_exempt", expected);
+    for (size_t i = 0; i < cds_json_size(list); i++) {
+        const cds_json *token = cds_json_at(list, i);
+        if (!cds_json_is(token, CDS_JSON_INTEGER) || cds_json_i64(token, -1) < 0 || cds_json_i64(token, -1) > INT32_MAX)
+            return cds_ask_wrong(reterr, "penalty_exempt", expected);
+    }
+    cds_json_set(prompt, "penalty_exempt", cds_json_ref(list));
+    return CDS_OK;
+}
+
 cds_rc cds_ask_extras(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
 {
     bool tell_tokens = false, document = true;
@@ -62,6 +86,8 @@ cds_rc cds_ask_extras(const cds_json *body, struct cds_ask *ask, cds_json *promp
         rc = read_deadline(body, ask, reterr);
     if (rc == CDS_OK)
         rc = read_preload(body, ask, prompt, reterr);
+    if (rc == CDS_OK)
+        rc = read_exempt(body, prompt, reterr);
     if (rc == CDS_OK)
         rc = read_half(body, ask, prompt, reterr);
     if (rc == CDS_OK)

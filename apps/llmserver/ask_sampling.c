@@ -4,6 +4,8 @@
 #include "apps/llmserver/ask.h"
 #include "lib/base/str.h"
 
+enum { POSITIONS_MAX = 4096 };
+
 /* --- numbers ------------------------------------------------------------------------------------------------------------ */
 
 static cds_rc read_numbers(const cds_json *body, cds_json *prompt, struct cds_err *reterr)
@@ -285,13 +287,31 @@ static cds_rc read_logprobs(const cds_json *body, struct cds_ask *ask, cds_json 
     return CDS_OK;
 }
 
+/** With echo and logprobs the chances of the prompt's tokens are told too, all of them or those at the places that are named. */
+static cds_rc read_prompt_chances(const cds_json *body, const struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
+{
+    static const char expected[] = "a list of at most 4096 places of tokens of the prompt, together with \"echo\" and \"logprobs\"";
+    cds_json *places = cds_ask_member(body, "logprob_positions");
+    bool tells = ask->echo && ask->logprobs;
+    if (places && (!tells || cds_json_size(places) > POSITIONS_MAX || (cds_json_size(places) > 0 && !cds_ask_is_tokens(places)) ||
+                   !cds_json_is(places, CDS_JSON_ARRAY)))
+        return cds_ask_wrong(reterr, "logprob_positions", expected);
+    if (!tells)
+        return CDS_OK;
+    if (ask->stream || ask->per_prompt > 1)
+        return cds_ask_wrong(reterr, "echo",
+                             "false with \"logprobs\" in a stream or with several answers: the chances of a prompt are told at the end, once");
+    if (cds_json_get(prompt, "infill") || cds_json_true(cds_json_get(body, "context_shift"), false))
+        return cds_ask_wrong(reterr, "echo", "false with \"logprobs\" and a \"suffix\" or \"context_shift\": the prompt is another one then");
+    cds_json_set(prompt, "tell", places ? cds_json_ref(places) : cds_json_bool(true));
+    return CDS_OK;
+}
+
 static cds_rc read_echo(const cds_json *body, struct cds_ask *ask, const cds_json *prompt, struct cds_err *reterr)
 {
     cds_rc rc = ask->chat ? CDS_OK : cds_ask_bool(body, "echo", false, &ask->echo, reterr);
     if (rc != CDS_OK || !ask->echo)
         return rc;
-    if (ask->logprobs)
-        return cds_ask_wrong(reterr, "echo", "false together with \"logprobs\": the chances of a prompt are not told");
     const cds_json *prompts = cds_json_get(prompt, "prompts");
     for (size_t i = 0; i < cds_json_size(prompts); i++)
         if (!cds_json_str(cds_json_at(prompts, i)))
@@ -316,5 +336,11 @@ cds_rc cds_ask_sampling(const cds_json *body, struct cds_ask *ask, cds_json *pro
         rc = read_choices(body, ask, prompt, reterr);
     if (rc == CDS_OK)
         rc = read_logprobs(body, ask, prompt, reterr);
-    return rc == CDS_OK ? read_echo(body, ask, prompt, reterr) : rc;
+    if (rc == CDS_OK && ask->evaluates && ask->per_prompt > 1)
+        return cds_ask_wrong(reterr, "n", "1 together with \"max_tokens\": 0");
+    if (rc == CDS_OK && ask->evaluates)
+        cds_json_set(prompt, "preload", cds_json_bool(true));
+    if (rc == CDS_OK)
+        rc = read_echo(body, ask, prompt, reterr);
+    return rc == CDS_OK ? read_prompt_chances(body, ask, prompt, reterr) : rc;
 }

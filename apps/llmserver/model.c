@@ -234,7 +234,7 @@ static void on_timer(void *user)
         return;
     }
     bool busy = !model->up || model->running > 0;
-    if (busy && cds_now_ms() - cds_proc_heard_ms(model->proc) > CDS_MODEL_SILENT_MS) {
+    if (busy && cds_now_ms() - cds_proc_heard_ms(model->proc) > cds_config_u64(model->app->config, CDS_OPT_LLM_SILENT_MS)) {
         cds_log(CDS_LOG_ERROR, "model process is silent and is killed", CDS_LS("model", model->id), CDS_LI("pid", cds_proc_pid(model->proc)));
         cds_proc_stop(model->proc, 0);
     }

@@ -71,9 +71,11 @@ static cds_rc read_limit(const cds_json *body, struct cds_ask *ask, struct cds_e
         if (!value)
             continue;
         int64_t tokens = cds_json_i64(value, 0);
-        if (!cds_json_is(value, CDS_JSON_INTEGER) || tokens < 1)
-            return cds_ask_wrong(reterr, names[i], "an integer of 1 or more");
-        ask->max_tokens = tokens > CDS_ASK_TOKENS_MAX ? CDS_ASK_TOKENS_MAX : (uint32_t)tokens;
+        bool may_be_none = ask->task == CDS_TASK_TEXT;
+        if (!cds_json_is(value, CDS_JSON_INTEGER) || tokens < (may_be_none ? 0 : 1))
+            return cds_ask_wrong(reterr, names[i], may_be_none ? "an integer of 0 or more" : "an integer of 1 or more");
+        ask->evaluates = tokens == 0; /* as with "preload" */
+        ask->max_tokens = tokens == 0 ? 1 : tokens > CDS_ASK_TOKENS_MAX ? CDS_ASK_TOKENS_MAX : (uint32_t)tokens;
     }
     const cds_json *time = cds_ask_member(body, "t_max_predict_ms");
     if (!time)

@@ -50,6 +50,7 @@ static inline bool cds_task_generates(enum cds_task task)
 struct cds_ask {
     enum cds_task task;
     bool chat, stream, include_usage, echo;
+    bool evaluates;                    /**< max_tokens 0: the prompt is evaluated and nothing is generated */
     bool resumable;                    /**< the client may leave the stream and come back (replay.h) */
     char model[CDS_ASK_MODEL_MAX + 1]; /**< lower-cased; "" when none was named */
     uint32_t max_tokens;               /**< of one answer; 0: the server's default */

@@ -224,8 +224,9 @@ static cds_rc refuse_kept(const cds_json *body, struct cds_err *reterr)
         return cds_dialect_wrong(
             reterr, "false: an answer is made while its request is open (with \"resumable\": true a stream outlives its connection)", "background");
     const cds_json *truncation = cds_json_get(body, "truncation");
-    if (!cds_json_is(truncation, CDS_JSON_NULL) && !cds_streq(cds_json_str(truncation), "disabled"))
-        return cds_dialect_wrong(reterr, "\"disabled\": this server leaves nothing out of the input", "truncation");
+    const char *how = cds_json_str(truncation);
+    if (!cds_json_is(truncation, CDS_JSON_NULL) && !cds_streq(how, "disabled") && !cds_streq(how, "auto"))
+        return cds_dialect_wrong(reterr, "\"disabled\" or \"auto\"", "truncation");
     return CDS_OK;
 }
 
@@ -234,6 +235,8 @@ static cds_rc take_rest(const cds_json *body, cds_json *chat, struct cds_err *re
     cds_json *most = cds_json_get(body, "max_output_tokens"), *reasoning = cds_json_get(body, "reasoning");
     const cds_json *include = cds_json_get(body, "include");
     bool chances = !cds_json_is(cds_json_get(body, "top_logprobs"), CDS_JSON_NULL);
+    if (cds_streq(cds_json_get_str(body, "truncation"), "auto"))
+        cds_json_set(chat, "context_shift", cds_json_bool(true));
     if (most)
         cds_json_set(chat, "max_completion_tokens", cds_json_ref(most));
     if (cds_json_get(reasoning, "effort"))

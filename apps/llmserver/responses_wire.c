@@ -126,7 +126,7 @@ static cds_json *response_of(const struct cds_gen *gen, const char *status, cds_
     cds_json_set(response, "tools", asked(gen, "tools", cds_json_array()));
     cds_json_set(response, "top_logprobs", asked(gen, "top_logprobs", cds_json_int(0)));
     cds_json_set(response, "top_p", asked(gen, "top_p", cds_json_real(0.95)));
-    cds_json_set(response, "truncation", cds_json_string("disabled"));
+    cds_json_set(response, "truncation", asked(gen, "truncation", cds_json_string("disabled")));
     cds_json_set(response, "usage", cds_json_null());
     return response;
 }

@@ -36,9 +36,23 @@ void cds_results_told(struct cds_gen *gen, const cds_json *params)
     cds_flow_finish(gen);
 }
 
+/** Chances of a prompt's tokens stand before those of the answer. */
+static void put_before(struct cds_choice *choice, cds_json *prompt)
+{
+    if (!prompt)
+        return;
+    for (size_t i = 0; i < cds_json_size(choice->chances); i++)
+        cds_json_append(prompt, cds_json_ref(cds_json_at(choice->chances, i)));
+    cds_json_unref(choice->chances);
+    choice->chances = cds_json_ref(prompt);
+}
+
 void cds_results_done(struct cds_gen *gen, const cds_json *params)
 {
     cds_json *scores = cds_json_get(params, "scores");
+    const cds_json *choices = cds_json_get(params, "choices");
+    for (unsigned i = 0; i < gen->choice_count; i++)
+        put_before(&gen->choices[i], cds_json_get(cds_json_at(choices, i), "prompt"));
     if (!scores)
         return;
     cds_json_unref(gen->result);
@@ -81,8 +95,8 @@ static void add_embedding(const struct cds_gen *gen, const cds_json *packed, str
     }
     CDS_CLEANUP(cds_free_ptr) unsigned char *values = malloc(len + 1);
     if (!values || vector == 0 || cds_base64_decode(cds_json_str(packed), len, values, &bytes) != CDS_OK || bytes == 0 || bytes % vector) {
-        out->failed = true;
         // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
+        out->failed = true;
         return;
     }
     if (gen->each_token)
@@ -148,8 +162,8 @@ static void write_ranks(const struct cds_gen *gen, struct cds_buf *out)
     size_t count = cds_json_size(documents);
     CDS_CLEANUP(cds_free_ptr) struct ranked *order = calloc(count ? count : 1, sizeof(*order));
     if (!order || count != cds_json_size(gen->result)) {
-        out->failed = true;
         // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
+        out->failed = true;
         return;
     }
     for (size_t i = 0; i < count; i++) {

@@ -14,7 +14,10 @@
 struct choice {
     struct cds_shaper *shaper; /**< NULL: the text is the content */
     cds_json *chances;         /**< logprobs whose text is still held back */
-    double score;              /**< sum of all logprobs */
+    int32_t *prompt;           /**< owned: tokens of the prompt when their chances are told; NULL else */
+    cds_json **told;           /**< owned: those chances as they come, prompt_count of them */
+    size_t prompt_count;
+    double score; /**< sum of all logprobs */
     uint32_t reasoning_tokens;
     bool ended;
     struct cds_job_report report;
@@ -46,6 +49,10 @@ static void answer_free(struct cds_answer *answer)
     for (unsigned i = 0; i < answer->count; i++) {
         cds_shaper_free(answer->choices[i].shaper);
         cds_json_unref(answer->choices[i].chances);
+        for (size_t p = 0; answer->choices[i].told && p < answer->choices[i].prompt_count; p++)
+            cds_json_unref(answer->choices[i].told[p]);
+        free((void *)answer->choices[i].told);
+        free(answer->choices[i].prompt);
     }
     free(answer);
 }
@@ -70,6 +77,29 @@ void cds_answers_clear(struct cds_answers *answers)
 
 /* --- adding ------------------------------------------------------------------------------------------------------------- */
 
+/** Which tokens of a prompt are told: all behind the first one, or the ones that were named. @return malloc'ed flags; NULL: memory is out */
+static uint8_t *told_of(struct choice *choice, const cds_json *tell, const int32_t *tokens, size_t count)
+{
+    uint8_t *told = calloc(count, 1);
+    choice->prompt = malloc(count * sizeof(*choice->prompt));
+    choice->told = calloc(count, sizeof(cds_json *)); // NOLINT(bugprone-sizeof-expression): a list of pointers
+    if (!told || !choice->prompt || !choice->told) {
+        free(told);
+        return NULL;
+    }
+    memcpy(choice->prompt, tokens, count * sizeof(*tokens));
+    choice->prompt_count = count;
+    bool all = cds_json_true(tell, false);
+    for (size_t i = 0; all && i + 1 < count; i++)
+        told[i] = 1;
+    for (size_t i = 0; !all && i < cds_json_size(tell); i++) {
+        int64_t place = cds_json_i64(cds_json_at(tell, i), 0);
+        if (place > 0 && (size_t)place < count)
+            told[place - 1] = 1;
+    }
+    return told;
+}
+
 static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer, unsigned index, const struct cds_prepare *prepare,
                          const int32_t *tokens, size_t count, uint32_t max_tokens, uint32_t window, struct cds_err *reterr)
 {
@@ -77,7 +107,8 @@ static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer,
     if (prepare->shape.kind != CDS_SHAPE_TEXT)
         choice->shaper = cds_shaper_new(&prepare->shape);
     CDS_CLEANUP(cds_free_ptr) int32_t *own = malloc(count * sizeof(*own));
-    if (!own || (prepare->shape.kind != CDS_SHAPE_TEXT && !choice->shaper))
+    CDS_CLEANUP(cds_free_ptr) uint8_t *told = prepare->tell ? told_of(choice, prepare->tell, tokens, count) : NULL;
+    if (!own || (prepare->tell && !told) || (prepare->shape.kind != CDS_SHAPE_TEXT && !choice->shaper))
         // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     memcpy(own, tokens, count * sizeof(*own));
@@ -85,6 +116,7 @@ static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer,
         .id = job_of(answer, index),
         .tokens = own,
         .token_count = count,
+        .told = told,
         .max_tokens = max_tokens,
         .scope = prepare->scope,
         .key = prepare->key,
@@ -102,8 +134,10 @@ static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer,
     /* Answers to the same question differ, and the first one is the one a single answer would be. */
     spec.sampling.seed += index;
     cds_rc rc = cds_sched_add(answers->sched, &spec, reterr);
-    if (rc == CDS_OK)
+    if (rc == CDS_OK) {
         own = NULL;
+        told = NULL;
+    }
     return rc;
 }
 
@@ -210,14 +244,53 @@ static cds_json *chance_json(const struct cds_answers *answers, const struct cds
     return cds_json_pack("[o,f]", list, isfinite(chance->logprob) ? (double)chance->logprob : IMPOSSIBLE);
 }
 
-static bool add_chance(const struct cds_answers *answers, struct choice *choice)
+/** [[its bytes], logprob, [likeliest]] */
+static cds_json *picked_json(const struct cds_answers *answers, const struct cds_picked *picked)
 {
-    const struct cds_picked *picked = answers->picked;
     cds_json *entry = chance_json(answers, &picked->chosen), *top = cds_json_array();
     for (unsigned i = 0; i < picked->top_count; i++)
         cds_json_append(top, chance_json(answers, &picked->top[i]));
-    if (cds_json_append(entry, top) != 0)
-        return cds_json_unref(entry), false;
+    if (cds_json_append(entry, top) == 0)
+        return entry;
+    cds_json_unref(entry);
+    return NULL;
+}
+
+void cds_answers_told(struct cds_answers *answers, int64_t job, uint32_t position, const void *sampler)
+{
+    struct cds_answer *answer = find(answers, job / CDS_CHOICES_MAX);
+    unsigned index = (unsigned)(job % CDS_CHOICES_MAX);
+    const struct cds_picked *picked = cds_engine_picked(sampler);
+    if (!answer || index >= answer->count || !picked || position >= answer->choices[index].prompt_count)
+        return;
+    cds_json **told = &answer->choices[index].told[position];
+    cds_json_unref(*told);
+    *told = picked_json(answers, picked);
+}
+
+/** All tokens of a prompt; a chance that nobody asked for, as that of the first one, is null. */
+static cds_json *prompt_json(const struct cds_answers *answers, const struct choice *choice)
+{
+    cds_json *list = cds_json_array();
+    for (size_t p = 0; p < choice->prompt_count; p++) {
+        const struct cds_chance chance = {choice->prompt[p], 0};
+        cds_json *entry = choice->told[p] ? cds_json_ref(choice->told[p]) : chance_json(answers, &chance);
+        if (!choice->told[p]) {
+            cds_json *bytes = cds_json_ref(cds_json_at(entry, 0));
+            cds_json_unref(entry);
+            entry = cds_json_pack("[o,n,[]]", bytes);
+        }
+        cds_json_append(list, entry);
+    }
+    return list;
+}
+
+static bool add_chance(const struct cds_answers *answers, struct choice *choice)
+{
+    const struct cds_picked *picked = answers->picked;
+    cds_json *entry = picked_json(answers, picked);
+    if (!entry)
+        return false;
     if (!choice->chances)
         choice->chances = cds_json_array();
     return cds_json_append(choice->chances, entry) == 0;
@@ -280,7 +353,7 @@ cds_json *cds_answers_text(struct cds_answers *answers, int64_t job, const char 
     return event_of(answer, index, completion_tokens, len ? text : "", len, deltas, chances, ids);
 }
 
-static cds_json *done_of(const struct cds_answer *answer)
+static cds_json *done_of(const struct cds_answers *answers, const struct cds_answer *answer)
 {
     static const char *const names[] = {"stop", "length", "cancelled", "failed"};
     long long prompt = 0, cached = 0, evaluated = 0, completion = 0, reasoning = 0, computed = 0, recomputed = 0, foreign = 0, first = 0;
@@ -306,9 +379,12 @@ static cds_json *done_of(const struct cds_answer *answer)
         reasoning += choice->reasoning_tokens;
         if (report->end > end)
             end = report->end;
-        cds_json_append(choices, cds_json_pack("{s:s,s:I,s:i,s:I,s:f}", "end", names[report->end], "tokens", (long long)report->completion_tokens,
-                                               "stop", report->stop, "calls", (long long)(choice->shaper ? cds_shaper_calls(choice->shaper) : 0),
-                                               "score", choice->score));
+        cds_json *one =
+            cds_json_pack("{s:s,s:I,s:i,s:I,s:f}", "end", names[report->end], "tokens", (long long)report->completion_tokens, "stop", report->stop,
+                          "calls", (long long)(choice->shaper ? cds_shaper_calls(choice->shaper) : 0), "score", choice->score);
+        if (choice->told)
+            cds_json_set(one, "prompt", prompt_json(answers, choice));
+        cds_json_append(choices, one);
     }
     return cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end],
                          "prompt_tokens", prompt, "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed,
@@ -347,7 +423,7 @@ cds_json *cds_answers_end(struct cds_answers *answers, const struct cds_job_repo
     *ret_last = last_event(answer, index);
     if (--answer->running > 0)
         return NULL;
-    cds_json *done = done_of(answer);
+    cds_json *done = done_of(answers, answer);
     unlink_answer(answers, answer);
     answer_free(answer);
     return done;

@@ -29,6 +29,8 @@ void cds_answers_clear(struct cds_answers *answers);
 
 /** The scheduler chose a token: remembered for the text that follows. */
 void cds_answers_token(struct cds_answers *answers, int64_t job, int32_t token, const void *sampler);
+/** The chance of a token of a prompt is known. */
+void cds_answers_told(struct cds_answers *answers, int64_t job, uint32_t position, const void *sampler);
 /**
  * The text of that token. @return the event for the server, owned by the caller; NULL when memory is out
  * [request, tokens of this answer so far, text, {"c": answer, "lp": [[[bytes], logprob, [[[bytes], logprob]...]]...], "d": [deltas],

@@ -372,7 +372,7 @@ static int decode(void *user, const struct cds_row *rows, int count)
         batch->pos[i] = rows[i].position;
         batch->n_seq_id[i] = 1;
         batch->seq_id[i][0] = rows[i].sequence;
-        batch->logits[i] = rows[i].sample;
+        batch->logits[i] = rows[i].sample || rows[i].tell;
         answers += rows[i].sample;
     }
     uint64_t cpu_us = process_cpu_us(), begin_ns = cds_now_ns();
@@ -426,6 +426,12 @@ static int32_t sample(void *user, void *sampler, int row)
     int32_t token = cds_sampler_pick(sampler, llama_get_logits_ith(engine->context, row));
     engine->shown = cds_sampler_preserves(sampler, token) ? token : -1;
     return token;
+}
+
+static void tell(void *user, void *sampler, int row, int32_t token)
+{
+    const struct cds_engine *engine = user;
+    cds_sampler_tell(sampler, llama_get_logits_ith(engine->context, row), token);
 }
 
 static int piece(void *user, int32_t token, char *buf, int size)
@@ -482,6 +488,7 @@ const struct cds_engine_ops cds_engine_llama = {
     .sampler_new = sampler_new,
     .sampler_free = sampler_free,
     .sample = sample,
+    .tell = tell,
     .piece = piece,
     .is_end = is_end,
     .drop = drop,

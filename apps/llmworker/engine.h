@@ -16,6 +16,7 @@
 struct cds_row {
     int32_t token, position, sequence;
     bool sample; /**< logits are needed */
+    bool tell;   /**< logits are needed for the chance of the next token of a prompt */
 };
 
 /** What the scheduler needs of a model; `engine` is handed through. */
@@ -24,7 +25,9 @@ struct cds_engine_ops {
     int (*decode)(void *engine, const struct cds_row *rows, int count);
     void *(*sampler_new)(void *engine, const struct cds_sampling *sampling); /**< NULL: out of memory */
     void (*sampler_free)(void *sampler);
-    int32_t (*sample)(void *engine, void *sampler, int row);        /**< token chosen from the logits of that row */
+    int32_t (*sample)(void *engine, void *sampler, int row); /**< token chosen from the logits of that row */
+    void (*tell)(void *engine, void *sampler, int row,
+                 int32_t token);                                    /**< the chance of that token at that row becomes what the sampler chose last */
     int (*piece)(void *engine, int32_t token, char *buf, int size); /**< bytes written, at most size */
     bool (*is_end)(void *engine, int32_t token);
     void (*drop)(void *engine, int sequence, int from);       /**< forgets positions from..end of a sequence */

@@ -27,6 +27,7 @@ void cds_job_remove(struct cds_sched *sched, struct cds_job *job)
             other->follow = NULL;
     sched->ops->sampler_free(job->sampler);
     free(job->tokens);
+    free(job->told);
     free(job);
 }
 
@@ -133,6 +134,9 @@ cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, s
     job->tokens = spec->tokens;
     job->token_count = job->token_room = job->prompt_count = spec->token_count;
     job->max_tokens = spec->max_tokens;
+    job->told = spec->told;
+    while (job->told && job->told_from + 1 < spec->token_count && !job->told[job->told_from])
+        job->told_from++;
     job->text = spec->text;
     memcpy(job->end_rows, spec->end_rows, sizeof(job->end_rows));
     job->end_row_count = spec->end_row_count;

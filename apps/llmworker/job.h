@@ -46,6 +46,8 @@ struct cds_job {
     struct cds_end_row end_rows[CDS_END_TOKENS_MAX];
     unsigned end_row_count;
     bool preload;
+    uint8_t *told;      /**< see cds_job_spec; owned */
+    uint32_t told_from; /**< first token of it: from there on nothing is taken over from others, because its chances are with nobody */
     void *sampler;
     struct cds_slot *slot;
     struct cds_speculation speculation;

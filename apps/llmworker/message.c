@@ -161,6 +161,7 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
     ret->thinking = cds_json_true(cds_json_get(params, "thinking"), true);
     ret->raw = cds_json_true(cds_json_get(params, "raw"), false);
     ret->schema = cds_json_get(params, "schema");
+    ret->tell = cds_json_get(params, "tell");
     ret->preload = cds_json_true(cds_json_get(params, "preload"), false);
     ret->half = cds_json_true(cds_json_get(params, "half"), false);
     ret->tells_tokens = cds_json_true(cds_json_get(params, "tell_tokens"), false);

@@ -45,6 +45,7 @@ struct cds_prepare {
     bool half;                 /**< the last message is not finished, and the answer types on */
     bool tells_tokens;         /**< ids of its tokens go out with the text */
     bool documents;            /**< parameters of tools are described to the model */
+    const cds_json *tell;      /**< true, or places of tokens of the prompt: their chances are told; NULL: none */
     bool shift;                /**< a prompt that is too long goes on without what is oldest (shift.h), an answer beyond the context too */
     uint32_t keep;             /**< tokens at the beginning of a text prompt that stay */
     /* Text prompts: strings, or lists of token ids. */

@@ -145,6 +145,16 @@ static void take_tokens(struct cds_sched *sched, struct cds_slot *slot, unsigned
 }
 
 /** After a batch: what was evaluated counts, and rows with logits give the next token. */
+/** The chance of the token of a prompt that stands behind this row. */
+static void tell(struct cds_sched *sched, const struct cds_job *job, unsigned row)
+{
+    size_t next = (size_t)sched->rows[row].position + 1;
+    if (job->cancelled || next >= job->prompt_count || !sched->sink.on_told)
+        return;
+    sched->ops->tell(sched->engine, job->sampler, (int)row, job->tokens[next]);
+    sched->sink.on_told(sched->user, job->id, (uint32_t)next, job->tokens[next], job->sampler);
+}
+
 void cds_results_take(struct cds_sched *sched, unsigned generating)
 {
     uint64_t before = sched->counters.prompt_rows;
@@ -158,6 +168,8 @@ void cds_results_take(struct cds_sched *sched, unsigned generating)
         sched->counters.most_between = between;
     for (unsigned i = 0; i < sched->row_count; i++) {
         struct cds_slot *slot = &sched->slots[sched->row_slot[i]];
+        if (sched->rows[i].tell && slot->job)
+            tell(sched, slot->job, i);
         if (!sched->rows[i].sample || !slot->job)
             continue;
         unsigned guesses = slot->job->draft_count;

@@ -6,6 +6,7 @@
 
 #include <llama.h>
 
+#include "apps/llmworker/penalties.h"
 #include "apps/llmworker/shim.h"
 #include "lib/base/cleanup.h"
 #include "lib/log/log.h"
@@ -65,8 +66,7 @@ static bool add_step(const struct cds_sampler *sampler, const struct cds_samplin
     case CDS_STEP_PENALTIES:
         if (s->presence_penalty == 0 && s->frequency_penalty == 0 && s->repeat_penalty == 1)
             return true;
-        return add(chain, llama_sampler_init_penalties(sampler->vocabulary, s->repeat_last_n < 0 ? context : s->repeat_last_n, s->repeat_penalty,
-                                                       s->frequency_penalty, s->presence_penalty));
+        return add(chain, cds_penalties_new(sampler->vocab, s, context));
     case CDS_STEP_DRY:
         if (s->dry_multiplier == 0)
             return true;
@@ -364,6 +364,11 @@ int32_t cds_sampler_pick(struct cds_sampler *sampler, const float *logits)
     if (sampler->wants_chance)
         remember(sampler, logits, token);
     return token;
+}
+
+void cds_sampler_tell(struct cds_sampler *sampler, const float *logits, int32_t token)
+{
+    remember(sampler, logits, token);
 }
 
 const struct cds_picked *cds_sampler_picked(const struct cds_sampler *sampler)

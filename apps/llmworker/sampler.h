@@ -30,6 +30,8 @@ struct cds_sampler *cds_sampler_new(const struct llama_vocab *vocab, const struc
 void cds_sampler_free(struct cds_sampler *sampler);
 /** Chooses from the logits of one row and remembers the choice. A grammar without a legal token ends the answer: the token is then an end. */
 int32_t cds_sampler_pick(struct cds_sampler *sampler, const float *logits);
+/** The chance of a token that stands in the prompt, as if it had been chosen; nothing of the sampler's state changes but its last choice. */
+void cds_sampler_tell(struct cds_sampler *sampler, const float *logits, int32_t token);
 /** The last choice; NULL when nobody asked for chances. */
 const struct cds_picked *cds_sampler_picked(const struct cds_sampler *sampler);
 /** Is this control token part of the text? */

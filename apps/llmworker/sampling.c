@@ -103,6 +103,21 @@ static cds_rc read_order(const cds_json *params, struct cds_sampling *ret, struc
     return CDS_OK;
 }
 
+static cds_rc read_exempt(const cds_json *params, struct cds_sampling *ret, struct cds_err *reterr)
+{
+    const cds_json *list = cds_json_get(params, "penalty_exempt");
+    ret->spares_newline = !cds_json_true(cds_json_get(params, "penalize_newline"), true);
+    if (list && (!cds_json_is(list, CDS_JSON_ARRAY) || cds_json_size(list) > CDS_EXEMPT_MAX))
+        return wrong(reterr, "penalty_exempt");
+    for (size_t i = 0; i < cds_json_size(list); i++) {
+        int64_t token = cds_json_i64(cds_json_at(list, i), -1);
+        if (token < 0 || token > INT32_MAX)
+            return wrong(reterr, "penalty_exempt");
+        ret->exempt[ret->exempt_count++] = (int32_t)token;
+    }
+    return CDS_OK;
+}
+
 static cds_rc read_breakers(const cds_json *params, struct cds_sampling *ret, struct cds_err *reterr)
 {
     static const char *const usual[] = {"\n", ":", "\"", "*"};
@@ -184,6 +199,8 @@ cds_rc cds_sampling_read(const cds_json *params, struct cds_sampling *ret, struc
         rc = read_order(params, ret, reterr);
     if (rc == CDS_OK)
         rc = read_breakers(params, ret, reterr);
+    if (rc == CDS_OK)
+        rc = read_exempt(params, ret, reterr);
     if (rc == CDS_OK)
         rc = read_grammar(params, ret, reterr);
     ret->ignore_eos = cds_json_true(cds_json_get(params, "ignore_eos"), false);

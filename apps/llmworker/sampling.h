@@ -11,7 +11,15 @@
 
 #include "lib/json/json.h"
 
-enum { CDS_BIAS_MAX = 1024, CDS_BREAKERS_MAX = 16, CDS_ORDER_MAX = 16, CDS_LOGPROBS_MAX = 20, CDS_TRIGGERS_MAX = 16, CDS_PRESERVED_MAX = 64 };
+enum {
+    CDS_BIAS_MAX = 1024,
+    CDS_BREAKERS_MAX = 16,
+    CDS_EXEMPT_MAX = 64,
+    CDS_ORDER_MAX = 16,
+    CDS_LOGPROBS_MAX = 20,
+    CDS_TRIGGERS_MAX = 16,
+    CDS_PRESERVED_MAX = 64
+};
 
 /** Steps of the chain; their order is the request's. */
 enum cds_sampler_step {
@@ -42,7 +50,10 @@ struct cds_sampling {
     uint32_t min_keep;
     float presence_penalty, frequency_penalty, repeat_penalty; /**< 0, 0 and 1: off */
     int32_t repeat_last_n;                                     /**< tokens that are looked at; below 0: all of the context */
-    float dry_multiplier, dry_base;                            /**< 0: off */
+    int32_t exempt[CDS_EXEMPT_MAX];                            /**< tokens that may repeat themselves */
+    unsigned exempt_count;
+    bool spares_newline;            /**< so may every token with a line break */
+    float dry_multiplier, dry_base; /**< 0: off */
     int32_t dry_allowed_length, dry_last_n;
     const char *dry_breakers[CDS_BREAKERS_MAX];
     unsigned dry_breaker_count;

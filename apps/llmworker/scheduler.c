@@ -70,6 +70,7 @@ static unsigned add_row(struct cds_sched *sched, struct cds_job *job, unsigned r
     unsigned slot = (unsigned)(job->slot - sched->slots);
     int32_t token = at < job->token_count ? job->tokens[at] : job->draft[at - job->token_count];
     sched->rows[rows] = (struct cds_row){.token = token, .position = (int32_t)at, .sequence = (int32_t)slot, .sample = at + 1 >= job->token_count};
+    sched->rows[rows].tell = job->told && at + 1 < job->prompt_count && job->told[at];
     sched->row_slot[rows] = slot;
     return rows + 1;
 }

@@ -54,6 +54,7 @@ struct cds_job_spec {
     int64_t id;
     int32_t *tokens; /**< malloc'ed; owned by the scheduler after a successful add */
     size_t token_count;
+    uint8_t *told;       /**< as long as tokens, malloc'ed and taken with them: 1 where the chance of the next token is told; NULL: nowhere */
     uint32_t max_tokens; /**< most tokens it may generate, >= 1 */
     uint64_t scope;      /**< prompts are shared inside one scope only */
     uint64_t key;        /**< whose request it is, for fair shares; 0: the scope */
@@ -94,6 +95,8 @@ struct cds_sched_sink {
     void (*on_end)(void *user, const struct cds_job_report *report); /**< last event of a request */
     /** A token was chosen; its on_text follows. May be NULL. */
     void (*on_token)(void *user, int64_t id, int32_t token, const void *sampler);
+    /** The chance of a token of the prompt is known; told again when it was computed again. May be NULL when no job asks for it. */
+    void (*on_told)(void *user, int64_t id, uint32_t position, int32_t token, const void *sampler);
 };
 
 /** Work done since the start, for proofs. */

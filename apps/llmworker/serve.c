@@ -133,6 +133,12 @@ static void on_token(void *user, int64_t id, int32_t token, const void *sampler)
     cds_answers_token(&worker->answers, id, token, sampler);
 }
 
+static void on_told(void *user, int64_t id, uint32_t position, int32_t token, const void *sampler)
+{
+    struct worker *worker = user;
+    cds_answers_told(&worker->answers, id, position, sampler);
+}
+
 static void add_event(struct worker *worker, cds_json *event)
 {
     if (!worker->texts)
@@ -278,7 +284,7 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .answer_reserve = ANSWER_RESERVE,
         .share = worker->facts.can_share,
     };
-    static const struct cds_sched_sink sink = {.on_token = on_token, .on_text = on_text, .on_end = on_end};
+    static const struct cds_sched_sink sink = {.on_token = on_token, .on_told = on_told, .on_text = on_text, .on_end = on_end};
     return cds_sched_new(&limits, &cds_engine_llama, worker->engine, &sink, worker, &worker->sched, reterr);
 }
 

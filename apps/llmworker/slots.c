@@ -105,7 +105,8 @@ static struct cds_slot *best_source(struct cds_sched *sched, const struct cds_jo
         struct cds_slot *slot = &sched->slots[i];
         if (slot->scope != job->scope || slot->branch.filled <= *ret_common)
             continue;
-        uint32_t n = cds_branch_common(&sched->cells, &slot->branch, job->tokens, (uint32_t)job->token_count - 1);
+        uint32_t most = job->told ? job->told_from : (uint32_t)job->token_count - 1;
+        uint32_t n = cds_branch_common(&sched->cells, &slot->branch, job->tokens, most);
         if (n > *ret_common) {
             best = slot;
             *ret_common = n;

@@ -56,6 +56,31 @@ describe('tokens', () => {
   });
 });
 
+describe('penalties', () => {
+  test('leave_exempt_tokens_and_line_breaks_alone', async () => {
+    // Three letters in turn are all the grammar allows, so a penalty can only change their order.
+    const body = { ...base, prompt: 'a', max_tokens: 30, grammar: 'root ::= [abc\\n]+', return_tokens: true, repeat_last_n: -1 };
+    const run = async (more) => (await llm.complete({ ...body, ...more })).json.choices[0];
+    const plain = await run({});
+    const punished = await run({ frequency_penalty: 2, presence_penalty: 2 });
+    assert.notEqual(punished.text, plain.text);
+    const ids = [...new Set([...plain.tokens, ...punished.tokens])].slice(0, 64);
+    assert.equal((await run({ frequency_penalty: 2, presence_penalty: 2, penalty_exempt: ids })).text, plain.text);
+    const lines = { ...body, prompt: 'x', grammar: 'root ::= ([abc] | "\\n")+', ignore_eos: true };
+    const broken = (await llm.complete({ ...lines, frequency_penalty: 2 })).json.choices[0];
+    const spared = (await llm.complete({ ...lines, frequency_penalty: 2, penalize_newline: false })).json.choices[0];
+    const breaks = [];
+    for (const id of new Set(spared.tokens))
+      if ((await llm.call('POST', '/v1/detokenize', { tokens: [id] })).json.content.includes('\n')) breaks.push(id);
+    assert.ok(breaks.length > 0, 'it broke lines');
+    const by_id = (await llm.complete({ ...lines, frequency_penalty: 2, penalty_exempt: breaks })).json.choices[0];
+    assert.equal(by_id.text, spared.text);
+    assert.notEqual(broken.text, spared.text);
+    assertRefused(await llm.complete({ ...base, penalty_exempt: ['a'] }), 'penalty_exempt');
+    assertRefused(await llm.complete({ ...base, penalize_newline: 0 }), 'penalize_newline');
+  });
+});
+
 describe('prompts', () => {
   test('preload_reads_the_prompt_and_says_nothing', async () => {
     const messages = [{ role: 'system', content: 'You know all about rivers and bridges and markets of the north.' }, { role: 'user', content: `Tell me of ${prompt}` }];

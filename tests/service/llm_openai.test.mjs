@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import OpenAI from 'openai';
-import { startStack } from '../support/stack.mjs';
+import { startStack, users, waitFor } from '../support/stack.mjs';
 import { MODEL, ask, llmClient } from '../support/llm.mjs';
 
 let stack;
@@ -104,5 +104,75 @@ describe('the official client', () => {
       for await (const _ of stream) if (++chunks === 3) process.kill(pid, 'SIGKILL');
     }, OpenAI.APIError);
     await stack.waitModel();
+  });
+
+  test('its_parse_helper_reads_a_schema_while_it_streams', async () => {
+    const runner = client.chat.completions.stream({
+      model: MODEL, messages: ask('Invent a pet.'), max_tokens: 80,
+      response_format: { type: 'json_schema', json_schema: { name: 'pet', strict: true, schema: {
+        type: 'object', properties: { kind: { enum: ['cat', 'dog'] } }, required: ['kind'], additionalProperties: false } } },
+    });
+    let text = '';
+    runner.on('content', (piece) => (text += piece));
+    const final = await runner.finalChatCompletion();
+    assert.ok(['cat', 'dog'].includes(JSON.parse(final.choices[0].message.content).kind));
+    assert.equal(text, final.choices[0].message.content);
+  });
+
+  test('its_runner_calls_a_function_and_goes_on_with_the_result', async () => {
+    const called = [];
+    const runner = client.chat.completions.runTools({
+      model: MODEL, messages: ask('What is 2 + 3?'), max_tokens: 60, tool_choice: { type: 'function', function: { name: 'add' } },
+      tools: [{ type: 'function', function: { ...tool.function, parse: JSON.parse, function: (args) => (called.push(args), '5') } }],
+    }, { maxChatCompletions: 2 });
+    await runner.done().catch(() => {});
+    assert.ok(called.length >= 1 && Number.isInteger(called[0].a), JSON.stringify(called));
+  });
+
+  test('streams_logprobs_and_several_choices', async () => {
+    const stream = await client.chat.completions.create({ model: MODEL, messages: ask('Hi'), max_tokens: 3, n: 2, logprobs: true, top_logprobs: 1, stream: true });
+    const seen = [0, 0];
+    for await (const chunk of stream) for (const choice of chunk.choices) seen[choice.index] += choice.logprobs?.content.length ?? 0;
+    assert.ok(seen[0] > 0 && seen[1] > 0, JSON.stringify(seen));
+  });
+
+  test('streams_a_text_completion', async () => {
+    const stream = await client.completions.create({ model: MODEL, prompt: 'One, two,', max_tokens: 4, stream: true });
+    let text = '';
+    for await (const chunk of stream) text += chunk.choices[0].text;
+    assert.ok(text.length > 0);
+  });
+
+  test('tries_again_by_itself_what_may_be_tried_again_and_nothing_else', async () => {
+    const calls = [];
+    const counting = (key) => new OpenAI({ baseURL: `${stack.llmUrl}/v1`, apiKey: key, maxRetries: 2, fetch: (...a) => (calls.push(a[0]), fetch(...a)) });
+    await assert.rejects(counting(stack.tokens.developer).chat.completions.create({ model: MODEL, messages: ask('Hi'), temperature: 9 }), OpenAI.BadRequestError);
+    assert.equal(calls.length, 1, 'a wrong request');
+    calls.length = 0;
+    await stack.rpc('budget.set', { email: users.developer.email, month_tokens: 0 }, 'admin');
+    try {
+      await assert.rejects(counting(stack.tokens.developer).chat.completions.create({ model: MODEL, messages: ask('Hi') }), OpenAI.RateLimitError);
+      assert.equal(calls.length, 1, 'a used up budget says that trying again does not help');
+    } finally {
+      await stack.rpc('budget.set', { email: users.developer.email, month_tokens: null }, 'admin').catch(() => stack.rpc('budget.set', { email: users.developer.email, month_tokens: 1000000 }, 'admin'));
+    }
+  });
+
+  test('aborts_a_request_that_is_not_streamed_and_the_model_is_free_again', async () => {
+    const controller = new AbortController();
+    const asked = client.chat.completions.create({ model: MODEL, messages: ask('Write a very long story.'), max_tokens: 1500 }, { signal: controller.signal });
+    await waitFor('it runs', async () => (await llm.modelStatus())?.active === 1);
+    controller.abort();
+    await assert.rejects(asked, OpenAI.APIUserAbortError);
+    await llm.idle();
+  });
+
+  test('works_through_the_gateway_as_well', async () => {
+    const through = new OpenAI({ baseURL: `${stack.apiUrl}/v1`, apiKey: stack.tokens.developer, maxRetries: 0 });
+    const stream = await through.chat.completions.create({ model: MODEL, messages: ask('Hi'), max_tokens: 4, stream: true, stream_options: { include_usage: true } });
+    let usage = null;
+    for await (const chunk of stream) usage = chunk.usage ?? usage;
+    assert.ok(usage.completion_tokens > 0);
+    await assert.rejects(through.chat.completions.create({ model: 'gpt-9', messages: ask('Hi') }), OpenAI.NotFoundError);
   });
 });

@@ -251,7 +251,7 @@ describe('several answers', () => {
     assert.equal(echoed.json.choices[0].text, body.prompt + plain.json.choices[0].text);
     const s = await llm.textStream({ ...body, echo: true });
     assert.equal(s.events.map((e) => e.choices[0]?.text ?? '').join(''), echoed.json.choices[0].text);
-    assertRefused(await llm.complete({ ...body, echo: true, logprobs: 1 }), 'echo');
+    assertRefused(await llm.complete({ ...body, echo: true, logprobs: 1, n: 2 }), 'echo');
   });
 
   test('a_cancelled_request_with_several_answers_frees_all_of_them', async () => {

@@ -85,6 +85,18 @@ describe('a response', () => {
     assert.ok(logprobs.length >= 1 && logprobs[0].top_logprobs.length === 2, JSON.stringify(got.output));
   });
 
+  test('leaves_out_the_oldest_items_when_asked_to', async () => {
+    const input = [...Array.from({ length: 40 }, (_, i) => [{ role: 'user', content: `Question ${i}: ${'word '.repeat(60)}` }, { role: 'assistant', content: 'Yes.' }]).flat(), { role: 'user', content: 'So?' }];
+    const whole = await respond({ input, max_output_tokens: 4 });
+    assert.equal(whole.status, 400);
+    assert.equal(whole.json.error.code, 'context_length_exceeded');
+    assert.equal(whole.json.error.param, 'input');
+    const cut = await respond({ input, max_output_tokens: 4, truncation: 'auto' });
+    assert.equal(cut.status, 200, cut.text);
+    assert.equal(cut.json.truncation, 'auto');
+    assert.ok(cut.json.cds.context_shift, 'and it is told');
+  });
+
   test('counts_the_tokens_of_an_input_without_answering', async () => {
     const before = await llm.usage();
     const counted = await client.responses.inputTokens.count({ model: MODEL, input: 'Say hello.', instructions: 'Be short.' });
@@ -193,7 +205,7 @@ describe('what a response cannot be', () => {
     ['in_a_conversation', { input: 'Hi', conversation: 'conv_1' }, 'conversation'],
     ['of_a_kept_prompt', { input: 'Hi', prompt: { id: 'pmpt_1' } }, 'prompt'],
     ['in_the_background', { input: 'Hi', background: true }, 'background'],
-    ['of_a_shortened_input', { input: 'Hi', truncation: 'auto' }, 'truncation'],
+    ['of_an_input_shortened_somehow', { input: 'Hi', truncation: 'maybe' }, 'truncation'],
     ['of_a_picture', { input: [{ role: 'user', content: [{ type: 'input_image', image_url: 'x' }] }] }, 'input/0/content'],
     ['of_an_unknown_item', { input: [{ type: 'web_search_call' }] }, 'input/0/type'],
     ['of_a_reference', { input: [{ type: 'item_reference', id: 'x' }] }, 'input/0'],

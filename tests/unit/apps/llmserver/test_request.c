@@ -138,7 +138,7 @@ static const struct wrong wrong_completions[] = {
     {"{\"prompt\":[\"a\",\"\"]}", "/prompt"},
     {"{\"prompt\":\"x\",\"n\":3,\"best_of\":2}", "/best_of"},
     {"{\"prompt\":\"x\",\"suffix\":5}", "/suffix"},
-    {"{\"prompt\":\"x\",\"echo\":true,\"logprobs\":1}", "/echo"},
+    {"{\"prompt\":\"x\",\"echo\":true,\"logprobs\":1,\"stream\":true}", "/echo"},
 };
 
 static void check_refused(const struct wrong *wrong, bool chat)

@@ -60,7 +60,8 @@ static void settings_that_are_choices_take_whole_words_only(void **state)
 static void settings_that_override_keys_are_checked_by_their_type(void **state)
 {
     static const char *const good[] = {"a.b-c_d=int:-5", "a=float:1.5e3", "a=bool:false", "a=str:any = text: \"here\"", "a=str:"};
-    static const char *const bad[] = {"a=int:", "a=int:5x", "a=int: 5", "a=float:", "a=bool:1", "a=long:5", "=int:5", "a b=int:5", "a:int=5", "a=str:line\nline", "a"};
+    static const char *const bad[] = {"a=int:", "a=int:5x",  "a=int: 5", "a=float:",         "a=bool:1", "a=long:5",
+                                      "=int:5", "a b=int:5", "a:int=5",  "a=str:line\nline", "a"};
     const struct cds_setting *metadata = cds_settings_find("metadata");
     for (size_t i = 0; i < CDS_ARRAY_LEN(good); i++)
         assert_true(allowed(metadata, cds_json_pack("[s]", good[i])));

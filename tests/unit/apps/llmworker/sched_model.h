@@ -160,7 +160,7 @@ static inline void on_end(void *user, const struct cds_job_report *r)
     if (r->completion_tokens)
         assert_int_equal(r->evaluated_tokens, r->prompt_tokens);
 }
-static const struct cds_sched_sink sink = {on_text, on_end, NULL};
+static const struct cds_sched_sink sink = {.on_text = on_text, .on_end = on_end};
 static struct cds_sched_limits limits;
 static struct cds_speculation speculation; /* of every request that is added */
 

@@ -100,7 +100,7 @@ static void on_end(void *user, const struct cds_job_report *report)
     got[report->id].ended = true;
     got[report->id].report = *report;
 }
-static const struct cds_sched_sink sink = {on_text, on_end, NULL};
+static const struct cds_sched_sink sink = {.on_text = on_text, .on_end = on_end};
 static struct cds_sched *sched;
 
 static struct cds_sched *make(unsigned slots, unsigned cells)
