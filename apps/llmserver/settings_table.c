@@ -95,7 +95,7 @@ static cds_rc wrong(struct cds_err *reterr, const char *name, const char *expect
 /** One of words with single spaces between them? */
 static bool is_choice(const char *words, const char *text)
 {
-    size_t len = text ? strlen(text) : 0;
+    size_t len = text && !strchr(text, ' ') ? strlen(text) : 0;
     for (const char *at = words; len && at; at = strchr(at, ' ') ? strchr(at, ' ') + 1 : NULL)
         if (strncmp(at, text, len) == 0 && (at[len] == ' ' || at[len] == '\0'))
             return true;
