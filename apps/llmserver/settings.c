@@ -75,7 +75,7 @@ static double cell_bytes(const struct cds_model *model, const char *name)
     static const struct {
         const char *type;
         double bytes;
-    } types[] = {{"f32", 4},         {"f16", 2},          {"bf16", 2},         {"q8_0", 34.0 / 32},  {"q5_1", 24.0 / 32},
+    } types[] = {{"f32", 4},          {"f16", 2},          {"bf16", 2},         {"q8_0", 34.0 / 32},  {"q5_1", 24.0 / 32},
                  {"q5_0", 22.0 / 32}, {"q4_1", 20.0 / 32}, {"q4_0", 18.0 / 32}, {"iq4_nl", 18.0 / 32}};
     for (size_t i = 0; i < CDS_ARRAY_LEN(types); i++)
         if (is_word(model, name, types[i].type))
@@ -203,7 +203,7 @@ static cds_rc check_together(const struct cds_model *model, struct cds_err *rete
         cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"context_tokens_min\" (%llu) must be at most \"context_tokens\" (%llu).",
                  (unsigned long long)cds_settings_u64(model, "context_tokens_min"), (unsigned long long)cds_settings_u64(model, "context_tokens"));
         cds_err_pointer(reterr, "/context_tokens_min");
-    return CDS_BAD_PARAM;
+        return CDS_BAD_PARAM;
     }
     bool plain = is_word(model, "cache_type_v", "f16") || is_word(model, "cache_type_v", "f32") || is_word(model, "cache_type_v", "bf16");
     if (plain || !is_word(model, "flash_attention", "off"))

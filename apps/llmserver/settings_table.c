@@ -68,7 +68,8 @@ static const struct cds_setting table[] = {
     SWITCH("swa_full", 1, "The whole cache for layers with windowed attention, not only the window."),
     SWITCH("check_tensors", 0, "All weights are checked while they are loaded."),
     CHOICE("numa", "off distribute isolate numactl", CDS_OPT_COUNT, true, "Where threads run on a machine with several memory nodes."),
-    {"metadata", CDS_SETTING_OVERRIDES, 0, 0, 0, NULL, CDS_OPT_COUNT, true, "Keys of the file that are read as something else: key=int|float|bool|str:value."},
+    {"metadata", CDS_SETTING_OVERRIDES, 0, 0, 0, NULL, CDS_OPT_COUNT, true,
+     "Keys of the file that are read as something else: key=int|float|bool|str:value."},
 };
 
 const struct cds_setting *cds_settings_table(size_t *ret_count)
@@ -154,5 +155,7 @@ cds_rc cds_settings_check(const struct cds_setting *setting, const cds_json *val
     bool good = cds_json_is(value, CDS_JSON_ARRAY) && cds_json_size(value) <= CDS_SETTINGS_OVERRIDES_MAX;
     for (size_t i = 0; good && i < cds_json_size(value); i++)
         good = is_override(cds_json_at(value, i));
-    return good ? CDS_OK : wrong(reterr, setting->name, "a list of at most 8 texts such as \"tokenizer.ggml.add_bos_token=bool:false\" (int, float, bool, str)");
+    return good ? CDS_OK
+                : wrong(reterr, setting->name,
+                        "a list of at most 8 texts such as \"tokenizer.ggml.add_bos_token=bool:false\" (int, float, bool, str)");
 }

@@ -29,7 +29,8 @@ static cds_json *memory(void)
 {
     static const struct {
         const char *name, *line;
-    } lines[] = {{"total_bytes", "MemTotal:"}, {"available_bytes", "MemAvailable:"}, {"swap_total_bytes", "SwapTotal:"}, {"swap_free_bytes", "SwapFree:"}};
+    } lines[] = {
+        {"total_bytes", "MemTotal:"}, {"available_bytes", "MemAvailable:"}, {"swap_total_bytes", "SwapTotal:"}, {"swap_free_bytes", "SwapFree:"}};
     CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(16384);
     cds_rc rc = cds_read_file("/proc/meminfo", &text, NULL);
     cds_json *all = cds_json_object();

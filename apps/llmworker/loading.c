@@ -26,13 +26,17 @@ struct word {
     const char *word;
     int value;
 };
-static const struct word load_modes[] = {{"auto", LLAMA_LOAD_MODE_AUTO},   {"none", LLAMA_LOAD_MODE_NONE},
-                                         {"mmap", LLAMA_LOAD_MODE_MMAP},   {"mlock", LLAMA_LOAD_MODE_MLOCK},
-                                         {"mmap_mlock", LLAMA_LOAD_MODE_MMAP_MLOCK}, {"direct_io", LLAMA_LOAD_MODE_DIRECT_IO}, {NULL, 0}};
+static const struct word load_modes[] = {{"auto", LLAMA_LOAD_MODE_AUTO},
+                                         {"none", LLAMA_LOAD_MODE_NONE},
+                                         {"mmap", LLAMA_LOAD_MODE_MMAP},
+                                         {"mlock", LLAMA_LOAD_MODE_MLOCK},
+                                         {"mmap_mlock", LLAMA_LOAD_MODE_MMAP_MLOCK},
+                                         {"direct_io", LLAMA_LOAD_MODE_DIRECT_IO},
+                                         {NULL, 0}};
 static const struct word lazies[] = {{"auto", LLAMA_LAZY_MODE_AUTO}, {"off", LLAMA_LAZY_MODE_OFF}, {"on", LLAMA_LAZY_MODE_ON}, {NULL, 0}};
-static const struct word types[] = {{"f16", GGML_TYPE_F16},   {"f32", GGML_TYPE_F32},   {"bf16", GGML_TYPE_BF16}, {"q8_0", GGML_TYPE_Q8_0},
-                                    {"q5_1", GGML_TYPE_Q5_1}, {"q5_0", GGML_TYPE_Q5_0}, {"q4_1", GGML_TYPE_Q4_1}, {"q4_0", GGML_TYPE_Q4_0},
-                                    {"iq4_nl", GGML_TYPE_IQ4_NL}, {NULL, 0}};
+static const struct word types[] = {
+    {"f16", GGML_TYPE_F16},   {"f32", GGML_TYPE_F32},   {"bf16", GGML_TYPE_BF16}, {"q8_0", GGML_TYPE_Q8_0},     {"q5_1", GGML_TYPE_Q5_1},
+    {"q5_0", GGML_TYPE_Q5_0}, {"q4_1", GGML_TYPE_Q4_1}, {"q4_0", GGML_TYPE_Q4_0}, {"iq4_nl", GGML_TYPE_IQ4_NL}, {NULL, 0}};
 static const struct word flashes[] = {
     {"auto", LLAMA_FLASH_ATTN_TYPE_AUTO}, {"on", LLAMA_FLASH_ATTN_TYPE_ENABLED}, {"off", LLAMA_FLASH_ATTN_TYPE_DISABLED}, {NULL, 0}};
 static const struct word numas[] = {{"off", GGML_NUMA_STRATEGY_DISABLED},
@@ -101,7 +105,7 @@ static cds_rc read_members(const cds_json *object, struct cds_loading *ret, stru
         const struct word *words;
         int *at;
     } members[] = {
-        {"load_mode", load_modes, &ret->load_mode}, {"lazy_rows", lazies, &ret->lazy},        {"cache_type_k", types, &ret->type_k},
+        {"load_mode", load_modes, &ret->load_mode}, {"lazy_rows", lazies, &ret->lazy},         {"cache_type_k", types, &ret->type_k},
         {"cache_type_v", types, &ret->type_v},      {"flash_attention", flashes, &ret->flash}, {"numa", numas, &ret->numa},
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(members); i++)

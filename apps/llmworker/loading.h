@@ -32,6 +32,6 @@ struct llama_context *cds_loading_context(const struct cds_loading *loading, str
 /** loading_try.c: the loop of that. make returns NULL when it fails. least 0: one try. */
 void *cds_loading_try(void *(*make)(void *user, uint32_t cells), void *user, uint32_t cells, uint32_t least);
 
-/** {"devices": [{"name", "description", "kind", "backend", "free_bytes", "total_bytes"}], "cpu_variant", "mmap", "mlock", "gpu", "numa", "info"}; owned by
- *  the caller. After the compute libraries were loaded. */
+/** {"devices": [{"name", "description", "kind", "backend", "free_bytes", "total_bytes"}], "cpu_variant", "mmap", "mlock", "gpu", "numa", "info"};
+ * owned by the caller. After the compute libraries were loaded. */
 cds_json *cds_loading_system(void);
