@@ -14,9 +14,14 @@ const skip = existsSync('/usr/bin/qemu-system-x86_64') ? false : 'skipped: no qe
 if (skip) console.log(skip);
 const PROGRAMS = {
   sh: 'cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id; od -An -N16 -tx8 /dev/urandom; date +%s%N',
+  // Nothing but the shell: what a night is made of. Without a clock.
+  bare: 'read uuid < /proc/sys/kernel/random/uuid; read boot < /proc/sys/kernel/random/boot_id; echo "$uuid $boot -"',
   python: 'import os, time, uuid, random, secrets\nprint(os.urandom(16).hex(), uuid.uuid4(), random.getrandbits(64), secrets.token_hex(8))\nprint(time.time_ns())',
   node: 'import { randomBytes, randomUUID } from "crypto"; console.log(randomBytes(16).toString("hex"), randomUUID(), Math.random()); console.log(String(BigInt(Date.now()) * 1000000n))',
 };
+
+// A storm is of bare shells in nine of ten.
+const kindOf = (i) => (COUNT > 100 && i >= 0 && i % 10 ? 'bare' : ['sh', 'python', 'sh', 'node'][(COUNT > 100 ? i / 10 : i) % 4]);
 
 test(`${COUNT} restores repeat no random value and have the right time`, { skip, timeout: 120_000 + Math.min(COUNT * 5000, 2 ** 31 - 200_000) }, async () => {
   const stack = await startStack({ llm: false, options: { 'micro.pool': 0 } });
@@ -35,17 +40,18 @@ test(`${COUNT} restores repeat no random value and have the right time`, { skip,
     first++;
   }
   const once = async (i) => {
-    const language = ['sh', 'python', 'sh', 'node'][i % 4];
+    const kind = kindOf(i) ?? 'sh';
+    const language = kind === 'bare' ? 'sh' : kind;
     const began = Date.now();
-    const result = await stack.rpc('run.exec', { project: stack.project, engine: `micro:${language}`, code: PROGRAMS[language], project_access: 'none' });
+    const result = await stack.rpc('run.exec', { project: stack.project, engine: `micro:${language}`, code: PROGRAMS[kind], project_access: 'none' });
     const ended = Date.now();
     assert.equal(result.end, 'ok', `${result.end} ${result.reason ?? ''} ${result.stderr}`);
     origins[result.origin] = (origins[result.origin] ?? 0) + 1;
     const words = result.stdout.trim().split(/\s+/);
-    const clock = Number(BigInt(words.pop()) / 1_000_000n);
-    worst = Math.max(worst, began - clock, clock - ended);
+    const clock = words.pop();
+    if (clock !== '-') worst = Math.max(worst, began - Number(BigInt(clock) / 1_000_000n), Number(BigInt(clock) / 1_000_000n) - ended);
     for (const word of words) {
-      assert.ok(!seen.has(word), `${word} came in run ${seen.get(word)} and again in run ${i} (${language})`);
+      assert.ok(!seen.has(word), `${word} came in run ${seen.get(word)} and again in run ${i} (${kind})`);
       seen.set(word, i);
     }
     if (FILE && i >= 0) appendFileSync(FILE, `${i} ${words.join(' ')}\n`);
