@@ -175,6 +175,7 @@ static void launch(struct cds_model *model)
     const struct cds_config *c = app->config;
     const struct cds_model *draft = cds_draft_of(model, model->draft_problem, sizeof(model->draft_problem));
     char load[CDS_SETTINGS_LOAD_MAX];
+    CDS_JSON_AUTO log_level = cds_settings_value(model, "log_level", NULL);
     cds_settings_for_load(model, load, sizeof(load));
     struct cds_proc_options options = {
         .program = app->models.program,
@@ -183,7 +184,7 @@ static void launch(struct cds_model *model)
         .lib_dir = app->models.lib_dir,
         .lib_dir_given = app->models.lib_dir_given,
         .dir = app->models.run_dir,
-        .log_level = cds_config_str(c, CDS_OPT_LOG_LEVEL),
+        .log_level = cds_json_str(log_level),
         .load = load,
         .context_tokens = model->cells_wanted,
         .request_tokens = cds_settings_u64(model, "request_tokens"),

@@ -68,6 +68,7 @@ static const struct cds_setting table[] = {
     SWITCH("swa_full", 1, "The whole cache for layers with windowed attention, not only the window."),
     SWITCH("check_tensors", 0, "All weights are checked while they are loaded."),
     CHOICE("numa", "off distribute isolate numactl", CDS_OPT_COUNT, true, "Where threads run on a machine with several memory nodes."),
+    CHOICE("log_level", "info debug warn error", CDS_OPT_LOG_LEVEL, true, "What its process writes into the log."),
     {"metadata", CDS_SETTING_OVERRIDES, 0, 0, 0, NULL, CDS_OPT_COUNT, true,
      "Keys of the file that are read as something else: key=int|float|bool|str:value."},
 };

@@ -191,6 +191,13 @@ describe('a load', () => {
     await loadedWith({ metadata: ['tokenizer.ggml.add_bos_token=bool:true'] });
     assert.equal(await count(), without + 1);
   });
+  test('each_model_has_a_log_level_of_its_own', async () => {
+    const level = (pid) => /--log=(\w+)/.exec(readFileSync(`/proc/${pid}/cmdline`, 'utf8'))[1];
+    assert.equal(level((await loadedWith({})).pid), 'info');
+    assert.equal(level((await loadedWith({ log_level: 'debug' })).pid), 'debug');
+    assert.equal(level((await loadedWith({ log_level: 'error' })).pid), 'error');
+    assert.equal((await admin('PUT', PATH, { log_level: 'loud' })).status, 400);
+  });
   test('a_context_for_which_there_is_no_memory_shrinks_down_to_its_least', async () => {
     await clear();
     await set({ context_tokens: 131072 });
