@@ -1,6 +1,8 @@
 /* apps/api/leaf_llm.c: llm.* as calls to llmserver's HTTP API, with the caller's own credential.
  *
  * llmserver checks the credential itself, reserves and settles; this file only translates. */
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +93,12 @@ static cds_json *cancelled_of(const cds_json *answer)
     return cds_json_pack("{s:b}", "cancelled", cds_json_true(cds_json_get(answer, "cancelled"), false));
 }
 
+/* It is what we show, member by member. */
+static cds_json *settings_of(const cds_json *answer)
+{
+    return cds_json_copy(answer);
+}
+
 static void on_plain_done(void *user, int status, const char *body, size_t len, const struct cds_err *http_err)
 {
     struct plain *plain = user;
@@ -113,6 +121,9 @@ static void on_plain_done(void *user, int status, const char *body, size_t len, 
     cds_rc rc = cds_json_parse(body, len, &answer, &err);
     if (status / 100 != 2 || rc) {
         llm_error_of(answer, status, &err);
+        /* A setting is an item of a list here; llmserver has it as a member. */
+        if (translate == settings_of && *err.pointer && !cds_streq(err.pointer, "/params/model"))
+            cds_err_pointer(&err, "/params/changes");
         call_fail(call, &err);
         return;
     }
@@ -175,6 +186,34 @@ static void download_start(struct call *call)
     plain_start(call, id ? "DELETE" : "POST", "/admin/download", body, download_of);
 }
 
+/* Ids hold nothing that an address would have to escape. */
+static cds_rc llm_settings_path(const char *id, char *path, size_t size, struct cds_err *err)
+{
+    for (const char *c = id; *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("._-", *c)) {
+            cds_fail(err, CDS_NOT_FOUND, __func__, "There is no model of that name here.");
+            cds_err_pointer(err, "/params/model");
+            return CDS_NOT_FOUND;
+        }
+    snprintf(path, size, "/admin/models/%s/settings", id);
+    return CDS_OK;
+}
+
+/* A list of names and values, as an object for llmserver. */
+static void settings_start(struct call *call, bool set)
+{
+    char path[256];
+    const cds_json *changes = cds_json_get(call->params, "changes");
+    CDS_JSON_AUTO body = set ? cds_json_object() : NULL;
+    for (size_t i = 0; i < cds_json_size(changes); i++)
+        cds_json_set(body, cds_json_get_str(cds_json_at(changes, i), "name"), cds_json_ref(cds_json_get(cds_json_at(changes, i), "value")));
+    struct cds_err err;
+    if (llm_settings_path(cds_json_get_str(call->params, "model"), path, sizeof(path), &err) == CDS_OK)
+        plain_start(call, set ? "PUT" : "GET", path, body, settings_of);
+    else
+        call_fail(call, &err);
+}
+
 /* By the request id, from any connection of the same user. */
 static void cancel_start(struct call *call)
 {
@@ -195,6 +234,8 @@ void llm_start(struct call *call)
         plain_start(call, "POST", "/admin/load", call->params, state_of);
     else if (cds_streq(name, "llm.stop"))
         plain_start(call, "POST", "/admin/unload", call->params, state_of);
+    else if (cds_streq(name, "llm.settings.get") || cds_streq(name, "llm.settings.set"))
+        settings_start(call, cds_streq(name, "llm.settings.set"));
     else if (cds_streq(name, "llm.download"))
         download_start(call);
     else

@@ -34,6 +34,17 @@ enum cds_exit cds_cmd_model_pull(const struct cds_command *cmd);
 enum cds_exit cds_cmd_model_inspect(const struct cds_command *cmd);
 enum cds_exit cds_cmd_model_verify(const struct cds_command *cmd);
 enum cds_exit cds_cmd_model_remove(const struct cds_command *cmd);
+/** model_ask.c: questions to the running model server. */
+enum cds_exit cds_cmd_model_chat(const struct cds_command *cmd);
+enum cds_exit cds_cmd_model_complete(const struct cds_command *cmd);
+enum cds_exit cds_cmd_model_infill(const struct cds_command *cmd);
+/** "gpu", "estimate" and "measure" of `model inspect`; everything else is a file. */
+bool cds_cmd_model_inspects_server(const struct cds_command *cmd);
+enum cds_exit cds_cmd_model_inspect_server(const struct cds_command *cmd);
+/** user.c: a password from the terminal without echo, else the next line of stdin. false: none, or too long. */
+bool cds_read_password(char *buf, size_t size);
+/** user.c: the next line of stdin without its newline. false: the end, an empty line, or one that is too long. */
+bool cds_read_line(char *buf, size_t size);
 enum cds_exit cds_cmd_image_list(const struct cds_command *cmd);
 enum cds_exit cds_cmd_image_add(const struct cds_command *cmd);
 enum cds_exit cds_cmd_image_pull(const struct cds_command *cmd);

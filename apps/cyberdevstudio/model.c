@@ -187,7 +187,9 @@ enum cds_exit cds_cmd_model_inspect(const struct cds_command *cmd)
     struct cds_err err = {0};
     char path[PATH_MAX];
     CDS_JSON_AUTO facts = NULL;
-    const char *name = one_argument(&rest, "a model file");
+    if (cds_cmd_model_inspects_server(cmd))
+        return cds_cmd_model_inspect_server(cmd);
+    const char *name = one_argument(&rest, "a model file, \"gpu\", or \"estimate\" or \"measure\" with a model");
     if (!name)
         return CDS_EXIT_USAGE;
     tools_of(cmd, &tools);

@@ -99,6 +99,16 @@ static bool prompt(const char *text, char *buf, size_t size)
     return fine;
 }
 
+bool cds_read_line(char *buf, size_t size)
+{
+    return read_line(buf, size, NULL);
+}
+
+bool cds_read_password(char *buf, size_t size)
+{
+    return isatty(STDIN_FILENO) ? prompt("Password", buf, size) : read_line(buf, size, NULL);
+}
+
 static bool ask_password(char *password, size_t size)
 {
     char again[PASSWORD_MAX + 1];

@@ -7,6 +7,7 @@
 #include "apps/llmserver/downloads.h"
 #include "apps/llmserver/events.h"
 #include "apps/llmserver/inspection.h"
+#include "apps/llmserver/system.h"
 #include "apps/llmserver/tasks.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/str.h"
@@ -98,6 +99,8 @@ cds_json *cds_admin_model(const struct cds_model *model)
 static cds_json *status_of(const struct cds_model *model)
 {
     cds_json *one = cds_admin_model(model);
+    cds_json_set(one, "resident_bytes", model->proc ? cds_system_resident(cds_proc_pid(model->proc)) : cds_json_null());
+    cds_json_set(one, "cells", cds_json_int(model->cells));
     cds_json_set(one, "pid", model->proc ? cds_json_int(cds_proc_pid(model->proc)) : cds_json_null());
     cds_json_set(one, "drafts", cds_json_bool(model->drafts));
     cds_json_set(one, "draft_problem", *model->draft_problem ? cds_json_string(model->draft_problem) : cds_json_null());
@@ -290,9 +293,10 @@ static void show_status(struct cds_llm *app, struct cds_http_req *req, const str
     struct cds_err err = {0};
     bool ledger = cds_meter_ready(app->meter, &err) == CDS_OK;
     reply(req, credential->claims.user_id,
-          cds_json_pack("{s:s,s:b,s:b,s:i,s:I,s:I,s:o}", "version", CDS_VERSION, "ledger_ready", ledger, "draining", app->draining, "requests",
+          cds_json_pack("{s:s,s:b,s:b,s:i,s:I,s:I,s:o,s:o}", "version", CDS_VERSION, "ledger_ready", ledger, "draining", app->draining, "requests",
                         (int)cds_gen_count(app), "slots", (long long)cds_config_u64(app->config, CDS_OPT_LLM_SLOTS), "queue_limit",
-                        (long long)cds_config_u64(app->config, CDS_OPT_LLM_QUEUE), "models", list(app, status_of, USED)));
+                        (long long)cds_config_u64(app->config, CDS_OPT_LLM_QUEUE), "system", cds_system_show(app), "models",
+                        list(app, status_of, USED)));
 }
 
 static void show_one(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const char *id)

@@ -72,5 +72,7 @@ void cds_admin_files_read(struct cds_llm *app);
 cds_json *cds_admin_model(const struct cds_model *model);
 /** admin_download.c: /admin/download and /admin/events; true when the path was one of them. */
 bool cds_admin_download_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential);
+/** admin_settings.c: /admin/models/{id}/settings; true when the path was one of them. */
+bool cds_admin_settings_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential);
 /** admin.c: answers with JSON and logs; takes value. */
 void cds_admin_reply(struct cds_http_req *req, const char *user_id, int status, cds_json *value);

@@ -7,6 +7,7 @@
 #include "apps/llmserver/flow.h"
 #include "apps/llmserver/grammars.h"
 #include "apps/llmserver/poison.h"
+#include "apps/llmserver/settings.h"
 #include "apps/llmserver/tasks.h"
 #include "apps/llmserver/threads.h"
 #include "apps/llmserver/turns.h"
@@ -229,9 +230,6 @@ static cds_rc complete(struct cds_llm *app, const struct cds_credential *credent
             return err->code;
         cds_json_set(ask->prompt, "grammar", cds_json_string(text));
     }
-    /* A seed promises the same text; how far guesses pay depends on the clock, and with it the last bit of a sum. */
-    if (!cds_json_get(ask->prompt, "speculation") && !cds_json_get(ask->prompt, "seed"))
-        cds_json_set(ask->prompt, "speculation", cds_ask_speculation_of(cds_config_str(app->config, CDS_OPT_LLM_SPECULATION)));
     if (ask->always_guesses) {
         cds_rc refused = cds_credential_need(credential, CDS_ROLE_ADMIN, "speculation that need not pay", err);
         if (refused != CDS_OK)
@@ -306,6 +304,8 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         rc = cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down.");
     if (rc == CDS_OK)
         rc = choose_model(app, &ask, &model, &err);
+    if (rc == CDS_OK && model)
+        cds_settings_apply(model, &ask);
     unsigned place = 0;
     uint64_t fingerprint = rc == CDS_OK && model ? cds_poison_fingerprint(credential->claims.user_id, model->id, body, len) : 0;
     if (rc == CDS_OK)
@@ -345,8 +345,6 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         .fingerprint = gen->fingerprint,
         .created_s = (int64_t)(cds_wall_ms() / 1000),
     };
-    if (!gen->ask.max_tokens)
-        gen->ask.max_tokens = (uint32_t)cds_config_u64(app->config, CDS_OPT_LLM_MAX_TOKENS);
     cds_http_set_user(req, gen, on_gone, on_sent);
     cds_metric_add(CDS_M_LLM_QUEUE, NULL, 1);
     if (keep_events(gen, &err) != CDS_OK) {

@@ -6,7 +6,7 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/draft.h"
-#include "apps/llmserver/inspection.h"
+#include "apps/llmserver/settings.h"
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
 
@@ -79,7 +79,7 @@ uint64_t cds_memory_free(void)
 cds_rc cds_memory_allows(const struct cds_model *model, uint64_t cells, uint64_t batch, uint64_t *ret_limit_bytes, struct cds_err *reterr)
 {
     const struct cds_llm *app = model->app;
-    struct cds_memory_need need = cds_memory_need(model->file.facts, cells, batch);
+    struct cds_memory_need need = cds_settings_need(model, cells, batch);
     uint64_t draft = cds_draft_bytes(model, cells, batch);
     need.weights_bytes += draft;
     need.total_bytes += draft;

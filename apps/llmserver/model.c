@@ -7,12 +7,21 @@
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/inspection.h"
 #include "apps/llmserver/memory.h"
+#include "apps/llmserver/settings.h"
+#include "apps/llmserver/system.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 
-enum { CHECK_MS = 10000, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 10000, STOP_GRACE_MS = 2000, DRAIN_LOOK_MS = 20, BATCH_ROWS = 256 };
+enum {
+    CHECK_MS = 10000,
+    BACKOFF_FIRST_MS = 100,
+    BACKOFF_MAX_MS = 10000,
+    STOP_GRACE_MS = 2000,
+    DRAIN_LOOK_MS = 20,
+    BATCH_ROWS = 256
+}; /* BATCH_ROWS: settings.c too */
 
 const char *cds_model_state_name(enum cds_model_state state)
 {
@@ -49,6 +58,7 @@ static void on_hello(struct cds_model *model, const cds_json *params)
     model->drafts = cds_json_true(cds_json_get(params, "drafts"), false);
     if (problem && *problem)
         cds_strcpy(model->draft_problem, sizeof(model->draft_problem), problem);
+    cds_system_heard(model->app, cds_json_get(params, "system"));
     model->up = true;
     model->up_ms = model->used_ms = cds_now_ms();
     model->on_demand = false;
@@ -164,6 +174,9 @@ static void launch(struct cds_model *model)
     const struct cds_llm *app = model->app;
     const struct cds_config *c = app->config;
     const struct cds_model *draft = cds_draft_of(model, model->draft_problem, sizeof(model->draft_problem));
+    char load[CDS_SETTINGS_LOAD_MAX];
+    CDS_JSON_AUTO log_level = cds_settings_value(model, "log_level", NULL);
+    cds_settings_for_load(model, load, sizeof(load));
     struct cds_proc_options options = {
         .program = app->models.program,
         .model_path = model->path,
@@ -171,11 +184,12 @@ static void launch(struct cds_model *model)
         .lib_dir = app->models.lib_dir,
         .lib_dir_given = app->models.lib_dir_given,
         .dir = app->models.run_dir,
-        .log_level = cds_config_str(c, CDS_OPT_LOG_LEVEL),
-        .context_tokens = cds_config_u64(c, CDS_OPT_LLM_CONTEXT),
-        .request_tokens = cds_config_u64(c, CDS_OPT_LLM_SEQ_CONTEXT),
+        .log_level = cds_json_str(log_level),
+        .load = load,
+        .context_tokens = model->cells_wanted,
+        .request_tokens = cds_settings_u64(model, "request_tokens"),
         .slots = cds_config_u64(c, CDS_OPT_LLM_SLOTS),
-        .threads = cds_config_u64(c, CDS_OPT_LLM_THREADS),
+        .threads = cds_settings_u64(model, "threads"),
         .jobs = jobs_of(c),
     };
     struct cds_err err = {0};
@@ -269,10 +283,17 @@ void cds_model_file_read(struct cds_model *model)
 
 bool cds_model_try_room(struct cds_model *model, struct cds_err *reterr)
 {
-    uint64_t cells = cds_config_u64(model->app->config, CDS_OPT_LLM_CONTEXT);
-    if (cds_memory_allows(model, cells, BATCH_ROWS, &model->limit_bytes, reterr) != CDS_OK)
+    uint64_t cells = cds_settings_u64(model, "context_tokens"), least = cds_settings_u64(model, "context_tokens_min");
+    /* The first refusal is told: it says what the whole context would need. */
+    cds_rc rc = cds_memory_allows(model, cells, BATCH_ROWS, &model->limit_bytes, reterr);
+    while (rc != CDS_OK && least && cells > least) {
+        cells = cells / 2 > least ? cells / 2 : least;
+        rc = cds_memory_allows(model, cells, BATCH_ROWS, &model->limit_bytes, NULL);
+    }
+    if (rc != CDS_OK)
         return false;
-    model->need_bytes = cds_memory_need(model->file.facts, cells, BATCH_ROWS).total_bytes + cds_draft_bytes(model, cells, BATCH_ROWS);
+    model->cells_wanted = cells;
+    model->need_bytes = cds_settings_need(model, cells, BATCH_ROWS).total_bytes + cds_draft_bytes(model, cells, BATCH_ROWS);
     model->wants_room = false;
     launch(model);
     return true;

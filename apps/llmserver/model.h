@@ -69,6 +69,9 @@ struct cds_model {
     unsigned running;        /**< requests that hold a slot, or take one over just now: up to twice as many as there are slots */
     uint32_t slot_ms;        /**< how long requests held a slot lately; 0: not known */
     uint32_t threads;        /**< its share of the compute threads as it was told last; 0: not yet */
+    cds_json *settings;      /**< what administrators set for it (settings.h); NULL: nothing */
+    cds_json *loaded_with;   /**< settings of its last load, as they held then; NULL: none yet */
+    uint64_t cells_wanted;   /**< KV cells of the load: fewer than the setting when memory was short */
     cds_json *work;          /**< what the process counted since it started, as it sent it last (README of llmworker); NULL: nothing yet */
 };
 
@@ -78,6 +81,7 @@ struct cds_models {
     char dirs[2][PATH_MAX]; /**< folders that are searched: <home>/models, <program>/../share/models */
     char run_dir[PATH_MAX], lib_dir[PATH_MAX], program[PATH_MAX], fetch[PATH_MAX]; /**< fetch: the program cds-fetch */
     bool lib_dir_given;
+    cds_json *system;        /**< what the last model process said about devices; NULL: none has come up yet */
     struct timespec seen[2]; /**< change times of dirs at the last look */
     uint64_t looked_ms;      /**< of the last look; 0: none yet */
 };

@@ -89,6 +89,8 @@ static pid_t launch(const struct cds_proc_options *o, int fd)
     add_arg(&command, "--slots=%" PRIu64, o->slots);
     add_arg(&command, "--threads=%" PRIu64, o->threads);
     add_arg(&command, "--jobs=%" PRIu64, o->jobs);
+    if (o->load)
+        add_arg(&command, "--load=%s", o->load);
     if (o->draft_path)
         add_arg(&command, "--draft=%s", o->draft_path);
     if (o->memory_bytes)

@@ -10,6 +10,7 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/inspection.h"
+#include "apps/llmserver/settings.h"
 #include "apps/llmserver/tasks.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
@@ -123,6 +124,7 @@ cds_rc cds_models_add_file(struct cds_llm *app, const char *path, struct cds_mod
     cds_strcpy(model->alias, sizeof(model->alias), alias);
     cds_strcpy(model->id, sizeof(model->id), id_taken(app, id) ? alias : id);
     cds_strcpy(model->path, sizeof(model->path), real);
+    cds_settings_read(model);
     cds_inspection_seen(model, &st);
     struct cds_model **link = &app->models.first;
     while (*link && strcmp((*link)->id, model->id) < 0)
@@ -194,6 +196,7 @@ void cds_models_scan(struct cds_llm *app)
         app->models.count--;
         cds_timer_remove(&model->timer);
         cds_inspection_forget(model);
+        cds_settings_forget(model);
         cds_json_unref(model->work);
         free(model);
     }
@@ -245,11 +248,14 @@ struct cds_model *cds_models_find(struct cds_llm *app, const char *id)
 
 void cds_models_free(struct cds_llm *app)
 {
+    cds_json_unref(app->models.system);
+    app->models.system = NULL;
     while (app->models.first) {
         struct cds_model *model = app->models.first;
         app->models.first = model->next;
         cds_timer_remove(&model->timer);
         cds_inspection_forget(model);
+        cds_settings_forget(model);
         cds_json_unref(model->work);
         free(model);
     }

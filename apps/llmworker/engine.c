@@ -14,6 +14,7 @@
 #include "apps/llmworker/drafter.h"
 #include "apps/llmworker/encoder.h"
 #include "apps/llmworker/governor.h"
+#include "apps/llmworker/loading.h"
 #include "apps/llmworker/vocabulary.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
@@ -102,7 +103,9 @@ static cds_rc load_model(struct cds_engine *engine, const struct cds_engine_opti
         return cds_fail(reterr, CDS_SYSTEM, __func__, "No compute library for this CPU was found in %s.", options->lib_dir);
     llama_backend_init();
     engine->backend_up = true;
+    cds_loading_begin(options->loading);
     struct llama_model_params params = llama_model_default_params();
+    cds_loading_model(options->loading, &params);
     params.progress_callback = on_load_progress;
     params.progress_callback_user_data = (void *)(uintptr_t)options;
     engine->model = llama_model_load_from_file(options->model_path, params);
@@ -133,7 +136,7 @@ static cds_rc make_context(struct cds_engine *engine, const struct cds_engine_op
     params.no_perf = true;
     if (engine->encodes)
         cds_encoder_params(engine->pooling, engine->batch_max, &params);
-    engine->context = llama_init_from_model(engine->model, params);
+    engine->context = cds_loading_context(options->loading, engine->model, &params);
     if (!engine->context)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for %u context tokens of this model.", params.n_ctx);
     engine->batch = llama_batch_init((int32_t)engine->batch_max, 0, 1);

@@ -42,6 +42,7 @@ extern const struct cds_engine_ops cds_engine_llama;
 struct cds_engine_options {
     const char *model_path, *lib_dir;
     const char *draft_path;                       /**< model of the same vocabulary that guesses (drafter.h); NULL: none */
+    const struct cds_loading *loading;            /**< settings of the load (loading.h); NULL: as the library does it */
     uint32_t cells, sequences, batch;             /**< context cells, sequences in it, most rows of one batch */
     uint32_t text_tokens;                         /**< most tokens of one text, for a model that makes vectors */
     uint32_t threads;                             /**< 0: one per core this process may use */

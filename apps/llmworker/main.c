@@ -18,6 +18,7 @@ static const char usage[] = "cds-llmworker runs one language model for cds-llmse
                             "  --dir=DIR                working folder, owned by the studio\n"
                             "  --context=N --request=N --slots=N --threads=N --jobs=N [--memory=BYTES]\n"
                             "  --draft=FILE             GGUF file of a draft model, absolute\n"
+                            "  --load=JSON              settings of the load (loading.h)\n"
                             "  --log=LEVEL              debug, info, warn, error\n"
                             "  --check                  tests the libllama this program finds, prints its version\n"
                             "  --help, --version\n";
@@ -44,6 +45,7 @@ enum option_id {
     OPT_THREADS,
     OPT_JOBS,
     OPT_MEMORY,
+    OPT_LOAD,
     OPT_LOG,
     OPT_CHECK,
     OPT_HELP,
@@ -97,6 +99,9 @@ static bool take_option(int id, const char *value, struct arguments *args)
         return read_number(value, 1, 8192, &args->worker.jobs);
     case OPT_MEMORY:
         return cds_parse_u64(value, 1, INT64_MAX, &args->memory_bytes) == CDS_OK;
+    case OPT_LOAD:
+        args->worker.load = value;
+        return true;
     case OPT_LOG:
         return cds_log_level_parse(value, &args->level) == CDS_OK;
     case OPT_CHECK:
@@ -110,23 +115,15 @@ static bool take_option(int id, const char *value, struct arguments *args)
 static bool read_arguments(int argc, char **argv, struct arguments *args)
 {
     static const struct option options[] = {
-        {"fd", required_argument, NULL, OPT_FD},
-        {"parent", required_argument, NULL, OPT_PARENT},
-        {"model", required_argument, NULL, OPT_MODEL},
-        {"lib", required_argument, NULL, OPT_LIB},
-        {"dir", required_argument, NULL, OPT_DIR},
-        {"context", required_argument, NULL, OPT_CONTEXT},
-        {"request", required_argument, NULL, OPT_REQUEST},
-        {"slots", required_argument, NULL, OPT_SLOTS},
-        {"threads", required_argument, NULL, OPT_THREADS},
-        {"jobs", required_argument, NULL, OPT_JOBS},
-        {"draft", required_argument, NULL, OPT_DRAFT},
-        {"memory", required_argument, NULL, OPT_MEMORY},
-        {"log", required_argument, NULL, OPT_LOG},
-        {"check", no_argument, NULL, OPT_CHECK},
-        {"help", no_argument, NULL, OPT_HELP},
-        {"version", no_argument, NULL, OPT_VERSION},
-        {NULL, 0, NULL, 0},
+        {"fd", required_argument, NULL, OPT_FD},           {"parent", required_argument, NULL, OPT_PARENT},
+        {"model", required_argument, NULL, OPT_MODEL},     {"lib", required_argument, NULL, OPT_LIB},
+        {"dir", required_argument, NULL, OPT_DIR},         {"context", required_argument, NULL, OPT_CONTEXT},
+        {"request", required_argument, NULL, OPT_REQUEST}, {"slots", required_argument, NULL, OPT_SLOTS},
+        {"threads", required_argument, NULL, OPT_THREADS}, {"jobs", required_argument, NULL, OPT_JOBS},
+        {"draft", required_argument, NULL, OPT_DRAFT},     {"memory", required_argument, NULL, OPT_MEMORY},
+        {"load", required_argument, NULL, OPT_LOAD},       {"log", required_argument, NULL, OPT_LOG},
+        {"check", no_argument, NULL, OPT_CHECK},           {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},       {NULL, 0, NULL, 0},
     };
     for (int id; (id = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (id == OPT_HELP) {

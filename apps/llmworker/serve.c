@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apps/llmworker/answers.h"
+#include "apps/llmworker/loading.h"
 #include "apps/llmworker/tasks.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
@@ -20,7 +21,8 @@ enum { KEPT = 16, ANSWER_RESERVE = 256 };
 struct worker {
     const struct cds_worker_options *options;
     struct cds_loop *loop;
-    struct cds_peer *peer; /**< NULL once the server closed it */
+    struct cds_peer *peer;       /**< NULL once the server closed it */
+    struct cds_loading *loading; /**< settings of the load */
     struct cds_engine *engine;
     struct cds_engine_facts facts;
     struct cds_shim *shim;
@@ -256,7 +258,10 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .on_progress = on_progress,
         .user = worker,
     };
-    cds_rc rc = cds_engine_open(&options, &worker->engine, reterr);
+    cds_rc rc = cds_loading_read(o->load, &worker->loading, reterr);
+    options.loading = worker->loading;
+    if (rc == CDS_OK)
+        rc = cds_engine_open(&options, &worker->engine, reterr);
     if (rc != CDS_OK)
         return rc;
     cds_engine_facts(worker->engine, &worker->facts);
@@ -308,6 +313,7 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
     cds_json_set(hello, "infill", cds_json_bool(f->can_infill));
     cds_json_set(hello, "drafts", cds_json_bool(f->drafts));
     cds_json_set(hello, "draft_problem", cds_json_string(f->draft_problem));
+    cds_json_set(hello, "system", cds_loading_system());
     cds_json_set(hello, "work", work_of(worker));
     send_note(worker, "hello", hello);
 }
@@ -380,6 +386,7 @@ cds_rc cds_worker_serve(const struct cds_worker_options *options, struct cds_err
     cds_answers_clear(&worker.answers);
     cds_shim_close(worker.shim);
     cds_engine_close(&worker.engine);
+    cds_loading_free(&worker.loading);
     cds_json_unref(worker.texts);
     if (worker.peer)
         cds_peer_close(&worker.peer);

@@ -284,6 +284,11 @@ const char *cds_config_str(const struct cds_config *config, enum cds_opt opt)
     return config->values[opt].text;
 }
 
+bool cds_config_given(const struct cds_config *config, enum cds_opt opt)
+{
+    return strcmp(config->values[opt].source, "default") != 0;
+}
+
 const char *cds_config_home(const struct cds_config *config)
 {
     return config->home;

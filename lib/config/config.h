@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -34,6 +35,8 @@ CDS_MUST_USE cds_rc cds_config_load(int *argc, char **argv, const char *about, s
 void cds_config_free(struct cds_config **config);
 uint64_t cds_config_u64(const struct cds_config *config, enum cds_opt opt);
 const char *cds_config_str(const struct cds_config *config, enum cds_opt opt);
+/** Was it said in a file, the environment or a flag? false: it is its own default. */
+bool cds_config_given(const struct cds_config *config, enum cds_opt opt);
 /** Data folder with the default applied (never empty). */
 const char *cds_config_home(const struct cds_config *config);
 /** <home>/<tail> into buf. Returns buf. */

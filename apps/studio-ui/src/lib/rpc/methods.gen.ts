@@ -518,6 +518,86 @@ export type LlmResumeResult = {
   }[];
 };
 
+/** Parameters of llm.settings.get: What is set for a model: each setting with the value that holds and where it comes from. */
+export type LlmSettingsGetParams = {
+  /** Model id */
+  model: string;
+};
+/** Result of llm.settings.get. */
+export type LlmSettingsGetResult = {
+  /** Model id */
+  model: string;
+  /** Whether it can answer now */
+  state: "loaded" | "loading" | "unloaded" | "failed";
+  /** Some settings hold only after the model was unloaded and loaded again */
+  reload_needed: boolean;
+  /** Estimate of its memory with these settings; null until the file was read */
+  need_bytes: number | null;
+  settings: {
+    /** Name of the setting */
+    name: string;
+    /** Value that holds when a request says nothing else */
+    value: number | string | boolean | string[];
+    /** Set for this model; an option of the server; neither */
+    origin: "model" | "server" | "default";
+    /** Holds from the next load on */
+    reload: boolean;
+    /** The loaded model was loaded with another value */
+    pending: boolean;
+    /** What it does */
+    description: string;
+    /** Least number */
+    min: number | null;
+    /** Largest number */
+    max: number | null;
+    /** Words it can be, with spaces between them */
+    choices: string | null;
+  }[];
+};
+
+/** Parameters of llm.settings.set: Sets or takes back settings of a model; those of answers hold at once, those of the load from the next load on. */
+export type LlmSettingsSetParams = {
+  /** Model id */
+  model: string;
+  changes: {
+    /** Name of the setting */
+    name: string;
+    /** New value; null takes the setting back */
+    value: number | string | boolean | string[] | null;
+  }[];
+};
+/** Result of llm.settings.set. */
+export type LlmSettingsSetResult = {
+  /** Model id */
+  model: string;
+  /** Whether it can answer now */
+  state: "loaded" | "loading" | "unloaded" | "failed";
+  /** Some settings hold only after the model was unloaded and loaded again */
+  reload_needed: boolean;
+  /** Estimate of its memory with these settings; null until the file was read */
+  need_bytes: number | null;
+  settings: {
+    /** Name of the setting */
+    name: string;
+    /** Value that holds when a request says nothing else */
+    value: number | string | boolean | string[];
+    /** Set for this model; an option of the server; neither */
+    origin: "model" | "server" | "default";
+    /** Holds from the next load on */
+    reload: boolean;
+    /** The loaded model was loaded with another value */
+    pending: boolean;
+    /** What it does */
+    description: string;
+    /** Least number */
+    min: number | null;
+    /** Largest number */
+    max: number | null;
+    /** Words it can be, with spaces between them */
+    choices: string | null;
+  }[];
+};
+
 /** Parameters of llm.start: Loads a model. */
 export type LlmStartParams = {
   /** Model id */
@@ -1303,6 +1383,8 @@ export interface Methods {
   "llm.list_models": { params: LlmListModelsParams; result: LlmListModelsResult; notifications: never };
   "llm.models": { params: LlmModelsParams; result: LlmModelsResult; notifications: never };
   "llm.resume": { params: LlmResumeParams; result: LlmResumeResult; notifications: "llm.delta" };
+  "llm.settings.get": { params: LlmSettingsGetParams; result: LlmSettingsGetResult; notifications: never };
+  "llm.settings.set": { params: LlmSettingsSetParams; result: LlmSettingsSetResult; notifications: never };
   "llm.start": { params: LlmStartParams; result: LlmStartResult; notifications: never };
   "llm.stop": { params: LlmStopParams; result: LlmStopResult; notifications: never };
   "preview.close": { params: PreviewCloseParams; result: PreviewCloseResult; notifications: never };
@@ -1370,6 +1452,8 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "llm.list_models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.resume": { role: "developer", deadlineMs: 310000, streams: true, billable: false },
+  "llm.settings.get": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "llm.settings.set": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "llm.start": { role: "admin", deadlineMs: 120000, streams: false, billable: false },
   "llm.stop": { role: "admin", deadlineMs: 30000, streams: false, billable: false },
   "preview.close": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
