@@ -82,6 +82,13 @@ static inline void msb_rig_images(const char *folder)
     msb_rig_put(folder, "root.erofs", image, sizeof(image));
 }
 
+/** Of this program and its children: another that runs beside it would end their machines. */
+static char msb_rig_key[16];
+__attribute__((constructor)) static void msb_rig_name(void)
+{
+    snprintf(msb_rig_key, sizeof(msb_rig_key), "ms%d", (int)getpid());
+}
+
 /** @param msb  program; image_dir: NULL: made up ones */
 static inline void msb_rig_open(struct msb_rig *rig, const char *msb, const char *image_dir, bool force_userns, unsigned slots)
 {
@@ -94,7 +101,7 @@ static inline void msb_rig_open(struct msb_rig *rig, const char *msb, const char
     assert_int_equal(mkdir(images, 0755), 0);
     msb_rig_images(images);
     snprintf(dir, sizeof(dir), "%s/jail", rig->base);
-    const struct sandbox_settings settings = {.base_dir = dir, .cgroup_key = "msbtest", .slots = slots, .force_userns = force_userns};
+    const struct sandbox_settings settings = {.base_dir = dir, .cgroup_key = msb_rig_key, .slots = slots, .force_userns = force_userns};
     const struct micro_settings micro = {.image_dir = image_dir ? image_dir : images,
                                          .agent = agent,
                                          .image = "",

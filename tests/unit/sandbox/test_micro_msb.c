@@ -443,7 +443,7 @@ static void a_broker_that_is_killed_leaves_no_machine_and_the_next_one_no_folder
     char dir[64];
     struct cds_err err;
     snprintf(dir, sizeof(dir), "%s/jail", left.base);
-    const struct sandbox_settings settings = {.base_dir = dir, .cgroup_key = "msbtest", .slots = 2};
+    const struct sandbox_settings settings = {.base_dir = dir, .cgroup_key = msb_rig_key, .slots = 2};
     assert_int_equal(cds_loop_new(&left.loop, &err), CDS_OK);
     assert_int_equal(sandbox_host_open(left.loop, &settings, &left.host, &err), CDS_OK);
     assert_int_equal(msb_rig_scratch(&left), 0);

@@ -111,7 +111,7 @@ static void check_params_points_at_what_is_wrong(void **state)
         {"run.exec", "{\"project\":\"" PROJECT "\",\"language\":\"sh\",\"code\":\"a\",\"path\":\"b\"}", "/params"},
         {"run.exec", "{\"project\":\"" PROJECT "\",\"language\":\"sh\",\"code\":\"a\",\"limits\":{\"wall_ms\":600001}}", "/params/limits/wall_ms"},
         {"llm.chat", "{\"messages\":[]}", "/params/messages"},
-        {"llm.chat", "{\"messages\":[{\"role\":\"tool\",\"content\":\"\"}]}", "/params/messages/0/role"},
+        {"llm.chat", "{\"messages\":[{\"role\":\"function\",\"content\":\"\"}]}", "/params/messages/0/role"},
         {"llm.chat", "{\"messages\":[{\"role\":\"user\",\"content\":\"\"}],\"max_tokens\":0}", "/params/max_tokens"},
         {"llm.chat", "{\"messages\":[{\"role\":\"user\",\"content\":\"\"}],\"max_tokens\":9223372036854775807}", "/params/max_tokens"},
         {"llm.chat", "{\"messages\":[{\"role\":\"user\",\"content\":\"\"}],\"top_p\":0}", "/params/top_p"},
