@@ -32,7 +32,7 @@ const put = (name) => {
 const start = async (options) => {
   stack = await startStack({ llm: false, options: { 'llm.context_tokens': 1024, 'llm.request_tokens': 512, 'llm.slots': 2, 'llm.memory_bytes': 260 * MIB, 'llm.residency_ms': 300, ...options } });
   put('twin.gguf');
-  await waitFor('both are listed', async () => (await models()).filter((m) => m.file_state === 'fine').length === 2);
+  await waitFor('both are listed', async () => (await models()).filter((m) => [MODEL, 'twin'].includes(m.id) && m.file_state === 'fine').length === 2);
 };
 
 describe('with autoload and room for one', () => {
