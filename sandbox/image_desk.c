@@ -272,8 +272,9 @@ static void on_pulled(void *user, const struct cds_err *err)
 static cds_rc no_msb(const struct cds_engine_report *r, struct cds_err *err)
 {
     char reason[220], remedy[110];
-    cds_fail(err, CDS_DENIED, "image_pull", "Images are pulled by microsandbox (msb), which does not work here: %s",
-             cds_shorten(reason, sizeof(reason), r ? r->reason : "the engine micro is not there."));
+    cds_shorten(reason, sizeof(reason), r ? r->reason : "the engine micro is not there");
+    const bool whole = *reason && reason[strlen(reason) - 1] == '.'; /* or shortened, with dots */
+    cds_fail(err, CDS_DENIED, "image_pull", "Images are pulled by microsandbox (msb), which does not work here: %s%s", reason, whole ? "" : ".");
     cds_err_rule(err, "image.no_msb");
     return cds_err_hint(err, "Bring a file that docker save wrote, by image.add. %s%s", r && r->remedy[0] ? "Or: " : "",
                         cds_shorten(remedy, sizeof(remedy), r ? r->remedy : ""));

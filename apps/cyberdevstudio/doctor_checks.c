@@ -207,6 +207,11 @@ static bool is_gguf(const char *path)
     return f && fread(magic, 1, 4, f) == 4 && memcmp(magic, "GGUF", 4) == 0;
 }
 
+static bool is_default_model(const char *name)
+{
+    return cds_streq(name, CDS_MODEL_DEFAULT_FILE);
+}
+
 static bool is_model(const char *name)
 {
     size_t len = strlen(name);
@@ -228,7 +233,8 @@ void cds_check_model(const struct cds_config *config, struct cds_findings *all)
         cds_strcpy(path, sizeof(path), model);
     else if (*model)
         snprintf(path, sizeof(path), "%s/%s", folder, model);
-    else if (!find_file(folder, is_model, path, sizeof(path)) && !find_file(shared, is_model, path, sizeof(path)))
+    else if (!find_file(folder, is_default_model, path, sizeof(path)) && !find_file(shared, is_default_model, path, sizeof(path)) &&
+             !find_file(folder, is_model, path, sizeof(path)) && !find_file(shared, is_model, path, sizeof(path)))
         path[0] = '\0';
     if (*model && model[0] != '/' && access(path, R_OK) != 0)
         snprintf(path, sizeof(path), "%s/%s", shared, model);

@@ -42,6 +42,8 @@ static const struct {
     {{"ledger", "verify"}, cds_cmd_ledger_verify, "[--json]", "check that every token and credit adds up"},
 };
 
+enum { LEFT_COLUMN = 40 };
+
 static void help(FILE *out)
 {
     fprintf(out, "CyberDevStudio %s: a self-hosted web studio with local models.\n\nUse: cyberdevstudio COMMAND [--section.name=VALUE ...]\n\n",
@@ -50,7 +52,10 @@ static void help(FILE *out)
         char left[80];
         snprintf(left, sizeof(left), "%s%s%s %s", commands[i].words[0], commands[i].words[1] ? " " : "",
                  commands[i].words[1] ? commands[i].words[1] : "", commands[i].arguments);
-        fprintf(out, "  %-40s %s\n", left, commands[i].help);
+        if (strlen(left) > LEFT_COLUMN)
+            fprintf(out, "  %s\n  %*s %s\n", left, LEFT_COLUMN, "", commands[i].help);
+        else
+            fprintf(out, "  %-*s %s\n", LEFT_COLUMN, left, commands[i].help);
     }
     fprintf(out, "\nThe data folder is --studio.home=FOLDER or CDS_HOME; \"cyberdevstudio config check\" lists all options.\n"
                  "Exit codes: 0 done, 1 failed, 2 wrong use or configuration, 3 the studio is not running.\n");

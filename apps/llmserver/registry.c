@@ -17,8 +17,6 @@
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 
-static const char default_file[] = "SmolLM2-135M-Instruct.Q4_1.gguf";
-
 /** Is this the tag of a number format: q4_1, iq2_xs, f16, bf16, mxfp4 ...? */
 static bool is_quantization(const char *tag)
 {
@@ -221,7 +219,7 @@ static struct cds_model *default_model(struct cds_llm *app)
     if (chats_in(app, CDS_MODEL_LOADING))
         return chats_in(app, CDS_MODEL_LOADING);
     char id[CDS_MODEL_ID_MAX + 1], alias[CDS_MODEL_ID_MAX + 1];
-    cds_model_name(default_file, id, alias);
+    cds_model_name(CDS_MODEL_DEFAULT_FILE, id, alias);
     struct cds_model *model = app->models.first;
     while (model && !cds_streq(model->alias, alias))
         model = model->next;

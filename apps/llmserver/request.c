@@ -174,6 +174,7 @@ cds_rc cds_ask_read(const cds_json *json, enum cds_task task, struct cds_ask *re
     if (rc == CDS_OK && task == CDS_TASK_TEMPLATE) {
         cds_json_set(ask.prompt, "task", cds_json_string("template"));
         ask.stream = false;
+        ask.max_tokens = 1; /* nothing is generated, but a prompt is prepared for an answer */
     }
     if (rc != CDS_OK)
         cds_ask_clear(&ask);

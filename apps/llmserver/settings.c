@@ -95,8 +95,6 @@ struct cds_memory_need cds_settings_need(const struct cds_model *model, uint64_t
 
 void cds_settings_apply(const struct cds_model *model, struct cds_ask *ask)
 {
-    if (ask->task == CDS_TASK_TEMPLATE)
-        ask->max_tokens = 1; /* nothing is generated, but a prompt is prepared for an answer */
     if (!cds_task_generates(ask->task))
         return;
     size_t count;

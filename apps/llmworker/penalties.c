@@ -60,9 +60,8 @@ static void release(struct llama_sampler *sampler)
 struct llama_sampler *cds_penalties_new(const struct llama_vocab *vocab, const struct cds_sampling *s, int32_t context)
 {
     static struct llama_sampler_i calls = {.name = name, .accept = accept, .apply = apply, .reset = reset, .free = release};
-    struct llama_sampler *inner =
-        llama_sampler_init_penalties(llama_vocab_n_tokens(vocab), s->repeat_last_n < 0 ? context : s->repeat_last_n, s->repeat_penalty,
-                                     s->frequency_penalty, s->presence_penalty);
+    struct llama_sampler *inner = llama_sampler_init_penalties(llama_vocab_n_tokens(vocab), s->repeat_last_n < 0 ? context : s->repeat_last_n,
+                                                               s->repeat_penalty, s->frequency_penalty, s->presence_penalty);
     if (!inner || (!s->exempt_count && !s->spares_newline))
         return inner;
     struct penalties *p = calloc(1, sizeof(*p));

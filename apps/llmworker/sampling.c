@@ -3,15 +3,9 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "apps/llmworker/param.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
-
-static cds_rc wrong(struct cds_err *reterr, const char *name)
-{
-    cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"%s\" is out of range.", name);
-    cds_err_pointer(reterr, "/%s", name);
-    return CDS_BAD_PARAM;
-}
 
 /** Number within min..max; absent gives otherwise. */
 static bool number(const cds_json *params, const char *name, double min, double max, double otherwise, double *ret)
@@ -69,7 +63,7 @@ static cds_rc read_numbers(const cds_json *params, struct cds_sampling *ret, str
         double value;
         char *place = (char *)ret + rules[i].at;
         if (!number(params, rules[i].name, rules[i].min, rules[i].max, rules[i].otherwise, &value))
-            return wrong(reterr, rules[i].name);
+            return cds_param_wrong(reterr, rules[i].name);
         if (rules[i].kind == FLOAT)
             *(float *)(void *)place = (float)value;
         else if (rules[i].kind == INT)
@@ -91,13 +85,13 @@ static cds_rc read_order(const cds_json *params, struct cds_sampling *ret, struc
         return CDS_OK;
     }
     if (!cds_json_is(order, CDS_JSON_ARRAY) || cds_json_size(order) > CDS_ORDER_MAX)
-        return wrong(reterr, "samplers");
+        return cds_param_wrong(reterr, "samplers");
     for (size_t i = 0; i < cds_json_size(order); i++) {
         unsigned step = 0;
         while (step < CDS_STEPS && !cds_streq(cds_json_str(cds_json_at(order, i)), names[step]))
             step++;
         if (step == CDS_STEPS)
-            return wrong(reterr, "samplers");
+            return cds_param_wrong(reterr, "samplers");
         ret->order[ret->order_count++] = (enum cds_sampler_step)step;
     }
     return CDS_OK;
@@ -108,11 +102,11 @@ static cds_rc read_exempt(const cds_json *params, struct cds_sampling *ret, stru
     const cds_json *list = cds_json_get(params, "penalty_exempt");
     ret->spares_newline = !cds_json_true(cds_json_get(params, "penalize_newline"), true);
     if (list && (!cds_json_is(list, CDS_JSON_ARRAY) || cds_json_size(list) > CDS_EXEMPT_MAX))
-        return wrong(reterr, "penalty_exempt");
+        return cds_param_wrong(reterr, "penalty_exempt");
     for (size_t i = 0; i < cds_json_size(list); i++) {
         int64_t token = cds_json_i64(cds_json_at(list, i), -1);
         if (token < 0 || token > INT32_MAX)
-            return wrong(reterr, "penalty_exempt");
+            return cds_param_wrong(reterr, "penalty_exempt");
         ret->exempt[ret->exempt_count++] = (int32_t)token;
     }
     return CDS_OK;
@@ -124,11 +118,11 @@ static cds_rc read_breakers(const cds_json *params, struct cds_sampling *ret, st
     const cds_json *list = cds_json_get(params, "dry_sequence_breakers");
     size_t count = list ? cds_json_size(list) : CDS_ARRAY_LEN(usual);
     if ((list && !cds_json_is(list, CDS_JSON_ARRAY)) || count > CDS_BREAKERS_MAX)
-        return wrong(reterr, "dry_sequence_breakers");
+        return cds_param_wrong(reterr, "dry_sequence_breakers");
     for (size_t i = 0; i < count; i++) {
         ret->dry_breakers[i] = list ? cds_json_str(cds_json_at(list, i)) : usual[i];
         if (!ret->dry_breakers[i])
-            return wrong(reterr, "dry_sequence_breakers");
+            return cds_param_wrong(reterr, "dry_sequence_breakers");
     }
     ret->dry_breaker_count = (unsigned)count;
     return CDS_OK;
@@ -140,7 +134,7 @@ static cds_rc read_bias(const cds_json *params, struct cds_sampling *ret, struct
     const cds_json *list = cds_json_get(params, "logit_bias");
     size_t count = cds_json_size(list);
     if (list && (!cds_json_is(list, CDS_JSON_ARRAY) || count > CDS_BIAS_MAX))
-        return wrong(reterr, "logit_bias");
+        return cds_param_wrong(reterr, "logit_bias");
     if (count == 0)
         return CDS_OK;
     CDS_CLEANUP(cds_free_ptr) struct cds_bias *bias = calloc(count, sizeof(*bias));
@@ -152,7 +146,7 @@ static cds_rc read_bias(const cds_json *params, struct cds_sampling *ret, struct
         double value = cds_json_num(amount, -INFINITY);
         if (token < 0 || token > INT32_MAX || (value != -INFINITY && fabs(value) > 1000))
             // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
-            return wrong(reterr, "logit_bias");
+            return cds_param_wrong(reterr, "logit_bias");
         bias[i] = (struct cds_bias){(int32_t)token, (float)value};
     }
     ret->bias = *ret_bias = bias;
@@ -182,11 +176,11 @@ static cds_rc read_grammar(const cds_json *params, struct cds_sampling *ret, str
 {
     const cds_json *grammar = cds_json_get(params, "grammar");
     if (grammar && !cds_json_str(grammar))
-        return wrong(reterr, "grammar");
+        return cds_param_wrong(reterr, "grammar");
     ret->grammar = cds_json_str(grammar);
     ret->grammar_lazy = cds_json_true(cds_json_get(params, "grammar_lazy"), false);
     if (!texts(cds_json_get(params, "triggers"), ret->triggers, CDS_TRIGGERS_MAX, &ret->trigger_count))
-        return wrong(reterr, "triggers");
+        return cds_param_wrong(reterr, "triggers");
     return CDS_OK;
 }
 
@@ -206,7 +200,7 @@ cds_rc cds_sampling_read(const cds_json *params, struct cds_sampling *ret, struc
     ret->ignore_eos = cds_json_true(cds_json_get(params, "ignore_eos"), false);
     int64_t logprobs = cds_json_get_i64(params, "logprobs", -1);
     if (rc == CDS_OK && logprobs > CDS_LOGPROBS_MAX)
-        rc = wrong(reterr, "logprobs");
+        rc = cds_param_wrong(reterr, "logprobs");
     ret->wants_chance = logprobs >= 0 || cds_json_true(cds_json_get(params, "score"), false);
     ret->logprobs = logprobs > 0 ? (uint32_t)logprobs : 0;
     return rc == CDS_OK ? read_bias(params, ret, ret_bias, reterr) : rc;

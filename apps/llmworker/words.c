@@ -3,17 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/llmworker/param.h"
 #include "apps/llmworker/render.h"
 #include "apps/llmworker/vocabulary.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
-
-static cds_rc wrong(struct cds_err *reterr, const char *name)
-{
-    cds_fail(reterr, CDS_BAD_PARAM, __func__, "\"%s\" is missing or out of range.", name);
-    cds_err_pointer(reterr, "/%s", name);
-    return CDS_BAD_PARAM;
-}
 
 static cds_rc no_memory(struct cds_err *reterr)
 {
@@ -40,7 +34,7 @@ static cds_rc tokenize(const struct cds_prompter *prompter, const cds_json *para
     CDS_CLEANUP(cds_free_ptr) int32_t *tokens = NULL;
     size_t count = 0, len = cds_json_str_len(content);
     if (!cds_json_str(content) || len > CDS_WORDS_TEXT_MAX)
-        return wrong(reterr, "content");
+        return cds_param_wrong(reterr, "content");
     cds_rc rc = cds_engine_tokenize(prompter->engine, cds_json_str(content), len, wants(params, "add_special", false),
                                     wants(params, "parse_special", true), &tokens, &count, reterr);
     if (rc != CDS_OK)
@@ -69,7 +63,7 @@ static cds_rc detokenize(const struct cds_prompter *prompter, const cds_json *pa
     const cds_json *list = cds_json_get(params, "tokens");
     size_t count = cds_json_size(list), len = 0;
     if (!cds_json_is(list, CDS_JSON_ARRAY) || count > CDS_WORDS_TOKENS_MAX)
-        return wrong(reterr, "tokens");
+        return cds_param_wrong(reterr, "tokens");
     CDS_CLEANUP(cds_free_ptr) int32_t *tokens = calloc(count + 1, sizeof(*tokens));
     if (!tokens)
         return no_memory(reterr);
@@ -95,9 +89,9 @@ static cds_rc vocabulary(const struct cds_prompter *prompter, const cds_json *pa
 {
     int64_t from = cds_json_get_i64(params, "from", 0), count = cds_json_get_i64(params, "count", 256);
     if (from < 0 || from > INT32_MAX)
-        return wrong(reterr, "from");
+        return cds_param_wrong(reterr, "from");
     if (count < 0 || count > CDS_VOCABULARY_PAGE)
-        return wrong(reterr, "count");
+        return cds_param_wrong(reterr, "count");
     *ret = cds_json_pack("{s:I,s:o,s:o}", "size", (long long)prompter->vocabulary, "special", cds_vocabulary_special(prompter->engine), "tokens",
                          cds_vocabulary_list(prompter->engine, (uint32_t)from, (uint32_t)count));
     return *ret ? CDS_OK : no_memory(reterr);
@@ -154,5 +148,5 @@ cds_rc cds_words_answer(const struct cds_prompter *prompter, const cds_json *par
     for (size_t i = 0; i < CDS_ARRAY_LEN(questions); i++)
         if (cds_streq(task, questions[i].task))
             return questions[i].answer(prompter, params, ret, reterr);
-    return wrong(reterr, "task");
+    return cds_param_wrong(reterr, "task");
 }

@@ -12,6 +12,9 @@
 
 #include "lib/base/err.h"
 
+/** File of the model that set-up brings: what an empty llm.model means. */
+#define CDS_MODEL_DEFAULT_FILE "SmolLM2-135M-Instruct.Q4_1.gguf"
+
 enum cds_opt {
 #define CDS_OPT_STR(id, section, name, def, help) CDS_OPT_##id,
 #define CDS_OPT_U64(id, section, name, def, min, max, unit, help) CDS_OPT_##id,

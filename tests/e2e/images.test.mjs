@@ -1,24 +1,18 @@
 // Images of microVMs on the page: an admin makes one of a folder, a run takes it, what came back of the project is told, and it is removed again.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { chromium } from 'playwright-core';
-import { build, startStack, users, waitFor } from '../support/stack.mjs';
+import { openBrowser, shots, signIn, themes } from '../support/browser.mjs';
+import { startStack, users, waitFor } from '../support/stack.mjs';
 
-const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 const skip = existsSync('/usr/bin/qemu-system-x86_64') ? false : 'skipped: no qemu (make micro installs it)';
-const shots = join(build, 'screenshots');
-const themes = ['NeonCyberNight', 'SerialSteel'];
 const MACHINE_MS = 90_000;
 
 describe('images of microVMs in a browser', { timeout: 400_000, skip }, () => {
-  let stack, browser, page, project;
-  const trouble = [];
+  let stack, browser, page, trouble, project;
 
   before(async () => {
-    mkdirSync(shots, { recursive: true });
-    assert.ok(executable, 'Chromium is missing: tools/setup test installs it');
     stack = await startStack({ llm: false, fresh: true });
     project = (await stack.rpc('project.list', {}, 'admin')).projects[0].id;
     const made = await stack.rpc('run.exec', {
@@ -26,19 +20,8 @@ describe('images of microVMs in a browser', { timeout: 400_000, skip }, () => {
       code: 'mkdir -p own/bin own/etc own/lib64 own/lib/x86_64-linux-gnu && cp /bin/sh own/bin/ && cp /lib64/ld-linux-x86-64.so.2 own/lib64/ && cp /lib/x86_64-linux-gnu/libc.so.6 own/lib/x86_64-linux-gnu/ && echo made of a folder >own/etc/mark',
     }, 'admin');
     assert.equal(made.end, 'ok');
-    browser = await chromium.launch({ executablePath: executable, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'] });
-    const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, colorScheme: 'dark', locale: 'en-GB' });
-    context.setDefaultTimeout(20_000);
-    page = await context.newPage();
-    page.on('console', (message) => message.type() === 'error' && trouble.push(message.text()));
-    page.on('pageerror', (error) => trouble.push(error.message));
-    await page.exposeFunction('cdsViolation', (what) => trouble.push(`content security policy: ${what}`));
-    await page.addInitScript(() => document.addEventListener('securitypolicyviolation', (e) => window.cdsViolation?.(`${e.violatedDirective} ${e.blockedURI}`)));
-    await page.goto(`${stack.url}/run`);
-    await page.getByLabel('Mail address').fill(users.admin.email);
-    await page.getByLabel('Password', { exact: true }).fill(users.admin.password);
-    await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByTestId('connection').getByText('Connected').waitFor();
+    ({ browser, page, trouble } = await openBrowser({ height: 900 }));
+    await signIn(page, `${stack.url}/run`, users.admin);
   });
   after(async () => {
     await browser?.close();

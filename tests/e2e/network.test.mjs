@@ -1,43 +1,23 @@
 // The network list of a project in a real browser: read and changed by its owner, with errors in words, in both languages and both themes.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { chromium } from 'playwright-core';
-import { build, startStack, users } from '../support/stack.mjs';
-
-const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
-const shots = join(build, 'screenshots');
-const themes = ['NeonCyberNight', 'SerialSteel'];
+import { openBrowser, shots, signIn, themes } from '../support/browser.mjs';
+import { startStack, users } from '../support/stack.mjs';
 
 describe('the network of a project in a browser', { timeout: 240_000 }, () => {
-  let stack, browser, context, page;
-  const trouble = [];
+  let stack, browser, context, page, trouble;
 
   before(async () => {
-    mkdirSync(shots, { recursive: true });
-    assert.ok(executable, 'Chromium is missing: tools/setup test installs it');
     stack = await startStack({ llm: false, options: { 'egress.hosts': '*.example.org pypi.org' } });
-    browser = await chromium.launch({ executablePath: executable, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'] });
-    context = await browser.newContext({ viewport: { width: 1360, height: 820 }, colorScheme: 'dark', locale: 'en-GB' });
-    context.setDefaultTimeout(20_000);
-    page = await context.newPage();
-    page.on('console', (message) => message.type() === 'error' && trouble.push(message.text()));
-    page.on('pageerror', (error) => trouble.push(error.message));
-    await signIn(users.developer);
+    ({ browser, context, page, trouble } = await openBrowser());
+    await signIn(page, `${stack.url}/run`, users.developer);
   });
   after(async () => {
     await browser?.close();
     await stack?.stop();
   });
 
-  async function signIn({ email, password }) {
-    await page.goto(`${stack.url}/run`);
-    await page.getByLabel('Mail address').fill(email);
-    await page.getByLabel('Password', { exact: true }).fill(password);
-    await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByTestId('connection').getByText('Connected').waitFor();
-  }
   const get = () => stack.rpc('project.network.get', { project: stack.project });
   const dialog = (name) => page.getByRole('dialog', { name });
   async function shoot(name) {

@@ -1,39 +1,20 @@
 // A preview in a real browser: a server started in the terminal, its chip, its page on an origin of its own, which sees nothing of the studio.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { chromium } from 'playwright-core';
-import { build, startStack, users, waitFor } from '../support/stack.mjs';
-
-const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
-const shots = join(build, 'screenshots');
-const themes = ['NeonCyberNight', 'SerialSteel'];
+import { openBrowser, shots, signIn, themes } from '../support/browser.mjs';
+import { startStack, users } from '../support/stack.mjs';
 
 describe('a preview in a browser', { timeout: 240_000 }, () => {
-  let stack, browser, context, page;
-  const trouble = [];
+  let stack, browser, context, page, trouble;
 
   before(async () => {
-    mkdirSync(shots, { recursive: true });
-    assert.ok(executable, 'Chromium is missing: tools/setup test installs it');
     stack = await startStack({ llm: false, options: { 'term.per_project': 3 } });
     await stack.rpc('fs.create', { project: stack.project, path: 'site', type: 'dir' });
     await stack.rpc('fs.write', { project: stack.project, path: 'site/index.html', content: '<!doctype html><title>mine</title><h1>Hello from the jail</h1><form method="post" action="/form"><button>Go</button></form><script src="app.js"></script>' });
     await stack.rpc('fs.write', { project: stack.project, path: 'site/app.js', content: 'localStorage.setItem("mine", "1"); document.cookie = "own=1"; document.body.dataset.ran = "yes";' });
-    browser = await chromium.launch({ executablePath: executable, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'] });
-    context = await browser.newContext({ viewport: { width: 1360, height: 820 }, colorScheme: 'dark', locale: 'en-GB' });
-    context.setDefaultTimeout(20_000);
-    page = await context.newPage();
-    page.on('console', (message) => message.type() === 'error' && trouble.push(message.text()));
-    page.on('pageerror', (error) => trouble.push(error.message));
-    await page.exposeFunction('cdsViolation', (what) => trouble.push(`content security policy: ${what}`));
-    await page.addInitScript(() => document.addEventListener('securitypolicyviolation', (e) => window.cdsViolation?.(`${e.violatedDirective} ${e.blockedURI}`)));
-    await page.goto(`${stack.url}/terminal`);
-    await page.getByLabel('Mail address').fill(users.developer.email);
-    await page.getByLabel('Password', { exact: true }).fill(users.developer.password);
-    await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByTestId('connection').getByText('Connected').waitFor();
+    ({ browser, context, page, trouble } = await openBrowser());
+    await signIn(page, `${stack.url}/terminal`, users.developer);
   });
   after(async () => {
     await browser?.close();

@@ -1,31 +1,16 @@
 // A page that stays open: tokens are renewed by themselves, a gateway that dies comes back, a sign-out reaches the other tabs.
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
-import { chromium } from 'playwright-core';
+import { openBrowser, signIn } from '../support/browser.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
-const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
-const { email, password } = users.developer;
-
 describe('a page that stays open', { timeout: 180_000 }, () => {
-  let stack, browser, context, page;
-  const trouble = [];
+  let stack, browser, context, page, trouble;
 
   before(async () => {
-    assert.ok(executable, 'Chromium is missing: tools/setup test installs it');
     stack = await startStack({ llm: false, env: { CDS_AUTH_ACCESS_S: '10' } });
-    browser = await chromium.launch({ executablePath: executable, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'] });
-    context = await browser.newContext({ locale: 'en-GB' });
-    context.setDefaultTimeout(20_000);
-    page = await context.newPage();
-    page.on('console', (message) => message.type() === 'error' && trouble.push(message.text()));
-    page.on('pageerror', (error) => trouble.push(error.message));
-    await page.goto(`${stack.url}/run`);
-    await page.getByLabel('Mail address').fill(email);
-    await page.getByLabel('Password', { exact: true }).fill(password);
-    await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByTestId('connection').getByText('Connected').waitFor();
+    ({ browser, context, page, trouble } = await openBrowser());
+    await signIn(page, `${stack.url}/run`, users.developer);
   });
   after(async () => {
     await browser?.close();

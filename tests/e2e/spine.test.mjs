@@ -1,45 +1,33 @@
 // The way of a new user through a whole studio, in a real browser: first-admin link, edit, save, run, chat, account, sign out.
 // Screenshots of every screen in both themes go to build/screenshots.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { chromium } from 'playwright-core';
-import { build, startStack, users } from '../support/stack.mjs';
+import { openBrowser, shots, themes } from '../support/browser.mjs';
+import { startStack, users } from '../support/stack.mjs';
 
-const themes = ['NeonCyberNight', 'SerialSteel'];
-const shots = join(build, 'screenshots');
+const screens = ['setup', 'login', 'code', 'run', 'chat', 'logs', 'account'];
+const picture = (screen, theme) => join(shots, `${screen}-${theme}.png`);
 const editedLine = 'print("edited in the browser")';
-const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 const { email, password, name } = users.admin;
 
 describe('the spine in a browser', { timeout: 240_000 }, () => {
-  let stack, browser, context, page;
-  const trouble = [];
+  let stack, browser, context, page, trouble;
 
   before(async () => {
-    rmSync(shots, { recursive: true, force: true });
-    mkdirSync(shots, { recursive: true });
-    assert.ok(executable, 'Chromium is missing: tools/setup test installs it');
+    for (const screen of screens) for (const theme of themes) rmSync(picture(screen, theme), { force: true }); // none of an earlier run counts
     stack = await startStack({ setup: false });
-    browser = await chromium.launch({
-      executablePath: executable,
-      args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-    });
-    context = await browser.newContext({ viewport: { width: 1360, height: 820 }, colorScheme: 'dark', locale: 'en-GB' });
-    context.setDefaultTimeout(15_000);
-    page = await context.newPage();
-    watch(page);
+    ({ browser, context, page, trouble } = await openBrowser({ timeoutMs: 15_000 }));
+    watchOrigins(page);
   });
   after(async () => {
     await browser?.close();
     await stack?.stop();
   });
 
-  /** Everything that must not happen on any screen. */
-  function watch(target) {
-    target.on('console', (message) => message.type() === 'error' && trouble.push(`console: ${message.text()}`));
-    target.on('pageerror', (error) => trouble.push(`page error: ${error.message}`));
+  /** Nothing comes from elsewhere, and no secret stands in an address. */
+  function watchOrigins(target) {
     target.on('request', (request) => {
       const url = request.url();
       if (new URL(url).origin !== new URL(stack.url).origin && !url.startsWith('data:')) trouble.push(`request to another origin: ${url}`);
@@ -48,8 +36,6 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
       if (new URL(socket.url()).host !== new URL(stack.url).host) trouble.push(`socket to another origin: ${socket.url()}`);
       if (/bearer|token/.test(socket.url())) trouble.push(`a token in an address: ${socket.url()}`);
     });
-    target.exposeFunction('cdsViolation', (what) => trouble.push(`content security policy: ${what}`));
-    target.addInitScript(() => document.addEventListener('securitypolicyviolation', (e) => window.cdsViolation(`${e.violatedDirective} ${e.blockedURI}`)));
   }
 
   const themeNow = () => page.evaluate(() => document.documentElement.dataset.theme);
@@ -65,7 +51,7 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
       await useTheme(theme);
       await page.mouse.move(700, 400);
       await page.waitForTimeout(300); // colours fade for a moment
-      await page.screenshot({ path: join(shots, `${screen}-${theme}.png`) });
+      await page.screenshot({ path: picture(screen, theme) });
     }
     await useTheme(themes[0]);
   }
@@ -308,8 +294,8 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
   });
 
   it('left a picture of every screen in both themes', () => {
-    for (const screen of ['setup', 'login', 'code', 'run', 'chat', 'logs', 'account']) {
-      const [one, other] = themes.map((theme) => readFileSync(join(shots, `${screen}-${theme}.png`)));
+    for (const screen of screens) {
+      const [one, other] = themes.map((theme) => readFileSync(picture(screen, theme)));
       for (const picture of [one, other]) assert.equal(picture.subarray(1, 4).toString(), 'PNG', screen);
       assert.notDeepEqual(one, other, `${screen} looks the same in both themes`);
     }

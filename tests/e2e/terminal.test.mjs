@@ -1,46 +1,25 @@
 // Terminals in a real browser: typed into, left by a reload and by a lost gateway, found again; several, closed with a question; by key alone.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { chromium } from 'playwright-core';
-import { build, startStack, users, waitFor } from '../support/stack.mjs';
+import { openBrowser, shots, signIn, themes } from '../support/browser.mjs';
+import { startStack, users, waitFor } from '../support/stack.mjs';
 
-const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
-const shots = join(build, 'screenshots');
-const themes = ['NeonCyberNight', 'SerialSteel'];
 const ESC = '\\033';
 
 describe('terminals in a browser', { timeout: 240_000 }, () => {
-  let stack, browser, context, page;
-  const trouble = [];
+  let stack, browser, context, page, trouble;
 
   before(async () => {
-    mkdirSync(shots, { recursive: true });
-    assert.ok(executable, 'Chromium is missing: tools/setup test installs it');
     stack = await startStack({ llm: false, options: { 'term.per_project': 3 } });
-    browser = await chromium.launch({ executablePath: executable, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'] });
-    context = await browser.newContext({ viewport: { width: 1360, height: 820 }, colorScheme: 'dark', locale: 'en-GB' });
-    context.setDefaultTimeout(20_000);
-    page = await context.newPage();
-    page.on('console', (message) => message.type() === 'error' && trouble.push(message.text()));
-    page.on('pageerror', (error) => trouble.push(error.message));
-    await page.exposeFunction('cdsViolation', (what) => trouble.push(`content security policy: ${what}`));
-    await page.addInitScript(() => document.addEventListener('securitypolicyviolation', (e) => window.cdsViolation(`${e.violatedDirective} ${e.blockedURI}`)));
-    await signIn(page, users.developer);
+    ({ browser, context, page, trouble } = await openBrowser());
+    await signIn(page, `${stack.url}/terminal`, users.developer);
   });
   after(async () => {
     await browser?.close();
     await stack?.stop();
   });
 
-  async function signIn(target, { email, password }) {
-    await target.goto(`${stack.url}/terminal`);
-    await target.getByLabel('Mail address').fill(email);
-    await target.getByLabel('Password', { exact: true }).fill(password);
-    await target.getByRole('button', { name: 'Sign in' }).click();
-    await target.getByTestId('connection').getByText('Connected').waitFor();
-  }
   /** What stands on the screen: xterm paints one element per row. */
   const rows = () => page.locator('.xterm-rows > div').allInnerTexts();
   const screen = async () => (await rows()).map((row) => row.replaceAll('\u00a0', ' ').trimEnd()).join('\n');
@@ -226,7 +205,7 @@ describe('terminals in a browser', { timeout: 240_000 }, () => {
   it('tells a viewer why there is none', async () => {
     const other = await browser.newContext({ locale: 'en-GB' });
     const viewer = await other.newPage();
-    await signIn(viewer, users.viewer);
+    await signIn(viewer, `${stack.url}/terminal`, users.viewer);
     await viewer.getByText('Viewers have no terminal').waitFor();
     assert.equal(await viewer.getByRole('button', { name: 'New terminal' }).count(), 0);
     await other.close();

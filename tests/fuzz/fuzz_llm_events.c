@@ -29,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1 || cds_json_parse((const char *)data + 1, size - 1, &deltas, NULL) != CDS_OK)
         return 0;
     struct cds_choice choice;
-    struct cds_gen gen = {.dialect = dialects[data[0] & 3], .choices = &choice, .choice_count = 1, .request_id = "01234567-89ab-7cde-8f01-23456789abcd"};
+    struct cds_gen gen = {
+        .dialect = dialects[data[0] & 3], .choices = &choice, .choice_count = 1, .request_id = "01234567-89ab-7cde-8f01-23456789abcd"};
     bool streams = data[0] & 4;
     gen.ask = (struct cds_ask){.chat = gen.dialect->chat, .stream = streams, .prompts = 1, .per_prompt = 1, .shown = 1, .logprobs = data[0] & 8};
     gen.wire = (struct cds_wire){.chat = gen.dialect->chat, .include_usage = true, .request_id = gen.request_id, .model = "m", .fingerprint = "f"};

@@ -1,20 +1,12 @@
 // Prompts that are evaluated and not answered, and the chances of their tokens: POST /v1/completions with max_tokens 0, echo and logprobs. Needs the
 // default model.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { startStack } from '../support/stack.mjs';
-import { assertRefused, ledgerOf, llmClient } from '../support/llm.mjs';
+import { before, describe, test } from 'node:test';
+import { assertRefused, ledgerOf, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
-before(async () => {
-  stack = await startStack();
-  await stack.waitModel();
-  llm = llmClient(stack);
-});
-after(async () => {
-  await stack?.stop();
-});
+withModel((studio) => ({ stack, llm } = studio));
 
 const prompt = 'The capital of France is Paris and the capital of Italy is Rome.';
 const of = async (body) => (await llm.complete({ prompt, max_tokens: 0, temperature: 0, ...body })).json;

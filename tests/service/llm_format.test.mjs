@@ -1,21 +1,12 @@
 // Text with a form: JSON, schemas, grammars; and tool calls with and without a template that knows them. Needs the default model.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { after, before, describe, test } from 'node:test';
-import { startStack } from '../support/stack.mjs';
-import { ask, assemble, assertRefused, llmClient } from '../support/llm.mjs';
+import { before, describe, test } from 'node:test';
+import { ask, assemble, assertRefused, withModel } from '../support/llm.mjs';
 
 const toolTemplate = readFileSync(new URL('../support/tools.jinja', import.meta.url), 'utf8');
-let stack;
 let llm;
-before(async () => {
-  stack = await startStack();
-  await stack.waitModel();
-  llm = llmClient(stack);
-});
-after(async () => {
-  await stack?.stop();
-});
+withModel((studio) => ({ llm } = studio));
 
 const schemaFormat = (schema, strict = true) => ({ type: 'json_schema', json_schema: { name: 'answer', strict, schema } });
 const person = {

@@ -1,22 +1,17 @@
 // Anthropic's Messages API and its official client, unchanged: blocks, events, tools, stops, counts, errors. Needs the default model.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
 import { rawHttp } from '../support/gateway.mjs';
-import { startStack, waitFor } from '../support/stack.mjs';
-import { MODEL, ask, llmClient, readEvents } from '../support/llm.mjs';
+import { waitFor } from '../support/stack.mjs';
+import { MODEL, ask, readEvents, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
 let client;
-before(async () => {
-  stack = await startStack();
-  await stack.waitModel();
-  llm = llmClient(stack);
+withModel((studio) => {
+  ({ stack, llm } = studio);
   client = new Anthropic({ baseURL: stack.llmUrl, apiKey: stack.tokens.developer, maxRetries: 0 });
-});
-after(async () => {
-  await stack?.stop();
 });
 
 const tool = { name: 'add', description: 'Adds.', input_schema: { type: 'object', properties: { a: { type: 'integer' }, b: { type: 'integer' } }, required: ['a', 'b'] } };

@@ -1,21 +1,16 @@
 // The official client of OpenAI against the model server, unchanged: only its base address differs. Needs the default model.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import OpenAI from 'openai';
-import { startStack, users, waitFor } from '../support/stack.mjs';
-import { MODEL, ask, llmClient } from '../support/llm.mjs';
+import { users, waitFor } from '../support/stack.mjs';
+import { MODEL, ask, withModel } from '../support/llm.mjs';
 
 let stack;
 let client;
 let llm;
-before(async () => {
-  stack = await startStack();
-  await stack.waitModel();
-  llm = llmClient(stack);
+withModel((studio) => {
+  ({ stack, llm } = studio);
   client = new OpenAI({ baseURL: `${stack.llmUrl}/v1`, apiKey: stack.tokens.developer, maxRetries: 0 });
-});
-after(async () => {
-  await stack?.stop();
 });
 
 const tool = {

@@ -1,19 +1,11 @@
 // What a request can ask of the sampler, how many answers it can ask for, and what it is told about chances. Needs the default model.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { startStack } from '../support/stack.mjs';
-import { MODEL, ask, assertRefused, llmClient } from '../support/llm.mjs';
+import { MODEL, ask, assertRefused, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
-before(async () => {
-  stack = await startStack();
-  await stack.waitModel();
-  llm = llmClient(stack);
-});
-after(async () => {
-  await stack?.stop();
-});
+withModel((studio) => ({ stack, llm } = studio));
 
 /** Text of a greedy completion with more options. Short: further on two tokens are sooner or later as good as alike, and how many threads compute
  *  decides the last bit. */

@@ -1,19 +1,12 @@
 // Requests made to break a model server: each is answered or refused, the server never dies, and other streams lose nothing. Needs the default model.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { startStack, waitFor } from '../support/stack.mjs';
-import { ask, assemble, llmClient } from '../support/llm.mjs';
+import { after, describe, test } from 'node:test';
+import { waitFor } from '../support/stack.mjs';
+import { ask, assemble, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
-before(async () => {
-  stack = await startStack();
-  await stack.waitModel();
-  llm = llmClient(stack);
-});
-after(async () => {
-  await stack?.stop();
-});
+withModel((studio) => ({ stack, llm } = studio));
 
 const nest = (depth, open, close, inner) => open.repeat(depth) + inner + close.repeat(depth);
 const chat = (more) => ({ messages: ask('Hi'), max_tokens: 4, ...more });

@@ -2,20 +2,15 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import OpenAI from 'openai';
-import { startStack, waitFor } from '../support/stack.mjs';
-import { MODEL, assertRefused, llmClient, readEvents } from '../support/llm.mjs';
+import { waitFor } from '../support/stack.mjs';
+import { MODEL, assertRefused, readEvents, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
 let client;
-before(async () => {
-  stack = await startStack();
-  await stack.waitModel();
-  llm = llmClient(stack);
+withModel((studio) => {
+  ({ stack, llm } = studio);
   client = new OpenAI({ baseURL: `${stack.llmUrl}/v1`, apiKey: stack.tokens.developer, maxRetries: 0 });
-});
-after(async () => {
-  await stack?.stop();
 });
 
 const tool = { type: 'function', name: 'add', strict: true, parameters: { type: 'object', properties: { a: { type: 'integer' }, b: { type: 'integer' } }, required: ['a', 'b'], additionalProperties: false } };

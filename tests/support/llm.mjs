@@ -1,10 +1,22 @@
 // What tests of the model server share: one call, one stream, and what an OpenAI error looks like.
 import assert from 'node:assert/strict';
-import { waitFor } from './stack.mjs';
+import { after, before } from 'node:test';
+import { startStack, waitFor } from './stack.mjs';
 
 export const MODEL = 'smollm2-135m-instruct';
 export const EMBEDDER = 'all-minilm-l6-v2';
 export const ask = (text) => [{ role: 'user', content: text }];
+
+/** One studio with its model loaded for all tests of a file; ready is given it before the first of them: { stack, llm }. */
+export function withModel(ready) {
+  let stack;
+  before(async () => {
+    stack = await startStack();
+    await stack.waitModel();
+    ready({ stack, llm: llmClient(stack) });
+  });
+  after(() => stack?.stop());
+}
 
 export function llmClient(stack) {
   /** One HTTP call to the model server: { status, json, text, headers }. */

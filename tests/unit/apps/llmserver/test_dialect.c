@@ -33,33 +33,41 @@ static void becomes(cds_rc (*to_chat)(const cds_json *, bool, cds_json **, struc
 static void responses_join_thoughts_calls_and_texts_of_one_turn(void **state)
 {
     becomes(cds_responses_to_chat,
-            "{\"instructions\":\"I\",\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"a\"},{\"type\":\"input_text\",\"text\":\"b\"}]},"
+            "{\"instructions\":\"I\",\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"a\"},{\"type\":\"input_text\","
+            "\"text\":\"b\"}]},"
             "{\"type\":\"reasoning\",\"summary\":[],\"content\":[{\"type\":\"reasoning_text\",\"text\":\"t\"}]},"
             "{\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":\"output_text\",\"text\":\"c\",\"annotations\":[]}]},"
-            "{\"type\":\"function_call\",\"call_id\":\"1\",\"name\":\"f\",\"arguments\":\"\"},{\"type\":\"function_call_output\",\"call_id\":\"1\",\"output\":\"5\"}]}",
-            "[{\"role\":\"system\",\"content\":\"I\"},{\"role\":\"user\",\"content\":\"ab\"},{\"role\":\"assistant\",\"content\":\"c\",\"reasoning_content\":\"t\","
+            "{\"type\":\"function_call\",\"call_id\":\"1\",\"name\":\"f\",\"arguments\":\"\"},{\"type\":\"function_call_output\",\"call_id\":\"1\","
+            "\"output\":\"5\"}]}",
+            "[{\"role\":\"system\",\"content\":\"I\"},{\"role\":\"user\",\"content\":\"ab\"},{\"role\":\"assistant\",\"content\":\"c\",\"reasoning_"
+            "content\":\"t\","
             "\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},"
             "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"5\"}]");
 }
 
 static void messages_put_results_before_the_text_beside_them(void **state)
 {
-    becomes(cds_messages_to_chat,
-            "{\"max_tokens\":1,\"system\":\"S\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\","
-            "\"thinking\":\"t\",\"signature\":\"\"},{\"type\":\"text\",\"text\":\"b\"},{\"type\":\"tool_use\",\"id\":\"1\",\"name\":\"f\",\"input\":{\"x\":1}}]},"
-            "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"so?\"},{\"type\":\"tool_result\",\"tool_use_id\":\"1\",\"content\":\"5\"}]},"
-            "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"2\"}]}]}",
-            "[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\",\"reasoning_content\":\"t\","
-            "\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]},"
-            "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"5\"},{\"role\":\"user\",\"content\":\"so?\"},"
-            "{\"role\":\"tool\",\"tool_call_id\":\"2\",\"content\":\"\"}]");
+    becomes(
+        cds_messages_to_chat,
+        "{\"max_tokens\":1,\"system\":\"S\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":[{\"type\":"
+        "\"thinking\","
+        "\"thinking\":\"t\",\"signature\":\"\"},{\"type\":\"text\",\"text\":\"b\"},{\"type\":\"tool_use\",\"id\":\"1\",\"name\":\"f\",\"input\":{"
+        "\"x\":1}}]},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"so?\"},{\"type\":\"tool_result\",\"tool_use_id\":\"1\",\"content\":\"5\"}]},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"2\"}]}]}",
+        "[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\",\"reasoning_"
+        "content\":\"t\","
+        "\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]},"
+        "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"5\"},{\"role\":\"user\",\"content\":\"so?\"},"
+        "{\"role\":\"tool\",\"tool_call_id\":\"2\",\"content\":\"\"}]");
 }
 
 static void members_of_other_apis_do_not_leak_into_the_chat(void **state)
 {
     static const char *const foreign[] = {"n", "best_of", "response_format", "max_completion_tokens", "functions", "logprobs"};
-    CDS_JSON_AUTO body = parse("{\"input\":\"x\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":5,\"best_of\":9,\"response_format\":1,"
-                               "\"max_completion_tokens\":\"x\",\"functions\":[1],\"logprobs\":7}");
+    CDS_JSON_AUTO body =
+        parse("{\"input\":\"x\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":5,\"best_of\":9,\"response_format\":1,"
+              "\"max_completion_tokens\":\"x\",\"functions\":[1],\"logprobs\":7}");
     for (int i = 0; i < 2; i++) {
         CDS_JSON_AUTO chat = NULL;
         assert_int_equal((i ? cds_messages_to_chat : cds_responses_to_chat)(body, false, &chat, NULL), CDS_OK);
@@ -117,10 +125,8 @@ static void segments_begin_anew_when_the_kind_or_the_call_changes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(responses_join_thoughts_calls_and_texts_of_one_turn),
-        cmocka_unit_test(messages_put_results_before_the_text_beside_them),
-        cmocka_unit_test(members_of_other_apis_do_not_leak_into_the_chat),
-        cmocka_unit_test(errors_name_members_as_the_caller_wrote_them),
+        cmocka_unit_test(responses_join_thoughts_calls_and_texts_of_one_turn),   cmocka_unit_test(messages_put_results_before_the_text_beside_them),
+        cmocka_unit_test(members_of_other_apis_do_not_leak_into_the_chat),       cmocka_unit_test(errors_name_members_as_the_caller_wrote_them),
         cmocka_unit_test(segments_begin_anew_when_the_kind_or_the_call_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
