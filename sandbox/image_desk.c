@@ -27,7 +27,7 @@ struct image_work {
     struct image image; /* what it will be */
     char path[CDS_PATH_MAX + 1];
     int project_fd, source_fd, work_fd;
-    bool folder, cancelled, on_thread;
+    bool folder, cancelled;
     struct image_pull *pull;
     cds_rc rc;
     struct cds_err err;
@@ -61,12 +61,11 @@ static void work_free(struct image_work *w)
     free(w);
 }
 
-/* The pool has the work, or it is out of it again: cancelling waits for that. */
+/* Cancelling waits until it is back. */
 static void to_thread(struct image_work *w, void (*run)(void *), void (*done)(void *))
 {
     if (cds_pool_submit(w->desk->pool, run, done, w))
         abort(); /* nobody else uses the pool but the look at the disk, which waits for nothing */
-    w->on_thread = true;
 }
 
 /* ---- prepare: on the thread ---- */
@@ -199,7 +198,6 @@ static void tell(void *user)
 {
     struct image_work *w = user;
     struct image_desk *desk = w->desk;
-    w->on_thread = false;
     if (!w->rc)
         w->rc = image_add(&desk->store, &w->image, &w->err);
     desk->work = NULL;
@@ -247,7 +245,6 @@ static void make(struct image_work *w)
 static void on_opened(void *user)
 {
     struct image_work *w = user;
-    w->on_thread = false;
     if (w->rc || w->cancelled)
         give_up(w);
     else
@@ -309,7 +306,6 @@ static void ask_for_msb(void *user)
 {
     struct image_work *w = user;
     struct cds_engine *micro = broker_engine(w->desk->broker, "micro");
-    w->on_thread = false;
     if (!w->rc && !w->cancelled)
         w->rc = micro ? micro->ops->probe(micro, on_probed, w->desk, &w->err) : no_msb(NULL, &w->err);
     if (w->rc || w->cancelled)

@@ -62,7 +62,6 @@ static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *
     if (++s->warmed < warm_runs(s->language))
         return warm(s) || (give_up(s, "it does not take frames"), false);
     s->ready = true;
-    s->ready_ms = cds_now_ms();
     m->pool.failed = 0;
     micro_vm_stop(s->vm, true);
     micro_pool_wake(m);

@@ -51,7 +51,6 @@ struct micro_spare {
     uint64_t deadline_ms; /* until it is ready */
     unsigned warmed;
     bool ready, kvm; /**< kvm: of which tier it is */
-    uint64_t ready_ms;
 };
 
 /** A root image of a user's, by its digest, and the template of its machines. */

@@ -42,7 +42,6 @@ struct cds_llm {
     cds_json *catalogue;         /**< array of catalogue.json; NULL: there is none */
     struct cds_events *events;   /**< readers of /admin/events */
     int64_t jobs;                /**< last job number given */
-    struct cds_timer *drain_timer;
     uint64_t drain_deadline_ms;
     bool draining;
 };
