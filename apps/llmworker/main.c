@@ -19,6 +19,8 @@ static const char usage[] = "cds-llmworker runs one language model for cds-llmse
                             "  --context=N --request=N --slots=N --threads=N --jobs=N [--memory=BYTES]\n"
                             "  --draft=FILE             GGUF file of a draft model, absolute\n"
                             "  --load=JSON              settings of the load (loading.h)\n"
+                            "  --backend=NAME           cpu, vulkan, cuda: which build of libllama --lib is\n"
+                            "  --offload=JSON           what of the model goes to the GPU (offload.h)\n"
                             "  --log=LEVEL              debug, info, warn, error\n"
                             "  --check                  tests the libllama this program finds, prints its version\n"
                             "  --help, --version\n";
@@ -46,6 +48,8 @@ enum option_id {
     OPT_JOBS,
     OPT_MEMORY,
     OPT_LOAD,
+    OPT_BACKEND,
+    OPT_OFFLOAD,
     OPT_LOG,
     OPT_CHECK,
     OPT_HELP,
@@ -102,6 +106,11 @@ static bool take_option(int id, const char *value, struct arguments *args)
     case OPT_LOAD:
         args->worker.load = value;
         return true;
+    case OPT_BACKEND:
+        return cds_backend_parse(value, &args->worker.backend);
+    case OPT_OFFLOAD:
+        args->worker.offload = value;
+        return true;
     case OPT_LOG:
         return cds_log_level_parse(value, &args->level) == CDS_OK;
     case OPT_CHECK:
@@ -122,6 +131,7 @@ static bool read_arguments(int argc, char **argv, struct arguments *args)
         {"threads", required_argument, NULL, OPT_THREADS}, {"jobs", required_argument, NULL, OPT_JOBS},
         {"draft", required_argument, NULL, OPT_DRAFT},     {"memory", required_argument, NULL, OPT_MEMORY},
         {"load", required_argument, NULL, OPT_LOAD},       {"log", required_argument, NULL, OPT_LOG},
+        {"backend", required_argument, NULL, OPT_BACKEND}, {"offload", required_argument, NULL, OPT_OFFLOAD},
         {"check", no_argument, NULL, OPT_CHECK},           {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},       {NULL, 0, NULL, 0},
     };
@@ -167,8 +177,11 @@ int main(int argc, char **argv)
         rc = cds_fail(&err, CDS_SYSTEM, __func__, "The working folder of the model process cannot be entered.");
     if (rc == CDS_OK && args.memory_bytes)
         rc = cds_worker_limit_memory(args.memory_bytes, &err);
+    struct cds_nodes nodes;
+    cds_nodes_find(args.worker.backend, "/dev", &nodes);
+    args.worker.denied = nodes.denied;
     if (rc == CDS_OK)
-        rc = cds_worker_confine(args.parent, &err);
+        rc = cds_worker_confine(args.parent, &nodes, &err);
     if (rc == CDS_OK)
         rc = cds_worker_serve(&args.worker, &err);
     if (rc != CDS_OK && rc != CDS_CANCELLED)
