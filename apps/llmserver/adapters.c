@@ -10,7 +10,8 @@
 #include "apps/llmserver/settings.h"
 #include "lib/base/str.h"
 
-static const char id_letters[] = "abcdefghijklmnopqrstuvwxyz0123456789._-", file_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+static const char id_letters[] = "abcdefghijklmnopqrstuvwxyz0123456789._-",
+                  file_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 
 bool cds_adapter_parse(const char *text, struct cds_adapter *ret)
 {
@@ -37,7 +38,8 @@ bool cds_adapters_are(const cds_json *list)
     size_t count = cds_json_size(list);
     bool good = cds_json_is(list, CDS_JSON_ARRAY) && count <= CDS_ADAPTERS_MAX;
     for (size_t i = 0; good && i < count; i++) {
-        good = cds_json_str_len(cds_json_at(list, i)) <= CDS_SETTINGS_OVERRIDE_BYTES && cds_adapter_parse(cds_json_str(cds_json_at(list, i)), &seen[i]);
+        good =
+            cds_json_str_len(cds_json_at(list, i)) <= CDS_SETTINGS_OVERRIDE_BYTES && cds_adapter_parse(cds_json_str(cds_json_at(list, i)), &seen[i]);
         for (size_t k = 0; good && k < i; k++)
             good = !cds_streq(seen[k].id, seen[i].id);
     }
@@ -83,7 +85,8 @@ static cds_rc check_one(const struct cds_model *model, const struct cds_adapter 
     if (!cds_streq(type, "adapter"))
         return refuse(adapter, reterr, "is no adapter, but a file of the kind \"%.60s\".", type ? type : "");
     if (!cds_streq(its, ours))
-        return refuse(adapter, reterr, "was made for the architecture \"%.60s\", but %.60s is of \"%.60s\".", its ? its : "", model->id, ours ? ours : "");
+        return refuse(adapter, reterr, "was made for the architecture \"%.60s\", but %.60s is of \"%.60s\".", its ? its : "", model->id,
+                      ours ? ours : "");
     return CDS_OK;
 }
 

@@ -19,7 +19,8 @@ struct cds_adapter {
 bool cds_adapter_parse(const char *text, struct cds_adapter *ret);
 /** May the whole list be kept? Its forms, and no id twice. */
 bool cds_adapters_are(const cds_json *list);
-/** Do the files fit the model? Those that were not read yet are left to the model process. @return CDS_OK; CDS_BAD_PARAM naming the adapter and why */
+/** Do the files fit the model? Those that were not read yet are left to the model process. @return CDS_OK; CDS_BAD_PARAM naming the adapter and why
+ */
 CDS_MUST_USE cds_rc cds_adapters_check(const struct cds_model *model, const cds_json *list, struct cds_err *reterr);
 /** Memory they take beside the weights. */
 uint64_t cds_adapters_bytes(const struct cds_model *model);

@@ -66,7 +66,8 @@ static cds_json *public_model(const struct cds_model *model)
 /** What /v1/models shows: models whose file was read and is fine, and whatever is in use. */
 static bool is_listed(const struct cds_model *model)
 {
-    return model->state == CDS_MODEL_LOADING || model->state == CDS_MODEL_LOADED || (model->file.state == CDS_FILE_FINE && cds_adapters_is_model(model));
+    return model->state == CDS_MODEL_LOADING || model->state == CDS_MODEL_LOADED ||
+           (model->file.state == CDS_FILE_FINE && cds_adapters_is_model(model));
 }
 
 static cds_json *refusal_of(const struct cds_model *model)

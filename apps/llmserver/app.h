@@ -34,11 +34,11 @@ struct cds_llm {
     struct cds_credentials *creds;
     struct cds_meter *meter;
     struct cds_models models;
-    struct cds_grammars *grammars;         /**< the ones that come with the server */
-    struct cds_poison *poison;             /**< requests under which model processes died */
-    struct cds_gen *gens[CDS_GEN_BUCKETS]; /**< live requests by job number */
-    struct cds_admin_wait *admin_waits;    /**< load and unload calls that wait for the end */
-    struct cds_admin_list *admin_lists;    /**< lists of models that wait until all files were read */
+    struct cds_grammars *grammars;          /**< the ones that come with the server */
+    struct cds_poison *poison;              /**< requests under which model processes died */
+    struct cds_gen *gens[CDS_GEN_BUCKETS];  /**< live requests by job number */
+    struct cds_admin_wait *admin_waits;     /**< load and unload calls that wait for the end */
+    struct cds_admin_list *admin_lists;     /**< lists of models that wait until all files were read */
     struct cds_admin_change *admin_changes; /**< settings that wait until all files were read */
     struct cds_downloads *downloads;
     struct cds_look *looks; /**< headers of remote models that are being read (admin_inspect.h) */

@@ -226,7 +226,8 @@ static struct cds_model *default_model(struct cds_llm *app)
         model = model->next;
     if (model)
         return model;
-    for (model = app->models.first; model && (model->file.state == CDS_FILE_CORRUPT || cds_model_kind(model) != CDS_KIND_CHAT || !cds_adapters_is_model(model));)
+    for (model = app->models.first;
+         model && (model->file.state == CDS_FILE_CORRUPT || cds_model_kind(model) != CDS_KIND_CHAT || !cds_adapters_is_model(model));)
         model = model->next;
     return model;
 }

@@ -156,7 +156,8 @@ cds_rc cds_settings_check(const struct cds_setting *setting, const cds_json *val
     case CDS_SETTING_ADAPTERS:
         if (cds_adapters_are(value))
             return CDS_OK;
-        return wrong(reterr, setting->name, "a list of at most 8 texts such as \"pirate=pirate.gguf\" or \"pirate=pirate.gguf:0.5\" with different ids");
+        return wrong(reterr, setting->name,
+                     "a list of at most 8 texts such as \"pirate=pirate.gguf\" or \"pirate=pirate.gguf:0.5\" with different ids");
     case CDS_SETTING_OVERRIDES:
         break;
     }

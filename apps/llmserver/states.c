@@ -160,8 +160,8 @@ cds_rc cds_states_reserve(struct cds_gen *gen, uint64_t *ret_most_bytes, struct 
         return busy(reterr);
     unsigned count = count_states(states, gen->user_id, gen->ask.save_state, &used, NULL, NULL);
     if (count >= most_count || used >= most) {
-        cds_fail(reterr, CDS_EXHAUSTED, __func__, "You keep %u states of %llu bytes already; at most %u of %llu bytes together are kept for a user.", count,
-                 (unsigned long long)used, most_count, (unsigned long long)most);
+        cds_fail(reterr, CDS_EXHAUSTED, __func__, "You keep %u states of %llu bytes already; at most %u of %llu bytes together are kept for a user.",
+                 count, (unsigned long long)used, most_count, (unsigned long long)most);
         cds_err_rule(reterr, count >= most_count ? "llm.states_per_user" : "llm.states_bytes");
         cds_err_pointer(reterr, "/save_state");
         return cds_err_hint(reterr, "Delete one with DELETE /v1/states/{name}.");
@@ -301,8 +301,8 @@ static void finish(struct cds_states *states, const struct cds_err *err)
         cds_routes_fail(req, user_id, err);
     else
         cds_admin_reply(req, user_id, 200,
-                        cds_json_pack("{s:s,s:O,s:O,s:O,s:b}", "object", "state", "name", cds_json_get(head, "name"), "model", cds_json_get(head, "model"),
-                                      "tokens", cds_json_get(head, "tokens"), "restored", 1));
+                        cds_json_pack("{s:s,s:O,s:O,s:O,s:b}", "object", "state", "name", cds_json_get(head, "name"), "model",
+                                      cds_json_get(head, "model"), "tokens", cds_json_get(head, "tokens"), "restored", 1));
 }
 
 static void read_state(void *user)
@@ -339,7 +339,8 @@ static void on_read(void *user)
     op->sent = true;
     cds_proc_send(model->proc, "restore",
                   cds_json_pack("{s:I,s:I,s:O,s:I,s:O}", "job", (long long)op->job, "bytes", (long long)st.st_size, "tokens",
-                                cds_json_get(head, "tokens"), "scope", (long long)cds_flow_scope(op->user_id), "lora", cds_json_get(head, "adapters")));
+                                cds_json_get(head, "tokens"), "scope", (long long)cds_flow_scope(op->user_id), "lora",
+                                cds_json_get(head, "adapters")));
 }
 
 void cds_states_restored(struct cds_model *model, const cds_json *params)
@@ -497,7 +498,8 @@ bool cds_states_route(struct cds_llm *app, struct cds_http_req *req, const struc
         memcpy(name, path + before + 1, len - before - 1 - after);
     cds_rc rc = cds_credential_need(credential, CDS_ROLE_DEVELOPER, "states of prompts", &err);
     if (rc == CDS_OK && !lists && !cds_states_name(name))
-        rc = cds_fail(&err, CDS_BAD_PARAM, __func__, "A state has a name of 1 to 64 letters, digits, \"-\", \"_\" and \".\", without \".\" in front.");
+        rc =
+            cds_fail(&err, CDS_BAD_PARAM, __func__, "A state has a name of 1 to 64 letters, digits, \"-\", \"_\" and \".\", without \".\" in front.");
     if (rc == CDS_OK && lists)
         list(app, req, user_id);
     else if (rc == CDS_OK)

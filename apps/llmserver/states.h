@@ -1,8 +1,8 @@
 /* apps/llmserver/states.h: what a model has read of a prompt, kept in a file under a name and put back later: nothing of it is computed twice.
  *
- * A state belongs to the user who saved it: <home>/states/<user>/<name>.state (state_file.h), at most llm.states_per_user of them and llm.states_bytes
- * bytes together. It is saved by a request with "save_state" (its prompt is read and billed, nothing is said), and put back by
- * POST /v1/states/{name}/restore: what begins alike then counts as cached. It is put back only into the model that made it, with the same settings and
+ * A state belongs to the user who saved it: <home>/states/<user>/<name>.state (state_file.h), at most llm.states_per_user of them and
+ * llm.states_bytes bytes together. It is saved by a request with "save_state" (its prompt is read and billed, nothing is said), and put back by POST
+ * /v1/states/{name}/restore: what begins alike then counts as cached. It is put back only into the model that made it, with the same settings and
  * adapters; a difference is named.
  * One state at a time is on its way between a file and a model process, through the memory file of that process (proc.h).
  * Threads: loop thread only; files are read and written on a thread of its own.

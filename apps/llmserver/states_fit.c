@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "apps/llmserver/adapters.h"
-#include "lib/base/clock.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
 #include "lib/base/str.h"
 
 /* Settings of the load that change what lies in the cells, or how. */

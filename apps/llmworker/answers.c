@@ -29,8 +29,8 @@ struct cds_answer {
     uint32_t per_prompt; /**< answers to each prompt */
     unsigned count, running;
     bool tells_chances, tells_tokens;
-    uint64_t save_bytes;              /**< the state of its prompt goes out, when it has at most so many bytes; 0: it does not */
-    cds_json *state;                  /**< owned: what became of that */
+    uint64_t save_bytes; /**< the state of its prompt goes out, when it has at most so many bytes; 0: it does not */
+    cds_json *state;     /**< owned: what became of that */
     struct cds_adapter_set adapters;
     struct choice choices[];
 };
@@ -167,8 +167,8 @@ static cds_rc add_prompt(struct cds_answers *answers, struct cds_answer *answer,
     if (prepare->shift && !prepare->messages)
         most = prepare->max_tokens;
     for (unsigned i = 0; i < prepare->choices && rc == CDS_OK; i++)
-        rc = add_choice(answers, answer, (unsigned)index * prepare->choices + i, prepare, &adapters, tokens, count, most,
-                        prompter->request_tokens, reterr);
+        rc = add_choice(answers, answer, (unsigned)index * prepare->choices + i, prepare, &adapters, tokens, count, most, prompter->request_tokens,
+                        reterr);
     *prompt_tokens += (uint32_t)count;
     if (most > *max_tokens)
         *max_tokens = most;
@@ -286,7 +286,8 @@ void cds_answers_read(struct cds_answers *answers, int64_t job, int sequence, co
     if (!answer || !answer->save_bytes)
         return;
     cds_json_unref(answer->state);
-    answer->state = cds_exchange_save(answers->exchange, &cds_engine_llama, (void *)(uintptr_t)answers->engine, sequence, tokens, count, answer->save_bytes);
+    answer->state =
+        cds_exchange_save(answers->exchange, &cds_engine_llama, (void *)(uintptr_t)answers->engine, sequence, tokens, count, answer->save_bytes);
     cds_json_set(answer->state, "adapters", adapters_json(answers, &answer->adapters));
 }
 
@@ -420,12 +421,11 @@ static cds_json *done_of(const struct cds_answers *answers, const struct cds_ans
             cds_json_set(one, "prompt", prompt_json(answers, choice));
         cds_json_append(choices, one);
     }
-    cds_json *done =
-        cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end],
-                         "prompt_tokens", prompt, "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed,
-                         "recomputed_tokens", recomputed, "foreign_tokens", foreign, "steps_to_first", first, "completion_tokens", completion,
-                         "reasoning_tokens", reasoning, "validated_tokens", validated, "refuted_tokens", refuted, "shifted_tokens", shifted,
-                         "choices", choices);
+    cds_json *done = cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end],
+                                   "prompt_tokens", prompt, "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed,
+                                   "recomputed_tokens", recomputed, "foreign_tokens", foreign, "steps_to_first", first, "completion_tokens",
+                                   completion, "reasoning_tokens", reasoning, "validated_tokens", validated, "refuted_tokens", refuted,
+                                   "shifted_tokens", shifted, "choices", choices);
     if (answer->state)
         cds_json_set(done, "state", cds_json_ref(answer->state));
     return done;

@@ -31,14 +31,14 @@ struct cds_engine_ops {
                  int32_t token);                                    /**< the chance of that token at that row becomes what the sampler chose last */
     int (*piece)(void *engine, int32_t token, char *buf, int size); /**< bytes written, at most size */
     bool (*is_end)(void *engine, int32_t token);
-    void (*drop)(void *engine, int sequence, int from);       /**< forgets positions from..end of a sequence */
-    void (*share)(void *engine, int from, int to, int count); /**< positions 0..count-1 of `from` also belong to `to` */
+    void (*drop)(void *engine, int sequence, int from);             /**< forgets positions from..end of a sequence */
+    void (*share)(void *engine, int from, int to, int count);       /**< positions 0..count-1 of `from` also belong to `to` */
     void (*adapt)(void *engine, const struct cds_adapter_set *set); /**< adapters of the steps that follow; NULL: the model has none */
     /* State of one sequence as bytes; NULL: the model has none that can be kept. */
     size_t (*state_size)(void *engine, int sequence);
-    size_t (*state_get)(void *engine, int sequence, uint8_t *ret, size_t size);              /**< bytes written, 0: it failed */
+    size_t (*state_get)(void *engine, int sequence, uint8_t *ret, size_t size);       /**< bytes written, 0: it failed */
     bool (*state_set)(void *engine, int sequence, const uint8_t *state, size_t size); /**< the sequence is empty; false: nothing was changed */
-    uint64_t (*spent)(void *engine);                          /**< what the last decode cost, in any unit; NULL: its rows */
+    uint64_t (*spent)(void *engine);                                                  /**< what the last decode cost, in any unit; NULL: its rows */
     /** Guess of a draft model at what follows the tokens of a sequence. @return tokens written, at most `most`; NULL: there is no draft model */
     unsigned (*draft)(void *engine, int sequence, const int32_t *tokens, size_t count, float confidence, int32_t *ret, unsigned most);
     uint64_t (*draft_spent)(void *engine); /**< what the last guess cost, in the same unit; NULL with draft */

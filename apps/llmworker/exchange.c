@@ -51,8 +51,8 @@ cds_rc cds_exchange_restore(int fd, struct cds_sched *sched, uint32_t vocabulary
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocabulary)
             rc = cds_fail(reterr, CDS_BAD_PARAM, __func__, "The state names tokens that this model does not have.");
     if (rc == CDS_OK)
-        rc = cds_sched_restore(sched, (uint64_t)cds_json_get_i64(params, "scope", 0), adapters, tokens, (size_t)count,
-                               (const uint8_t *)map + head, (size_t)bytes - head, reterr);
+        rc = cds_sched_restore(sched, (uint64_t)cds_json_get_i64(params, "scope", 0), adapters, tokens, (size_t)count, (const uint8_t *)map + head,
+                               (size_t)bytes - head, reterr);
     munmap((void *)(uintptr_t)map, (size_t)bytes);
     return rc;
 }

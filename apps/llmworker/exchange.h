@@ -1,8 +1,8 @@
 /* apps/llmworker/exchange.h: states of sequences on their way to and from files of the server.
  *
- * This process can open no file for writing. It shares one memory file with the server (memfd_create(2)), inherited at its start: tokens as little-endian
- * 32-bit numbers, then the state as libllama writes it. One state is in it at a time; the server says when.
- * Threads: one owner, that of the scheduler. Neither call may come while the engine computes.
+ * This process can open no file for writing. It shares one memory file with the server (memfd_create(2)), inherited at its start: tokens as
+ * little-endian 32-bit numbers, then the state as libllama writes it. One state is in it at a time; the server says when. Threads: one owner, that of
+ * the scheduler. Neither call may come while the engine computes.
  */
 #pragma once
 

@@ -127,16 +127,26 @@ static bool take_option(int id, const char *value, struct arguments *args)
 static bool read_arguments(int argc, char **argv, struct arguments *args)
 {
     static const struct option options[] = {
-        {"fd", required_argument, NULL, OPT_FD},           {"parent", required_argument, NULL, OPT_PARENT},
-        {"model", required_argument, NULL, OPT_MODEL},     {"lib", required_argument, NULL, OPT_LIB},
-        {"dir", required_argument, NULL, OPT_DIR},         {"context", required_argument, NULL, OPT_CONTEXT},
-        {"request", required_argument, NULL, OPT_REQUEST}, {"slots", required_argument, NULL, OPT_SLOTS},
-        {"threads", required_argument, NULL, OPT_THREADS}, {"jobs", required_argument, NULL, OPT_JOBS},
-        {"draft", required_argument, NULL, OPT_DRAFT},     {"memory", required_argument, NULL, OPT_MEMORY},
-        {"load", required_argument, NULL, OPT_LOAD},       {"adapters", required_argument, NULL, OPT_ADAPTERS},
-        {"exchange", required_argument, NULL, OPT_EXCHANGE}, {"log", required_argument, NULL, OPT_LOG},
-        {"check", no_argument, NULL, OPT_CHECK},           {"help", no_argument, NULL, OPT_HELP},
-        {"version", no_argument, NULL, OPT_VERSION},       {NULL, 0, NULL, 0},
+        {"fd", required_argument, NULL, OPT_FD},
+        {"parent", required_argument, NULL, OPT_PARENT},
+        {"model", required_argument, NULL, OPT_MODEL},
+        {"lib", required_argument, NULL, OPT_LIB},
+        {"dir", required_argument, NULL, OPT_DIR},
+        {"context", required_argument, NULL, OPT_CONTEXT},
+        {"request", required_argument, NULL, OPT_REQUEST},
+        {"slots", required_argument, NULL, OPT_SLOTS},
+        {"threads", required_argument, NULL, OPT_THREADS},
+        {"jobs", required_argument, NULL, OPT_JOBS},
+        {"draft", required_argument, NULL, OPT_DRAFT},
+        {"memory", required_argument, NULL, OPT_MEMORY},
+        {"load", required_argument, NULL, OPT_LOAD},
+        {"adapters", required_argument, NULL, OPT_ADAPTERS},
+        {"exchange", required_argument, NULL, OPT_EXCHANGE},
+        {"log", required_argument, NULL, OPT_LOG},
+        {"check", no_argument, NULL, OPT_CHECK},
+        {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {NULL, 0, NULL, 0},
     };
     for (int id; (id = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (id == OPT_HELP) {

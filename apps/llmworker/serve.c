@@ -224,8 +224,8 @@ static void restore(struct worker *worker)
     if (rc == CDS_OK)
         rc = cds_exchange_restore(worker->options->exchange, worker->sched, worker->facts.vocabulary, &adapters, params, &err);
     send_note(worker, "restored",
-              cds_json_pack("{s:o,s:O,s:s?,s:s,s:s}", "work", work_of(worker), "job", cds_json_get(params, "job"), "code", rc == CDS_OK ? NULL : cds_rc_openai(err.code), "message",
-                            err.message, "hint", err.hint));
+              cds_json_pack("{s:o,s:O,s:s?,s:s,s:s}", "work", work_of(worker), "job", cds_json_get(params, "job"), "code",
+                            rc == CDS_OK ? NULL : cds_rc_openai(err.code), "message", err.message, "hint", err.hint));
 }
 
 /** Everything of the running step, with the counters, in one frame. */

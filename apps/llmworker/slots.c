@@ -306,8 +306,8 @@ static bool seat(struct cds_sched *sched, struct cds_job *job)
 bool cds_slots_fork(struct cds_sched *sched, struct cds_job *parent, struct cds_job *job)
 {
     uint32_t prompt = (uint32_t)parent->prompt_count;
-    bool same = sched->limits.share && job->token_count == prompt && may_share(job, parent->scope, &parent->adapters) && cds_job_filled(parent) == prompt &&
-                cds_branch_common(&sched->cells, &parent->slot->branch, job->tokens, prompt) == prompt;
+    bool same = sched->limits.share && job->token_count == prompt && may_share(job, parent->scope, &parent->adapters) &&
+                cds_job_filled(parent) == prompt && cds_branch_common(&sched->cells, &parent->slot->branch, job->tokens, prompt) == prompt;
     bool room = sched->active < sched->limits.slots && (uint64_t)promised(sched, job) + wanted(sched, job) - prompt <= sched->limits.cells;
     struct cds_slot *slot = same && room ? empty_slot(sched, parent->slot) : NULL;
     if (slot)

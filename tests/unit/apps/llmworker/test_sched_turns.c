@@ -165,22 +165,21 @@ static void adapters_of_a_load_are_read_and_wrong_texts_refused(void **state)
     assert_true(list.one[0].scale == 0 && list.one[1].scale == -0.5f);
     assert_int_equal(cds_adapters_read(NULL, NULL, &list, NULL), CDS_OK);
     assert_int_equal(list.count, 0);
-    static const char *const wrong[] = {"{\"adapters\":[\"a\"]}",           "{\"adapters\":[\"=x.gguf\"]}",     "{\"adapters\":[\"a=\"]}",
-                                        "{\"adapters\":[\"a=../x.gguf\"]}", "{\"adapters\":[\"a=x.gguf:\"]}",   "{\"adapters\":[\"a=x.gguf:1e9\"]}",
+    static const char *const wrong[] = {"{\"adapters\":[\"a\"]}",           "{\"adapters\":[\"=x.gguf\"]}",      "{\"adapters\":[\"a=\"]}",
+                                        "{\"adapters\":[\"a=../x.gguf\"]}", "{\"adapters\":[\"a=x.gguf:\"]}",    "{\"adapters\":[\"a=x.gguf:1e9\"]}",
                                         "{\"adapters\":[\"a=x.gguf:1x\"]}", "{\"adapters\":[\"a=x.gguf:nan\"]}", "{\"adapters\":[7]}"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(wrong); i++)
         assert_int_equal(cds_adapters_read(wrong[i], "/models", &list, NULL), CDS_BAD_PARAM);
 }
 
-#define TURN(name) cmocka_unit_test_setup_teardown(name, fresh_turns, cleared_turns)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TURN(turns_never_mix_sets_in_one_batch),
-        TURN(turns_share_cells_only_inside_one_set),
-        TURN(turns_let_nobody_follow_a_reader_of_another_set),
-        TURN(turns_change_after_a_few_steps),
-        TURN(turns_read_a_prompt_in_small_pieces_while_another_set_answers),
+        cmocka_unit_test_setup_teardown(turns_never_mix_sets_in_one_batch, fresh_turns, cleared_turns),
+        cmocka_unit_test_setup_teardown(turns_share_cells_only_inside_one_set, fresh_turns, cleared_turns),
+        cmocka_unit_test_setup_teardown(turns_let_nobody_follow_a_reader_of_another_set, fresh_turns, cleared_turns),
+        cmocka_unit_test_setup_teardown(turns_change_after_a_few_steps, fresh_turns, cleared_turns),
+        cmocka_unit_test_setup_teardown(turns_read_a_prompt_in_small_pieces_while_another_set_answers, fresh_turns, cleared_turns),
         cmocka_unit_test(adapters_that_do_the_same_are_one_set),
         cmocka_unit_test(adapters_of_a_load_are_read_and_wrong_texts_refused),
     };
