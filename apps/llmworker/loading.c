@@ -8,7 +8,6 @@
 #include <ggml-cpu.h>
 #include <llama.h>
 
-#include "apps/llmworker/engine.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
@@ -198,11 +197,6 @@ struct llama_context *cds_loading_context(const struct cds_loading *loading, str
 }
 
 /* --- what is there ------------------------------------------------------------------------------------------------------ */
-
-const char *cds_engine_version(void)
-{
-    return llama_version();
-}
 
 /** "haswell" of ".../libggml-cpu-haswell.so": the loader has chosen it by what this CPU can do. */
 static int find_variant(struct dl_phdr_info *info, size_t size, void *user)
