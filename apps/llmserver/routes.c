@@ -64,6 +64,8 @@ static cds_rc ready(void *user, struct cds_err *err)
     cds_rc rc = cds_meter_ready(app->meter, err);
     if (rc == CDS_OK)
         rc = cds_credentials_ready(app->creds, err);
+    if (rc == CDS_OK)
+        rc = cds_standing_ready(app->standing, err);
     for (const struct cds_model *model = app->models.first; model && rc == CDS_OK; model = model->next) {
         if (model->state == CDS_MODEL_LOADING && !model->on_demand)
             rc = cds_fail(err, CDS_UNAVAILABLE, __func__, "The model %s is being loaded (%d %%).", model->id, model->percent);
@@ -154,7 +156,8 @@ static const enum cds_metric shown_metrics[] = {CDS_M_LLM_REQUEST_COUNT, CDS_M_T
                                                 CDS_M_LLM_DRAFT_TOKENS,  CDS_M_LLM_QUEUE,
                                                 CDS_M_LLM_ACTIVE,        CDS_M_LLM_WORKER_RESTARTS,
                                                 CDS_M_LLM_LOADED,        CDS_M_LEDGER_BATCHES,
-                                                CDS_M_LEDGER_REFUSED,    CDS_M_COUNT};
+                                                CDS_M_LEDGER_REFUSED,    CDS_M_ACCESS_CHANGES,
+                                                CDS_M_ACCESS_ENDED,      CDS_M_COUNT};
 
 void cds_routes_on_request(void *user, struct cds_http_req *req)
 {
