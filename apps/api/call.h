@@ -30,7 +30,7 @@ struct call {
     struct cds_timer *deadline;
     struct ticket *ticket;
     struct cds_standing_wait fresh; /**< while it waits until the rights of its caller are known again */
-    uint64_t seq; /**< next sequence number of its notifications */
+    uint64_t seq;                   /**< next sequence number of its notifications */
     bool cancelled;
     bool ends_with_token; /**< it has no end of its own: cancelled when the token of its socket expires */
     void *leaf;           /**< state of the leaf that works on it */

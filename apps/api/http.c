@@ -232,7 +232,8 @@ static bool to_llmserver(const char *path)
     return cds_starts_with(path, "/v1/");
 }
 
-static const enum cds_metric shown_metrics[] = {CDS_M_RPC_CALLS, CDS_M_RPC_ERRORS, CDS_M_WS_OPEN, CDS_M_ACCESS_CHANGES, CDS_M_ACCESS_ENDED, CDS_M_COUNT};
+static const enum cds_metric shown_metrics[] = {CDS_M_RPC_CALLS,      CDS_M_RPC_ERRORS,   CDS_M_WS_OPEN,
+                                                CDS_M_ACCESS_CHANGES, CDS_M_ACCESS_ENDED, CDS_M_COUNT};
 
 void api_on_request(void *user, struct cds_http_req *req)
 {

@@ -13,8 +13,12 @@ static const struct route {
     const char *method, *path;
     enum cds_auth_kind kind;
 } routes[] = {
-    {"GET", "/auth/state", CDS_AUTH_STATE},      {"POST", "/auth/setup", CDS_AUTH_SETUP},   {"POST", "/auth/login", CDS_AUTH_LOGIN},
-    {"POST", "/auth/refresh", CDS_AUTH_REFRESH}, {"POST", "/auth/logout", CDS_AUTH_LOGOUT}, {"POST", "/auth/invite", CDS_AUTH_INVITE},
+    {"GET", "/auth/state", CDS_AUTH_STATE},
+    {"POST", "/auth/setup", CDS_AUTH_SETUP},
+    {"POST", "/auth/login", CDS_AUTH_LOGIN},
+    {"POST", "/auth/refresh", CDS_AUTH_REFRESH},
+    {"POST", "/auth/logout", CDS_AUTH_LOGOUT},
+    {"POST", "/auth/invite", CDS_AUTH_INVITE},
     {"POST", "/auth/invite/look", CDS_AUTH_INVITE_LOOK},
 };
 
@@ -124,8 +128,8 @@ static void reply_state(struct cds_auth_job *job)
 
 static void reply_look(struct cds_auth_job *job)
 {
-    CDS_JSON_AUTO answer = cds_json_pack("{s:s,s:s,s:s,s:s}", "kind", job->link_kind, "email", job->user.email, "role", job->user.role, "display_name",
-                                         job->user.display_name);
+    CDS_JSON_AUTO answer = cds_json_pack("{s:s,s:s,s:s,s:s}", "kind", job->link_kind, "email", job->user.email, "role", job->user.role,
+                                         "display_name", job->user.display_name);
     log_request(job->req, 200, job->user.id, NULL);
     cds_http_add_header(job->req, "Cache-Control", "no-store");
     cds_http_reply_json(job->req, 200, answer);

@@ -24,7 +24,8 @@ bool cds_password_verify(const char *password, size_t len, const char *hash);
 bool cds_password_stale(const char *hash, unsigned cost);
 /** The cost a bcrypt hash was made with; 0: it is none. */
 unsigned cds_password_cost(const char *hash);
-/** The cost at which one bcrypt takes nearest to target_ms here, CDS_COST_MIN at least and CDS_COST_MAX at most. Takes a few of them at a low cost. */
+/** The cost at which one bcrypt takes nearest to target_ms here, CDS_COST_MIN at least and CDS_COST_MAX at most. Takes a few of them at a low cost.
+ */
 unsigned cds_password_tune(unsigned target_ms);
 /** The work that the check of a cheaper hash lacks to one at our cost, so that a wrong guess takes equally long for every account. */
 void cds_password_pad(const char *hash, unsigned cost);

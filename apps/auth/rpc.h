@@ -11,11 +11,11 @@
 /** One call on its way through a worker thread. */
 struct cds_auth_rpc {
     struct cds_auth *auth;
-    struct cds_http_req *req;            /**< NULL once the client left; loop thread only */
+    struct cds_http_req *req; /**< NULL once the client left; loop thread only */
     const struct cds_auth_method *method;
-    cds_json *id, *params;               /**< owned; params are the worker's alone while it works */
-    struct cds_claims who;               /**< checked signature; "" when nobody signed in */
-    enum cds_role role;                  /**< of the caller now, from the database; worker */
+    cds_json *id, *params;                                /**< owned; params are the worker's alone while it works */
+    struct cds_claims who;                                /**< checked signature; "" when nobody signed in */
+    enum cds_role role;                                   /**< of the caller now, from the database; worker */
     char ip[46], device[201], account[CDS_EMAIL_MAX + 1]; /**< account: what the throttle counts beside the address; "" for methods without guesses */
     cds_rc rc;
     struct cds_err err;

@@ -56,8 +56,8 @@ cds_rc cds_auth_rpc_link(struct cds_auth_rpc *call, struct cds_err *reterr)
     cds_auth_token(token, hash);
     cds_rc rc = cds_store_link(auth->store, param(call, "user_id"), hash, auth->invite_s, call->who.user_id, &invite, reterr);
     if (!rc)
-        call->result = cds_json_pack("{s:s,s:s,s:o,s:s}", "user_id", invite.user.id, "kind", invite.kind, "link", link_json(auth, token), "expires_at",
-                                     invite.expires_at);
+        call->result = cds_json_pack("{s:s,s:s,s:o,s:s}", "user_id", invite.user.id, "kind", invite.kind, "link", link_json(auth, token),
+                                     "expires_at", invite.expires_at);
     cds_wipe(token, sizeof(token));
     return rc;
 }

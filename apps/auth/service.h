@@ -89,6 +89,7 @@ void cds_auth_token(char token[static CDS_TOKEN_TEXT + 1], char hash[static 65])
 CDS_MUST_USE cds_rc cds_auth_check_password(const struct cds_auth *auth, const char *email, const char *password, size_t len, struct cds_user *ret,
                                             struct cds_err *reterr);
 /** work.c: an access token of that session. Worker. */
-CDS_MUST_USE cds_rc cds_auth_sign(const struct cds_auth *auth, const struct cds_user *user, const char *session_id, char **ret, struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_auth_sign(const struct cds_auth *auth, const struct cds_user *user, const char *session_id, char **ret,
+                                  struct cds_err *reterr);
 /** A user straight into the database, for `cds-auth user add`. Returns the exit status. */
 int cds_auth_user_command(struct cds_config *config, int argc, char **argv);

@@ -80,10 +80,11 @@ static cds_rc add_link(struct cds_db *db, struct making *making, struct cds_err 
     snprintf(life, sizeof(life), "%" PRIu64, making->life_s);
     const char *const params[] = {making->token_hash, making->out.user.id, making->out.kind, making->created_by, life};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
-    cds_rc rc = cds_db_exec(db,
-                            "INSERT INTO invites AS i (token_hash, user_id, kind, created_by, expires_at) "
-                            "VALUES ($1, $2::uuid, $3, $4::uuid, now() + make_interval(secs => $5::double precision)) RETURNING " TIME_OF("i.expires_at"),
-                            5, params, false, &rows, reterr);
+    cds_rc rc =
+        cds_db_exec(db,
+                    "INSERT INTO invites AS i (token_hash, user_id, kind, created_by, expires_at) "
+                    "VALUES ($1, $2::uuid, $3, $4::uuid, now() + make_interval(secs => $5::double precision)) RETURNING " TIME_OF("i.expires_at"),
+                    5, params, false, &rows, reterr);
     if (!rc)
         cds_strcpy(making->out.expires_at, sizeof(making->out.expires_at), cds_rows_str(rows, 0, 0));
     return rc;
@@ -118,8 +119,8 @@ static cds_rc make_link(struct cds_db *db, void *user, struct cds_err *reterr)
     struct making *making = user;
     const char *const params[] = {making->user_id};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
-    cds_rc rc = cds_db_exec(db, "SELECT " CDS_USER_COLUMNS ", u.status FROM users u WHERE u.id = $1::uuid AND u.status <> 'deleted' FOR UPDATE", 1, params,
-                            false, &rows, reterr);
+    cds_rc rc = cds_db_exec(db, "SELECT " CDS_USER_COLUMNS ", u.status FROM users u WHERE u.id = $1::uuid AND u.status <> 'deleted' FOR UPDATE", 1,
+                            params, false, &rows, reterr);
     if (rc)
         return rc;
     if (!cds_rows_count(rows))
@@ -142,8 +143,9 @@ cds_rc cds_store_link(struct cds_store *store, const char *user_id, const char *
     return rc;
 }
 
-static const char find_sql[] = "SELECT " CDS_USER_COLUMNS ", i.kind, " TIME_OF("i.expires_at") ", i.used_at IS NOT NULL, i.expires_at <= now() "
-                               "FROM invites i JOIN users u ON u.id = i.user_id WHERE i.token_hash = $1";
+static const char find_sql[] =
+    "SELECT " CDS_USER_COLUMNS ", i.kind, " TIME_OF("i.expires_at") ", i.used_at IS NOT NULL, i.expires_at <= now() "
+                                                                    "FROM invites i JOIN users u ON u.id = i.user_id WHERE i.token_hash = $1";
 enum { COL_KIND = CDS_USER_COLUMN_COUNT, COL_EXPIRES, COL_USED, COL_LATE };
 
 static cds_rc read_link(const struct cds_rows *rows, struct cds_invite *ret, struct cds_err *reterr)
@@ -194,12 +196,12 @@ static cds_rc redeem(struct cds_db *db, void *user, struct cds_err *reterr)
     const char *const change[] = {invite.user.id, r->hash, r->display_name};
     rc = cds_db_exec(db, "UPDATE invites SET used_at = now() WHERE token_hash = $1", 1, params, false, NULL, reterr);
     if (!rc)
-        rc = cds_db_exec(db,
-                         "UPDATE users SET password_hash = $2, display_name = CASE WHEN $3 = '' THEN display_name ELSE $3 END WHERE id = $1::uuid", 3,
-                         change, false, NULL, reterr);
+        rc =
+            cds_db_exec(db, "UPDATE users SET password_hash = $2, display_name = CASE WHEN $3 = '' THEN display_name ELSE $3 END WHERE id = $1::uuid",
+                        3, change, false, NULL, reterr);
     if (!rc)
-        rc = cds_db_exec(db, "SELECT user_change($1::uuid, NULL, 'active', 'invite'), sessions_end($1::uuid, NULL, 'password')", 1, change, false, NULL,
-                         reterr);
+        rc = cds_db_exec(db, "SELECT user_change($1::uuid, NULL, 'active', 'invite'), sessions_end($1::uuid, NULL, 'password')", 1, change, false,
+                         NULL, reterr);
     CDS_CLEANUP(cds_rows_free) struct cds_rows *now = NULL;
     if (!rc)
         rc = cds_db_exec(db, "SELECT " CDS_USER_COLUMNS " FROM users u WHERE u.id = $1::uuid", 1, change, false, &now, reterr);
@@ -232,8 +234,8 @@ static cds_rc change_password(struct cds_db *db, void *user, struct cds_err *ret
     CDS_CLEANUP(cds_rows_free) struct cds_rows *ended = NULL;
     cds_rc rc = cds_db_exec(db, "SELECT FROM access_clock FOR UPDATE", 0, NULL, false, NULL, reterr);
     if (!rc)
-        rc = cds_db_exec(db, "UPDATE users SET password_hash = $3 WHERE id = $1::uuid AND password_hash = $2 AND status = 'active' RETURNING 1", 3, params,
-                         false, &rows, reterr);
+        rc = cds_db_exec(db, "UPDATE users SET password_hash = $3 WHERE id = $1::uuid AND password_hash = $2 AND status = 'active' RETURNING 1", 3,
+                         params, false, &rows, reterr);
     if (rc)
         return rc;
     if (!cds_rows_count(rows))

@@ -9,8 +9,8 @@
 
 /** The role of a signed-in caller as it is now. @return CDS_OK; CDS_UNAUTHENTICATED, rule "session.ended", "session.stale" or "user.gone";
  *  CDS_DENIED, rule "user.blocked" */
-CDS_MUST_USE cds_rc cds_store_caller(struct cds_store *store, const char *user_id, const char *session_id, int64_t version,
-                                     char ret_role[static 16], struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_store_caller(struct cds_store *store, const char *user_id, const char *session_id, int64_t version, char ret_role[static 16],
+                                     struct cds_err *reterr);
 /** A user by id. @return CDS_OK; CDS_NOT_FOUND */
 CDS_MUST_USE cds_rc cds_store_user_by_id(struct cds_store *store, const char *user_id, struct cds_user *ret, struct cds_err *reterr);
 

@@ -23,9 +23,10 @@ cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *us
                                        "INSERT INTO refresh_tokens (token_hash, session_id) SELECT $5, s.id FROM s",
                                        7, params, false};
     const char *const of[] = {user->id, most};
-    const struct cds_statement end = {"SELECT session_end(x.id, NULL, 'limit') FROM (SELECT id FROM sessions WHERE user_id = $1::uuid AND revoked_at IS NULL "
-                                      "AND expires_at > now() ORDER BY last_used_at DESC, id DESC OFFSET $2::int) x",
-                                      2, of, true};
+    const struct cds_statement end = {
+        "SELECT session_end(x.id, NULL, 'limit') FROM (SELECT id FROM sessions WHERE user_id = $1::uuid AND revoked_at IS NULL "
+        "AND expires_at > now() ORDER BY last_used_at DESC, id DESC OFFSET $2::int) x",
+        2, of, true};
     cds_rc rc = cds_store_run(store, &open, NULL, reterr);
     if (!rc)
         rc = cds_store_run(store, &end, NULL, reterr);
@@ -140,8 +141,8 @@ cds_rc cds_store_session_close(struct cds_store *store, const char *refresh_hash
 {
     const char *const params[] = {refresh_hash};
     const struct cds_statement st = {
-        "SELECT s.user_id, session_end(s.id, NULL, 'logout') FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.token_hash = $1",
-        1, params, true};
+        "SELECT s.user_id, session_end(s.id, NULL, 'logout') FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.token_hash = $1", 1,
+        params, true};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
     cds_rc rc = cds_store_run(store, &st, &rows, reterr);
     if (!rc)

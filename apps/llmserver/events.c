@@ -96,7 +96,8 @@ static void on_gone(void *user)
 void cds_events_recheck(struct cds_events *events, const struct cds_standing *standing, bool unknown)
 {
     for (struct reader *reader = events ? events->first : NULL; reader; reader = reader->next)
-        if (reader->req && (unknown || cds_standing_check(standing, &reader->who, NULL) || cds_credential_need(&reader->who, CDS_ROLE_ADMIN, "", NULL))) {
+        if (reader->req &&
+            (unknown || cds_standing_check(standing, &reader->who, NULL) || cds_credential_need(&reader->who, CDS_ROLE_ADMIN, "", NULL))) {
             cds_metric_add(CDS_M_ACCESS_ENDED, "events", 1);
             cut(reader);
         }

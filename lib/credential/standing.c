@@ -85,7 +85,9 @@ static void take_row(struct cds_standing *standing, const struct cds_rows *rows,
 {
     const char *kind = cds_rows_str(rows, row, 2), *status = cds_rows_str(rows, row, 6);
     struct cds_standing_change change = {
-        .kind = cds_streq(kind, "user") ? CDS_STANDING_USER : cds_streq(kind, "key") ? CDS_STANDING_KEY : CDS_STANDING_SESSION,
+        .kind = cds_streq(kind, "user")  ? CDS_STANDING_USER
+                : cds_streq(kind, "key") ? CDS_STANDING_KEY
+                                         : CDS_STANDING_SESSION,
         .role = cds_role_parse(cds_rows_str(rows, row, 5)),
         .active = cds_streq(status, "active"),
         .deleted = cds_streq(status, "deleted"),

@@ -3,10 +3,10 @@
  *
  * Source:  database/migrations/0010_access.sql; docs/adr/0063-rights-end-within-a-second.md.
  * Threads: loop thread only.
- * Rules:   a notification makes it look at once. It looks every CDS_STANDING_LOOK_MS all the same, so a lost one costs no more than that. What was not
- *          confirmed for CDS_STANDING_FRESH_MS lets nobody in: a check waits for the next look, CDS_STANDING_WAIT_MS at most. After
- *          CDS_STANDING_LIMIT_MS everything that runs under a credential has to end (on_change with change NULL).
- * Limits:  CDS_STANDING_MAX changes are kept; when the oldest makes room, tokens from before it no longer count (they are renewed by themselves).
+ * Rules:   a notification makes it look at once. It looks every CDS_STANDING_LOOK_MS all the same, so a lost one costs no more than that. What was
+ * not confirmed for CDS_STANDING_FRESH_MS lets nobody in: a check waits for the next look, CDS_STANDING_WAIT_MS at most. After CDS_STANDING_LIMIT_MS
+ * everything that runs under a credential has to end (on_change with change NULL). Limits:  CDS_STANDING_MAX changes are kept; when the oldest makes
+ * room, tokens from before it no longer count (they are renewed by themselves).
  */
 #pragma once
 
@@ -27,13 +27,13 @@ enum cds_standing_kind { CDS_STANDING_USER, CDS_STANDING_SESSION, CDS_STANDING_K
 struct cds_standing_change {
     enum cds_standing_kind kind;
     char user_id[37];
-    char subject[37];    /**< the user, session or key */
-    enum cds_role role;  /**< of the user, after the change */
-    bool active;         /**< false: blocked or deleted */
+    char subject[37];   /**< the user, session or key */
+    enum cds_role role; /**< of the user, after the change */
+    bool active;        /**< false: blocked or deleted */
     bool deleted;
-    int64_t version;     /**< of the user: access tokens with a lower one are void */
-    char why[16];        /**< "blocked", "role", "revoked", "logout" ... */
-    int64_t at_s;        /**< seconds since 1970, clock of the database */
+    int64_t version; /**< of the user: access tokens with a lower one are void */
+    char why[16];    /**< "blocked", "role", "revoked", "logout" ... */
+    int64_t at_s;    /**< seconds since 1970, clock of the database */
 };
 
 /** Called after a change was taken over, once for each, also for those of the last day when the process starts. change NULL: nothing has been
@@ -72,6 +72,6 @@ struct cds_standing_wait {
     void *user;
 };
 /** fn is called once: with err NULL after the next confirmed look, or with err in CDS_STANDING_WAIT_MS. @return CDS_OK; CDS_BUSY */
-CDS_MUST_USE cds_rc cds_standing_wait(struct cds_standing *standing, struct cds_standing_wait *wait, void (*fn)(void *user, const struct cds_err *err),
-                                      void *user);
+CDS_MUST_USE cds_rc cds_standing_wait(struct cds_standing *standing, struct cds_standing_wait *wait,
+                                      void (*fn)(void *user, const struct cds_err *err), void *user);
 void cds_standing_unwait(struct cds_standing_wait *wait);
