@@ -110,7 +110,11 @@ static cds_rc check_caller(struct cds_auth_rpc *call, enum cds_role least, struc
 static void work(void *user)
 {
     struct cds_auth_rpc *call = user;
-    call->rc = check_caller(call, cds_rpc_find(call->method->name)->least_role, &call->err);
+    const struct cds_rpc_method *row = cds_rpc_find(call->method->name);
+    /* In the gateway's order: credential, role, parameters. */
+    call->rc = check_caller(call, row->least_role, &call->err);
+    if (!call->rc)
+        call->rc = cds_rpc_check_params(row, call->params, &call->err);
     if (!call->rc)
         call->rc = call->method->run(call, &call->err);
     if (!call->rc && !call->result)
@@ -151,7 +155,7 @@ static cds_rc read_call(struct cds_auth_rpc *call, struct cds_err *reterr)
         return cds_fail(reterr, CDS_NO_METHOD, __func__, "The sign-in service has no method %.64s.", request.method);
     if (row->least_role != CDS_ROLE_NONE && (rc = read_token(call, reterr)))
         return rc;
-    return cds_rpc_check_params(row, call->params, reterr);
+    return CDS_OK;
 }
 
 /* A guess counts against the address and the account it is made at: the address that was typed, or the caller's own. */

@@ -11,7 +11,7 @@ import { callAs, modelStream, person } from './support.mjs';
 
 const rows = readFileSync(join(root, 'schemas/access.txt'), 'utf8').split('\n').filter((line) => line && !line.startsWith('#')).map((line) => {
   const [method, least, ...own] = line.trim().split(/\s+/);
-  return { method, least, own: own[0] === '-' ? [] : own.map((name) => name.replace('*', '')) };
+  return { method, least, own: own.filter((name) => !/[-~]$/.test(name)).map((name) => name.replace('*', '')) };
 });
 const example = (method) => JSON.parse(readFileSync(join(root, 'examples/rpc', `${method}.ok.json`), 'utf8')).request.params ?? {};
 
@@ -32,7 +32,10 @@ async function owner() {
   const stream = modelStream(stack.llmUrl, who.token, { max_tokens: 4000, resumable: true });
   await stream.first;
   const request_id = await stack.sql(`SELECT id FROM llm_requests WHERE user_id = '${who.id}' ORDER BY admitted_at DESC LIMIT 1`);
-  return { ...who, socket, stream, things: { project: who.project, term_id, run_id, before: run_id, request_id, session_id: who.sid, user_id: who.id, preview_id: null } };
+  socket.call(3, 'term.input', { project: who.project, term_id, data: 'python3 -m http.server 8000\n' });
+  await waitFor('a program listens', async () => (await callAs(stack, who.token, 'preview.ports', { project: who.project, term_id })).result?.ports?.includes(8000), 30_000, 100);
+  const { preview_id } = (await callAs(stack, who.token, 'preview.open', { project: who.project, term_id, port: 8000 })).result;
+  return { ...who, socket, stream, things: { project: who.project, term_id, run_id, request_id, session_id: who.sid, user_id: who.id, preview_id } };
 }
 
 /** The answer without what names this very call. */
@@ -40,11 +43,22 @@ function bare({ status, result, error }) {
   return { status, result, error: error && { code: error.code, rule: error.data.rule, detail: error.data.detail, errors: error.data.errors } };
 }
 
+let lastId = 100;
+/** What is refused over HTTP altogether. */
+async function overSocket(_stack, _token, method, params) {
+  const id = ++lastId;
+  attacker.socket.call(id, method, params);
+  const { result, error } = await attacker.socket.answer(id);
+  return { status: error?.data.status ?? 200, result, error };
+}
+
 /** What an example asks for, by the attacker: their own things where it names some. */
 function mine(method, over) {
   const params = JSON.parse(JSON.stringify(example(method)).replaceAll('$UNIQUE', randomUUID().slice(0, 8)).replaceAll('$EMAIL', attacker.email));
   const { own } = rows.find((row) => row.method === method);
   for (const name of own) if (name in params || name in over) params[name] = over[name] ?? attacker.things[name] ?? params[name];
+  if ('run_id' in over) delete params.term_id; // one of the two
+  if ('term_id' in over) delete params.run_id;
   return params;
 }
 
@@ -58,6 +72,7 @@ async function seen() {
   const sessions = await callAs(stack, victim.token, 'session.list');
   return {
     files: list.result.entries.map((e) => [e.name, e.version, e.size_bytes]), file: file.result.content,
+    previews: (await callAs(stack, victim.token, 'preview.list', { project: victim.project })).result.previews.map((p) => p.preview_id),
     terms: terms.result.terminals.map((t) => [t.term_id, t.end, t.rows, t.cols, t.next_seq]), net: net.result, role: self.result.role, sessions: sessions.result.sessions.length,
   };
 }
@@ -81,13 +96,13 @@ describe('an id of somebody else is an id that never was', { concurrency: false 
     test(`${method}: ${own.join(', ')}`, async () => {
       const before = await seen();
       for (const name of own) {
-        const foreign = victim.things[name] ?? randomUUID();
-        const run = async (value) => bare(await callAs(stack, attacker.token, method, mine(method, { [name]: value })));
+        const foreign = victim.things[name];
+        const run = async (value) => bare(await (method === 'fs.watch' ? overSocket : callAs)(stack, attacker.token, method, mine(method, { [name]: value })));
         const got = await run(foreign);
         const never = await run(name === 'preview_id' ? '0'.repeat(32) : randomUUID());
         assert.deepEqual(JSON.parse(JSON.stringify(got).replaceAll(foreign, 'ID')), JSON.parse(JSON.stringify(never).replaceAll(/[0-9a-f-]{36}/g, 'ID')), name);
         if (least === 'admin') assert.equal(got.status, 403, name);
-        else if (!['llm.cancel', 'run.history', 'run.cancel'].includes(method)) assert.ok([403, 404].includes(got.status), `${name}: ${JSON.stringify(got)}`);
+        else if (!['llm.cancel', 'run.cancel', 'preview.close'].includes(method) || name === 'project') assert.ok([403, 404].includes(got.status), `${name}: ${JSON.stringify(got)}`);
         assert.doesNotMatch(JSON.stringify(got), /mine alone/);
       }
       assert.deepEqual(await seen(), before);
