@@ -43,7 +43,8 @@ describe('the short name', () => {
       for (const body of [{ input: ['The sea.', 'A mountain.'] }, { input: 'The sea.', encoding_format: 'base64', dimensions: 100 }]) {
         const got = await llm.call('POST', '/embed', body);
         assert.equal(got.status, 200, got.text);
-        assert.deepEqual(got.json, (await llm.call('POST', '/v1/embeddings', body)).json);
+        const long = await llm.call('POST', '/v1/embeddings', body);
+        assert.deepEqual([got.json.object, got.json.data, got.json.usage], [long.json.object, long.json.data, long.json.usage]);
         assert.equal(got.json.model, EMBEDDER);
       }
       const { embedding } = (await llm.call('POST', '/embed', { input: 'The sea.' })).json.data[0];

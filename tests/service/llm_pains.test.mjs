@@ -10,7 +10,7 @@ import { MODEL, ask, assemble, llmClient } from '../support/llm.mjs';
 let stack;
 let llm;
 before(async () => {
-  stack = await startStack({ options: { 'llm.silent_ms': '3000', 'llm.slots': '2', 'llm.queue_per_user': '2', 'llm.resume_bytes': '1000000', 'llm.request_ms': '20000' } });
+  stack = await startStack({ options: { 'llm.silent_ms': '8000', 'llm.slots': '2', 'llm.queue_per_user': '2', 'llm.resume_bytes': '1000000', 'llm.request_ms': '20000' } });
   await stack.waitModel();
   llm = llmClient(stack);
 });
@@ -49,7 +49,7 @@ describe('a model process', () => {
     const said = await waitFor('it is overdue', async () => {
       const reply = await fetch(`${stack.llmUrl}/readyz`);
       return reply.status === 503 && reply.text();
-    }, 5_000, 200);
+    }, 7_000, 200);
     assert.match(said, /smollm2-135m-instruct does not answer/);
     await waitFor('another process', async () => { const now = (await stack.pids()).llmworker; return now && now !== llmworker; }, 30_000, 200);
     await stack.waitModel();
@@ -86,7 +86,7 @@ describe('a request', () => {
 
 describe('a load', () => {
   test('that stands still is told with how far it is and when to come again, and one that goes on is waited for', async () => {
-    const own = await startStack({ options: { 'llm.load_wait_ms': '2000', 'llm.drain_ms': '0' } });
+    const own = await startStack({ options: { 'llm.load_wait_ms': '5000', 'llm.drain_ms': '0' } });
     const client = llmClient(own);
     try {
       await own.waitModel();
@@ -121,7 +121,7 @@ describe('a load', () => {
         const percent = async () => { const m = await one(); return m.state === 'loading' ? m.percent : 100; };
         let pauses = 0;
         for (let before = await percent(); before < 100; pauses++) {
-          await sleep(1500);
+          await sleep(3000);
           process.kill(pid, 'SIGCONT');
           before = await waitFor('it goes on', async () => { const now = await percent(); return now > before && now; }, 10_000, 1);
           if (before < 100 && pauses < 3) process.kill(pid, 'SIGSTOP');
