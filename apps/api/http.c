@@ -189,8 +189,9 @@ static cds_rc ready(void *user, struct cds_err *err)
 
 static bool to_llmserver(const char *path)
 {
-    static const char *const names[] = {"/admin/load", "/admin/unload", "/admin/status", "/admin/models", "/admin/download", "/admin/events", "/chat",
-                                        "/completion", "/embed",        "/models",       "/download",     "/load",           "/unload"};
+    static const char *const names[] = {"/admin/load",    "/admin/unload", "/admin/status", "/admin/models", "/admin/download",
+                                        "/admin/inspect", "/admin/events", "/chat",         "/completion",   "/embed",
+                                        "/models",        "/download",     "/load",         "/unload"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
         if (cds_streq(path, names[i]))
             return true;

@@ -28,8 +28,9 @@ static const struct {
     {{"model", "pull"}, cds_cmd_model_pull, "SOURCE [--sha256 HEX]", "download hf:owner/repo:quant, hf:owner/repo/file.gguf#branch or an address"},
     {{"model", "inspect"},
      cds_cmd_model_inspect,
-     "FILE | gpu | estimate MODEL | measure MODEL",
-     "print what the header of a model file says; what models compute with; how much memory one needs, and takes"},
+     "FILE | SOURCE | gpu | estimate MODEL | measure MODEL",
+     "print what the header of a model file says, here or still at its server (hf:..., https://...); what models compute with; how much memory one "
+     "needs, and takes"},
     {{"model", "chat"}, cds_cmd_model_chat, "[--email E] [--model M] [TEXT]", "talk to a model of the running studio; without TEXT line by line"},
     {{"model", "complete"}, cds_cmd_model_complete, "[--email E] [--model M] TEXT", "let a model go on with a text"},
     {{"model", "infill"}, cds_cmd_model_infill, "[--email E] [--model M] BEFORE BEHIND", "let a model fill the gap between two texts"},

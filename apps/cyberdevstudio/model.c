@@ -23,7 +23,7 @@
 #include "lib/base/str.h"
 #include "lib/json/json.h"
 
-enum { INSPECT_MS = 30000, VERIFY_MS = 3600000, OUT_MAX = 65536, MODELS_MAX = 256 };
+enum { INSPECT_MS = 30000, LOOK_MS = 60000, VERIFY_MS = 3600000, OUT_MAX = 65536, MODELS_MAX = 256 };
 
 struct model_tools {
     const struct cds_command *cmd;
@@ -65,10 +65,9 @@ static bool find_file(const struct model_tools *tools, const char *name, char pa
     return false;
 }
 
-/** Runs cds-fetch with a word and a file; *ret is its line of JSON, owned. */
-static cds_rc ask_fetch(const struct model_tools *tools, const char *word, const char *path, uint64_t ms, cds_json **ret, struct cds_err *reterr)
+/** Runs cds-fetch; *ret is its line of JSON, owned. */
+static cds_rc run_fetch(const struct model_tools *tools, const char *const *argv, uint64_t ms, cds_json **ret, struct cds_err *reterr)
 {
-    const char *argv[] = {tools->fetch, word, path, NULL};
     struct cds_capture_how how = {.argv = argv, .as = &tools->who, .deadline_ms = cds_now_ms() + ms, .max_bytes = OUT_MAX};
     CDS_CLEANUP(cds_capture_free) struct cds_capture got = {0};
     CDS_JSON_AUTO answer = NULL;
@@ -79,11 +78,81 @@ static cds_rc ask_fetch(const struct model_tools *tools, const char *word, const
         return cds_fail(reterr, CDS_SYSTEM, __func__, "The program that reads model files gave no answer (exit %d).", got.exit_code);
     const cds_json *error = cds_json_get(answer, "error");
     if (error) {
-        const char *message = cds_json_get_str(error, "message");
-        return cds_fail(reterr, cds_rc_from_openai(cds_json_get_str(error, "code")), __func__, "%s", message ? message : "The file cannot be used.");
+        const char *message = cds_json_get_str(error, "message"), *hint = cds_json_get_str(error, "hint");
+        rc = cds_fail(reterr, cds_rc_from_openai(cds_json_get_str(error, "code")), __func__, "%s", message ? message : "The file cannot be used.");
+        return hint && *hint ? cds_err_hint(reterr, "%s", hint) : rc;
     }
     *ret = cds_json_ref(answer);
     return CDS_OK;
+}
+
+/** With a word and a file. */
+static cds_rc ask_fetch(const struct model_tools *tools, const char *word, const char *path, uint64_t ms, cds_json **ret, struct cds_err *reterr)
+{
+    const char *argv[] = {tools->fetch, word, path, NULL};
+    return run_fetch(tools, argv, ms, ret, reterr);
+}
+
+static void print_json(const cds_json *value)
+{
+    CDS_CLEANUP(cds_free_ptr) char *text = cds_json_dumps(value, NULL);
+    printf("%s\n", text ? text : "null");
+}
+
+/* --- what comes from a server -------------------------------------------------------------------------------------------- */
+
+enum { FETCH_ARGS = 14, FETCH_ARG_BYTES = 4300 };
+struct fetch_command {
+    char text[FETCH_ARGS][FETCH_ARG_BYTES];
+    const char *argv[FETCH_ARGS + 3];
+};
+
+/** The command line of `cds-fetch look` and `pull`, as the options say. */
+static void fetch_command(const struct model_tools *tools, const char *word, const char *source, const char *sha256, uint64_t ms,
+                          struct fetch_command *ret)
+{
+    const struct cds_config *c = tools->cmd->config;
+    int n = 0;
+    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--source=%.1023s", source);
+    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--dir=%s", tools->dirs[0]);
+    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--sha256=%.64s", sha256);
+    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--hub=%.1000s", cds_config_str(c, CDS_OPT_LLM_HUB_URL));
+    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--hosts=%.4000s", cds_config_str(c, CDS_OPT_LLM_DOWNLOAD_HOSTS));
+    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--key-file=%.4000s", cds_config_str(c, CDS_OPT_LLM_HUB_TOKEN_FILE));
+    const struct {
+        const char *name;
+        uint64_t value;
+    } numbers[] = {
+        {"parameters-max", cds_config_u64(c, CDS_OPT_LLM_PARAMETERS_MAX)},
+        {"bytes-max", cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_MAX)},
+        {"reserve", cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_RESERVE)},
+        {"stall-ms", cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_STALL_MS)},
+        {"deadline-ms", ms},
+        {"parallel", cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_PARALLEL)},
+        {"parent", (uint64_t)getpid()},
+    };
+    for (size_t i = 0; i < CDS_ARRAY_LEN(numbers); i++)
+        snprintf(ret->text[n++], FETCH_ARG_BYTES, "--%s=%llu", numbers[i].name, (unsigned long long)numbers[i].value);
+    ret->argv[0] = tools->fetch;
+    ret->argv[1] = word;
+    for (int i = 0; i < n; i++)
+        ret->argv[i + 2] = ret->text[i];
+    ret->argv[n + 2] = NULL;
+}
+
+/** A file that is still at its server: its header alone is read. */
+static enum cds_exit inspect_remote(const struct cds_command *cmd, const char *source)
+{
+    static struct fetch_command command; /* large */
+    struct model_tools tools;
+    struct cds_err err = {0};
+    CDS_JSON_AUTO answer = NULL;
+    tools_of(cmd, &tools);
+    fetch_command(&tools, "look", source, "", LOOK_MS, &command);
+    if (run_fetch(&tools, command.argv, LOOK_MS + INSPECT_MS, &answer, &err) != CDS_OK)
+        return cds_complain(stderr, &err);
+    print_json(answer);
+    return CDS_EXIT_OK;
 }
 
 /** The SHA-256 the download wrote down, "" when there is none. */
@@ -135,12 +204,6 @@ static void print_row(const cds_json *row)
            (long long)(cds_json_get_i64(facts, "file_bytes", 0) >> 20), (long long)cds_json_get_i64(facts, "context", 0));
 }
 
-static void print_json(const cds_json *value)
-{
-    CDS_CLEANUP(cds_free_ptr) char *text = cds_json_dumps(value, NULL);
-    printf("%s\n", text ? text : "null");
-}
-
 enum cds_exit cds_cmd_model_list(const struct cds_command *cmd)
 {
     struct cds_command rest = *cmd;
@@ -189,9 +252,11 @@ enum cds_exit cds_cmd_model_inspect(const struct cds_command *cmd)
     CDS_JSON_AUTO facts = NULL;
     if (cds_cmd_model_inspects_server(cmd))
         return cds_cmd_model_inspect_server(cmd);
-    const char *name = one_argument(&rest, "a model file, \"gpu\", or \"estimate\" or \"measure\" with a model");
+    const char *name = one_argument(&rest, "a model file, a source (hf:... or https://...), \"gpu\", or \"estimate\" or \"measure\" with a model");
     if (!name)
         return CDS_EXIT_USAGE;
+    if (cds_starts_with(name, "hf:") || strstr(name, "://"))
+        return inspect_remote(cmd, name);
     tools_of(cmd, &tools);
     if (!find_file(&tools, name, path, false))
         return CDS_EXIT_FAILED;
@@ -307,30 +372,15 @@ static bool tell_all(int fd)
 
 static cds_rc run_pull(const struct model_tools *tools, const char *source, const char *sha256, bool *ret_fine, struct cds_err *reterr)
 {
-    const struct cds_config *c = tools->cmd->config;
-    char args[12][4300];
-    int n = 0, pair[2];
-    snprintf(args[n++], sizeof(args[0]), "--source=%.1023s", source);
-    snprintf(args[n++], sizeof(args[0]), "--dir=%s", tools->dirs[0]);
-    snprintf(args[n++], sizeof(args[0]), "--sha256=%.64s", sha256);
-    snprintf(args[n++], sizeof(args[0]), "--hub=%.1000s", cds_config_str(c, CDS_OPT_LLM_HUB_URL));
-    snprintf(args[n++], sizeof(args[0]), "--hosts=%.4000s", cds_config_str(c, CDS_OPT_LLM_DOWNLOAD_HOSTS));
-    snprintf(args[n++], sizeof(args[0]), "--key-file=%.4000s", cds_config_str(c, CDS_OPT_LLM_HUB_TOKEN_FILE));
-    snprintf(args[n++], sizeof(args[0]), "--parameters-max=%llu", (unsigned long long)cds_config_u64(c, CDS_OPT_LLM_PARAMETERS_MAX));
-    snprintf(args[n++], sizeof(args[0]), "--bytes-max=%llu", (unsigned long long)cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_MAX));
-    snprintf(args[n++], sizeof(args[0]), "--reserve=%llu", (unsigned long long)cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_RESERVE));
-    snprintf(args[n++], sizeof(args[0]), "--stall-ms=%llu", (unsigned long long)cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_STALL_MS));
-    snprintf(args[n++], sizeof(args[0]), "--deadline-ms=%llu", (unsigned long long)cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_MS));
-    snprintf(args[n++], sizeof(args[0]), "--parent=%d", (int)getpid());
-    const char *argv[CDS_ARRAY_LEN(args) + 3] = {tools->fetch, "pull"};
-    for (int i = 0; i < n; i++)
-        argv[i + 2] = args[i];
+    static struct fetch_command command; /* large */
+    int pair[2];
+    fetch_command(tools, "pull", source, sha256, cds_config_u64(tools->cmd->config, CDS_OPT_LLM_DOWNLOAD_MS), &command);
     if (pipe2(pair, O_CLOEXEC) != 0)
         return cds_fail_errno(reterr, errno, __func__, "No pipe could be opened.");
     CDS_CLEANUP(cds_close_fd) int from = pair[0];
     char lang[] = "LANG=C.UTF-8", *envp[] = {lang, NULL};
     struct cds_spawn what = {
-        .program = tools->fetch, .argv = argv, .envp = envp, .as = &tools->who, .log_fd = pair[1], .ready_fd = -1, .input_fd = -1};
+        .program = tools->fetch, .argv = command.argv, .envp = envp, .as = &tools->who, .log_fd = pair[1], .ready_fd = -1, .input_fd = -1};
     pid_t pid = 0;
     cds_rc rc = cds_spawn_start(&what, &pid, reterr);
     close(pair[1]);

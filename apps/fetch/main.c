@@ -12,19 +12,22 @@
 #include "apps/fetch/confine.h"
 #include "apps/fetch/digest.h"
 #include "apps/fetch/inspect.h"
+#include "apps/fetch/look.h"
 #include "apps/fetch/pull.h"
 #include "apps/fetch/source.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 
-static const char usage[] = "cds-fetch inspect FILE            the facts of a GGUF file, one line of JSON\n"
-                            "cds-fetch verify FILE             its SHA-256, one line of JSON\n"
-                            "cds-fetch pull --source=S --dir=D [--sha256=HEX] [--hub=ORIGIN] [--hosts=LIST] [--key-file=FILE] [--parameters-max=N]\n"
-                            "               [--bytes-max=N] [--reserve=BYTES] [--stall-ms=N] [--connect-ms=N] [--deadline-ms=N] [--backoff-ms=N]\n"
-                            "               [--parent=PID]\n"
-                            "                                  fetches a model; progress and end as lines of JSON\n"
-                            "cds-fetch --help, --version\n";
+static const char usage[] =
+    "cds-fetch inspect FILE            the facts of a GGUF file, one line of JSON\n"
+    "cds-fetch verify FILE             its SHA-256, one line of JSON\n"
+    "cds-fetch look --source=S [options of pull]  what the header of a model says that is still at its server, one line of JSON\n"
+    "cds-fetch pull --source=S --dir=D [--sha256=HEX] [--hub=ORIGIN] [--hosts=LIST] [--key-file=FILE] [--parameters-max=N]\n"
+    "               [--bytes-max=N] [--reserve=BYTES] [--stall-ms=N] [--connect-ms=N] [--deadline-ms=N] [--backoff-ms=N]\n"
+    "               [--parallel=N] [--parent=PID]\n"
+    "                                  fetches a model; progress and end as lines of JSON\n"
+    "cds-fetch --help, --version\n";
 
 static int complain(void)
 {
@@ -66,7 +69,7 @@ static int verify(const char *path)
     return rc == CDS_OK ? 0 : 1;
 }
 
-enum option_id { SOURCE = 1, DIR_, SHA, HUB, HOSTS, KEY_FILE, PARAMETERS, BYTES, RESERVE, STALL, CONNECT, DEADLINE, BACKOFF, PARENT };
+enum option_id { SOURCE = 1, DIR_, SHA, HUB, HOSTS, KEY_FILE, PARAMETERS, BYTES, RESERVE, STALL, CONNECT, DEADLINE, BACKOFF, PARALLEL, PARENT };
 
 static bool number(const char *text, uint64_t max, uint64_t *ret)
 {
@@ -78,22 +81,22 @@ static bool take(int id, const char *value, struct cds_pull_options *o, uint64_t
     uint64_t n = 0;
     switch (id) {
     case SOURCE:
-        o->source = value;
+        o->reach.source = value;
         return true;
     case DIR_:
         o->dir = value;
         return value[0] == '/';
     case SHA:
-        o->sha256 = value;
+        o->reach.sha256 = value;
         return !*value || (strlen(value) == CDS_SHA256_HEX && strspn(value, "0123456789abcdef") == CDS_SHA256_HEX);
     case HUB:
-        o->hub = value;
+        o->reach.hub = value;
         return true;
     case HOSTS:
-        o->hosts = value;
+        o->reach.hosts = value;
         return true;
     case KEY_FILE:
-        o->key_file = value;
+        o->reach.key_file = value;
         return true;
     case PARAMETERS:
         return number(value, INT64_MAX, &o->parameters_max);
@@ -102,16 +105,19 @@ static bool take(int id, const char *value, struct cds_pull_options *o, uint64_t
     case RESERVE:
         return number(value, INT64_MAX, &o->reserve_bytes);
     case STALL:
-        o->stall_ms = number(value, UINT32_MAX, &n) ? (uint32_t)n : 0;
+        o->reach.stall_ms = number(value, UINT32_MAX, &n) ? (uint32_t)n : 0;
         return n > 0;
     case CONNECT:
-        o->connect_ms = number(value, UINT32_MAX, &n) ? (uint32_t)n : 0;
+        o->reach.connect_ms = number(value, UINT32_MAX, &n) ? (uint32_t)n : 0;
         return n > 0;
     case DEADLINE:
-        o->deadline_ms = number(value, UINT32_MAX, &n) ? cds_now_ms() + n : 0;
+        o->reach.deadline_ms = number(value, UINT32_MAX, &n) ? cds_now_ms() + n : 0;
         return n > 0;
     case BACKOFF:
-        o->backoff_ms = number(value, 60000, &n) ? (uint32_t)n : 0;
+        o->reach.backoff_ms = number(value, 60000, &n) ? (uint32_t)n : 0;
+        return n > 0;
+    case PARALLEL:
+        o->parallel = number(value, CDS_PULL_PARALLEL_MAX, &n) ? (uint32_t)n : 0;
         return n > 0;
     case PARENT:
         return number(value, INT_MAX, parent);
@@ -120,7 +126,8 @@ static bool take(int id, const char *value, struct cds_pull_options *o, uint64_t
     }
 }
 
-static int pull(int argc, char **argv)
+/** look and pull: the same options; a look needs no folder. */
+static int from_server(int argc, char **argv, bool look)
 {
     static const struct option options[] = {
         {"source", required_argument, NULL, SOURCE},
@@ -136,31 +143,33 @@ static int pull(int argc, char **argv)
         {"connect-ms", required_argument, NULL, CONNECT},
         {"deadline-ms", required_argument, NULL, DEADLINE},
         {"backoff-ms", required_argument, NULL, BACKOFF},
+        {"parallel", required_argument, NULL, PARALLEL},
         {"parent", required_argument, NULL, PARENT},
         {NULL, 0, NULL, 0},
     };
-    struct cds_pull_options o = {.sha256 = "",
-                                 .hub = "https://huggingface.co",
-                                 .hosts = "",
-                                 .key_file = "",
+    struct cds_pull_options o = {.reach = {.sha256 = "",
+                                           .hub = "https://huggingface.co",
+                                           .hosts = "",
+                                           .key_file = "",
+                                           .stall_ms = 60000,
+                                           .connect_ms = 20000,
+                                           .backoff_ms = 200,
+                                           .deadline_ms = cds_now_ms() + 86400000},
                                  .file_bytes_max = (uint64_t)64 << 30,
-                                 .stall_ms = 60000,
-                                 .connect_ms = 20000,
-                                 .backoff_ms = 200,
-                                 .deadline_ms = cds_now_ms() + 86400000,
+                                 .parallel = 3,
                                  .out = STDOUT_FILENO};
     uint64_t parent = (uint64_t)getppid();
     for (int id; (id = getopt_long(argc, argv, "", options, NULL)) != -1;)
         if (!take(id, optarg, &o, &parent))
             return complain();
-    if (optind != argc || !o.source || !o.dir)
+    if (optind != argc || !o.reach.source || (!look && !o.dir))
         return complain();
     struct cds_err err = {0};
     if (cds_confine_fetcher((pid_t)parent, &err) != CDS_OK) {
         fprintf(stderr, "cds-fetch: %s\n", err.message);
         return 1;
     }
-    return cds_pull(&o);
+    return look ? cds_look(&o.reach, o.parameters_max, o.out) : cds_pull(&o);
 }
 
 int main(int argc, char **argv)
@@ -178,7 +187,7 @@ int main(int argc, char **argv)
         return inspect(argv[2]);
     if (argc == 3 && cds_streq(argv[1], "verify"))
         return verify(argv[2]);
-    if (argc >= 2 && cds_streq(argv[1], "pull"))
-        return pull(argc - 1, argv + 1);
+    if (argc >= 2 && (cds_streq(argv[1], "look") || cds_streq(argv[1], "pull")))
+        return from_server(argc - 1, argv + 1, cds_streq(argv[1], "look"));
     return complain();
 }

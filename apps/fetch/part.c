@@ -50,6 +50,13 @@ static bool same_file(struct cds_part *part, const char *line, size_t len, uint6
     return true;
 }
 
+static cds_rc hold_piece(struct cds_part *part, struct cds_err *reterr)
+{
+    if (!part->piece)
+        part->piece = malloc(CDS_PIECE_BYTES);
+    return part->piece ? CDS_OK : cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for a download.");
+}
+
 static size_t piece_bytes(const struct cds_part *part)
 {
     uint64_t left = part->size - part->done;
@@ -100,11 +107,9 @@ cds_rc cds_part_open(struct cds_part *part, const char *dir, const char *name, c
                      struct cds_err *reterr)
 {
     char path[PATH_BYTES];
-    *part = (struct cds_part){.fd = -1, .journal = -1, .hash = cds_digest_new(), .piece = malloc(CDS_PIECE_BYTES)};
+    *part = (struct cds_part){.fd = -1, .journal = -1, .hash = cds_digest_new()};
     cds_strcpy(part->dir, sizeof(part->dir), dir);
     cds_strcpy(part->name, sizeof(part->name), name);
-    if (!part->piece)
-        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for a download.");
     cds_rc rc = open_file(part, ".journal", &part->journal, reterr);
     if (rc == CDS_OK && flock(part->journal, LOCK_EX | LOCK_NB) != 0)
         rc = cds_fail(reterr, CDS_CONFLICT, __func__, "%s is being downloaded already.", name);
@@ -113,15 +118,25 @@ cds_rc cds_part_open(struct cds_part *part, const char *dir, const char *name, c
     CDS_CLEANUP(cds_buf_free) struct cds_buf journal = cds_buf_init(JOURNAL_MAX);
     if (rc == CDS_OK)
         rc = cds_read_file(path_of(part, ".journal", path), &journal, reterr);
+    if (rc == CDS_OK)
+        rc = hold_piece(part, reterr);
     if (rc != CDS_OK)
         return rc;
     size_t holds = replay(part, &journal, size, sha256);
+    cds_part_rest(part);
     cds_strcpy(part->sha256, sizeof(part->sha256), sha256);
     if (holds == 0)
         part->size = size;
     if (ftruncate(part->journal, (off_t)holds) != 0 || ftruncate(part->fd, (off_t)part->done) != 0 || lseek(part->journal, 0, SEEK_END) < 0)
         return cds_fail_errno(reterr, errno, __func__, "The files of the download could not be cut to what is good of them.");
     return CDS_OK;
+}
+
+void cds_part_rest(struct cds_part *part)
+{
+    free(part->piece);
+    part->piece = NULL;
+    part->piece_len = 0;
 }
 
 void cds_part_close(struct cds_part *part)
@@ -132,8 +147,7 @@ void cds_part_close(struct cds_part *part)
         close(part->journal);
     part->fd = part->journal = -1;
     cds_digest_free(&part->hash);
-    free(part->piece);
-    part->piece = NULL;
+    cds_part_rest(part);
 }
 
 cds_rc cds_part_begin(struct cds_part *part, const char *source, uint64_t size, const char *etag, struct cds_err *reterr)
@@ -191,6 +205,9 @@ cds_rc cds_part_add(struct cds_part *part, const void *data, size_t len, struct 
 {
     if (len > part->size - cds_part_position(part))
         return cds_fail(reterr, CDS_TOO_LARGE, __func__, "The server sends more than the %llu bytes it announced.", (unsigned long long)part->size);
+    cds_rc held = hold_piece(part, reterr);
+    if (held != CDS_OK)
+        return held;
     while (len) {
         size_t whole = piece_bytes(part), take = whole - part->piece_len < len ? whole - part->piece_len : len;
         memcpy(part->piece + part->piece_len, data, take);

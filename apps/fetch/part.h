@@ -3,7 +3,8 @@
  * Files:   <name>.part, <name>.journal beside the model; <name>.origin once it is whole: where it came from and its SHA-256.
  *          The journal's first line is JSON, then one line per piece: number and SHA-256. It may end anywhere: a line that is not whole, and
  *          a piece that does not have the hash of its line, are as if they were not there.
- * Threads: one thread. One process at a time holds the journal (flock).
+ * Memory:  one piece for a part whose bytes come, or that is read again; none for one that rests.
+ * Threads: a part belongs to one thread at a time. One process at a time holds the journal (flock).
  */
 #pragma once
 
@@ -23,7 +24,7 @@ struct cds_part {
     char etag[256];                  /**< the server's name for this state of the file, or "" */
     char sha256[CDS_SHA256_HEX + 1]; /**< that it must have, or "" */
     struct cds_digest *hash;         /**< of the first `done` bytes */
-    char *piece;                     /**< the running piece */
+    char *piece;                     /**< the running piece; NULL while nothing comes */
     size_t piece_len;
 };
 
@@ -39,6 +40,8 @@ uint64_t cds_part_position(const struct cds_part *part);
 /** Takes bytes at that place; whole pieces reach the disk before their line reaches the journal. @return CDS_OK; CDS_EXHAUSTED (disk full);
  *  CDS_SYSTEM; CDS_TOO_LARGE: more than the file has */
 CDS_MUST_USE cds_rc cds_part_add(struct cds_part *part, const void *data, size_t len, struct cds_err *reterr);
+/** Gives the memory of the running piece back; bytes of it that have not reached the disk are asked for again. */
+void cds_part_rest(struct cds_part *part);
 /** Compares with the SHA-256 it must have. @return CDS_OK; CDS_BAD_PARAM: it is another file (rule llm.sha256) */
 CDS_MUST_USE cds_rc cds_part_verify(const struct cds_part *part, struct cds_err *reterr);
 /** Gives the whole file its name and writes its origin. */

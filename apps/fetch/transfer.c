@@ -62,6 +62,13 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
+/** libcurl asks at least once a second. @return other than 0: end it */
+static int on_progress(void *user, curl_off_t due, curl_off_t now, curl_off_t upload_due, curl_off_t uploaded)
+{
+    const struct cds_web *web = user;
+    return web->options.stop && atomic_load(web->options.stop) ? 1 : 0;
+}
+
 static const char *value_of(const char *line, const char *name)
 {
     size_t len = strlen(name);
@@ -204,6 +211,8 @@ static cds_rc curl_error(const struct cds_web *web, const struct hop *hop, CURLc
         cds_err_rule(reterr, "llm.download_hosts");
         return cds_err_hint(reterr, "If it is meant, name it with scheme and port in llm.download_hosts.");
     }
+    if (code == CURLE_ABORTED_BY_CALLBACK)
+        return cds_fail(reterr, CDS_CANCELLED, "transfer", "The transfer was ended because another one failed.");
     if (cds_now_ms() >= web->options.deadline_ms)
         return cds_fail(reterr, CDS_TIMED_OUT, "transfer", "The download did not end within the time it may take.");
     if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
@@ -259,6 +268,9 @@ static cds_rc do_hop(struct cds_web *web, const char *url, struct hop *hop, char
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, hop);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &both);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, web);
     if (hop->get->first >= 0) {
         if (hop->get->last >= 0)
             snprintf(range, sizeof(range), "%lld-%lld", (long long)hop->get->first, (long long)hop->get->last);

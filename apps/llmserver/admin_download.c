@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "apps/llmserver/admin_inspect.h"
 #include "apps/llmserver/downloads.h"
 #include "apps/llmserver/events.h"
 #include "lib/base/str.h"
@@ -107,7 +108,7 @@ bool cds_admin_download_route(struct cds_llm *app, struct cds_http_req *req, con
     struct cds_download *one = NULL;
     struct cds_err err = {0};
     if (!follow && !(download && (post || del)))
-        return cds_admin_settings_route(app, req, credential);
+        return cds_admin_inspect_route(app, req, credential) || cds_admin_settings_route(app, req, credential);
     cds_rc rc = cds_credential_need(credential, CDS_ROLE_ADMIN, path + 1, &err);
     if (rc == CDS_OK && follow) {
         events(app, req, user_id);

@@ -20,6 +20,7 @@ struct cds_admin_list;
 struct cds_downloads;
 struct cds_events;
 struct cds_replays;
+struct cds_look;
 
 enum { CDS_GEN_BUCKETS = 256 };
 
@@ -37,6 +38,7 @@ struct cds_llm {
     struct cds_admin_wait *admin_waits;    /**< load and unload calls that wait for the end */
     struct cds_admin_list *admin_lists;    /**< lists of models that wait until all files were read */
     struct cds_downloads *downloads;
+    struct cds_look *looks; /**< headers of remote models that are being read (admin_inspect.h) */
     struct cds_timer *residency_timer;
     struct cds_replays *replays; /**< streams that their clients may come back to */
     cds_json *catalogue;         /**< array of catalogue.json; NULL: there is none */

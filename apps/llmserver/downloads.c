@@ -7,13 +7,14 @@
 #include <unistd.h>
 
 #include "apps/llmserver/events.h"
+#include "apps/llmserver/fetch_command.h"
 #include "apps/llmserver/inspection.h"
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 
-enum { FINISH_MS = 60000, ARG_MAX_BYTES = 1200, ARGS = 14 };
+enum { FINISH_MS = 60000 };
 
 struct cds_download {
     struct cds_download *next;
@@ -63,19 +64,11 @@ void cds_downloads_free(struct cds_downloads **downloads)
     *downloads = NULL;
 }
 
-/** A source as it may be shown: an address without its query, which may carry a key. */
-static void shown_source(const char *source, char *out, size_t size)
-{
-    cds_strcpy(out, size, source);
-    if (!cds_starts_with(out, "hf:"))
-        out[strcspn(out, "?#")] = '\0';
-}
-
 cds_json *cds_download_state(const struct cds_download *d)
 {
     char source[CDS_SOURCE_BYTES_MAX + 1];
     const char *message = cds_json_get_str(d->end, "message");
-    shown_source(d->source, source, sizeof(source));
+    cds_fetch_shown(d->source, source, sizeof(source));
     cds_json *state = cds_json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:b}", "id", d->id, "source", source, "state", d->state, "file", d->file,
                                     "part", (long long)d->part, "parts", (long long)d->parts, "received_bytes", (long long)d->received, "total_bytes",
                                     (long long)d->total, "started_ms", (long long)d->started_wall_ms, "running", d->helper != NULL);
@@ -145,7 +138,7 @@ static void on_helper_exit(void *user, int status)
     cds_strcpy(d->state, sizeof(d->state), there ? "done" : d->cancelled ? "cancelled" : "failed");
     const char *message = cds_json_get_str(d->end, "message");
     char source[CDS_SOURCE_BYTES_MAX + 1];
-    shown_source(d->source, source, sizeof(source));
+    cds_fetch_shown(d->source, source, sizeof(source));
     cds_log(there || d->cancelled ? CDS_LOG_INFO : CDS_LOG_WARN, "download ended", CDS_LS("download", d->id), CDS_LS("source", source),
             CDS_LS("state", d->state), CDS_LS("reason", message), CDS_LI("status", status));
     tell(d);
@@ -173,26 +166,10 @@ static void forget_old(struct cds_downloads *downloads)
 static cds_rc launch(struct cds_downloads *downloads, struct cds_download *d, const char *sha256, struct cds_err *reterr)
 {
     static const struct cds_helper_ops ops = {.on_line = on_line, .on_exit = on_helper_exit};
-    const struct cds_config *c = downloads->app->config;
-    char args[ARGS][ARG_MAX_BYTES + 4000];
-    int n = 0;
-    snprintf(args[n++], sizeof(args[0]), "--source=%s", d->source);
-    snprintf(args[n++], sizeof(args[0]), "--dir=%s", downloads->app->models.dirs[0]);
-    snprintf(args[n++], sizeof(args[0]), "--sha256=%s", sha256);
-    snprintf(args[n++], sizeof(args[0]), "--hub=%.1000s", cds_config_str(c, CDS_OPT_LLM_HUB_URL));
-    snprintf(args[n++], sizeof(args[0]), "--hosts=%.4000s", cds_config_str(c, CDS_OPT_LLM_DOWNLOAD_HOSTS));
-    snprintf(args[n++], sizeof(args[0]), "--key-file=%.4000s", cds_config_str(c, CDS_OPT_LLM_HUB_TOKEN_FILE));
-    snprintf(args[n++], sizeof(args[0]), "--parameters-max=%" PRIu64, cds_config_u64(c, CDS_OPT_LLM_PARAMETERS_MAX));
-    snprintf(args[n++], sizeof(args[0]), "--bytes-max=%" PRIu64, cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_MAX));
-    snprintf(args[n++], sizeof(args[0]), "--reserve=%" PRIu64, cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_RESERVE));
-    snprintf(args[n++], sizeof(args[0]), "--stall-ms=%" PRIu64, cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_STALL_MS));
-    snprintf(args[n++], sizeof(args[0]), "--deadline-ms=%" PRIu64, cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_MS));
-    snprintf(args[n++], sizeof(args[0]), "--parent=%d", (int)getpid());
-    const char *argv[ARGS + 3] = {downloads->app->models.fetch, "pull"};
-    for (int i = 0; i < n; i++)
-        argv[i + 2] = args[i];
-    uint64_t deadline = cds_now_ms() + cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_MS) + FINISH_MS;
-    return cds_helper_start(downloads->app->loop, argv, deadline, &ops, d, &d->helper, reterr);
+    static struct cds_fetch_command command; /* large, and only one is built at a time */
+    uint64_t ms = cds_config_u64(downloads->app->config, CDS_OPT_LLM_DOWNLOAD_MS);
+    cds_fetch_command(downloads->app, "pull", d->source, sha256, ms, &command);
+    return cds_helper_start(downloads->app->loop, command.argv, cds_now_ms() + ms + FINISH_MS, &ops, d, &d->helper, reterr);
 }
 
 cds_rc cds_download_start(struct cds_downloads *downloads, const struct cds_download_ask *ask, struct cds_download **ret, struct cds_err *reterr)
@@ -229,7 +206,7 @@ cds_rc cds_download_start(struct cds_downloads *downloads, const struct cds_down
     downloads->first = d;
     forget_old(downloads);
     char source[CDS_SOURCE_BYTES_MAX + 1];
-    shown_source(d->source, source, sizeof(source));
+    cds_fetch_shown(d->source, source, sizeof(source));
     cds_log(CDS_LOG_INFO, "download asked", CDS_LS("download", d->id), CDS_LS("source", source), CDS_LS("user_id", d->user_id));
     tell(d);
     *ret = d;

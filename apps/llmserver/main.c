@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/llmserver/admin_inspect.h"
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/catalogue.h"
 #include "apps/llmserver/downloads.h"
@@ -173,6 +174,7 @@ int main(int argc, char **argv)
     cds_meter_free(&app.meter);
     cds_residency_stop(&app);
     cds_downloads_free(&app.downloads);
+    cds_admin_inspect_stop(&app);
     cds_models_free(&app);
     cds_grammars_free(&app.grammars);
     free(app.poison);

@@ -179,7 +179,65 @@ describe('downloads', () => {
   });
 });
 
+describe('a model that is still at its server', () => {
+  const inspect = (source, as = 'admin', base = stack.llmUrl) => call('POST', '/admin/inspect', { source }, as, base);
+  test('is_looked_at_without_downloading_it_by_admins_only', async () => {
+    for (const as of ['viewer', 'developer']) assert.equal((await inspect('hf:owner/repo:f16', as)).status, 403);
+    assert.equal((await inspect('hf:owner/repo:f16', null)).status, 401);
+    hub.requests.length = 0;
+    for (const base of [stack.llmUrl, stack.apiUrl]) {
+      const got = await inspect('hf:owner/repo:f16', 'admin', base);
+      assert.equal(got.status, 200, got.text);
+      assert.equal(got.json.facts.parameters, 1024 * 6000);
+      assert.equal(got.json.files[0].size_bytes, BIG.length);
+      assert.ok(got.json.need_bytes > BIG.length, 'the estimate stands before the download');
+      assert.equal(got.json.refused, null);
+    }
+    assert.ok(hub.requests.filter((r) => r.path.includes('/resolve/')).every((r) => r.range === 'bytes=0-262143'));
+  });
+  test('and_cannot_be_looked_at_says_why', async () => {
+    hub.behave['big-F16.gguf'] = { noRange: true };
+    const got = await inspect('hf:owner/repo:f16');
+    hub.behave = {};
+    assert.equal(got.status, 400);
+    assert.equal(got.json.error.rule, 'llm.inspect_ranges');
+    assert.match(got.json.error.message, /cannot be read without downloading it/);
+    for (const body of [{}, { source: 7 }, { source: '' }, { source: 'x'.repeat(2000) }]) {
+      const wrong = await call('POST', '/admin/inspect', body);
+      assert.equal(wrong.status, 400, JSON.stringify(body));
+      assert.match(wrong.json.error.message, /"source" must be/);
+    }
+    assert.equal((await inspect('hf:owner/repo:q2_k')).status, 404);
+  });
+  test('is_looked_at_four_times_at_once_and_no_more_when_its_readers_leave', async () => {
+    hub.behave['big-F16.gguf'] = { stall: true };
+    hub.requests.length = 0;
+    const readers = Array.from({ length: 4 }, () => new AbortController());
+    const asked = readers.map((c) => fetch(`${stack.llmUrl}/admin/inspect`, { method: 'POST', body: JSON.stringify({ source: 'hf:owner/repo:f16' }), headers: { authorization: `Bearer ${stack.tokens.admin}` }, signal: c.signal }).catch(() => null));
+    await waitFor('four are on their way', async () => hub.requests.filter((r) => r.path.includes('/resolve/')).length >= 4);
+    const fifth = await inspect('hf:owner/repo:q8_0');
+    assert.equal(fifth.status, 503, fifth.text);
+    assert.ok(Number(fifth.headers.get('retry-after')) > 0);
+    readers.forEach((c) => c.abort());
+    await Promise.all(asked);
+    const after = await waitFor('places are free again', async () => { const got = await inspect('hf:owner/repo:q8_0'); return got.status === 200 && got; });
+    hub.behave = {};
+    assert.equal(after.json.facts.parameters, 1024 * 3000);
+  });
+});
+
 describe('the command line', () => {
+  test('model_inspect_reads_the_header_of_a_model_at_its_server', async () => {
+    const got = await stack.command(['model', 'inspect', 'hf:owner/repo:f16']);
+    assert.equal(got.code, 0, got.stderr);
+    assert.equal(JSON.parse(got.stdout).facts.parameters, 1024 * 6000);
+    const none = await stack.command(['model', 'inspect', 'hf:owner/nothing:q4']);
+    assert.equal(none.code, 1);
+    assert.match(none.stderr, /no repository owner\/nothing/);
+    const elsewhere = await stack.command(['model', 'inspect', 'https://127.0.0.1/x.gguf']);
+    assert.equal(elsewhere.code, 1);
+    assert.match(elsewhere.stderr, /may not be fetched|inside this machine/);
+  });
   test('model_pull_list_inspect_verify_and_remove_work_on_the_folder', async () => {
     const other = gguf({ tensors: [['token_embd.weight', [1024, 500]]], seed: 4 });
     hub.repos['owner/repo']['cli-Q4_0.gguf'] = other;

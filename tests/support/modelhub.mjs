@@ -17,7 +17,8 @@ const str = (text) => {
 };
 const u32 = (n) => (n = BigInt(n), Buffer.from([n & 255n, (n >> 8n) & 255n, (n >> 16n) & 255n, (n >> 24n) & 255n].map(Number)));
 const u64 = (n) => { const b = Buffer.alloc(8); b.writeBigUInt64LE(BigInt(n)); return b; };
-const keys = {
+/** Keys for `extra` of gguf(). */
+export const keys = {
   string: (name, value) => Buffer.concat([str(name), u32(8), str(value)]),
   number: (name, value) => Buffer.concat([str(name), u32(4), u32(value)]),
 };
@@ -74,9 +75,11 @@ export async function startHub(repos, { key = null } = {}) {
       ...(hub.noSha ? {} : { lfs: { oid: hub.liesSha ?? sha256(entry.bytes ?? entry), size: (entry.size ?? entry.length) + (hub.liesSize ?? 0), pointerSize: 134 } }),
     }))));
   };
-  /** how: { dropAfter, times, status, retryAfter, redirect, noRange, noLength, noEtag, corrupt, changeAfter, endless, stall, claim, html } */
+  /** how: { dropAfter, times, status, retryAfter, redirect, noRange, noLength, noEtag, corrupt, changeAfter, endless, stall, claim, html, more, from };
+   *  from: the rest holds for requests from this byte on only */
   const serveFile = (req, res, name, entry) => {
-    const how = hub.behave[name] ?? {};
+    let how = hub.behave[name] ?? {};
+    if (how.from && Number(/^bytes=(\d+)/.exec(req.headers.range ?? '')?.[1] ?? 0) < how.from) how = {};
     hub.served++;
     const all = entry.bytes ?? entry;
     const total = (entry.size ?? all.length) + (how.claim ?? 0);
@@ -98,12 +101,16 @@ export async function startHub(repos, { key = null } = {}) {
     const headers = { 'content-type': 'application/octet-stream', ...(how.noEtag ? {} : { etag }) };
     if (partial) headers['content-range'] = `bytes ${first + (how.wrongRange ?? 0)}-${last}/${total}`;
     if (!how.noLength && !how.endless) headers['content-length'] = last - first + 1;
-    res.writeHead(partial ? 206 : 200, headers);
     let piece = body.subarray(first, last + 1);
     if (how.corrupt !== undefined && first <= how.corrupt && how.corrupt < first + piece.length) {
       piece = Buffer.from(piece);
       piece[how.corrupt - first] ^= 0xff;
     }
+    if (how.more) { // bytes nobody asked for, behind those that were
+      piece = Buffer.concat([piece, Buffer.alloc(how.more)]);
+      if (headers['content-length']) headers['content-length'] = piece.length;
+    }
+    res.writeHead(partial ? 206 : 200, headers);
     if (how.stall) return void res.write(piece.subarray(0, 1000));
     if (how.dropAfter !== undefined && piece.length > how.dropAfter && (how.times === undefined || how.times-- > 0)) {
       res.write(piece.subarray(0, how.dropAfter), () => res.destroy());
@@ -117,6 +124,9 @@ export async function startHub(repos, { key = null } = {}) {
       return void more();
     }
     if (how.slow) {
+      hub.open = (hub.open ?? 0) + 1;
+      hub.mostOpen = Math.max(hub.mostOpen ?? 0, hub.open);
+      res.on('close', () => hub.open--);
       let at = 0;
       const step = () => {
         if (res.destroyed) return;

@@ -48,7 +48,8 @@ static bool is_page_route(const char *path)
 
 static bool is_api_path(const char *path)
 {
-    static const char *const exact[] = {"/rpc", "/admin/load", "/admin/unload", "/admin/status", "/admin/models", "/admin/download", "/admin/events"};
+    static const char *const exact[] = {"/rpc",          "/admin/load",     "/admin/unload",  "/admin/status",
+                                        "/admin/models", "/admin/download", "/admin/inspect", "/admin/events"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(exact); i++)
         if (cds_streq(path, exact[i]))
             return true;

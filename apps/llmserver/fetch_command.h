@@ -1,0 +1,19 @@
+/* apps/llmserver/fetch_command.h: the command line of cds-fetch for what comes from a server, as the options of this server say.
+ *
+ * Source:  apps/fetch/main.c.
+ * Threads: values.
+ */
+#pragma once
+
+#include "apps/llmserver/app.h"
+
+enum { CDS_FETCH_ARGS = 15, CDS_FETCH_ARG_BYTES = 5200 };
+struct cds_fetch_command {
+    char text[CDS_FETCH_ARGS][CDS_FETCH_ARG_BYTES];
+    const char *argv[CDS_FETCH_ARGS + 3];
+};
+/** word: "look" or "pull"; sha256 "": not given; ms: longest time it may take. Texts are borrowed for the call. */
+void cds_fetch_command(const struct cds_llm *app, const char *word, const char *source, const char *sha256, uint64_t ms,
+                       struct cds_fetch_command *ret);
+/** A source as it may be shown: an address without its query, which may carry a key. */
+void cds_fetch_shown(const char *source, char *out, size_t size);
