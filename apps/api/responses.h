@@ -1,9 +1,9 @@
 /* apps/api/responses.h: OpenAI's WebSocket mode of /v1/responses: what its socket and its turns share.
  *
- * Source:  OpenAI "WebSocket mode" guide; types ResponsesClientEvent and ResponsesServerEvent of openai-node; docs/adr/0062-responses-over-a-socket.md.
- * Threads: loop thread only.
- * Life:    a socket owns its turns and what it kept; both end with it. A turn is one "response.create": it waits until those before it in its lane
- *          (stream_id) are over, is one streamed POST /v1/responses of llmserver, and is freed behind its last event.
+ * Source:  OpenAI "WebSocket mode" guide; types ResponsesClientEvent and ResponsesServerEvent of openai-node;
+ * docs/adr/0062-responses-over-a-socket.md. Threads: loop thread only. Life:    a socket owns its turns and what it kept; both end with it. A turn is
+ * one "response.create": it waits until those before it in its lane (stream_id) are over, is one streamed POST /v1/responses of llmserver, and is
+ * freed behind its last event.
  */
 #pragma once
 
@@ -12,11 +12,11 @@
 #include "lib/http/ws.h"
 
 enum {
-    RESPONSES_TURNS_MAX = 32,                      /**< running and waiting turns of a socket */
+    RESPONSES_TURNS_MAX = 32,                         /**< running and waiting turns of a socket */
     RESPONSES_WAITING_BYTES = 2 * API_WS_MESSAGE_MAX, /**< of the messages of those that wait, together */
-    RESPONSES_LANE_MAX = 64,                       /**< bytes of a stream_id */
-    RESPONSES_KEPT_MAX = 16,                       /**< responses of a socket that can be gone on with */
-    RESPONSES_KEPT_BYTES = API_WS_MESSAGE_MAX      /**< of all of them together, as JSON */
+    RESPONSES_LANE_MAX = 64,                          /**< bytes of a stream_id */
+    RESPONSES_KEPT_MAX = 16,                          /**< responses of a socket that can be gone on with */
+    RESPONSES_KEPT_BYTES = API_WS_MESSAGE_MAX         /**< of all of them together, as JSON */
 };
 
 /** A response that the next turn may go on with. */

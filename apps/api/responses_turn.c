@@ -34,17 +34,21 @@ static const char *lane_of(const struct responses_turn *turn)
 
 static void turn_free(struct responses_turn *turn)
 {
-    struct responses_turn **place = &turn->socket->turns;
-    while (*place && *place != turn)
-        place = &(*place)->next;
-    if (*place)
-        *place = turn->next;
     cds_http_call_cancel(&turn->http);
     cds_http_call_cancel(&turn->cancel);
     cds_sse_free(&turn->sse);
     cds_buf_free(&turn->error_body);
     cds_json_unref(turn->body);
     free(turn);
+}
+
+static void turn_end(struct responses_turn *turn)
+{
+    struct responses_turn **place = &turn->socket->turns;
+    while (*place != turn)
+        place = &(*place)->next;
+    *place = turn->next;
+    turn_free(turn);
 }
 
 static void begin_next(struct responses_socket *s);
@@ -55,7 +59,7 @@ static void finish(struct responses_turn *turn, const struct cds_err *err, const
     struct responses_socket *s = turn->socket;
     if (err)
         responses_fail(s, err, code, lane_of(turn));
-    turn_free(turn);
+    turn_end(turn);
     begin_next(s);
 }
 
@@ -158,7 +162,8 @@ static cds_rc go_on(struct responses_turn *turn, struct cds_err *err)
     const cds_json *before = responses_kept_find(turn->socket, cds_json_str(previous));
     if (!before) {
         cds_fail(err, CDS_BAD_PARAM, __func__, "This socket keeps no response of that id.");
-        cds_err_hint(err, "Send the whole conversation as \"input\"; a socket keeps its last %d responses, and no other has them.", RESPONSES_KEPT_MAX);
+        cds_err_hint(err, "Send the whole conversation as \"input\"; a socket keeps its last %d responses, and no other has them.",
+                     RESPONSES_KEPT_MAX);
         cds_err_pointer(err, "/previous_response_id");
         return CDS_BAD_PARAM;
     }
@@ -186,7 +191,7 @@ static bool lane_is_busy(const struct responses_turn *turn)
     return false;
 }
 
-/* @return false: it is over already */
+/* @return false: it cannot begin, which the client was told */
 static bool begin(struct responses_turn *turn)
 {
     struct responses_socket *s = turn->socket;
@@ -204,18 +209,21 @@ static bool begin(struct responses_turn *turn)
     if (rc == CDS_OK)
         return true;
     responses_fail(s, &err, code, lane_of(turn));
-    turn_free(turn);
     return false;
 }
 
 /* Every turn whose lane is free. One that ends at once leaves its lane to the one behind it, so the list is looked through anew. */
 static void begin_next(struct responses_socket *s)
 {
-    for (struct responses_turn *turn = s->turns; turn;) {
-        if (turn->http || turn->ended || lane_is_busy(turn))
-            turn = turn->next;
-        else
-            turn = begin(turn) ? turn->next : s->turns;
+    for (struct responses_turn **place = &s->turns; *place;) {
+        struct responses_turn *turn = *place;
+        if (turn->http || turn->ended || lane_is_busy(turn) || begin(turn)) {
+            place = &turn->next;
+        } else {
+            *place = turn->next;
+            turn_free(turn);
+            place = &s->turns;
+        }
     }
 }
 
@@ -352,6 +360,9 @@ cds_rc responses_turn_cancel(struct responses_socket *s, const cds_json *event, 
 
 void responses_turns_drop(struct responses_socket *s)
 {
-    while (s->turns)
-        turn_free(s->turns);
+    for (struct responses_turn *turn = s->turns, *next; turn; turn = next) {
+        next = turn->next;
+        turn_free(turn);
+    }
+    s->turns = NULL;
 }

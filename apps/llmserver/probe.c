@@ -8,7 +8,8 @@
 static void ask(struct cds_model *model, uint64_t now)
 {
     bool speaks = cds_model_kind(model) == CDS_KIND_CHAT;
-    cds_json *order = speaks ? cds_json_pack("{s:[s],s:i}", "prompts", ".", "max_tokens", 1) : cds_json_pack("{s:s,s:[s]}", "task", "embed", "inputs", ".");
+    cds_json *order =
+        speaks ? cds_json_pack("{s:[s],s:i}", "prompts", ".", "max_tokens", 1) : cds_json_pack("{s:s,s:[s]}", "task", "embed", "inputs", ".");
     if (!order)
         return;
     model->probe_job = ++model->app->jobs;
@@ -26,8 +27,8 @@ cds_rc cds_probe(struct cds_model *model, struct cds_err *reterr)
         ask(model, now);
     if (!model->probe_job || now - model->probe_since_ms < CDS_PROBE_WAIT_MS)
         return CDS_OK;
-    cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The process of the model %s does not answer: it has been asked for one token for %llu ms.", model->id,
-             (unsigned long long)(now - model->probe_since_ms));
+    cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The process of the model %s does not answer: it has been asked for one token for %llu ms.",
+             model->id, (unsigned long long)(now - model->probe_since_ms));
     return cds_err_hint(reterr, "It is started anew after llm.silent_ms.");
 }
 
