@@ -167,6 +167,7 @@ cds_rc cds_home_folders(const struct cds_home *home, const struct cds_identity *
         {"/keys", uid, gid, 0700},
         {"/logs", geteuid(), gid, 0750},
         {"/models", uid, gid, 0750},
+        {"/states", uid, gid, 0700},
         {"/projects", geteuid(), getegid(), 0700},
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(wanted); i++) {

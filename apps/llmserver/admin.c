@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/llmserver/adapters.h"
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/catalogue.h"
 #include "apps/llmserver/downloads.h"
@@ -50,6 +51,7 @@ static cds_json *facts(const struct cds_model *model)
                       count_or_null(in_file > 0 ? in_file : model->parameters), "context_tokens", count_or_null(model->request_tokens));
     cds_json_set(facts, "kind", model->file.facts ? cds_json_string(cds_model_kind_name(cds_model_kind(model))) : cds_json_null());
     cds_json_set(facts, "infill", model->infill ? cds_json_bool(model->infill == CDS_INFILL_YES) : chats ? cds_json_null() : cds_json_bool(false));
+    cds_json_set(facts, "adapters", cds_adapters_show(model));
     cds_json_set(facts, "dimensions", chats ? cds_json_null() : count_or_null(cds_inspection_count(model, "embedding")));
     cds_json_set(facts, "pooling", chats || pooling < 0 || pooling > 4 ? cds_json_null() : cds_json_string(poolings[pooling]));
     return facts;
@@ -61,10 +63,11 @@ static cds_json *public_model(const struct cds_model *model)
                          facts(model));
 }
 
-/** What /v1/models shows: files that were read and are fine, and whatever is in use. */
+/** What /v1/models shows: models whose file was read and is fine, and whatever is in use. */
 static bool is_listed(const struct cds_model *model)
 {
-    return model->state == CDS_MODEL_LOADING || model->state == CDS_MODEL_LOADED || model->file.state == CDS_FILE_FINE;
+    return model->state == CDS_MODEL_LOADING || model->state == CDS_MODEL_LOADED ||
+           (model->file.state == CDS_FILE_FINE && cds_adapters_is_model(model));
 }
 
 static cds_json *refusal_of(const struct cds_model *model)
@@ -170,6 +173,7 @@ void cds_admin_files_read(struct cds_llm *app)
 {
     if (!cds_inspection_idle(app))
         return;
+    cds_admin_settings_files_read(app);
     struct cds_admin_list *waits = app->admin_lists;
     app->admin_lists = NULL;
     while (waits) {

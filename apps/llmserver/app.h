@@ -17,9 +17,11 @@ struct cds_grammars;
 struct cds_poison;
 struct cds_admin_wait;
 struct cds_admin_list;
+struct cds_admin_change;
 struct cds_downloads;
 struct cds_events;
 struct cds_replays;
+struct cds_states;
 struct cds_look;
 
 enum { CDS_GEN_BUCKETS = 256 };
@@ -32,15 +34,17 @@ struct cds_llm {
     struct cds_credentials *creds;
     struct cds_meter *meter;
     struct cds_models models;
-    struct cds_grammars *grammars;         /**< the ones that come with the server */
-    struct cds_poison *poison;             /**< requests under which model processes died */
-    struct cds_gen *gens[CDS_GEN_BUCKETS]; /**< live requests by job number */
-    struct cds_admin_wait *admin_waits;    /**< load and unload calls that wait for the end */
-    struct cds_admin_list *admin_lists;    /**< lists of models that wait until all files were read */
+    struct cds_grammars *grammars;          /**< the ones that come with the server */
+    struct cds_poison *poison;              /**< requests under which model processes died */
+    struct cds_gen *gens[CDS_GEN_BUCKETS];  /**< live requests by job number */
+    struct cds_admin_wait *admin_waits;     /**< load and unload calls that wait for the end */
+    struct cds_admin_list *admin_lists;     /**< lists of models that wait until all files were read */
+    struct cds_admin_change *admin_changes; /**< settings that wait until all files were read */
     struct cds_downloads *downloads;
     struct cds_look *looks; /**< headers of remote models that are being read (admin_inspect.h) */
     struct cds_timer *residency_timer;
     struct cds_replays *replays; /**< streams that their clients may come back to */
+    struct cds_states *states;   /**< states of prompts in files */
     cds_json *catalogue;         /**< array of catalogue.json; NULL: there is none */
     struct cds_events *events;   /**< readers of /admin/events */
     int64_t jobs;                /**< last job number given */
@@ -75,5 +79,7 @@ cds_json *cds_admin_model(const struct cds_model *model);
 bool cds_admin_download_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential);
 /** admin_settings.c: /admin/models/{id}/settings; true when the path was one of them. */
 bool cds_admin_settings_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential);
+/** admin_settings.c: all files were read: changes that waited for it are made. */
+void cds_admin_settings_files_read(struct cds_llm *app);
 /** admin.c: answers with JSON and logs; takes value. */
 void cds_admin_reply(struct cds_http_req *req, const char *user_id, int status, cds_json *value);

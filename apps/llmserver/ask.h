@@ -28,6 +28,8 @@ CDS_MUST_USE cds_rc cds_ask_reasoning(const cds_json *body, struct cds_ask *ask,
 CDS_MUST_USE cds_rc cds_ask_extras(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
 /** ask_context.c: what happens when the context is full. */
 CDS_MUST_USE cds_rc cds_ask_context(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
+/** ask_lora.c: adapters of the model that the request has. */
+CDS_MUST_USE cds_rc cds_ask_lora(const cds_json *body, cds_json *prompt, struct cds_err *reterr);
 /** ask_speculation.c */
 CDS_MUST_USE cds_rc cds_ask_speculation(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr);
 /** ask_tools.c */

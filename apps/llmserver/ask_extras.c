@@ -1,4 +1,5 @@
 #include "apps/llmserver/ask.h"
+#include "apps/llmserver/states.h"
 #include "lib/base/str.h"
 
 static cds_rc read_priority(const cds_json *body, struct cds_ask *ask, struct cds_err *reterr)
@@ -33,6 +34,22 @@ static cds_rc read_preload(const cds_json *body, struct cds_ask *ask, cds_json *
     if (ask->per_prompt > 1)
         return cds_ask_wrong(reterr, "preload", "false with several answers");
     ask->max_tokens = 1;
+    cds_json_set(prompt, "preload", cds_json_bool(true));
+    return CDS_OK;
+}
+
+/** The prompt is read and what the model made of it kept in a file; nothing is said. */
+static cds_rc read_save(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
+{
+    const cds_json *given = cds_ask_member(body, "save_state");
+    if (!given)
+        return CDS_OK;
+    if (!cds_states_name(cds_json_str(given)))
+        return cds_ask_wrong(reterr, "save_state", "a name of 1 to 64 letters, digits, \"-\", \"_\" and \".\", without \".\" in front");
+    if (ask->per_prompt > 1 || ask->prompts > 1)
+        return cds_ask_wrong(reterr, "save_state", "left out with several prompts or answers");
+    ask->max_tokens = 1;
+    cds_strcpy(ask->save_state, sizeof(ask->save_state), cds_json_str(given));
     cds_json_set(prompt, "preload", cds_json_bool(true));
     return CDS_OK;
 }
@@ -86,6 +103,8 @@ cds_rc cds_ask_extras(const cds_json *body, struct cds_ask *ask, cds_json *promp
         rc = read_deadline(body, ask, reterr);
     if (rc == CDS_OK)
         rc = read_preload(body, ask, prompt, reterr);
+    if (rc == CDS_OK)
+        rc = read_save(body, ask, prompt, reterr);
     if (rc == CDS_OK)
         rc = read_exempt(body, prompt, reterr);
     if (rc == CDS_OK)

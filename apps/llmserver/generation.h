@@ -26,6 +26,7 @@ enum cds_gen_stage {
     CDS_GEN_RESERVING, /**< has a slot, wants tokens */
     CDS_GEN_RUNNING,
     CDS_GEN_STOPPING, /**< the model process was told to stop; its numbers are on the way */
+    CDS_GEN_SAVING,   /**< the state of its prompt is being written (states.h) */
     CDS_GEN_SETTLING, /**< the ledger books */
     CDS_GEN_LEAVING,  /**< everything is decided; the client reads the rest */
     CDS_GEN_OVER      /**< waits for open ledger calls only */

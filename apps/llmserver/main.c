@@ -14,6 +14,7 @@
 #include "apps/llmserver/grammars.h"
 #include "apps/llmserver/poison.h"
 #include "apps/llmserver/residency.h"
+#include "apps/llmserver/states.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
@@ -116,6 +117,8 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     if (rc == CDS_OK)
         rc = cds_replays_new(app->loop, &kept, &app->replays, err);
     if (rc == CDS_OK)
+        rc = cds_states_new(app, &app->states, err);
+    if (rc == CDS_OK)
         rc = cds_downloads_new(app, &app->downloads, err);
     if (rc == CDS_OK)
         rc = cds_residency_start(app, err);
@@ -173,6 +176,7 @@ int main(int argc, char **argv)
         cds_credentials_free(&app.creds);
     cds_meter_free(&app.meter);
     cds_residency_stop(&app);
+    cds_states_free(&app.states);
     cds_downloads_free(&app.downloads);
     cds_admin_inspect_stop(&app);
     cds_models_free(&app);

@@ -2,12 +2,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "apps/llmserver/adapters.h"
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/draft.h"
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/inspection.h"
 #include "apps/llmserver/memory.h"
 #include "apps/llmserver/settings.h"
+#include "apps/llmserver/states.h"
 #include "apps/llmserver/system.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
@@ -53,6 +55,8 @@ static void on_hello(struct cds_model *model, const cds_json *params)
     model->cells = cds_json_get_i64(params, "cells", 0);
     const char *description = cds_json_get_str(params, "description");
     cds_strcpy(model->description, sizeof(model->description), description ? description : "");
+    const char *library = cds_json_get_str(params, "library");
+    cds_strcpy(model->library, sizeof(model->library), library ? library : "");
     model->infill = cds_json_true(cds_json_get(params, "infill"), false) ? CDS_INFILL_YES : CDS_INFILL_NO;
     const char *problem = cds_json_get_str(params, "draft_problem");
     model->drafts = cds_json_true(cds_json_get(params, "drafts"), false);
@@ -104,7 +108,10 @@ static void on_frame(void *user, const char *method, const cds_json *params)
         read_work(model, params);
         if (cds_streq(method, "done"))
             model->starts_failed = 0;
-        cds_gen_frame(model, method, params);
+        if (cds_streq(method, "restored"))
+            cds_states_restored(model, params);
+        else
+            cds_gen_frame(model, method, params);
     }
 }
 
@@ -139,6 +146,7 @@ static void on_exit(void *user, const char *why)
     model->proc = NULL;
     model->up = false;
     model->stopping = false;
+    cds_states_model_down(model);
     cds_timer_set(model->timer, UINT64_MAX);
     if (model->unloading || model->app->draining) {
         bool stay = model->evicting && !model->app->draining;
@@ -186,6 +194,7 @@ static void launch(struct cds_model *model)
         .dir = app->models.run_dir,
         .log_level = cds_json_str(log_level),
         .load = load,
+        .adapter_dir = app->models.dirs[0],
         .context_tokens = model->cells_wanted,
         .request_tokens = cds_settings_u64(model, "request_tokens"),
         .slots = cds_config_u64(c, CDS_OPT_LLM_SLOTS),
@@ -268,7 +277,11 @@ void cds_model_file_read(struct cds_model *model)
     if (!model->load_wanted)
         return;
     model->load_wanted = false;
-    if (cds_inspection_allows(model, &err) != CDS_OK) {
+    CDS_JSON_AUTO adapters = cds_settings_value(model, "adapters", NULL);
+    cds_rc rc = cds_inspection_allows(model, &err);
+    if (rc == CDS_OK)
+        rc = cds_adapters_check(model, adapters, &err);
+    if (rc != CDS_OK) {
         cds_model_refuse(model, &err);
     } else if (!cds_model_try_room(model, &err)) {
         /* One that is loaded by its first use takes nobody's place where administrators say what is loaded. */

@@ -45,7 +45,7 @@ struct cds_model {
     int percent;            /**< of the running load */
     /* From the model process: */
     int64_t parameters, request_tokens, cells; /**< 0: not known yet */
-    char description[128];
+    char description[128], library[32];
     enum { CDS_INFILL_UNKNOWN, CDS_INFILL_NO, CDS_INFILL_YES } infill; /**< can it fill a gap in a text? */
     char draft_problem[320];                                           /**< why it has none although one was named; "": none was named */
     struct cds_proc *proc;                                             /**< NULL: no process */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,7 +20,7 @@
 #include "lib/log/log.h"
 #include "lib/rpc/frame.h"
 
-enum { FRAME_MAX = 64 << 20, OUT_MAX = 64 << 20, CHILD_FD = 3, ARGS_MAX = 24 };
+enum { FRAME_MAX = 64 << 20, OUT_MAX = 64 << 20, CHILD_FD = 3, EXCHANGE_FD = 4, ARGS_MAX = 24 };
 
 struct cds_proc {
     struct cds_loop *loop;
@@ -27,6 +28,7 @@ struct cds_proc {
     void *user;
     pid_t pid;
     int pidfd;
+    int exchange; /**< memory file, ours; -1: none */
     struct cds_watch *watch;
     struct cds_timer *kill_timer;
     struct cds_peer *peer; /**< NULL once the socket is closed */
@@ -37,7 +39,7 @@ struct cds_proc {
 /* --- starting ----------------------------------------------------------------------------------------------------------- */
 
 /** Between fork and exec: system calls only. */
-static void become_worker(int fd, char *const argv[], char *const envp[])
+static void become_worker(int fd, int exchange, char *const argv[], char *const envp[])
 {
     sigset_t none;
     sigemptyset(&none);
@@ -46,18 +48,20 @@ static void become_worker(int fd, char *const argv[], char *const envp[])
     int null = open("/dev/null", O_RDONLY);
     if (null >= 0)
         dup2(null, STDIN_FILENO);
-    if (fd == CHILD_FD)
-        fcntl(fd, F_SETFD, 0);
-    else
-        dup2(fd, CHILD_FD);
-    syscall(SYS_close_range, CHILD_FD + 1, ~0U, 0);
+    /* Both may stand on the numbers they are wanted at, or on each other's. */
+    int high = fcntl(exchange, F_DUPFD, EXCHANGE_FD + 1);
+    fd = fcntl(fd, F_DUPFD, EXCHANGE_FD + 1);
+    dup2(fd, CHILD_FD);
+    if (high >= 0)
+        dup2(high, EXCHANGE_FD);
+    syscall(SYS_close_range, high >= 0 ? EXCHANGE_FD + 1 : EXCHANGE_FD, ~0U, 0);
     execve(argv[0], argv, envp);
     _exit(127);
 }
 
 /** Texts of the command line, in one block. */
 struct command {
-    char text[ARGS_MAX][4200];
+    char text[ARGS_MAX][8400];
     char *argv[ARGS_MAX + 1];
     int count;
 };
@@ -73,7 +77,7 @@ static void add_arg(struct command *command, const char *fmt, ...)
     command->argv[++command->count] = NULL;
 }
 
-static pid_t launch(const struct cds_proc_options *o, int fd)
+static pid_t launch(const struct cds_proc_options *o, int fd, int exchange)
 {
     static struct command command; /* large, and only one is built at a time */
     memset(&command, 0, sizeof(command));
@@ -91,6 +95,10 @@ static pid_t launch(const struct cds_proc_options *o, int fd)
     add_arg(&command, "--jobs=%" PRIu64, o->jobs);
     if (o->load)
         add_arg(&command, "--load=%s", o->load);
+    if (exchange >= 0)
+        add_arg(&command, "--exchange=%d", EXCHANGE_FD);
+    if (o->adapter_dir)
+        add_arg(&command, "--adapters=%s", o->adapter_dir);
     if (o->draft_path)
         add_arg(&command, "--draft=%s", o->draft_path);
     if (o->memory_bytes)
@@ -102,7 +110,7 @@ static pid_t launch(const struct cds_proc_options *o, int fd)
     char *envp[] = {lang, backtrace, o->lib_dir_given ? lib : NULL, NULL};
     pid_t pid = fork();
     if (pid == 0)
-        become_worker(fd, command.argv, envp);
+        become_worker(fd, exchange, command.argv, envp);
     return pid;
 }
 
@@ -146,6 +154,8 @@ static void on_pidfd(void *user, int fd, uint32_t events)
     if (proc->peer)
         cds_peer_close(&proc->peer);
     close(proc->pidfd);
+    if (proc->exchange >= 0)
+        close(proc->exchange);
     proc->ops->on_exit(proc->user, why);
     free(proc);
 }
@@ -177,6 +187,8 @@ static void abandon(struct cds_proc *proc)
     cds_timer_remove(&proc->kill_timer);
     if (proc->pidfd >= 0)
         close(proc->pidfd);
+    if (proc->exchange >= 0)
+        close(proc->exchange);
     free(proc);
 }
 
@@ -191,9 +203,11 @@ cds_rc cds_proc_start(struct cds_loop *loop, const struct cds_proc_options *opti
     struct cds_proc *proc = calloc(1, sizeof(*proc));
     if (!proc)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory.");
-    *proc = (struct cds_proc){.loop = loop, .ops = ops, .user = user, .pidfd = -1, .heard_ms = cds_now_ms()};
+    *proc = (struct cds_proc){.loop = loop, .ops = ops, .user = user, .pidfd = -1, .exchange = -1, .heard_ms = cds_now_ms()};
     cds_rc rc = cds_set_nonblock(ours, true);
-    proc->pid = launch(options, theirs);
+    /* Without it the model works all the same, and only its states cannot be kept. */
+    proc->exchange = memfd_create("cds-state", MFD_CLOEXEC);
+    proc->pid = launch(options, theirs, proc->exchange);
     if (proc->pid < 0)
         rc = cds_fail_errno(reterr, errno, __func__, "The model process could not be started.");
     else if (rc == CDS_OK)
@@ -223,6 +237,11 @@ void cds_proc_stop(struct cds_proc *proc, uint32_t grace_ms)
         kill(proc->pid, SIGKILL);
     proc->kill_ms = cds_now_ms() + grace_ms;
     cds_timer_set(proc->kill_timer, cds_now_ms() + grace_ms / 2);
+}
+
+int cds_proc_exchange(const struct cds_proc *proc)
+{
+    return proc->exchange;
 }
 
 pid_t cds_proc_pid(const struct cds_proc *proc)

@@ -19,6 +19,7 @@ struct cds_proc_ops {
 };
 struct cds_proc_options {
     const char *draft_path;                                       /**< NULL: no draft model */
+    const char *adapter_dir;                                      /**< folder of adapters that load names; NULL: none */
     const char *load;                                             /**< settings of the load, text of an object; NULL: none */
     const char *program, *model_path, *lib_dir, *dir, *log_level; /**< absolute paths; borrowed for the call */
     bool lib_dir_given;                                           /**< the library folder was configured: the loader must look there first */
@@ -31,6 +32,8 @@ CDS_MUST_USE cds_rc cds_proc_start(struct cds_loop *loop, const struct cds_proc_
 void cds_proc_send(struct cds_proc *proc, const char *method, cds_json *params);
 /** Closes the socket, which ends the process; SIGTERM after half of grace_ms, SIGKILL after all of it. on_exit still comes. Idempotent. */
 void cds_proc_stop(struct cds_proc *proc, uint32_t grace_ms);
+/** The memory file it shares with us, for states of sequences (apps/llmworker/exchange.h); -1: there is none. Borrowed. */
+int cds_proc_exchange(const struct cds_proc *proc);
 pid_t cds_proc_pid(const struct cds_proc *proc);
 /** Milliseconds (cds_now_ms clock) of the last frame. */
 uint64_t cds_proc_heard_ms(const struct cds_proc *proc);

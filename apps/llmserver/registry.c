@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "apps/llmserver/adapters.h"
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/inspection.h"
 #include "apps/llmserver/settings.h"
@@ -206,7 +207,7 @@ void cds_models_scan(struct cds_llm *app)
 static struct cds_model *chats_in(const struct cds_llm *app, enum cds_model_state state)
 {
     struct cds_model *model = app->models.first;
-    while (model && (model->state != state || cds_model_kind(model) != CDS_KIND_CHAT))
+    while (model && (model->state != state || cds_model_kind(model) != CDS_KIND_CHAT || !cds_adapters_is_model(model)))
         model = model->next;
     return model;
 }
@@ -225,7 +226,8 @@ static struct cds_model *default_model(struct cds_llm *app)
         model = model->next;
     if (model)
         return model;
-    for (model = app->models.first; model && (model->file.state == CDS_FILE_CORRUPT || cds_model_kind(model) != CDS_KIND_CHAT);)
+    for (model = app->models.first;
+         model && (model->file.state == CDS_FILE_CORRUPT || cds_model_kind(model) != CDS_KIND_CHAT || !cds_adapters_is_model(model));)
         model = model->next;
     return model;
 }

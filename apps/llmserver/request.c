@@ -152,6 +152,8 @@ static cds_rc read_body(const cds_json *json, struct cds_ask *ask, cds_json *pro
     if (rc == CDS_OK)
         rc = cds_ask_context(json, ask, prompt, reterr);
     if (rc == CDS_OK)
+        rc = cds_ask_lora(json, prompt, reterr);
+    if (rc == CDS_OK)
         rc = cds_ask_speculation(json, ask, prompt, reterr);
     if (rc == CDS_OK)
         rc = cds_ask_format(json, ask, prompt, reterr);

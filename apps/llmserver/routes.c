@@ -3,6 +3,7 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/states.h"
 #include "apps/llmserver/tasks.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
@@ -122,7 +123,8 @@ static void dispatch(struct cds_llm *app, struct cds_http_req *req, const struct
         }
     if (cds_streq(cds_http_method(req), "POST") && cds_task_dialect(cds_routes_path(req)))
         cds_gen_begin(app, req, credential, cds_task_dialect(cds_routes_path(req)), false);
-    else if (!cancel_route(app, req, credential) && !cds_resume_route(app, req, credential) && !cds_admin_route(app, req, credential)) {
+    else if (!cancel_route(app, req, credential) && !cds_resume_route(app, req, credential) && !cds_states_route(app, req, credential) &&
+             !cds_admin_route(app, req, credential)) {
         cds_fail(&err, CDS_NO_METHOD, __func__, "There is no %s %.200s on this server.", cds_http_method(req), cds_http_path(req));
         cds_routes_fail(req, credential->claims.user_id, &err);
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apps/llmserver/adapters.h"
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/draft.h"
 #include "lib/base/cleanup.h"
@@ -26,6 +27,7 @@ static cds_json *otherwise_of(const struct cds_setting *setting)
     case CDS_SETTING_CHOICE:
         return cds_json_stringn(setting->choices, strcspn(setting->choices, " "));
     case CDS_SETTING_OVERRIDES:
+    case CDS_SETTING_ADAPTERS:
         break;
     }
     return cds_json_array();
@@ -86,6 +88,9 @@ static double cell_bytes(const struct cds_model *model, const char *name)
 struct cds_memory_need cds_settings_need(const struct cds_model *model, uint64_t cells, uint64_t batch)
 {
     struct cds_memory_need need = cds_memory_need(model->file.facts, cells, batch);
+    uint64_t adapters = cds_adapters_bytes(model);
+    need.weights_bytes += adapters;
+    need.total_bytes += adapters;
     /* As many keys as values; the estimate counts two bytes for each. */
     uint64_t cache = (uint64_t)((double)need.cache_bytes * (cell_bytes(model, "cache_type_k") + cell_bytes(model, "cache_type_v")) / 4);
     need.total_bytes = need.total_bytes - need.cache_bytes + cache;
@@ -241,6 +246,8 @@ cds_rc cds_settings_change(struct cds_model *model, const cds_json *changes, str
     cds_json *before = model->settings;
     model->settings = fresh; /* to see whether they hold together */
     cds_rc rc = check_together(model, reterr);
+    if (rc == CDS_OK)
+        rc = cds_adapters_check(model, cds_json_get(fresh, "adapters"), reterr);
     if (rc == CDS_OK)
         rc = keep(model, fresh, reterr);
     model->settings = before;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/llmserver/adapters.h"
 #include "apps/llmserver/settings.h"
 #include "lib/base/str.h"
 
@@ -69,6 +70,8 @@ static const struct cds_setting table[] = {
     SWITCH("check_tensors", 0, "All weights are checked while they are loaded."),
     CHOICE("numa", "off distribute isolate numactl", CDS_OPT_COUNT, true, "Where threads run on a machine with several memory nodes."),
     CHOICE("log_level", "info debug warn error", CDS_OPT_LOG_LEVEL, true, "What its process writes into the log."),
+    {"adapters", CDS_SETTING_ADAPTERS, 0, 0, 0, NULL, CDS_OPT_COUNT, true,
+     "LoRA adapters that requests may name: id=file.gguf, or id=file.gguf:scale for those that name none."},
     {"metadata", CDS_SETTING_OVERRIDES, 0, 0, 0, NULL, CDS_OPT_COUNT, true,
      "Keys of the file that are read as something else: key=int|float|bool|str:value."},
 };
@@ -150,6 +153,11 @@ cds_rc cds_settings_check(const struct cds_setting *setting, const cds_json *val
         return is_choice(setting->choices, cds_json_str(value)) ? CDS_OK : wrong(reterr, setting->name, expected);
     case CDS_SETTING_SWITCH:
         return cds_json_is(value, CDS_JSON_TRUE) || cds_json_is(value, CDS_JSON_FALSE) ? CDS_OK : wrong(reterr, setting->name, "true or false");
+    case CDS_SETTING_ADAPTERS:
+        if (cds_adapters_are(value))
+            return CDS_OK;
+        return wrong(reterr, setting->name,
+                     "a list of at most 8 texts such as \"pirate=pirate.gguf\" or \"pirate=pirate.gguf:0.5\" with different ids");
     case CDS_SETTING_OVERRIDES:
         break;
     }

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 
+#include "apps/llmserver/adapters.h"
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/inspection.h"
 #include "lib/base/str.h"
@@ -89,8 +90,8 @@ static struct cds_model *best_of(struct cds_llm *app, enum cds_model_kind kind)
 {
     struct cds_model *best = NULL;
     for (struct cds_model *model = app->models.first; model; model = model->next)
-        if (model->file.state == CDS_FILE_FINE && cds_model_kind(model) == kind && (!best || model->state == CDS_MODEL_LOADED) &&
-            !(best && best->state == CDS_MODEL_LOADED))
+        if (model->file.state == CDS_FILE_FINE && cds_adapters_is_model(model) && cds_model_kind(model) == kind &&
+            (!best || model->state == CDS_MODEL_LOADED) && !(best && best->state == CDS_MODEL_LOADED))
             best = model;
     return best;
 }

@@ -25,7 +25,10 @@ struct cds_wire_end {
     uint32_t dropped_messages, dropped_tokens; /**< what was left out because the context was full */
     struct {
         int64_t from_ms, to_ms;
-    } thought, text; /**< of the first choice, from the arrival of the request on; told when there was a thought */
+    } thought, text;   /**< of the first choice, from the arrival of the request on; told when there was a thought */
+    const char *state; /**< name of the state that was saved; NULL: none was */
+    uint32_t state_tokens;
+    uint64_t state_bytes;
     int64_t cost_micro;
 };
 /** First chunk of a choice of a chat: the role. NULL for text completions, which have none. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/llmworker/exchange.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
 
@@ -28,6 +29,9 @@ struct cds_answer {
     uint32_t per_prompt; /**< answers to each prompt */
     unsigned count, running;
     bool tells_chances, tells_tokens;
+    uint64_t save_bytes; /**< the state of its prompt goes out, when it has at most so many bytes; 0: it does not */
+    cds_json *state;     /**< owned: what became of that */
+    struct cds_adapter_set adapters;
     struct choice choices[];
 };
 
@@ -46,6 +50,7 @@ static struct cds_answer *find(const struct cds_answers *answers, int64_t id)
 
 static void answer_free(struct cds_answer *answer)
 {
+    cds_json_unref(answer->state);
     for (unsigned i = 0; i < answer->count; i++) {
         cds_shaper_free(answer->choices[i].shaper);
         cds_json_unref(answer->choices[i].chances);
@@ -101,7 +106,8 @@ static uint8_t *told_of(struct choice *choice, const cds_json *tell, const int32
 }
 
 static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer, unsigned index, const struct cds_prepare *prepare,
-                         const int32_t *tokens, size_t count, uint32_t max_tokens, uint32_t window, struct cds_err *reterr)
+                         const struct cds_adapter_set *adapters, const int32_t *tokens, size_t count, uint32_t max_tokens, uint32_t window,
+                         struct cds_err *reterr)
 {
     struct choice *choice = &answer->choices[index];
     if (prepare->shape.kind != CDS_SHAPE_TEXT)
@@ -125,6 +131,7 @@ static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer,
         .sampling = prepare->sampling,
         .text = prepare->text,
         .speculation = prepare->speculation,
+        .adapters = *adapters,
         .window = prepare->shift && !prepare->messages ? window : 0,
         .keep = prepare->keep,
     };
@@ -147,16 +154,21 @@ static cds_rc add_prompt(struct cds_answers *answers, struct cds_answer *answer,
 {
     CDS_CLEANUP(cds_free_ptr) int32_t *tokens = NULL;
     size_t count = 0;
-    cds_rc rc = cds_prompt_make(prompter, prepare, index, &tokens, &count, reterr);
+    struct cds_adapter_set adapters;
+    cds_rc rc = cds_adapters_choose(cds_engine_adapters(answers->engine), prepare->lora, &adapters, reterr);
+    if (rc == CDS_OK)
+        rc = cds_prompt_make(prompter, prepare, index, &tokens, &count, reterr);
     if (rc == CDS_OK && index == 0)
         rc = cds_engine_check_sampling(answers->engine, &prepare->sampling, reterr);
+    answer->adapters = adapters;
     if (rc != CDS_OK)
         return rc;
     uint32_t room = prompter->request_tokens - (uint32_t)count, most = prepare->max_tokens < room ? prepare->max_tokens : room;
     if (prepare->shift && !prepare->messages)
         most = prepare->max_tokens;
     for (unsigned i = 0; i < prepare->choices && rc == CDS_OK; i++)
-        rc = add_choice(answers, answer, (unsigned)index * prepare->choices + i, prepare, tokens, count, most, prompter->request_tokens, reterr);
+        rc = add_choice(answers, answer, (unsigned)index * prepare->choices + i, prepare, &adapters, tokens, count, most, prompter->request_tokens,
+                        reterr);
     *prompt_tokens += (uint32_t)count;
     if (most > *max_tokens)
         *max_tokens = most;
@@ -197,9 +209,11 @@ cds_rc cds_answers_add(struct cds_answers *answers, const struct cds_prompter *p
 
 /* --- orders of the server ----------------------------------------------------------------------------------------------- */
 
-void cds_answers_start(struct cds_answers *answers, int64_t id, uint32_t granted)
+void cds_answers_start(struct cds_answers *answers, int64_t id, uint32_t granted, uint64_t save_bytes)
 {
     struct cds_answer *answer = find(answers, id);
+    if (answer)
+        answer->save_bytes = save_bytes;
     unsigned count = answer && granted ? answer->count : 0;
     for (unsigned i = 0; i < count; i++)
         cds_sched_start(answers->sched, job_of(answer, i), granted);
@@ -254,6 +268,27 @@ static cds_json *picked_json(const struct cds_answers *answers, const struct cds
         return entry;
     cds_json_unref(entry);
     return NULL;
+}
+
+/** Names and scales of its adapters, so that the state can be asked for again with the same. */
+static cds_json *adapters_json(const struct cds_answers *answers, const struct cds_adapter_set *set)
+{
+    const struct cds_adapter_list *list = cds_engine_adapters(answers->engine);
+    cds_json *rows = cds_json_array();
+    for (uint32_t i = 0; i < set->count; i++)
+        cds_json_append(rows, cds_json_pack("{s:s,s:f}", "id", list->one[set->use[i].index].id, "scale", (double)set->use[i].scale));
+    return rows;
+}
+
+void cds_answers_read(struct cds_answers *answers, int64_t job, int sequence, const int32_t *tokens, size_t count)
+{
+    struct cds_answer *answer = find(answers, job / CDS_CHOICES_MAX);
+    if (!answer || !answer->save_bytes)
+        return;
+    cds_json_unref(answer->state);
+    answer->state =
+        cds_exchange_save(answers->exchange, &cds_engine_llama, (void *)(uintptr_t)answers->engine, sequence, tokens, count, answer->save_bytes);
+    cds_json_set(answer->state, "adapters", adapters_json(answers, &answer->adapters));
 }
 
 void cds_answers_told(struct cds_answers *answers, int64_t job, uint32_t position, const void *sampler)
@@ -386,11 +421,14 @@ static cds_json *done_of(const struct cds_answers *answers, const struct cds_ans
             cds_json_set(one, "prompt", prompt_json(answers, choice));
         cds_json_append(choices, one);
     }
-    return cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end],
-                         "prompt_tokens", prompt, "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed,
-                         "recomputed_tokens", recomputed, "foreign_tokens", foreign, "steps_to_first", first, "completion_tokens", completion,
-                         "reasoning_tokens", reasoning, "validated_tokens", validated, "refuted_tokens", refuted, "shifted_tokens", shifted,
-                         "choices", choices);
+    cds_json *done = cds_json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "job", (long long)answer->id, "end", names[end],
+                                   "prompt_tokens", prompt, "cached_tokens", cached, "evaluated_tokens", evaluated, "computed_tokens", computed,
+                                   "recomputed_tokens", recomputed, "foreign_tokens", foreign, "steps_to_first", first, "completion_tokens",
+                                   completion, "reasoning_tokens", reasoning, "validated_tokens", validated, "refuted_tokens", refuted,
+                                   "shifted_tokens", shifted, "choices", choices);
+    if (answer->state)
+        cds_json_set(done, "state", cds_json_ref(answer->state));
+    return done;
 }
 
 /** What the reader of the answer and the chances still hold back. */

@@ -1,19 +1,13 @@
-#include "apps/llmworker/engine.h"
+#include "apps/llmworker/engine_inside.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <llama.h>
-
-#include "apps/llmworker/drafter.h"
 #include "apps/llmworker/encoder.h"
-#include "apps/llmworker/governor.h"
 #include "apps/llmworker/loading.h"
 #include "apps/llmworker/vocabulary.h"
 #include "lib/base/cleanup.h"
@@ -25,29 +19,6 @@
 _Static_assert(sizeof(struct llama_model_params) == 80, "llama.h does not belong to the pinned libllama");
 _Static_assert(sizeof(struct llama_context_params) == 160, "llama.h does not belong to the pinned libllama");
 _Static_assert(sizeof(struct llama_batch) == 56, "llama.h does not belong to the pinned libllama");
-
-struct cds_engine {
-    struct llama_model *model;
-    struct llama_context *context;
-    const struct llama_vocab *vocab;
-    struct llama_batch batch;
-    uint32_t batch_max, threads, piece_max;
-    struct cds_governor governor;
-    bool (*look)(void *user);
-    void *look_user;
-    unsigned nodes; /**< of the compute graph since the last look at the clock */
-    uint64_t looked_ms;
-    char description[128], bos[256], eos[256];
-    llama_token_data *room; /**< candidates of the choice that is being made */
-    int32_t shown;          /**< control token that is part of the text it was chosen for; -1: none */
-    const char **controls;  /**< NULL-terminated; texts belong to the vocabulary */
-    bool backend_up;
-    bool encodes;                                               /**< it makes vectors; see encoder.h */
-    enum cds_pooling pooling;                                   /**< of a model that encodes */
-    uint64_t spent_us;                                          /**< CPU time of the last step */
-    struct cds_drafter *drafter;                                /**< NULL: no draft model */
-    char draft_problem[sizeof(((struct cds_err *)0)->message)]; /**< why the one that was named is not used */
-};
 
 const char *cds_engine_version(void)
 {
@@ -68,6 +39,9 @@ cds_rc cds_engine_check(struct cds_err *reterr)
     return CDS_OK;
 }
 
+/* What the library said last about something that failed; it gives no other reason. */
+static char complaint[256];
+
 static void on_llama_log(enum ggml_log_level level, const char *text, void *user)
 {
     if (level != GGML_LOG_LEVEL_WARN && level != GGML_LOG_LEVEL_ERROR)
@@ -77,6 +51,8 @@ static void on_llama_log(enum ggml_log_level level, const char *text, void *user
     len = len < sizeof(line) - 1 ? len : sizeof(line) - 1;
     memcpy(line, text, len);
     line[len] = '\0';
+    if (level == GGML_LOG_LEVEL_ERROR)
+        snprintf(complaint, sizeof(complaint), "%.250s", line);
     if (len)
         cds_log(level == GGML_LOG_LEVEL_ERROR ? CDS_LOG_WARN : CDS_LOG_DEBUG, "libllama", CDS_LS("text", line));
 }
@@ -116,6 +92,14 @@ static cds_rc load_model(struct cds_engine *engine, const struct cds_engine_opti
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The file holds a model that does not generate text.");
     engine->encodes = cds_encoder_is(engine->model, &engine->pooling);
     return CDS_OK;
+}
+
+static cds_rc load_adapters(struct cds_engine *engine, const struct cds_adapter_list *list, struct cds_err *reterr)
+{
+    if (list->count && engine->encodes)
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "Adapters are for models that generate text; this one makes vectors.");
+    engine->adapters = *list;
+    return cds_adapters_load(list, engine->model, complaint, engine->loras, reterr);
 }
 
 static cds_rc make_context(struct cds_engine *engine, const struct cds_engine_options *options, struct cds_err *reterr)
@@ -220,6 +204,8 @@ cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engi
         rc = load_model(engine, options, reterr);
     if (rc == CDS_OK)
         rc = read_vocabulary(engine, reterr);
+    if (rc == CDS_OK && options->adapters)
+        rc = load_adapters(engine, options->adapters, reterr);
     if (rc == CDS_OK)
         rc = make_context(engine, options, reterr);
     if (rc == CDS_OK && options->draft_path && !engine->encodes)
@@ -330,170 +316,3 @@ cds_rc cds_engine_tokenize(const struct cds_engine *engine, const char *text, si
     tokens = NULL;
     return CDS_OK;
 }
-
-/** CPU time of all threads of this process. */
-static uint64_t process_cpu_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-/** Who else wants the cores. */
-static void look_at_queue(struct cds_engine *engine)
-{
-    char text[128];
-    if (!cds_governor_looks(&engine->governor, cds_now_ms()))
-        return;
-    int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    if (fd >= 0)
-        close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    uint32_t runnable = cds_governor_runnable(text);
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (runnable && cores > 0)
-        (void)cds_governor_queue(&engine->governor, runnable, (uint32_t)cores, cds_now_ms());
-    else
-        engine->governor.looked_ms = cds_now_ms();
-}
-
-static int decode(void *user, const struct cds_row *rows, int count)
-{
-    struct cds_engine *engine = user;
-    /* A batch longer than n_batch ends the process inside libllama. */
-    if (count <= 0 || (uint32_t)count > engine->batch_max)
-        return -1;
-    struct llama_batch *batch = &engine->batch;
-    batch->n_tokens = count;
-    int answers = 0;
-    for (int i = 0; i < count; i++) {
-        batch->token[i] = rows[i].token;
-        batch->pos[i] = rows[i].position;
-        batch->n_seq_id[i] = 1;
-        batch->seq_id[i][0] = rows[i].sequence;
-        batch->logits[i] = rows[i].sample || rows[i].tell;
-        answers += rows[i].sample;
-    }
-    uint64_t cpu_us = process_cpu_us(), begin_ns = cds_now_ns();
-    int rc = llama_decode(engine->context, *batch);
-    /* Reading the logits would wait for the end of the step; it has to be over before its time is taken. */
-    llama_synchronize(engine->context);
-    engine->spent_us = process_cpu_us() - cpu_us;
-    if (engine->threads > 1) {
-        uint32_t before = engine->governor.now;
-        look_at_queue(engine);
-        if (answers == count)
-            cds_governor_row(&engine->governor, (uint32_t)count, (cds_now_ns() - begin_ns) / 1000, cds_now_ms());
-        uint32_t now = cds_governor_step(&engine->governor, (cds_now_ns() - begin_ns) / 1000, engine->spent_us, cds_now_ms());
-        if (now != before) {
-            llama_set_n_threads(engine->context, (int32_t)now, (int32_t)now);
-            cds_drafter_set_threads(engine->drafter, now);
-        }
-    }
-    return rc;
-}
-
-static void sampler_free(void *sampler)
-{
-    cds_sampler_free(sampler);
-}
-
-static void *sampler_new(void *user, const struct cds_sampling *sampling)
-{
-    const struct cds_engine *engine = user;
-    return cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, NULL);
-}
-
-cds_rc cds_engine_check_sampling(const struct cds_engine *engine, const struct cds_sampling *sampling, struct cds_err *reterr)
-{
-    struct cds_err err = {0};
-    struct cds_sampler *sampler = cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, &err);
-    cds_sampler_free(sampler);
-    if (!sampler && reterr)
-        *reterr = err;
-    return sampler ? CDS_OK : err.code;
-}
-
-const struct cds_picked *cds_engine_picked(const void *sampler)
-{
-    return cds_sampler_picked(sampler);
-}
-
-static int32_t sample(void *user, void *sampler, int row)
-{
-    struct cds_engine *engine = user;
-    int32_t token = cds_sampler_pick(sampler, llama_get_logits_ith(engine->context, row));
-    engine->shown = cds_sampler_preserves(sampler, token) ? token : -1;
-    return token;
-}
-
-static void tell(void *user, void *sampler, int row, int32_t token)
-{
-    const struct cds_engine *engine = user;
-    cds_sampler_tell(sampler, llama_get_logits_ith(engine->context, row), token);
-}
-
-static int piece(void *user, int32_t token, char *buf, int size)
-{
-    const struct cds_engine *engine = user;
-    int n = llama_token_to_piece(engine->vocab, token, buf, size, 0, token == engine->shown);
-    return n > 0 ? n : 0;
-}
-
-int cds_engine_token_bytes(const struct cds_engine *engine, int32_t token, char *buf, int size)
-{
-    int n = llama_token_to_piece(engine->vocab, token, buf, size, 0, true);
-    return n > 0 ? n : 0;
-}
-
-static bool is_end(void *user, int32_t token)
-{
-    const struct cds_engine *engine = user;
-    return llama_vocab_is_eog(engine->vocab, token);
-}
-
-static void drop(void *user, int sequence, int from)
-{
-    const struct cds_engine *engine = user;
-    llama_memory_seq_rm(llama_get_memory(engine->context), sequence, from, -1);
-}
-
-static void share(void *user, int from, int to, int count)
-{
-    const struct cds_engine *engine = user;
-    llama_memory_seq_cp(llama_get_memory(engine->context), from, to, 0, count);
-}
-
-static uint64_t spent(void *user)
-{
-    const struct cds_engine *engine = user;
-    return engine->spent_us;
-}
-
-static unsigned draft(void *user, int sequence, const int32_t *tokens, size_t count, float confidence, int32_t *ret, unsigned most)
-{
-    const struct cds_engine *engine = user;
-    return engine->drafter ? cds_drafter_guess(engine->drafter, sequence, tokens, count, confidence, ret, most) : 0;
-}
-
-static uint64_t draft_spent(void *user)
-{
-    const struct cds_engine *engine = user;
-    return engine->drafter ? cds_drafter_spent_us(engine->drafter) : 0;
-}
-
-const struct cds_engine_ops cds_engine_llama = {
-    .decode = decode,
-    .sampler_new = sampler_new,
-    .sampler_free = sampler_free,
-    .sample = sample,
-    .tell = tell,
-    .piece = piece,
-    .is_end = is_end,
-    .drop = drop,
-    .share = share,
-    .spent = spent,
-    .draft = draft,
-    .draft_spent = draft_spent,
-};

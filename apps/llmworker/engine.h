@@ -1,4 +1,4 @@
-/* apps/llmworker/engine.h: one model and one context of libllama; engine.c alone includes llama.h.
+/* apps/llmworker/engine.h: one model and one context of libllama; engine_inside.h says which files see llama.h.
  *
  * Threads: one thread owns the engine.
  * The scheduler sees the model through struct cds_engine_ops only, so that its tests run without weights.
@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "apps/llmworker/adapters.h"
 #include "apps/llmworker/sampler.h"
 #include "lib/base/err.h"
 
@@ -30,9 +31,14 @@ struct cds_engine_ops {
                  int32_t token);                                    /**< the chance of that token at that row becomes what the sampler chose last */
     int (*piece)(void *engine, int32_t token, char *buf, int size); /**< bytes written, at most size */
     bool (*is_end)(void *engine, int32_t token);
-    void (*drop)(void *engine, int sequence, int from);       /**< forgets positions from..end of a sequence */
-    void (*share)(void *engine, int from, int to, int count); /**< positions 0..count-1 of `from` also belong to `to` */
-    uint64_t (*spent)(void *engine);                          /**< what the last decode cost, in any unit; NULL: its rows */
+    void (*drop)(void *engine, int sequence, int from);             /**< forgets positions from..end of a sequence */
+    void (*share)(void *engine, int from, int to, int count);       /**< positions 0..count-1 of `from` also belong to `to` */
+    void (*adapt)(void *engine, const struct cds_adapter_set *set); /**< adapters of the steps that follow; NULL: the model has none */
+    /* State of one sequence as bytes; NULL: the model has none that can be kept. */
+    size_t (*state_size)(void *engine, int sequence);
+    size_t (*state_get)(void *engine, int sequence, uint8_t *ret, size_t size);       /**< bytes written, 0: it failed */
+    bool (*state_set)(void *engine, int sequence, const uint8_t *state, size_t size); /**< the sequence is empty; false: nothing was changed */
+    uint64_t (*spent)(void *engine);                                                  /**< what the last decode cost, in any unit; NULL: its rows */
     /** Guess of a draft model at what follows the tokens of a sequence. @return tokens written, at most `most`; NULL: there is no draft model */
     unsigned (*draft)(void *engine, int sequence, const int32_t *tokens, size_t count, float confidence, int32_t *ret, unsigned most);
     uint64_t (*draft_spent)(void *engine); /**< what the last guess cost, in the same unit; NULL with draft */
@@ -42,6 +48,7 @@ extern const struct cds_engine_ops cds_engine_llama;
 struct cds_engine_options {
     const char *model_path, *lib_dir;
     const char *draft_path;                       /**< model of the same vocabulary that guesses (drafter.h); NULL: none */
+    const struct cds_adapter_list *adapters;      /**< NULL: none */
     const struct cds_loading *loading;            /**< settings of the load (loading.h); NULL: as the library does it */
     uint32_t cells, sequences, batch;             /**< context cells, sequences in it, most rows of one batch */
     uint32_t text_tokens;                         /**< most tokens of one text, for a model that makes vectors */
@@ -99,6 +106,8 @@ CDS_MUST_USE cds_rc cds_engine_tokenize(const struct cds_engine *engine, const c
 CDS_MUST_USE cds_rc cds_engine_check_sampling(const struct cds_engine *engine, const struct cds_sampling *sampling, struct cds_err *reterr);
 /** What a sampler chose last; NULL when its request asked for no chances. Borrowed until its next choice. */
 const struct cds_picked *cds_engine_picked(const void *sampler);
+/** Adapters of the model; borrowed. */
+const struct cds_adapter_list *cds_engine_adapters(const struct cds_engine *engine);
 /** Bytes of one token, control tokens by name; returns how many, at most size. */
 int cds_engine_token_bytes(const struct cds_engine *engine, int32_t token, char *buf, int size);
 /** Texts of the control tokens, NULL-terminated; borrowed from the engine. */

@@ -145,6 +145,7 @@ cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, s
     job->window = spec->window;
     job->keep = spec->keep;
     job->speculation = spec->speculation;
+    job->adapters = spec->adapters;
     if (job->speculation.lookup)
         cds_lookup_feed(&job->lookup, job->tokens, job->token_count);
     struct cds_job **link = &sched->jobs;

@@ -1,10 +1,11 @@
 /* apps/llmworker/job.h: inside of the scheduler: requests, and the slots (sequences with their cells) they run in. Included by its parts only:
- * scheduler.c, job.c, slots.c, results.c, speculate.c.
+ * scheduler.c, job.c, slots.c, turn.c, results.c, speculate.c.
  *
  * Threads: one owner, that of the scheduler.
  */
 #pragma once
 
+#include "apps/llmworker/adapters.h"
 #include "apps/llmworker/cells.h"
 #include "apps/llmworker/cost.h"
 #include "apps/llmworker/lookup.h"
@@ -58,6 +59,8 @@ struct cds_job {
     uint32_t window, keep, shifted; /**< as in its spec; tokens dropped so far */
     uint32_t prompt_told;           /**< tokens of its prompt when it came */
     uint32_t validated, refuted;    /**< guessed tokens that came true, and that did not */
+    struct cds_adapter_set adapters;
+    uint64_t turn_at; /**< steps when its set was computed last, or when it got its slot */
 };
 
 /** One sequence. Without a job its cells are kept for a later prompt. */
@@ -65,6 +68,13 @@ struct cds_slot {
     struct cds_job *job;
     struct cds_branch branch;
     uint64_t scope, used_at;
+    struct cds_adapter_set adapters; /**< its cells were computed with */
+};
+
+/** Set of adapters of the step, and what it has computed since its turn began (turn.h). */
+struct cds_turn {
+    struct cds_adapter_set adapters;
+    unsigned steps, rows;
 };
 
 /** What guesses have cost so far, in the unit of the costs. */
@@ -95,6 +105,7 @@ struct cds_sched {
     bool late;          /**< something was asked meanwhile */
     struct cds_costs costs;
     struct cds_stake stake;
+    struct cds_turn turn;
     struct cds_sched_counters counters;
 };
 

@@ -19,6 +19,8 @@ static const char usage[] = "cds-llmworker runs one language model for cds-llmse
                             "  --context=N --request=N --slots=N --threads=N --jobs=N [--memory=BYTES]\n"
                             "  --draft=FILE             GGUF file of a draft model, absolute\n"
                             "  --load=JSON              settings of the load (loading.h)\n"
+                            "  --adapters=DIR           folder of the adapters that the load names, absolute\n"
+                            "  --exchange=N             inherited memory file for states\n"
                             "  --log=LEVEL              debug, info, warn, error\n"
                             "  --check                  tests the libllama this program finds, prints its version\n"
                             "  --help, --version\n";
@@ -46,6 +48,8 @@ enum option_id {
     OPT_JOBS,
     OPT_MEMORY,
     OPT_LOAD,
+    OPT_ADAPTERS,
+    OPT_EXCHANGE,
     OPT_LOG,
     OPT_CHECK,
     OPT_HELP,
@@ -102,6 +106,14 @@ static bool take_option(int id, const char *value, struct arguments *args)
     case OPT_LOAD:
         args->worker.load = value;
         return true;
+    case OPT_ADAPTERS:
+        args->worker.adapter_dir = value;
+        return value[0] == '/';
+    case OPT_EXCHANGE:
+        if (!read_number(value, 3, 1023, &number))
+            return false;
+        args->worker.exchange = (int)number;
+        return true;
     case OPT_LOG:
         return cds_log_level_parse(value, &args->level) == CDS_OK;
     case OPT_CHECK:
@@ -115,15 +127,26 @@ static bool take_option(int id, const char *value, struct arguments *args)
 static bool read_arguments(int argc, char **argv, struct arguments *args)
 {
     static const struct option options[] = {
-        {"fd", required_argument, NULL, OPT_FD},           {"parent", required_argument, NULL, OPT_PARENT},
-        {"model", required_argument, NULL, OPT_MODEL},     {"lib", required_argument, NULL, OPT_LIB},
-        {"dir", required_argument, NULL, OPT_DIR},         {"context", required_argument, NULL, OPT_CONTEXT},
-        {"request", required_argument, NULL, OPT_REQUEST}, {"slots", required_argument, NULL, OPT_SLOTS},
-        {"threads", required_argument, NULL, OPT_THREADS}, {"jobs", required_argument, NULL, OPT_JOBS},
-        {"draft", required_argument, NULL, OPT_DRAFT},     {"memory", required_argument, NULL, OPT_MEMORY},
-        {"load", required_argument, NULL, OPT_LOAD},       {"log", required_argument, NULL, OPT_LOG},
-        {"check", no_argument, NULL, OPT_CHECK},           {"help", no_argument, NULL, OPT_HELP},
-        {"version", no_argument, NULL, OPT_VERSION},       {NULL, 0, NULL, 0},
+        {"fd", required_argument, NULL, OPT_FD},
+        {"parent", required_argument, NULL, OPT_PARENT},
+        {"model", required_argument, NULL, OPT_MODEL},
+        {"lib", required_argument, NULL, OPT_LIB},
+        {"dir", required_argument, NULL, OPT_DIR},
+        {"context", required_argument, NULL, OPT_CONTEXT},
+        {"request", required_argument, NULL, OPT_REQUEST},
+        {"slots", required_argument, NULL, OPT_SLOTS},
+        {"threads", required_argument, NULL, OPT_THREADS},
+        {"jobs", required_argument, NULL, OPT_JOBS},
+        {"draft", required_argument, NULL, OPT_DRAFT},
+        {"memory", required_argument, NULL, OPT_MEMORY},
+        {"load", required_argument, NULL, OPT_LOAD},
+        {"adapters", required_argument, NULL, OPT_ADAPTERS},
+        {"exchange", required_argument, NULL, OPT_EXCHANGE},
+        {"log", required_argument, NULL, OPT_LOG},
+        {"check", no_argument, NULL, OPT_CHECK},
+        {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {NULL, 0, NULL, 0},
     };
     for (int id; (id = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (id == OPT_HELP) {
@@ -144,7 +167,7 @@ static bool read_arguments(int argc, char **argv, struct arguments *args)
 
 int main(int argc, char **argv)
 {
-    struct arguments args = {.level = CDS_LOG_INFO};
+    struct arguments args = {.level = CDS_LOG_INFO, .worker.exchange = -1};
     if (!read_arguments(argc, argv, &args)) {
         fputs(usage, stderr);
         return 2;

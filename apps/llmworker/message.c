@@ -142,11 +142,14 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
     ret->raw = cds_json_true(cds_json_get(params, "raw"), false);
     ret->schema = cds_json_get(params, "schema");
     ret->tell = cds_json_get(params, "tell");
+    ret->lora = cds_json_get(params, "lora");
     ret->preload = cds_json_true(cds_json_get(params, "preload"), false);
     ret->half = cds_json_true(cds_json_get(params, "half"), false);
     ret->tells_tokens = cds_json_true(cds_json_get(params, "tell_tokens"), false);
     ret->documents = cds_json_true(cds_json_get(params, "document_parameters"), true);
     ret->shift = cds_json_true(cds_json_get(params, "shift"), false);
+    if (ret->lora && (!cds_json_is(ret->lora, CDS_JSON_ARRAY) || cds_json_size(ret->lora) > CDS_ADAPTERS_MAX))
+        return cds_param_wrong(reterr, "lora");
     int64_t keep = cds_json_get_i64(params, "keep", 0);
     if (keep < 0 || keep > INT32_MAX)
         return cds_param_wrong(reterr, "keep");

@@ -120,6 +120,8 @@ static void take_tokens(struct cds_sched *sched, struct cds_slot *slot, unsigned
 {
     struct cds_job *job = slot->job;
     if (job->preload && !job->cancelled) {
+        if (sched->sink.on_read)
+            sched->sink.on_read(sched->user, job->id, (int)(slot - sched->slots), job->tokens, cds_job_filled(job));
         cds_job_end(sched, job, CDS_JOB_STOP);
         return;
     }

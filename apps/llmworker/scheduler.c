@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apps/llmworker/job.h"
+#include "apps/llmworker/turn.h"
 #include "lib/base/clock.h"
 
 cds_rc cds_sched_new(const struct cds_sched_limits *limits, const struct cds_engine_ops *ops, void *engine, const struct cds_sched_sink *sink,
@@ -55,12 +56,26 @@ void cds_sched_free(struct cds_sched **sched)
 
 /* --- building a step ----------------------------------------------------------------------------------------------------- */
 
+static bool generates(const struct cds_job *job)
+{
+    return job && job->state == CDS_JOB_GENERATING;
+}
+
+/** Those that go into the next step. */
 static unsigned count_generating(const struct cds_sched *sched)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < sched->slot_count; i++)
-        count += sched->slots[i].job && sched->slots[i].job->state == CDS_JOB_GENERATING;
+        count += generates(sched->slots[i].job) && cds_turn_has(sched, sched->slots[i].job);
     return count;
+}
+
+static bool anybody_generates(const struct cds_sched *sched)
+{
+    for (unsigned i = 0; i < sched->slot_count; i++)
+        if (generates(sched->slots[i].job))
+            return true;
+    return false;
 }
 
 /** The next token of a job that has no cell yet: of its text, and behind its end of the guess at what comes next. */
@@ -81,7 +96,7 @@ static unsigned add_generating(struct cds_sched *sched)
     unsigned rows = 0;
     for (unsigned i = 0; i < sched->slot_count; i++) {
         struct cds_job *job = sched->slots[i].job;
-        if (!job || job->state != CDS_JOB_GENERATING)
+        if (!generates(job) || !cds_turn_has(sched, job))
             continue;
         rows = add_row(sched, job, rows);
         for (unsigned k = 0; k < job->draft_count; k++)
@@ -112,7 +127,7 @@ static struct cds_job *pick_prompt(struct cds_sched *sched, bool oldest)
     struct cds_job *best = NULL;
     for (unsigned i = 0; i < sched->slot_count; i++) {
         struct cds_job *job = sched->slots[i].job;
-        if (!job || job->state != CDS_JOB_READING || remaining(job) == 0)
+        if (!job || job->state != CDS_JOB_READING || remaining(job) == 0 || !cds_turn_has(sched, job))
             continue;
         if (!best || (oldest ? job->order < best->order : distance(sched, job) < distance(sched, best)))
             best = job;
@@ -130,7 +145,7 @@ static unsigned add_piece(struct cds_sched *sched, struct cds_job *job, unsigned
 /** Pieces of prompts: a quarter of the share to the oldest, so that nobody starves, the rest to the shortest. */
 static unsigned add_prompts(struct cds_sched *sched, unsigned rows)
 {
-    unsigned share = rows ? sched->limits.prefill_busy : sched->limits.prefill_idle;
+    unsigned share = anybody_generates(sched) ? sched->limits.prefill_busy : sched->limits.prefill_idle;
     (void)cds_slots_make_room(sched, rows + share); /* as much as there is */
     if (share > sched->cells.unused_count - rows)
         share = sched->cells.unused_count - rows;
@@ -189,6 +204,7 @@ static void settle_late(struct cds_sched *sched)
 void cds_sched_step(struct cds_sched *sched)
 {
     cds_slots_admit(sched);
+    cds_turn_choose(sched);
     /* Answers grow by one cell each; if there is none left, the newest request waits until there is. */
     while (!cds_slots_make_room(sched, count_generating(sched)) && cds_slots_put_back_newest(sched))
         ;
@@ -213,6 +229,7 @@ void cds_sched_step(struct cds_sched *sched)
         sched->counters.rows += sched->row_count;
         if (generating > sched->counters.most_generating)
             sched->counters.most_generating = generating;
+        cds_turn_made(sched, sched->row_count);
         cds_speculate_learn(sched, generating);
         cds_results_take(sched, generating);
     } else {

@@ -13,6 +13,8 @@
  * long as there is room, and what has to be computed again is counted apart. Requests of one key do not hold all sequences while another key
  * waits: whoever has two more than the waiting one gives one back in the same way.
  *
+ * Adapters: a step is computed with one set of adapters. Requests of other sets wait for their turn (turn.h), and no cells are shared between sets.
+ *
  * Tokens: a request generates only what was granted to it; at the end of the grant it waits without being computed.
  *
  * Guesses (speculation.h): while nobody reads, an answer may have a guess at its next tokens computed in the same step, if that is likely to
@@ -23,6 +25,7 @@
  */
 #pragma once
 
+#include "apps/llmworker/adapters.h"
 #include "apps/llmworker/engine.h"
 #include "apps/llmworker/speculation.h"
 #include "apps/llmworker/text.h"
@@ -66,6 +69,7 @@ struct cds_job_spec {
     unsigned end_row_count; /**< rows of tokens that end it like an end token of the model */
     bool preload;           /**< ends when its prompt is read */
     struct cds_speculation speculation;
+    struct cds_adapter_set adapters;
     uint32_t window; /**< most tokens it has in the context: beyond them the older half behind `keep` is dropped and the rest read anew; 0: it ends */
     uint32_t keep;   /**< tokens at its beginning that stay, less than half of the window */
 };
@@ -95,6 +99,8 @@ struct cds_sched_sink {
     void (*on_end)(void *user, const struct cds_job_report *report); /**< last event of a request */
     /** A token was chosen; its on_text follows. May be NULL. */
     void (*on_token)(void *user, int64_t id, int32_t token, const void *sampler);
+    /** The prompt of a request that only reads it is there, in this sequence; on_end follows. May be NULL. */
+    void (*on_read)(void *user, int64_t id, int sequence, const int32_t *tokens, size_t count);
     /** The chance of a token of the prompt is known; told again when it was computed again. May be NULL when no job asks for it. */
     void (*on_told)(void *user, int64_t id, uint32_t position, int32_t token, const void *sampler);
 };
@@ -103,9 +109,11 @@ struct cds_sched_sink {
 struct cds_sched_counters {
     uint64_t steps, rows, prompt_rows, cached_tokens;
     uint64_t recomputed_tokens; /**< part of prompt_rows that had been computed before */
+    uint64_t restored_tokens;   /**< put in from files */
     uint64_t put_back;          /**< times a request gave up its sequence */
     uint64_t cancelled;         /**< requests that were cancelled after they had a sequence */
     uint64_t validated_tokens, refuted_tokens, guesses;
+    uint64_t turns;           /**< times another set of adapters got the model */
     uint64_t aborted_steps;   /**< steps given up in the middle: all their requests were cancelled */
     uint64_t cancel_us;       /**< longest time between a cancel and the end of its request */
     uint64_t step_us;         /**< longest step */
@@ -128,6 +136,10 @@ void cds_sched_start(struct cds_sched *sched, int64_t id, uint32_t granted);
 void cds_sched_grant(struct cds_sched *sched, int64_t id, uint32_t granted, bool last);
 /** Ends it before the next step; on_end is called inside, or after the running step. */
 void cds_sched_cancel(struct cds_sched *sched, int64_t id);
+/** Puts a sequence that was computed before (its state as engine ops wrote it) beside the kept ones. Not while a step runs.
+ *  @return CDS_OK; CDS_CONTEXT_LENGTH; CDS_BUSY: running requests hold all cells or sequences; CDS_BAD_PARAM: the library does not take it */
+CDS_MUST_USE cds_rc cds_sched_restore(struct cds_sched *sched, uint64_t scope, const struct cds_adapter_set *adapters, const int32_t *tokens,
+                                      size_t count, const uint8_t *state, size_t state_bytes, struct cds_err *reterr);
 /** True while a step would compute something. */
 bool cds_sched_runnable(const struct cds_sched *sched);
 /** One batch. */

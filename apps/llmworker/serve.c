@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apps/llmworker/answers.h"
+#include "apps/llmworker/exchange.h"
 #include "apps/llmworker/loading.h"
 #include "apps/llmworker/tasks.h"
 #include "lib/base/cleanup.h"
@@ -23,6 +24,7 @@ struct worker {
     struct cds_loop *loop;
     struct cds_peer *peer;       /**< NULL once the server closed it */
     struct cds_loading *loading; /**< settings of the load */
+    struct cds_adapter_list adapters;
     struct cds_engine *engine;
     struct cds_engine_facts facts;
     struct cds_shim *shim;
@@ -31,6 +33,7 @@ struct worker {
     struct cds_prompter prompter;
     bool open;
     struct cds_answers answers;
+    cds_json *restore;       /**< owned: a state that is to be put in before the next step; NULL: none */
     cds_json *texts;         /**< events of the running step, sent together */
     uint64_t sent_ms;        /**< when the last frame was sent */
     uint64_t counted_ms;     /**< when one carried the counters */
@@ -96,6 +99,13 @@ static void on_cancel(struct worker *worker, int64_t job, int64_t at_ns)
     cds_answers_cancel(&worker->answers, job);
 }
 
+/** The engine may be computing: it is done between two steps. The server sends one at a time. */
+static void on_restore(struct worker *worker, cds_json *params)
+{
+    cds_json_unref(worker->restore);
+    worker->restore = cds_json_ref(params);
+}
+
 static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_request *request, cds_json *message)
 {
     struct worker *worker = user;
@@ -109,11 +119,13 @@ static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_r
     else if (worker->tasks.vectors && cds_streq(request->method, "cancel"))
         cds_vectors_cancel(worker->tasks.vectors, job);
     else if (cds_streq(request->method, "start"))
-        cds_answers_start(&worker->answers, job, tokens_of(request->params));
+        cds_answers_start(&worker->answers, job, tokens_of(request->params), (uint64_t)cds_json_get_i64(request->params, "save_bytes", 0));
     else if (cds_streq(request->method, "grant"))
         cds_answers_grant(&worker->answers, job, tokens_of(request->params), cds_json_true(cds_json_get(request->params, "last"), false));
     else if (cds_streq(request->method, "cancel"))
         on_cancel(worker, job, cds_json_get_i64(request->params, "at_ns", 0));
+    else if (cds_streq(request->method, "restore"))
+        on_restore(worker, request->params);
     else if (cds_streq(request->method, "threads"))
         worker->threads_wanted = (uint32_t)cds_json_get_i64(request->params, "threads", 0);
     else
@@ -137,6 +149,12 @@ static void on_told(void *user, int64_t id, uint32_t position, int32_t token, co
 {
     struct worker *worker = user;
     cds_answers_told(&worker->answers, id, position, sampler);
+}
+
+static void on_read(void *user, int64_t id, int sequence, const int32_t *tokens, size_t count)
+{
+    struct worker *worker = user;
+    cds_answers_read(&worker->answers, id, sequence, tokens, count);
 }
 
 static void add_event(struct worker *worker, cds_json *event)
@@ -168,12 +186,14 @@ static cds_json *work_of(const struct worker *worker)
         {"prompt_rows", c.prompt_rows},
         {"cached_tokens", c.cached_tokens},
         {"recomputed_tokens", c.recomputed_tokens},
+        {"restored_tokens", c.restored_tokens},
         {"put_back", c.put_back},
         {"cancelled", c.cancelled},
         {"cancel_steps", c.cancel_steps},
         {"cancel_us", c.cancel_us},
         {"cancel_wait_us", worker->cancel_wait_us},
         {"step_us", c.step_us},
+        {"turns", c.turns},
         {"aborted_steps", c.aborted_steps},
         {"guesses", c.guesses},
         {"validated_tokens", c.validated_tokens},
@@ -190,6 +210,22 @@ static cds_json *work_of(const struct worker *worker)
     for (size_t i = 0; i < CDS_ARRAY_LEN(counts); i++)
         cds_json_set(work, counts[i].name, cds_json_int((int64_t)counts[i].value));
     return work;
+}
+
+/** A state of an earlier process, or of this one, is put beside the kept sequences. */
+static void restore(struct worker *worker)
+{
+    CDS_JSON_AUTO params = worker->restore;
+    worker->restore = NULL;
+    struct cds_err err = {0};
+    struct cds_adapter_set adapters;
+    cds_rc rc = worker->sched ? cds_adapters_choose(&worker->adapters, cds_json_get(params, "lora"), &adapters, &err)
+                              : cds_fail(&err, CDS_BAD_PARAM, __func__, "This model makes vectors; it has no states.");
+    if (rc == CDS_OK)
+        rc = cds_exchange_restore(worker->options->exchange, worker->sched, worker->facts.vocabulary, &adapters, params, &err);
+    send_note(worker, "restored",
+              cds_json_pack("{s:o,s:O,s:s?,s:s,s:s}", "work", work_of(worker), "job", cds_json_get(params, "job"), "code",
+                            rc == CDS_OK ? NULL : cds_rc_openai(err.code), "message", err.message, "hint", err.hint));
 }
 
 /** Everything of the running step, with the counters, in one frame. */
@@ -261,6 +297,9 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
     cds_rc rc = cds_loading_read(o->load, &worker->loading, reterr);
     options.loading = worker->loading;
     if (rc == CDS_OK)
+        rc = cds_adapters_read(o->load, o->adapter_dir, &worker->adapters, reterr);
+    options.adapters = &worker->adapters;
+    if (rc == CDS_OK)
         rc = cds_engine_open(&options, &worker->engine, reterr);
     if (rc != CDS_OK)
         return rc;
@@ -284,7 +323,7 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .answer_reserve = ANSWER_RESERVE,
         .share = worker->facts.can_share,
     };
-    static const struct cds_sched_sink sink = {.on_token = on_token, .on_told = on_told, .on_text = on_text, .on_end = on_end};
+    static const struct cds_sched_sink sink = {.on_token = on_token, .on_read = on_read, .on_told = on_told, .on_text = on_text, .on_end = on_end};
     return cds_sched_new(&limits, &cds_engine_llama, worker->engine, &sink, worker, &worker->sched, reterr);
 }
 
@@ -302,7 +341,7 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
         .add_bos = f->add_bos,
         .add_eos = f->add_eos,
     };
-    worker->answers = (struct cds_answers){.sched = worker->sched, .engine = worker->engine};
+    worker->answers = (struct cds_answers){.sched = worker->sched, .engine = worker->engine, .exchange = worker->options->exchange};
     cds_json *hello = cds_json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b}", "library", cds_engine_version(), "description", f->description,
                                     "parameters", (long long)f->parameters, "size_bytes", (long long)f->size_bytes, "cells", (long long)f->cells,
                                     "request_tokens", (long long)request_tokens, "train_context", (long long)f->train_context, "vocabulary",
@@ -341,6 +380,8 @@ static void run(struct worker *worker)
         if (worker->threads_wanted)
             cds_engine_set_threads(worker->engine, worker->threads_wanted);
         worker->threads_wanted = 0;
+        if (worker->restore)
+            restore(worker);
         if (worker->sched && runnable(worker))
             cds_sched_step(worker->sched);
         else if (runnable(worker))
@@ -388,6 +429,7 @@ cds_rc cds_worker_serve(const struct cds_worker_options *options, struct cds_err
     cds_engine_close(&worker.engine);
     cds_loading_free(&worker.loading);
     cds_json_unref(worker.texts);
+    cds_json_unref(worker.restore);
     if (worker.peer)
         cds_peer_close(&worker.peer);
     cds_loop_free(&worker.loop);

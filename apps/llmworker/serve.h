@@ -12,8 +12,10 @@
 struct cds_worker_options {
     int fd; /**< our end of the socket pair; owned */
     const char *model_path, *lib_dir;
-    const char *draft_path; /**< NULL: no draft model */
-    const char *load;       /**< settings of the load, text of an object (loading.h); NULL: none */
+    const char *draft_path;  /**< NULL: no draft model */
+    const char *load;        /**< settings of the load, text of an object (loading.h); NULL: none */
+    int exchange;            /**< memory file for states, inherited (exchange.h); below 0: none */
+    const char *adapter_dir; /**< folder of the adapters that the load names; NULL: none can be named */
     uint32_t context_tokens, request_tokens, slots, threads, jobs;
 };
 /** Loads the model, says hello, serves until the server closes the socket. @return CDS_OK at that end; else the reason the model did not start */

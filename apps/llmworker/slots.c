@@ -95,6 +95,12 @@ bool cds_slots_put_back_newest(struct cds_sched *sched)
 
 /* --- finding a beginning ------------------------------------------------------------------------------------------------- */
 
+/** Only what one user asked with the same adapters is shared. */
+static bool may_share(const struct cds_job *a, uint64_t scope, const struct cds_adapter_set *adapters)
+{
+    return a->scope == scope && cds_adapter_sets_equal(&a->adapters, adapters);
+}
+
 /** The sequence, running or not, that shares the longest beginning with what the job knows. The last token is always evaluated: it gives the
  *  logits. */
 static struct cds_slot *best_source(struct cds_sched *sched, const struct cds_job *job, uint32_t *ret_common)
@@ -103,7 +109,7 @@ static struct cds_slot *best_source(struct cds_sched *sched, const struct cds_jo
     *ret_common = 0;
     for (unsigned i = 0; sched->limits.share && i < sched->slot_count; i++) {
         struct cds_slot *slot = &sched->slots[i];
-        if (slot->scope != job->scope || slot->branch.filled <= *ret_common)
+        if (slot->branch.filled <= *ret_common || !may_share(job, slot->scope, &slot->adapters))
             continue;
         uint32_t most = job->told ? job->told_from : (uint32_t)job->token_count - 1;
         uint32_t n = cds_branch_common(&sched->cells, &slot->branch, job->tokens, most);
@@ -122,7 +128,9 @@ static struct cds_job *reader_ahead(struct cds_sched *sched, const struct cds_jo
     uint32_t longest = there + CDS_FOLLOW_MIN - 1;
     for (unsigned i = 0; sched->limits.share && i < sched->slot_count; i++) {
         struct cds_job *other = sched->slots[i].job;
-        if (!other || other->cancelled || other->state != CDS_JOB_READING || other->scope != job->scope || other->token_count <= longest)
+        if (!other || other->cancelled || other->state != CDS_JOB_READING || other->token_count <= longest)
+            continue;
+        if (!may_share(job, other->scope, &other->adapters))
             continue;
         uint32_t n = 0, most = (uint32_t)(other->token_count < job->token_count ? other->token_count : job->token_count) - 1;
         while (n < most && other->tokens[n] == job->tokens[n])
@@ -256,6 +264,7 @@ static struct cds_slot *empty_slot(struct cds_sched *sched, const struct cds_slo
 static void sit(struct cds_sched *sched, struct cds_slot *slot, struct cds_job *job, const struct cds_slot *source, uint32_t shared)
 {
     slot->scope = job->scope;
+    slot->adapters = job->adapters;
     slot->job = job;
     job->slot = slot;
     sched->active++;
@@ -265,6 +274,7 @@ static void sit(struct cds_sched *sched, struct cds_slot *slot, struct cds_job *
     }
     cds_branch_set_live(&sched->cells, &slot->branch, true);
     job->reserve = wanted(sched, job);
+    job->turn_at = sched->counters.steps;
     if (shared > job->reached) {
         uint32_t prompt = (uint32_t)job->prompt_count, end = least(shared, prompt);
         job->cached += end > job->reached ? end - job->reached : 0;
@@ -296,8 +306,8 @@ static bool seat(struct cds_sched *sched, struct cds_job *job)
 bool cds_slots_fork(struct cds_sched *sched, struct cds_job *parent, struct cds_job *job)
 {
     uint32_t prompt = (uint32_t)parent->prompt_count;
-    bool same = sched->limits.share && job->token_count == prompt && job->scope == parent->scope && cds_job_filled(parent) == prompt &&
-                cds_branch_common(&sched->cells, &parent->slot->branch, job->tokens, prompt) == prompt;
+    bool same = sched->limits.share && job->token_count == prompt && may_share(job, parent->scope, &parent->adapters) &&
+                cds_job_filled(parent) == prompt && cds_branch_common(&sched->cells, &parent->slot->branch, job->tokens, prompt) == prompt;
     bool room = sched->active < sched->limits.slots && (uint64_t)promised(sched, job) + wanted(sched, job) - prompt <= sched->limits.cells;
     struct cds_slot *slot = same && room ? empty_slot(sched, parent->slot) : NULL;
     if (slot)
@@ -329,4 +339,29 @@ void cds_slots_admit(struct cds_sched *sched)
         if (!seat(sched, job))
             return;
     }
+}
+
+/* --- from elsewhere ------------------------------------------------------------------------------------------------------ */
+
+cds_rc cds_sched_restore(struct cds_sched *sched, uint64_t scope, const struct cds_adapter_set *adapters, const int32_t *tokens, size_t count,
+                         const uint8_t *state, size_t state_bytes, struct cds_err *reterr)
+{
+    if (count >= sched->limits.cells)
+        return cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The state has %zu tokens, but the model holds %u in all.", count, sched->limits.cells);
+    struct cds_slot *slot = cds_slots_make_room(sched, (uint32_t)count) ? empty_slot(sched, NULL) : NULL;
+    if (!slot) {
+        cds_fail(reterr, CDS_BUSY, __func__, "Running requests hold the context; there is no room for the state now.");
+        if (reterr)
+            reterr->retry_after_ms = 1000;
+        return CDS_BUSY;
+    }
+    if (!sched->ops->state_set || !sched->ops->state_set(sched->engine, (int)(slot - sched->slots), state, state_bytes))
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The library does not take the state: it was made with another model or other settings.");
+    for (size_t i = 0; i < count; i++)
+        cds_branch_append(&sched->cells, &slot->branch, tokens[i]);
+    slot->scope = scope;
+    slot->adapters = *adapters;
+    slot->used_at = ++sched->clock;
+    sched->counters.restored_tokens += count;
+    return CDS_OK;
 }

@@ -1,4 +1,4 @@
-#include "apps/llmworker/job.h"
+#include "apps/llmworker/turn.h"
 
 #include <string.h>
 
@@ -85,7 +85,7 @@ void cds_speculate_plan(struct cds_sched *sched, unsigned generating)
     bool quiet = room && generating && sched->limits.share && !anybody_reads(sched);
     for (unsigned i = 0; quiet && room && i < sched->slot_count; i++) {
         struct cds_job *job = sched->slots[i].job;
-        if (!job || job->state != CDS_JOB_GENERATING)
+        if (!job || job->state != CDS_JOB_GENERATING || !cds_turn_has(sched, job))
             continue;
         unsigned most = longest(job, room);
         /* Cells that ended requests left may go for it, those of running ones may not. */

@@ -1,6 +1,8 @@
 /* lib/jwt/digest.c: hashes and constant-time helpers of jwt.h. */
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <stdlib.h>
 
 #include "lib/base/str.h"
@@ -35,6 +37,43 @@ void cds_sha1_base64(const void *data, size_t len, char out[static 29])
     unsigned char hash[20];
     digest(EVP_sha1(), data, len, hash);
     cds_base64(hash, sizeof(hash), out);
+}
+
+struct cds_hmac {
+    EVP_MAC_CTX *context;
+};
+
+struct cds_hmac *cds_hmac_new(const unsigned char key[static 32])
+{
+    char name[] = "SHA256";
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0), OSSL_PARAM_construct_end()};
+    struct cds_hmac *hmac = calloc(1, sizeof(*hmac));
+    EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    if (hmac)
+        hmac->context = mac ? EVP_MAC_CTX_new(mac) : NULL;
+    EVP_MAC_free(mac);
+    if (hmac && hmac->context && EVP_MAC_init(hmac->context, key, 32, params) == 1)
+        return hmac;
+    cds_hmac_end(&hmac, NULL);
+    return NULL;
+}
+
+void cds_hmac_add(struct cds_hmac *hmac, const void *data, size_t len)
+{
+    if (EVP_MAC_update(hmac->context, data, len) != 1)
+        abort();
+}
+
+void cds_hmac_end(struct cds_hmac **hmac, unsigned char out[32])
+{
+    size_t len = 0;
+    if (!*hmac)
+        return;
+    if (out && (EVP_MAC_final((*hmac)->context, out, &len, 32) != 1 || len != 32))
+        abort();
+    EVP_MAC_CTX_free((*hmac)->context);
+    free(*hmac);
+    *hmac = NULL;
 }
 
 bool cds_equal_ct(const void *a, const void *b, size_t len)

@@ -48,6 +48,12 @@ CDS_MUST_USE cds_rc cds_jwt_verify(const struct cds_keyset *keyset, const char *
 void cds_sha256(const void *data, size_t len, unsigned char out[static 32]);
 void cds_sha256_hex(const void *data, size_t len, char out[static 65]);
 void cds_sha1_base64(const void *data, size_t len, char out[static 29]); /**< for the WebSocket handshake only */
+/** HMAC-SHA256 (RFC 2104) of data that comes in pieces, with a key of 32 bytes. NULL: memory is out. */
+struct cds_hmac;
+struct cds_hmac *cds_hmac_new(const unsigned char key[static 32]);
+void cds_hmac_add(struct cds_hmac *hmac, const void *data, size_t len);
+/** Ends and frees it; out NULL: it is given up. */
+void cds_hmac_end(struct cds_hmac **hmac, unsigned char out[32]);
 /** Constant-time compare. */
 bool cds_equal_ct(const void *a, const void *b, size_t len);
 /** Overwrites a secret so that the compiler cannot leave it out; NULL is fine. */

@@ -158,6 +158,7 @@ static void home_folders_give_each_user_only_what_it_needs(void **state)
     assert_mode(&home, "keys", 0700, 4711);
     assert_mode(&home, "logs", 0750, 0);
     assert_mode(&home, "models", 0750, 4711);
+    assert_mode(&home, "states", 0700, 4711);
     assert_mode(&home, "projects", 0700, 0);
 }
 

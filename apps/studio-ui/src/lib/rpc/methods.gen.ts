@@ -324,6 +324,13 @@ export type LlmChatParams = {
   schema?: string;
   /** Most tokens of thought; 0: none, -1: no limit */
   reasoning_budget?: number;
+  /** Adapters of the model that the answer is made with; absent: those that always hold */
+  lora?: {
+    /** Name of the adapter */
+    id: string;
+    /** How strong it is; absent: 1, and 0 is as if it were not there */
+    scale?: number;
+  }[];
   /** Over WebSocket: who loses the connection may go on with llm.resume; llm.delta then carries request_id and event */
   resumable?: boolean;
 };
@@ -380,6 +387,13 @@ export type LlmCompleteParams = {
   stop?: string[];
   /** JSON-RPC id of an open llm.complete of the same WebSocket, which is ended first */
   replaces?: string | number;
+  /** Adapters of the model that the answer is made with; absent: those that always hold */
+  lora?: {
+    /** Name of the adapter */
+    id: string;
+    /** How strong it is; absent: 1, and 0 is as if it were not there */
+    scale?: number;
+  }[];
   /** Over WebSocket: who loses the connection may go on with llm.resume; llm.delta then carries request_id and event */
   resumable?: boolean;
 };

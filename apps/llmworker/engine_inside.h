@@ -1,0 +1,42 @@
+/* apps/llmworker/engine_inside.h: inside of the engine. Included by its parts only: engine.c (life, facts), engine_step.c (steps, what the scheduler
+ * calls), engine_solo.c (a context for one answer at a time).
+ *
+ * Threads: one owner, that of the engine.
+ */
+#pragma once
+
+#include <llama.h>
+
+#include "apps/llmworker/adapters.h"
+#include "apps/llmworker/drafter.h"
+#include "apps/llmworker/engine.h"
+#include "apps/llmworker/governor.h"
+#include "apps/llmworker/pool.h"
+
+struct cds_engine {
+    struct llama_model *model;
+    struct llama_context *context;
+    const struct llama_vocab *vocab;
+    struct llama_batch batch;
+    uint32_t batch_max, threads, piece_max;
+    struct cds_governor governor;
+    bool (*look)(void *user);
+    void *look_user;
+    unsigned nodes; /**< of the compute graph since the last look at the clock */
+    uint64_t looked_ms;
+    char description[128], bos[256], eos[256];
+    llama_token_data *room; /**< candidates of the choice that is being made */
+    int32_t shown;          /**< control token that is part of the text it was chosen for; -1: none */
+    const char **controls;  /**< NULL-terminated; texts belong to the vocabulary */
+    bool backend_up;
+    bool encodes;                                               /**< it makes vectors; see encoder.h */
+    enum cds_pooling pooling;                                   /**< of a model that encodes */
+    struct cds_adapter_list adapters;                           /**< LoRA adapters it was loaded with */
+    struct llama_adapter_lora *loras[CDS_ADAPTERS_MAX];         /**< go with the model */
+    uint64_t spent_us;                                          /**< CPU time of the last step */
+    struct cds_drafter *drafter;                                /**< NULL: no draft model */
+    char draft_problem[sizeof(((struct cds_err *)0)->message)]; /**< why the one that was named is not used */
+};
+
+/** libllama asks after each node of the graph, on the thread that called decode. */
+bool cds_engine_on_node(void *engine);
