@@ -15,7 +15,7 @@ const folder = mkdtempSync(join(tmpdir(), 'cds-fill-'));
 let stack;
 let llm;
 before(async () => {
-  editGguf(join(build, 'share/models/SmolLM2-135M-Instruct.Q4_1.gguf'), join(folder, 'filler.gguf'), {
+  editGguf(join(build, 'share/models/SmolLM2-135M-Instruct.Q8_0.gguf'), join(folder, 'filler.gguf'), {
     set: { 'tokenizer.ggml.fim_pre_token_id': PRE, 'tokenizer.ggml.fim_suf_token_id': SUF, 'tokenizer.ggml.fim_mid_token_id': MID, 'tokenizer.ggml.fim_sep_token_id': SEP, 'tokenizer.ggml.fim_rep_token_id': REP } });
   stack = await startStack({ options: { 'llm.model': join(folder, 'filler.gguf'), 'llm.autoload': 1, 'llm.request_tokens': 512 } });
   await stack.waitModel();
