@@ -48,6 +48,7 @@ void api_access_changed(void *user, const struct cds_standing_change *change)
     }
     api_sockets_recheck(api, !change);
     api_exchanges_recheck(api, !change);
+    api_responses_recheck(api, !change);
     if (api->logs)
         api_logs_recheck(api->logs, !change);
 }

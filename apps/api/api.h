@@ -14,6 +14,7 @@
 
 struct exchange;
 struct preview_link;
+struct responses_socket;
 struct socket;
 struct sandbox_link;
 struct logs;
@@ -39,6 +40,7 @@ struct api {
     struct cds_credentials *creds;
     struct cds_standing *standing;
     struct socket *sockets;     /**< socket.c: the open ones */
+    struct responses_socket *responses; /**< responses_socket.c: the open ones */
     struct exchange *exchanges; /**< http.c: calls over HTTP that are being worked on */
     struct cds_dbq *db;
     struct sandbox_link *sandbox;
@@ -70,9 +72,10 @@ void api_access_changed(void *api, const struct cds_standing_change *change);
 void api_access_tell_sandbox(struct api *api);
 /** Does this caller still hold? Gives it the role of now. unknown: nothing could be confirmed for too long, so nobody holds. */
 CDS_MUST_USE cds_rc api_access_check(const struct api *api, struct cds_credential *who, bool unknown, struct cds_err *reterr);
-/** socket.c, http.c, logs.c: look at who is there, end what no longer holds. */
+/** socket.c, http.c, responses_socket.c, logs.c: look at who is there, end what no longer holds. */
 void api_sockets_recheck(struct api *api, bool unknown);
 void api_exchanges_recheck(struct api *api, bool unknown);
+void api_responses_recheck(struct api *api, bool unknown);
 void api_logs_recheck(struct logs *logs, bool unknown);
 /** leaf_sandbox.c, leaf_preview.c: terminals and previews of that user, or only those of one session (NULL: of all), end. */
 void sandbox_end_all(struct api *api, const char *user_id, const char *session_id);

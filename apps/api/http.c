@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "apps/api/message.h"
+#include "apps/api/responses.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/http/proxy.h"
@@ -247,6 +248,8 @@ void api_on_request(void *user, struct cds_http_req *req)
         api_ws(api, req);
     else if (cds_streq(path, "/stream/logs"))
         api_logs_ws(api, req);
+    else if (cds_streq(path, "/v1/responses") && cds_http_wants_ws(req))
+        api_responses_ws(api, req);
     else if (to_llmserver(path))
         cds_http_proxy(req, api->client, api->llm_url, "the model server", cds_now_ms() + API_V1_MS);
     else if (cds_streq(path, "/metrics/sandboxd"))

@@ -33,7 +33,6 @@ enum cds_gen_stage {
 };
 enum {
     CDS_GEN_ALIVE_MS = 10000,      /**< an event stream is never silent for longer */
-    CDS_GEN_MODEL_WAIT_MS = 30000, /**< longest wait for a model that is being started */
     CDS_GEN_SETTLE_WAIT_MS = 2000, /**< longest time the last bytes wait for the ledger */
     CDS_GEN_OUT_MAX = 4 << 20      /**< bytes that may wait for a slow reader */
 };

@@ -3,6 +3,7 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/probe.h"
 #include "apps/llmserver/states.h"
 #include "apps/llmserver/tasks.h"
 #include "lib/base/clock.h"
@@ -67,11 +68,13 @@ static cds_rc ready(void *user, struct cds_err *err)
         rc = cds_credentials_ready(app->creds, err);
     if (rc == CDS_OK)
         rc = cds_standing_ready(app->standing, err);
-    for (const struct cds_model *model = app->models.first; model && rc == CDS_OK; model = model->next) {
+    for (struct cds_model *model = app->models.first; model && rc == CDS_OK; model = model->next) {
         if (model->state == CDS_MODEL_LOADING && !model->on_demand)
             rc = cds_fail(err, CDS_UNAVAILABLE, __func__, "The model %s is being loaded (%d %%).", model->id, model->percent);
         else if (model->state == CDS_MODEL_FAILED)
             rc = cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "The model %s did not start: %s", model->id, model->failure.message);
+        else
+            rc = cds_probe(model, err);
     }
     return rc;
 }

@@ -41,6 +41,7 @@ describe('a block', { concurrency: false }, () => {
     const ends = await allEnd(open.ended, since);
     assert.equal(ends.socket.code, 4003);
     assert.equal(ends.logs.code, 4003);
+    assert.deepEqual([ends.responses.code, ends.responses.rule], [4003, 'user.blocked']);
     for (const name of ['run', 'terminal', 'chat']) assert.equal(ends[name].error.data.rule, 'user.blocked', name);
     assert.equal(ends.httpRun.status, 403);
     assert.equal(ends.httpRun.error.data.rule, 'user.blocked');

@@ -91,6 +91,10 @@ export async function openAll(stack, who, { model = true } = {}) {
       await stream.first;
       ended[name] = stream.end;
     }
+    const responses = await openSocket(as, { token: who.token, path: '/v1/responses', protocol: 'cds.responses.v1' });
+    responses.send({ type: 'response.create', input: 'Tell a very long story.', max_output_tokens: 1500 });
+    await responses.next((m) => m.type === 'response.output_text.delta');
+    ended.responses = Promise.all([closing(responses), responses.next((m) => m.type === 'error')]).then(([end, told]) => ({ ...end, rule: told.error.rule }));
     socket.call(4, 'llm.chat', { messages: [{ role: 'user', content: 'Tell a very long story.' }], max_tokens: 1500 });
     await socket.next((m) => m.method === 'llm.delta');
     ended.chat = socket.answer(4).then((m) => ({ ...m, at: performance.now() }));
