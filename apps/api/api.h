@@ -39,9 +39,9 @@ struct api {
     struct cds_http_client *client;
     struct cds_credentials *creds;
     struct cds_standing *standing;
-    struct socket *sockets;     /**< socket.c: the open ones */
+    struct socket *sockets;             /**< socket.c: the open ones */
     struct responses_socket *responses; /**< responses_socket.c: the open ones */
-    struct exchange *exchanges; /**< http.c: calls over HTTP that are being worked on */
+    struct exchange *exchanges;         /**< http.c: calls over HTTP that are being worked on */
     struct cds_dbq *db;
     struct sandbox_link *sandbox;
     struct preview_link *previews;

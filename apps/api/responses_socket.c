@@ -1,8 +1,8 @@
 /* apps/api/responses_socket.c: GET /v1/responses as a WebSocket: who may open one, what its messages are, its end (see responses.h).
  *
  * The credential is that of every other call: an Authorization header, or the subprotocol "cds.bearer.<token>" where a page cannot set one. The
- * socket lives as long as the token: what runs then is finished, and it closes with 4001. When its user or session no longer holds it ends at once, with
- * an error and 4003. */
+ * socket lives as long as the token: what runs then is finished, and it closes with 4001. When its user or session no longer holds it ends at once,
+ * with an error and 4003. */
 #include "apps/api/responses.h"
 
 #include <stdlib.h>
@@ -98,7 +98,8 @@ void api_responses_recheck(struct api *api, bool unknown)
     struct cds_err err;
     for (struct responses_socket *s = api->responses, *next; s; s = next) {
         next = s->next; /* a closed socket is freed later, by on_close */
-        if (s->ended || (!api_access_check(api, &s->who, unknown, &err) && !cds_credential_need(&s->who, CDS_ROLE_DEVELOPER, "text generation", &err)))
+        if (s->ended ||
+            (!api_access_check(api, &s->who, unknown, &err) && !cds_credential_need(&s->who, CDS_ROLE_DEVELOPER, "text generation", &err)))
             continue;
         s->ended = s->expired = true;
         cds_log(CDS_LOG_INFO, "socket ended", CDS_LS("user_id", s->who.claims.user_id), CDS_LS("rule", err.rule));
