@@ -51,7 +51,7 @@ async function streams(stack, count, answer, round) {
         method: 'POST',
         headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}` },
         body: JSON.stringify({
-          prompt: `${round} ${i} ${words.join(' ')}`, max_tokens: answer, ignore_eos: true, temperature: 0, stream: true, stream_options: { include_usage: true },
+          prompt: `${round} ${i} ${words.join(' ')}`, max_tokens: answer, ignore_eos: true, temperature: 0, speculation: 'off', stream: true, stream_options: { include_usage: true },
         }),
       });
       let text = '';

@@ -125,8 +125,17 @@ static cds_rc make_context(struct cds_engine *engine, const struct cds_engine_op
     if (!engine->context)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for %u context tokens of this model.", params.n_ctx);
     engine->batch = llama_batch_init((int32_t)engine->batch_max, 0, 1);
-    if (!engine->batch.token)
+    engine->order = calloc(engine->batch_max, sizeof(*engine->order));
+    engine->at = calloc(engine->batch_max, sizeof(*engine->at));
+    if (!engine->batch.token || !engine->order || !engine->at)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for one batch.");
+    /* Without flash attention every row looks at every cell however they are put together; a recurrent state cannot be cut back to undo half a step.
+     */
+    bool tiles =
+        params.flash_attn_type != LLAMA_FLASH_ATTN_TYPE_DISABLED && !llama_model_is_recurrent(engine->model) && !llama_model_is_hybrid(engine->model);
+    engine->tile = tiles ? cds_split_tile((uint32_t)llama_model_n_embd(engine->model), (uint32_t)llama_model_n_layer(engine->model),
+                                          llama_model_n_params(engine->model))
+                         : 0;
     return CDS_OK;
 }
 
@@ -172,6 +181,8 @@ void cds_engine_close(struct cds_engine **engine)
     cds_drafter_close(&e->drafter);
     if (e->batch.token)
         llama_batch_free(e->batch);
+    free(e->order);
+    free(e->at);
     if (e->context)
         llama_free(e->context);
     if (e->model)
@@ -317,4 +328,9 @@ cds_rc cds_engine_tokenize(const struct cds_engine *engine, const char *text, si
     *ret_count = (size_t)count;
     tokens = NULL;
     return CDS_OK;
+}
+
+uint64_t cds_engine_split_steps(const struct cds_engine *engine)
+{
+    return engine->split_steps;
 }

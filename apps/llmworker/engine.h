@@ -94,7 +94,8 @@ void cds_engine_close(struct cds_engine **engine);
 void cds_engine_watch(struct cds_engine *engine, bool (*look)(void *user), void *user);
 /** Compute threads it may use from the next step on, 1..its number at start; it may use fewer while others want the cores. */
 void cds_engine_set_threads(struct cds_engine *engine, uint32_t threads);
-uint32_t cds_engine_threads(const struct cds_engine *engine); /**< of the next step */
+uint32_t cds_engine_threads(const struct cds_engine *engine);     /**< of the next step */
+uint64_t cds_engine_split_steps(const struct cds_engine *engine); /**< steps made in two batches (split.h) */
 void cds_engine_facts(const struct cds_engine *engine, struct cds_engine_facts *ret);
 /**
  * Text to tokens.

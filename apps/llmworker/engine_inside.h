@@ -12,12 +12,16 @@
 #include "apps/llmworker/engine.h"
 #include "apps/llmworker/governor.h"
 #include "apps/llmworker/pool.h"
+#include "apps/llmworker/split.h"
 
 struct cds_engine {
     struct llama_model *model;
     struct llama_context *context;
     const struct llama_vocab *vocab;
     struct llama_batch batch;
+    int32_t *order, *at;  /**< rows of a step as they go into its batches, and where each of them stands in its own */
+    double tile;          /**< split.h; 0: steps stay one batch */
+    uint64_t split_steps; /**< made in two batches */
     uint32_t batch_max, threads, piece_max;
     struct cds_governor governor;
     bool (*look)(void *user);

@@ -35,27 +35,52 @@ static void look_at_queue(struct cds_engine *engine)
         engine->governor.looked_ms = cds_now_ms();
 }
 
+/** Rows order[from..to-1] as one batch. */
+static int decode_part(struct cds_engine *engine, const struct cds_row *rows, int from, int to)
+{
+    struct llama_batch *batch = &engine->batch;
+    batch->n_tokens = to - from;
+    for (int i = 0; i < to - from; i++) {
+        const struct cds_row *row = &rows[engine->order[from + i]];
+        batch->token[i] = row->token;
+        batch->pos[i] = row->position;
+        batch->n_seq_id[i] = 1;
+        batch->seq_id[i][0] = row->sequence;
+        batch->logits[i] = row->sample || row->tell;
+        engine->at[engine->order[from + i]] = i;
+    }
+    int rc = llama_decode(engine->context, *batch);
+    /* Reading the logits would wait for the end of the step; it has to be over before its time is taken. */
+    llama_synchronize(engine->context);
+    return rc;
+}
+
+static void drop(void *user, int sequence, int from)
+{
+    const struct cds_engine *engine = user;
+    llama_memory_seq_rm(llama_get_memory(engine->context), sequence, from, -1);
+}
+
 static int decode(void *user, const struct cds_row *rows, int count)
 {
     struct cds_engine *engine = user;
     /* A batch longer than n_batch ends the process inside libllama. */
     if (count <= 0 || (uint32_t)count > engine->batch_max)
         return -1;
-    struct llama_batch *batch = &engine->batch;
-    batch->n_tokens = count;
     int answers = 0;
     for (int i = 0; i < count; i++) {
-        batch->token[i] = rows[i].token;
-        batch->pos[i] = rows[i].position;
-        batch->n_seq_id[i] = 1;
-        batch->seq_id[i][0] = rows[i].sequence;
-        batch->logits[i] = rows[i].sample || rows[i].tell;
+        engine->order[i] = i;
         answers += rows[i].sample;
     }
     uint64_t cpu_us = process_cpu_us(), begin_ns = cds_now_ns();
-    int rc = llama_decode(engine->context, *batch);
-    /* Reading the logits would wait for the end of the step; it has to be over before its time is taken. */
-    llama_synchronize(engine->context);
+    int first = cds_split_step(rows, count, engine->tile, engine->order);
+    int rc = first ? decode_part(engine, rows, 0, first) : 0;
+    if (rc == 0) {
+        rc = decode_part(engine, rows, first, count);
+        for (int i = first; rc != 0 && i-- > 0;) /* all or nothing */
+            drop(engine, rows[engine->order[i]].sequence, rows[engine->order[i]].position);
+    }
+    engine->split_steps += first && rc == 0;
     engine->spent_us = process_cpu_us() - cpu_us;
     if (engine->threads > 1) {
         uint32_t before = engine->governor.now;
@@ -105,7 +130,7 @@ const struct cds_picked *cds_engine_picked(const void *sampler)
 static int32_t sample(void *user, void *sampler, int row)
 {
     struct cds_engine *engine = user;
-    int32_t token = cds_sampler_pick(sampler, llama_get_logits_ith(engine->context, row));
+    int32_t token = cds_sampler_pick(sampler, llama_get_logits_ith(engine->context, engine->at[row]));
     engine->shown = cds_sampler_preserves(sampler, token) ? token : -1;
     return token;
 }
@@ -113,7 +138,7 @@ static int32_t sample(void *user, void *sampler, int row)
 static void tell(void *user, void *sampler, int row, int32_t token)
 {
     const struct cds_engine *engine = user;
-    cds_sampler_tell(sampler, llama_get_logits_ith(engine->context, row), token);
+    cds_sampler_tell(sampler, llama_get_logits_ith(engine->context, engine->at[row]), token);
 }
 
 static int piece(void *user, int32_t token, char *buf, int size)
@@ -133,12 +158,6 @@ static bool is_end(void *user, int32_t token)
 {
     const struct cds_engine *engine = user;
     return llama_vocab_is_eog(engine->vocab, token);
-}
-
-static void drop(void *user, int sequence, int from)
-{
-    const struct cds_engine *engine = user;
-    llama_memory_seq_rm(llama_get_memory(engine->context), sequence, from, -1);
 }
 
 static void share(void *user, int from, int to, int count)

@@ -196,6 +196,7 @@ static cds_json *work_of(const struct worker *worker)
         {"cancel_wait_us", worker->cancel_wait_us},
         {"step_us", c.step_us},
         {"turns", c.turns},
+        {"split_steps", cds_engine_split_steps(worker->engine)},
         {"aborted_steps", c.aborted_steps},
         {"guesses", c.guesses},
         {"validated_tokens", c.validated_tokens},

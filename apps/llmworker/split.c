@@ -1,0 +1,33 @@
+#include "apps/llmworker/split.h"
+
+/** What a second batch costs, in rows: a few rows alone are dearer than among many. */
+enum { SECOND_BATCH_ROWS = 8 };
+
+double cds_split_tile(uint32_t width, uint32_t layers, uint64_t parameters)
+{
+    /* 64 x 64 products of q and k and as many of the result and v, of all heads of all layers; a row is two operations per parameter. */
+    return parameters ? (double)CDS_TILE * CDS_TILE * 4 * width * layers / (2.0 * (double)parameters) : 0;
+}
+
+int cds_split_step(const struct cds_row *rows, int count, double tile, int32_t *ret_order)
+{
+    int answers = 0, tiles = 0;
+    if (count < CDS_TILE)
+        return 0;
+    for (int i = 0; i < count; i++) {
+        if (rows[i].tell)
+            return 0; /* logits of the first batch would be gone */
+        if (!rows[i].sample)
+            continue;
+        answers++;
+        /* A guess stands behind its answer and looks at the same cells. */
+        if (i == 0 || !rows[i - 1].sample || rows[i - 1].sequence != rows[i].sequence)
+            tiles += rows[i].position / CDS_TILE + 1;
+    }
+    if (answers == 0 || answers == count || answers >= CDS_TILE || tiles * tile < SECOND_BATCH_ROWS)
+        return 0;
+    int first = 0, second = count - answers;
+    for (int i = 0; i < count; i++)
+        ret_order[rows[i].sample ? second++ : first++] = i;
+    return first;
+}
