@@ -1,4 +1,5 @@
-/* tools/requantize.c: writes a GGUF model again with weights of Q8_0. Run by the build on the default model; docs/adr/0067-default-model-q8_0.md says why.
+/* tools/requantize.c: writes a GGUF model again with weights of Q8_0. Run by the build on the default model; docs/adr/0067-default-model-q8_0.md says
+ * why.
  *
  *   requantize SOURCE.gguf TARGET.gguf LIB_DIR
  *

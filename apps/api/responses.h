@@ -30,12 +30,14 @@ struct responses_kept {
 struct responses_turn;
 
 struct responses_socket {
+    struct responses_socket *next, **back; /**< of the open ones, in api->responses */
     struct api *api;
     struct cds_http_req *req; /**< until it was upgraded */
     struct cds_credential_wait *wait;
     struct cds_ws *ws;
     struct cds_credential who;
     struct cds_timer *expiry;
+    bool ended; /**< its credential no longer holds; it is being closed */
     bool expired;
     struct responses_turn *turns; /**< in the order they came */
     struct responses_kept *kept;  /**< the newest first */

@@ -1,7 +1,8 @@
 /* apps/api/responses_socket.c: GET /v1/responses as a WebSocket: who may open one, what its messages are, its end (see responses.h).
  *
  * The credential is that of every other call: an Authorization header, or the subprotocol "cds.bearer.<token>" where a page cannot set one. The
- * socket lives as long as the token: what runs then is finished, and it closes with 4001. */
+ * socket lives as long as the token: what runs then is finished, and it closes with 4001. When its user or session no longer holds it ends at once,
+ * with an error and 4003. */
 #include "apps/api/responses.h"
 
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "lib/base/str.h"
 #include "lib/json/problem.h"
 #include "lib/log/log.h"
+#include "lib/metrics/metrics.h"
 
 enum { CLOSE_EXPIRED = 4001, EXPIRED_GRACE_MS = 500 };
 static const char protocol[] = "cds.responses.v1";
@@ -86,7 +88,27 @@ static void on_close(void *user, struct cds_ws *ws)
     responses_turns_drop(s);
     responses_kept_free(s);
     cds_timer_remove(&s->expiry);
+    if ((*s->back = s->next))
+        s->next->back = s->back;
     free(s);
+}
+
+void api_responses_recheck(struct api *api, bool unknown)
+{
+    struct cds_err err;
+    for (struct responses_socket *s = api->responses, *next; s; s = next) {
+        next = s->next; /* a closed socket is freed later, by on_close */
+        if (s->ended ||
+            (!api_access_check(api, &s->who, unknown, &err) && !cds_credential_need(&s->who, CDS_ROLE_DEVELOPER, "text generation", &err)))
+            continue;
+        s->ended = s->expired = true;
+        cds_log(CDS_LOG_INFO, "socket ended", CDS_LS("user_id", s->who.claims.user_id), CDS_LS("rule", err.rule));
+        cds_metric_add(CDS_M_ACCESS_ENDED, "socket", 1);
+        responses_turns_drop(s);
+        responses_fail(s, &err, NULL, NULL);
+        if (s->ws)
+            cds_ws_close(s->ws, API_CLOSE_ENDED, err.message);
+    }
 }
 
 static void on_expiry(void *user)
@@ -141,6 +163,10 @@ static void on_credential(void *user, const struct cds_credential *who, const st
         free(s);
         return;
     }
+    if ((s->next = s->api->responses))
+        s->next->back = &s->next;
+    s->back = &s->api->responses;
+    s->api->responses = s;
     cds_ws_on_drain(s->ws, on_room, s);
 }
 

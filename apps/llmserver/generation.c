@@ -203,6 +203,7 @@ static struct cds_gen *gen_new(struct cds_llm *app, struct cds_http_req *req, co
     gen->model = model;
     gen->started_ms = gen->wrote_ms = cds_now_ms();
     gen->out = cds_buf_init(CDS_GEN_OUT_MAX);
+    gen->who = *credential;
     cds_strcpy(gen->user_id, sizeof(gen->user_id), credential->claims.user_id);
     cds_strcpy(gen->key, sizeof(gen->key), credential->claims.user_id);
     cds_strcpy(gen->model_id, sizeof(gen->model_id), model->id);

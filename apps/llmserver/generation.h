@@ -47,6 +47,7 @@ struct cds_gen {
     struct cds_replay *replay;         /**< events go here and not to req; NULL: an ordinary answer, or the replay has all of it */
     struct cds_ask ask;
     struct cds_wire wire;
+    struct cds_credential who; /**< who reads it: its caller, or whoever came back for its stream last */
     char user_id[CDS_UUID_LEN + 1];
     char request_id[CDS_UUID_LEN + 1]; /**< in the ledger */
     char http_id[CDS_UUID_LEN + 1];    /**< in the log and in x-request-id; the same unless the client used it before */
