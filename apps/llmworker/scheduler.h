@@ -13,8 +13,8 @@
  * long as there is room, and what has to be computed again is counted apart. Requests of one key do not hold all sequences while another key
  * waits: whoever has two more than the waiting one gives one back in the same way.
  *
- * Alone: a request that must give the same text in any company begins when nobody else has a sequence; whoever would go behind it waits, what was kept
- * is given up, and until its end nobody gets a sequence. So its steps have the same rows in the same cells each time.
+ * Alone: a request that must give the same text in any company begins when nobody else has a sequence; whoever would go behind it waits, what was
+ * kept is given up, and until its end nobody gets a sequence. So its steps have the same rows in the same cells each time.
  *
  * Adapters: a step is computed with one set of adapters. Requests of other sets wait for their turn (turn.h), and no cells are shared between sets.
  *
