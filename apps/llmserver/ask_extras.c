@@ -54,6 +54,24 @@ static cds_rc read_save(const cds_json *body, struct cds_ask *ask, cds_json *pro
     return CDS_OK;
 }
 
+/** The same text in any company: computed alone, without guesses, and drawn from one seed. */
+static cds_rc read_deterministic(const cds_json *body, const struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
+{
+    bool deterministic;
+    cds_rc rc = cds_ask_bool(body, "deterministic", false, &deterministic, reterr);
+    if (rc != CDS_OK || !deterministic)
+        return rc;
+    if (ask->per_prompt > 1 || ask->prompts > 1)
+        return cds_ask_wrong(reterr, "deterministic", "false with several prompts or answers");
+    const cds_json *guesses = cds_ask_member(body, "speculation");
+    if (guesses && !cds_streq(cds_json_str(guesses), "off"))
+        return cds_ask_wrong(reterr, "speculation", "left out or \"off\" with \"deterministic\": how far guesses go depends on the clock");
+    cds_json_set(prompt, "alone", cds_json_bool(true));
+    if (!cds_json_get(prompt, "seed"))
+        cds_json_set(prompt, "seed", cds_json_int(0)); /* with a seed there are no guesses that nobody asked for (settings.c) */
+    return CDS_OK;
+}
+
 /** The last message of the user is not finished: the model types on. */
 static cds_rc read_half(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
 {
@@ -105,6 +123,8 @@ cds_rc cds_ask_extras(const cds_json *body, struct cds_ask *ask, cds_json *promp
         rc = read_preload(body, ask, prompt, reterr);
     if (rc == CDS_OK)
         rc = read_save(body, ask, prompt, reterr);
+    if (rc == CDS_OK)
+        rc = read_deterministic(body, ask, prompt, reterr);
     if (rc == CDS_OK)
         rc = read_exempt(body, prompt, reterr);
     if (rc == CDS_OK)
