@@ -54,6 +54,18 @@ static cds_rc read_save(const cds_json *body, struct cds_ask *ask, cds_json *pro
     return CDS_OK;
 }
 
+/** It runs alone; nothing of it stays for others, so what is only there to be kept makes no sense. */
+static cds_rc read_deterministic(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
+{
+    cds_rc rc = cds_ask_bool(body, "deterministic", false, &ask->deterministic, reterr);
+    if (rc != CDS_OK || !ask->deterministic)
+        return rc;
+    if (cds_json_get(prompt, "preload"))
+        return cds_ask_wrong(reterr, "deterministic", "false together with \"preload\" or \"save_state\": nothing of such a request is kept");
+    cds_json_set(prompt, "deterministic", cds_json_bool(true));
+    return CDS_OK;
+}
+
 /** The last message of the user is not finished: the model types on. */
 static cds_rc read_half(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
 {
@@ -105,6 +117,8 @@ cds_rc cds_ask_extras(const cds_json *body, struct cds_ask *ask, cds_json *promp
         rc = read_preload(body, ask, prompt, reterr);
     if (rc == CDS_OK)
         rc = read_save(body, ask, prompt, reterr);
+    if (rc == CDS_OK)
+        rc = read_deterministic(body, ask, prompt, reterr);
     if (rc == CDS_OK)
         rc = read_exempt(body, prompt, reterr);
     if (rc == CDS_OK)

@@ -146,6 +146,7 @@ static void on_exit(void *user, const char *why)
     model->proc = NULL;
     model->up = false;
     model->stopping = false;
+    model->solo_bytes = 0;
     cds_states_model_down(model);
     cds_timer_set(model->timer, UINT64_MAX);
     if (model->unloading || model->app->draining) {

@@ -61,6 +61,7 @@ struct cds_model {
     bool stopping;                      /**< the process was told to end */
     bool drafts;                        /**< its process has a draft model */
     uint64_t need_bytes;                /**< estimate of its memory (memory.h) */
+    uint64_t solo_bytes;                /**< part of it: the context for deterministic answers, once one was asked for */
     uint64_t limit_bytes;               /**< what its process may take */
     unsigned starts_failed;
     uint64_t restarts;

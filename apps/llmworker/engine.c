@@ -173,6 +173,11 @@ void cds_engine_close(struct cds_engine **engine)
         llama_batch_free(e->batch);
     if (e->context)
         llama_free(e->context);
+    if (e->twin) {
+        free(e);
+        *engine = NULL;
+        return;
+    }
     if (e->model)
         llama_model_free(e->model);
     if (e->backend_up)

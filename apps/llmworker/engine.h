@@ -88,6 +88,10 @@ const char *cds_engine_version(void);
 /** Loads the compute variants of lib_dir and the model. @return CDS_OK; CDS_BAD_PARAM (not a usable model), CDS_EXHAUSTED, CDS_SYSTEM */
 CDS_MUST_USE cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engine **ret, struct cds_err *reterr);
 void cds_engine_close(struct cds_engine **engine);
+/** engine_twin.c: another context of the same model, for one sequence of so many cells, with a number of threads that never changes; what it shows is that
+ *  of the model, which must outlive it. cds_engine_close closes it. @return CDS_OK; CDS_EXHAUSTED */
+CDS_MUST_USE cds_rc cds_engine_twin(const struct cds_engine *engine, const struct cds_loading *loading, uint32_t cells, uint32_t batch,
+                                    struct cds_engine **ret, struct cds_err *reterr);
 /** look is called on the owner's thread every few milliseconds of a step; when it returns true, the step is given up. */
 void cds_engine_watch(struct cds_engine *engine, bool (*look)(void *user), void *user);
 /** Compute threads it may use from the next step on, 1..its number at start; it may use fewer while others want the cores. */

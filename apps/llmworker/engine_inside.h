@@ -1,5 +1,6 @@
 /* apps/llmworker/engine_inside.h: inside of the engine. Included by its parts only: engine.c (life, facts), engine_step.c (steps, what the scheduler
- * calls), engine_solo.c (a context for one answer at a time).
+ * calls), engine_twin.c (a further
+ * context of the same model).
  *
  * Threads: one owner, that of the engine.
  */
@@ -29,6 +30,7 @@ struct cds_engine {
     int32_t shown;          /**< control token that is part of the text it was chosen for; -1: none */
     const char **controls;  /**< NULL-terminated; texts belong to the vocabulary */
     bool backend_up;
+    bool twin; /**< a further context: model, vocabulary and room are those of another engine */
     bool encodes;                                               /**< it makes vectors; see encoder.h */
     enum cds_pooling pooling;                                   /**< of a model that encodes */
     struct cds_adapter_list adapters;                           /**< LoRA adapters it was loaded with */

@@ -57,7 +57,7 @@ static int decode(void *user, const struct cds_row *rows, int count)
     /* Reading the logits would wait for the end of the step; it has to be over before its time is taken. */
     llama_synchronize(engine->context);
     engine->spent_us = process_cpu_us() - cpu_us;
-    if (engine->threads > 1) {
+    if (engine->threads > 1 && !engine->twin) {
         uint32_t before = engine->governor.now;
         look_at_queue(engine);
         if (answers == count)
@@ -138,7 +138,10 @@ static bool is_end(void *user, int32_t token)
 static void drop(void *user, int sequence, int from)
 {
     const struct cds_engine *engine = user;
-    llama_memory_seq_rm(llama_get_memory(engine->context), sequence, from, -1);
+    if (engine->twin && from == 0)
+        llama_memory_clear(llama_get_memory(engine->context), false); /* the next sequence begins in the first cell again */
+    else
+        llama_memory_seq_rm(llama_get_memory(engine->context), sequence, from, -1);
 }
 
 static void share(void *user, int from, int to, int count)

@@ -44,6 +44,7 @@ struct cds_sched_limits {
     unsigned jobs;                       /**< requests known at once, at most CDS_JOBS_MAX */
     unsigned answer_reserve;             /**< answer tokens set aside at admission; 0: all a request may generate, so nobody is ever put back */
     bool share;                          /**< the model can share and cut sequences */
+    bool steady;                         /**< who has a sequence keeps it until its end: nobody is put back and read anew in other pieces */
     bool fifo;                           /**< prompts strictly in order of arrival; to measure what the order is worth */
 };
 

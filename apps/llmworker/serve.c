@@ -29,6 +29,8 @@ struct worker {
     struct cds_engine_facts facts;
     struct cds_shim *shim;
     struct cds_sched *sched; /**< NULL: the model encodes, see tasks */
+    struct cds_solo solo;
+    bool solo_turn; /**< the last step was one of that */
     struct cds_tasks tasks;
     struct cds_prompter prompter;
     bool open;
@@ -176,7 +178,9 @@ static cds_json *work_of(const struct worker *worker)
 {
     if (worker->tasks.vectors)
         return cds_tasks_work(&worker->tasks, cds_engine_threads(worker->engine));
-    struct cds_sched_counters c = cds_sched_counters(worker->sched);
+    struct cds_sched_counters c = cds_sched_counters(worker->sched), alone = {0};
+    if (worker->solo.sched)
+        alone = cds_sched_counters(worker->solo.sched);
     const struct {
         const char *name;
         uint64_t value;
@@ -202,6 +206,10 @@ static cds_json *work_of(const struct worker *worker)
         {"most_generating", c.most_generating},
         {"active", c.active},
         {"waiting", c.waiting},
+        {"solo_steps", alone.steps},
+        {"solo_rows", alone.rows},
+        {"solo_active", alone.active},
+        {"solo_waiting", alone.waiting},
         {"cells_live", c.cells_live},
         {"cells_kept", c.cells_kept},
         {"threads", cds_engine_threads(worker->engine)},
@@ -279,6 +287,9 @@ static uint32_t least(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+static bool look(void *user);
+static const struct cds_sched_sink sink = {.on_token = on_token, .on_read = on_read, .on_told = on_told, .on_text = on_text, .on_end = on_end};
+
 static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
 {
     const struct cds_worker_options *o = worker->options;
@@ -323,7 +334,15 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .answer_reserve = ANSWER_RESERVE,
         .share = worker->facts.can_share,
     };
-    static const struct cds_sched_sink sink = {.on_token = on_token, .on_read = on_read, .on_told = on_told, .on_text = on_text, .on_end = on_end};
+    worker->solo = (struct cds_solo){
+        .engine = worker->engine,
+        .loading = worker->loading,
+        .cells = least(o->request_tokens, least(worker->facts.cells, worker->facts.train_context)),
+        .jobs = o->jobs,
+        .sink = &sink,
+        .user = worker,
+        .look = look,
+    };
     return cds_sched_new(&limits, &cds_engine_llama, worker->engine, &sink, worker, &worker->sched, reterr);
 }
 
@@ -341,7 +360,7 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
         .add_bos = f->add_bos,
         .add_eos = f->add_eos,
     };
-    worker->answers = (struct cds_answers){.sched = worker->sched, .engine = worker->engine, .exchange = worker->options->exchange};
+    worker->answers = (struct cds_answers){.sched = worker->sched, .engine = worker->engine, .exchange = worker->options->exchange, .solo = &worker->solo};
     cds_json *hello = cds_json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b}", "library", cds_engine_version(), "description", f->description,
                                     "parameters", (long long)f->parameters, "size_bytes", (long long)f->size_bytes, "cells", (long long)f->cells,
                                     "request_tokens", (long long)request_tokens, "train_context", (long long)f->train_context, "vocabulary",
@@ -362,12 +381,24 @@ static bool look(void *user)
 {
     struct worker *worker = user;
     cds_loop_once(worker->loop, 0);
-    return worker->over || (worker->sched ? cds_sched_step_is_dead(worker->sched) : cds_vectors_step_is_dead(worker->tasks.vectors));
+    return worker->over || cds_solo_step_is_dead(&worker->solo) ||
+           (worker->sched ? cds_sched_step_is_dead(worker->sched) : cds_vectors_step_is_dead(worker->tasks.vectors));
 }
 
 static bool runnable(const struct worker *worker)
 {
-    return worker->sched ? cds_sched_runnable(worker->sched) : cds_vectors_runnable(worker->tasks.vectors);
+    return worker->sched ? cds_sched_runnable(worker->sched) || cds_solo_runnable(&worker->solo) : cds_vectors_runnable(worker->tasks.vectors);
+}
+
+/** Answers that are alone, and all the others, take turns. */
+static void step(struct worker *worker)
+{
+    bool alone = cds_solo_runnable(&worker->solo), others = cds_sched_runnable(worker->sched);
+    worker->solo_turn = alone && (!others || !worker->solo_turn);
+    if (worker->solo_turn)
+        cds_solo_step(&worker->solo);
+    else if (others)
+        cds_sched_step(worker->sched);
 }
 
 static void run(struct worker *worker)
@@ -383,7 +414,7 @@ static void run(struct worker *worker)
         if (worker->restore)
             restore(worker);
         if (worker->sched && runnable(worker))
-            cds_sched_step(worker->sched);
+            step(worker);
         else if (runnable(worker))
             cds_tasks_step(&worker->tasks);
         flush_texts(worker);
@@ -423,6 +454,7 @@ cds_rc cds_worker_serve(const struct cds_worker_options *options, struct cds_err
         say_failed(&worker, &err);
     }
     cds_tasks_close(&worker.tasks);
+    cds_solo_close(&worker.solo);
     cds_sched_free(&worker.sched);
     cds_answers_clear(&worker.answers);
     cds_shim_close(worker.shim);
