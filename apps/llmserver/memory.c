@@ -76,7 +76,8 @@ uint64_t cds_memory_free(void)
     return group < machine ? group : machine;
 }
 
-/** Memory for one more model, or for more of one: what is free, and what is left of llm.memory_bytes. but: its own part does not count; NULL: all do. */
+/** Memory for one more model, or for more of one: what is free, and what is left of llm.memory_bytes. but: its own part does not count; NULL: all do.
+ */
 static uint64_t room_for(const struct cds_llm *app, const struct cds_model *but)
 {
     uint64_t budget = cds_config_u64(app->config, CDS_OPT_LLM_MEMORY), reserve = cds_config_u64(app->config, CDS_OPT_LLM_MEMORY_RESERVE);

@@ -7,6 +7,7 @@
 #include "apps/llmserver/draft.h"
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/inspection.h"
+#include "apps/llmserver/lexicon.h"
 #include "apps/llmserver/memory.h"
 #include "apps/llmserver/settings.h"
 #include "apps/llmserver/states.h"
@@ -182,6 +183,7 @@ static void launch(struct cds_model *model)
     static const struct cds_proc_ops ops = {.on_frame = on_frame, .on_exit = on_exit};
     const struct cds_llm *app = model->app;
     const struct cds_config *c = app->config;
+    cds_lexicon_stop(model);
     const struct cds_model *draft = cds_draft_of(model, model->draft_problem, sizeof(model->draft_problem));
     char load[CDS_SETTINGS_LOAD_MAX];
     CDS_JSON_AUTO log_level = cds_settings_value(model, "log_level", NULL);
@@ -357,7 +359,9 @@ void cds_model_unload(struct cds_model *model)
 
 void cds_models_stop(struct cds_llm *app)
 {
-    for (struct cds_model *model = app->models.first; model; model = model->next)
+    for (struct cds_model *model = app->models.first; model; model = model->next) {
+        cds_lexicon_stop(model);
         if (model->proc)
             cds_model_unload(model);
+    }
 }

@@ -23,6 +23,7 @@ enum cds_model_state { CDS_MODEL_UNLOADED, CDS_MODEL_LOADING, CDS_MODEL_LOADED, 
 enum { CDS_MODELS_MAX = 256, CDS_MODEL_ID_MAX = 128, CDS_MODEL_STARTS_MAX = 6 };
 
 struct cds_llm;
+struct cds_lexicon;
 
 /** What the header of the file says, read by a process of its own (inspection.h). */
 struct cds_model_file {
@@ -48,9 +49,10 @@ struct cds_model {
     char description[128], library[32];
     enum { CDS_INFILL_UNKNOWN, CDS_INFILL_NO, CDS_INFILL_YES } infill; /**< can it fill a gap in a text? */
     char draft_problem[320];                                           /**< why it has none although one was named; "": none was named */
-    struct cds_proc *proc;                                             /**< NULL: no process */
-    bool up;                                                           /**< said hello and was not stopped */
-    bool was_up;                                                       /**< this load reached hello once: a death is followed by a new start */
+    struct cds_lexicon *lexicon; /**< process of its vocabulary while it is not loaded (lexicon.h); NULL: none */
+    struct cds_proc *proc;       /**< NULL: no process */
+    bool up;                     /**< said hello and was not stopped */
+    bool was_up;                 /**< this load reached hello once: a death is followed by a new start */
     bool unloading;
     uint64_t drain_deadline_ms; /**< while it unloads: running requests may go on so long */
     /* Of residency.h: */

@@ -33,7 +33,7 @@ static const struct cds_setting table[] = {
     {"max_tokens", CDS_SETTING_WHOLE, 1, 131072, 0, NULL, CDS_OPT_LLM_MAX_TOKENS, false, "Tokens of an answer when the request names no number."},
     WHOLE("answer_tokens_max", 0, 131072, 0, "Most tokens of one answer, whatever the request asks for; 0: what the context holds."),
     WHOLE("t_max_predict_ms", 0, 86400000, 0, "Longest time of an answer from its first token on; 0: no limit of its own."),
-    CHOICE("speculation", "lookup off draft auto", CDS_OPT_LLM_SPECULATION, false, "Tokens computed ahead for requests without a seed."),
+    CHOICE("speculation", "lookup off grammar draft auto", CDS_OPT_LLM_SPECULATION, false, "Tokens computed ahead for requests without a seed."),
     NUMBER("temperature", 0, 2, 0.8, "0: always the likeliest token."),
     NUMBER("dynatemp_range", 0, 2, 0, "How far the temperature follows the certainty of the model."),
     NUMBER("dynatemp_exponent", 0, 100, 1, "How it follows."),

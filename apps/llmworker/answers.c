@@ -30,8 +30,8 @@ struct cds_answer {
     unsigned count, running;
     bool tells_chances, tells_tokens;
     struct cds_sched *sched; /**< that has its jobs */
-    uint64_t save_bytes; /**< the state of its prompt goes out, when it has at most so many bytes; 0: it does not */
-    cds_json *state;     /**< owned: what became of that */
+    uint64_t save_bytes;     /**< the state of its prompt goes out, when it has at most so many bytes; 0: it does not */
+    cds_json *state;         /**< owned: what became of that */
     struct cds_adapter_set adapters;
     struct choice choices[];
 };
@@ -106,9 +106,8 @@ static uint8_t *told_of(struct choice *choice, const cds_json *tell, const int32
     return told;
 }
 
-static cds_rc add_choice(struct cds_answer *answer, unsigned index, const struct cds_prepare *prepare,
-                         const struct cds_adapter_set *adapters, const int32_t *tokens, size_t count, uint32_t max_tokens, uint32_t window,
-                         struct cds_err *reterr)
+static cds_rc add_choice(struct cds_answer *answer, unsigned index, const struct cds_prepare *prepare, const struct cds_adapter_set *adapters,
+                         const int32_t *tokens, size_t count, uint32_t max_tokens, uint32_t window, struct cds_err *reterr)
 {
     struct choice *choice = &answer->choices[index];
     if (prepare->shape.kind != CDS_SHAPE_TEXT)
@@ -168,8 +167,7 @@ static cds_rc add_prompt(struct cds_answers *answers, struct cds_answer *answer,
     if (prepare->shift && !prepare->messages)
         most = prepare->max_tokens;
     for (unsigned i = 0; i < prepare->choices && rc == CDS_OK; i++)
-        rc = add_choice(answer, (unsigned)index * prepare->choices + i, prepare, &adapters, tokens, count, most, prompter->request_tokens,
-                        reterr);
+        rc = add_choice(answer, (unsigned)index * prepare->choices + i, prepare, &adapters, tokens, count, most, prompter->request_tokens, reterr);
     *prompt_tokens += (uint32_t)count;
     if (most > *max_tokens)
         *max_tokens = most;
@@ -394,7 +392,7 @@ static cds_json *done_of(const struct cds_answers *answers, const struct cds_ans
 {
     static const char *const names[] = {"stop", "length", "cancelled", "failed"};
     long long prompt = 0, cached = 0, evaluated = 0, completion = 0, reasoning = 0, computed = 0, recomputed = 0, foreign = 0, first = 0;
-    long long validated = 0, refuted = 0, shifted = 0;
+    long long validated = 0, refuted = 0, shifted = 0, forced = 0;
     enum cds_job_end end = CDS_JOB_STOP;
     cds_json *choices = cds_json_array();
     for (unsigned i = 0; i < answer->count; i++) {
@@ -410,6 +408,7 @@ static cds_json *done_of(const struct cds_answers *answers, const struct cds_ans
         computed += report->computed_tokens;
         recomputed += report->recomputed_tokens;
         validated += report->validated_tokens;
+        forced += report->forced_tokens;
         refuted += report->refuted_tokens;
         shifted += report->shifted_tokens;
         completion += report->completion_tokens;
@@ -428,6 +427,7 @@ static cds_json *done_of(const struct cds_answers *answers, const struct cds_ans
                                    "recomputed_tokens", recomputed, "foreign_tokens", foreign, "steps_to_first", first, "completion_tokens",
                                    completion, "reasoning_tokens", reasoning, "validated_tokens", validated, "refuted_tokens", refuted,
                                    "shifted_tokens", shifted, "choices", choices);
+    cds_json_set(done, "forced_tokens", cds_json_int(forced));
     if (answer->state)
         cds_json_set(done, "state", cds_json_ref(answer->state));
     return done;

@@ -82,6 +82,7 @@ static cds_rc load_model(struct cds_engine *engine, const struct cds_engine_opti
     cds_loading_begin(options->loading);
     struct llama_model_params params = llama_model_default_params();
     cds_loading_model(options->loading, &params);
+    params.vocab_only = options->vocabulary_only;
     params.progress_callback = on_load_progress;
     params.progress_callback_user_data = (void *)(uintptr_t)options;
     engine->model = llama_model_load_from_file(options->model_path, params);
@@ -157,6 +158,7 @@ static cds_rc read_vocabulary(struct cds_engine *engine, struct cds_err *reterr)
         if (len > 1 && (llama_vocab_get_attr(engine->vocab, token) & LLAMA_TOKEN_ATTR_CONTROL))
             engine->controls[controls++] = text;
     }
+    engine->spelling = engine->encodes ? NULL : cds_spelling_new(engine->vocab);
     token_text(engine->vocab, llama_vocab_bos(engine->vocab), engine->bos, sizeof(engine->bos));
     token_text(engine->vocab, llama_vocab_eos(engine->vocab), engine->eos, sizeof(engine->eos));
     llama_model_desc(engine->model, engine->description, sizeof(engine->description));
@@ -182,6 +184,7 @@ void cds_engine_close(struct cds_engine **engine)
         llama_model_free(e->model);
     if (e->backend_up)
         llama_backend_free();
+    cds_spelling_free(e->spelling);
     free(e->controls);
     free(e->room);
     free(e);
@@ -211,9 +214,9 @@ cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engi
         rc = read_vocabulary(engine, reterr);
     if (rc == CDS_OK && options->adapters)
         rc = load_adapters(engine, options->adapters, reterr);
-    if (rc == CDS_OK)
+    if (rc == CDS_OK && !options->vocabulary_only)
         rc = make_context(engine, options, reterr);
-    if (rc == CDS_OK && options->draft_path && !engine->encodes)
+    if (rc == CDS_OK && options->draft_path && !options->vocabulary_only && !engine->encodes)
         open_drafter(engine, options);
     if (rc != CDS_OK)
         // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
@@ -242,7 +245,8 @@ void cds_engine_watch(struct cds_engine *engine, bool (*look)(void *user), void 
 {
     engine->look = look;
     engine->look_user = user;
-    llama_set_abort_callback(engine->context, on_node, engine);
+    if (engine->context)
+        llama_set_abort_callback(engine->context, on_node, engine);
 }
 
 void cds_engine_set_threads(struct cds_engine *engine, uint32_t threads)
@@ -269,7 +273,7 @@ void cds_engine_facts(const struct cds_engine *engine, struct cds_engine_facts *
         .eos = engine->eos,
         .parameters = llama_model_n_params(engine->model),
         .size_bytes = llama_model_size(engine->model),
-        .cells = llama_n_ctx(engine->context),
+        .cells = engine->context ? llama_n_ctx(engine->context) : 0,
         .train_context = (uint32_t)llama_model_n_ctx_train(engine->model),
         .vocabulary = (uint32_t)llama_vocab_n_tokens(engine->vocab),
         .threads = engine->threads,

@@ -11,6 +11,7 @@
 #include "apps/llmworker/adapters.h"
 #include "apps/llmworker/drafter.h"
 #include "apps/llmworker/engine.h"
+#include "apps/llmworker/forced.h"
 #include "apps/llmworker/governor.h"
 #include "apps/llmworker/pool.h"
 
@@ -26,11 +27,12 @@ struct cds_engine {
     unsigned nodes; /**< of the compute graph since the last look at the clock */
     uint64_t looked_ms;
     char description[128], bos[256], eos[256];
-    llama_token_data *room; /**< candidates of the choice that is being made */
-    int32_t shown;          /**< control token that is part of the text it was chosen for; -1: none */
-    const char **controls;  /**< NULL-terminated; texts belong to the vocabulary */
+    llama_token_data *room;        /**< candidates of the choice that is being made */
+    int32_t shown;                 /**< control token that is part of the text it was chosen for; -1: none */
+    struct cds_spelling *spelling; /**< for grammars; NULL: nothing is known to be forced */
+    const char **controls;         /**< NULL-terminated; texts belong to the vocabulary */
     bool backend_up;
-    bool twin; /**< a further context: model, vocabulary and room are those of another engine */
+    bool twin;                                                  /**< a further context: model, vocabulary and room are those of another engine */
     bool encodes;                                               /**< it makes vectors; see encoder.h */
     enum cds_pooling pooling;                                   /**< of a model that encodes */
     struct cds_adapter_list adapters;                           /**< LoRA adapters it was loaded with */

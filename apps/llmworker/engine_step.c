@@ -79,13 +79,13 @@ static void sampler_free(void *sampler)
 static void *sampler_new(void *user, const struct cds_sampling *sampling)
 {
     const struct cds_engine *engine = user;
-    return cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, NULL);
+    return cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, engine->spelling, NULL);
 }
 
 cds_rc cds_engine_check_sampling(const struct cds_engine *engine, const struct cds_sampling *sampling, struct cds_err *reterr)
 {
     struct cds_err err = {0};
-    struct cds_sampler *sampler = cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, &err);
+    struct cds_sampler *sampler = cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, engine->spelling, &err);
     cds_sampler_free(sampler);
     if (!sampler && reterr)
         *reterr = err;
@@ -108,6 +108,16 @@ static int32_t sample(void *user, void *sampler, int row)
     int32_t token = cds_sampler_pick(sampler, llama_get_logits_ith(engine->context, row));
     engine->shown = cds_sampler_preserves(sampler, token) ? token : -1;
     return token;
+}
+
+static unsigned forced(void *sampler, int32_t *ret, unsigned most)
+{
+    return cds_sampler_forced(sampler, ret, most);
+}
+
+static bool had_no_choice(void *sampler)
+{
+    return cds_sampler_had_no_choice(sampler);
 }
 
 static void tell(void *user, void *sampler, int row, int32_t token)
@@ -201,6 +211,8 @@ const struct cds_engine_ops cds_engine_llama = {
     .sampler_free = sampler_free,
     .sample = sample,
     .tell = tell,
+    .forced = forced,
+    .had_no_choice = had_no_choice,
     .piece = piece,
     .is_end = is_end,
     .drop = drop,

@@ -46,6 +46,7 @@ void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end 
         .foreign_tokens = job->foreign,
         .steps_to_first = job->steps_to_first,
         .shifted_tokens = job->shifted,
+        .forced_tokens = job->forced,
         .validated_tokens = job->validated,
         .refuted_tokens = job->refuted,
         .stop = (int)job->text.hit - 1,

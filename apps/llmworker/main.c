@@ -21,6 +21,7 @@ static const char usage[] = "cds-llmworker runs one language model for cds-llmse
                             "  --load=JSON              settings of the load (loading.h)\n"
                             "  --adapters=DIR           folder of the adapters that the load names, absolute\n"
                             "  --exchange=N             inherited memory file for states\n"
+                            "  --vocabulary             answers questions about words only; no weights are loaded\n"
                             "  --log=LEVEL              debug, info, warn, error\n"
                             "  --check                  tests the libllama this program finds, prints its version\n"
                             "  --help, --version\n";
@@ -50,6 +51,7 @@ enum option_id {
     OPT_LOAD,
     OPT_ADAPTERS,
     OPT_EXCHANGE,
+    OPT_VOCABULARY,
     OPT_LOG,
     OPT_CHECK,
     OPT_HELP,
@@ -114,6 +116,9 @@ static bool take_option(int id, const char *value, struct arguments *args)
             return false;
         args->worker.exchange = (int)number;
         return true;
+    case OPT_VOCABULARY:
+        args->worker.vocabulary_only = true;
+        return true;
     case OPT_LOG:
         return cds_log_level_parse(value, &args->level) == CDS_OK;
     case OPT_CHECK:
@@ -143,6 +148,7 @@ static bool read_arguments(int argc, char **argv, struct arguments *args)
         {"adapters", required_argument, NULL, OPT_ADAPTERS},
         {"exchange", required_argument, NULL, OPT_EXCHANGE},
         {"log", required_argument, NULL, OPT_LOG},
+        {"vocabulary", no_argument, NULL, OPT_VOCABULARY},
         {"check", no_argument, NULL, OPT_CHECK},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},

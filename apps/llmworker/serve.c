@@ -71,6 +71,11 @@ static void on_prepare(struct worker *worker, const cds_json *params)
             send_refused(worker, job, &err);
         return;
     }
+    if (!worker->sched) {
+        cds_fail(&err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: only its vocabulary is.");
+        send_refused(worker, cds_json_get_i64(params, "job", 0), &err);
+        return;
+    }
     uint32_t prompt_tokens = 0, max_tokens = 0;
     cds_rc rc = cds_message_prepare(params, &prepare, &err);
     if (rc == CDS_OK)
@@ -178,6 +183,8 @@ static cds_json *work_of(const struct worker *worker)
 {
     if (worker->tasks.vectors)
         return cds_tasks_work(&worker->tasks, cds_engine_threads(worker->engine));
+    if (!worker->sched)
+        return cds_json_object();
     struct cds_sched_counters c = cds_sched_counters(worker->sched), alone = {0};
     if (worker->solo.sched)
         alone = cds_sched_counters(worker->solo.sched);
@@ -202,6 +209,8 @@ static cds_json *work_of(const struct worker *worker)
         {"guesses", c.guesses},
         {"validated_tokens", c.validated_tokens},
         {"refuted_tokens", c.refuted_tokens},
+        {"forced_tokens", c.forced_tokens},
+        {"unsampled_tokens", c.unsampled_tokens},
         {"most_between", c.most_between},
         {"most_generating", c.most_generating},
         {"active", c.active},
@@ -296,6 +305,7 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
     struct cds_engine_options options = {
         .model_path = o->model_path,
         .lib_dir = o->lib_dir,
+        .vocabulary_only = o->vocabulary_only,
         .cells = o->context_tokens,
         .sequences = o->slots + KEPT,
         .draft_path = o->draft_path,
@@ -319,6 +329,8 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
     if (worker->facts.chat_template)
         worker->shim = cds_shim_open(worker->facts.chat_template, worker->facts.bos, worker->facts.eos, why, sizeof(why));
     worker->tasks = (struct cds_tasks){.prompter = &worker->prompter, .facts = &worker->facts, .send = send_frame, .user = worker};
+    if (o->vocabulary_only)
+        return CDS_OK;
     if (worker->facts.encodes)
         return cds_tasks_open(&worker->tasks, worker->engine, o->jobs, reterr);
     if (!worker->shim)
@@ -360,7 +372,8 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
         .add_bos = f->add_bos,
         .add_eos = f->add_eos,
     };
-    worker->answers = (struct cds_answers){.sched = worker->sched, .engine = worker->engine, .exchange = worker->options->exchange, .solo = &worker->solo};
+    worker->answers =
+        (struct cds_answers){.sched = worker->sched, .engine = worker->engine, .exchange = worker->options->exchange, .solo = &worker->solo};
     cds_json *hello = cds_json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b}", "library", cds_engine_version(), "description", f->description,
                                     "parameters", (long long)f->parameters, "size_bytes", (long long)f->size_bytes, "cells", (long long)f->cells,
                                     "request_tokens", (long long)request_tokens, "train_context", (long long)f->train_context, "vocabulary",
@@ -387,7 +400,8 @@ static bool look(void *user)
 
 static bool runnable(const struct worker *worker)
 {
-    return worker->sched ? cds_sched_runnable(worker->sched) || cds_solo_runnable(&worker->solo) : cds_vectors_runnable(worker->tasks.vectors);
+    return worker->sched ? cds_sched_runnable(worker->sched) || cds_solo_runnable(&worker->solo)
+                         : worker->tasks.vectors && cds_vectors_runnable(worker->tasks.vectors);
 }
 
 /** Answers that are alone, and all the others, take turns. */
@@ -446,7 +460,8 @@ cds_rc cds_worker_serve(const struct cds_worker_options *options, struct cds_err
     if (rc != CDS_OK && worker.over)
         rc = cds_fail(&err, CDS_CANCELLED, __func__, "The server gave up this load."); /* not the model's fault */
     if (rc == CDS_OK) {
-        fitted.request_tokens = least(options->request_tokens, least(worker.facts.cells, worker.facts.train_context));
+        if (!options->vocabulary_only)
+            fitted.request_tokens = least(options->request_tokens, least(worker.facts.cells, worker.facts.train_context));
         worker.open = true;
         say_hello(&worker, fitted.request_tokens);
         run(&worker);

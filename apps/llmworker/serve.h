@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/base/err.h"
@@ -15,6 +16,7 @@ struct cds_worker_options {
     const char *draft_path;  /**< NULL: no draft model */
     const char *load;        /**< settings of the load, text of an object (loading.h); NULL: none */
     int exchange;            /**< memory file for states, inherited (exchange.h); below 0: none */
+    bool vocabulary_only;    /**< no weights and no context: tokens, vocabulary and template */
     const char *adapter_dir; /**< folder of the adapters that the load names; NULL: none can be named */
     uint32_t context_tokens, request_tokens, slots, threads, jobs;
 };
