@@ -5,7 +5,7 @@ UI := apps/studio-ui
 UI_SOURCES = $(shell find $(UI)/src $(UI)/build-tools $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
 STEP := tools/step $(BUILD).log
 
-.PHONY: run build native ui test check fmt bench bench-llm bench-sandbox abuse-storm storm-micro micro fuzz wasmer coverage coverage-sandbox clean setup
+.PHONY: run build native ui test check fmt bench bench-llm bench-sandbox abuse-storm storm-micro storm-llm night guards-llm micro fuzz wasmer coverage coverage-sandbox clean setup
 .DEFAULT_GOAL := build
 # Set-up comes before the build and the build before the start, also with -j; Ninja uses all cores by itself.
 .NOTPARALLEL:
@@ -58,6 +58,21 @@ abuse-storm: native
 # 10,000 machines from one template: no random value may come twice. Hours under emulation; a night's work.
 storm-micro: setup native
 	@CDS_STORM=$(or $(CDS_STORM),10000) CDS_BUILD=$(BUILD) node --test tests/sandbox/micro-storm.test.mjs
+
+# kill -9 of model processes, the model server and its clients at 200 random moments; CDS_SEED=n plays one run again.
+storm-llm: setup native ui
+	@CDS_KILLS=$(or $(CDS_KILLS),200) CDS_BUILD=$(BUILD) node --test --test-reporter=spec tests/service/llm_storm.test.mjs
+
+# Takes each guard of the model server away once: its test must fail.
+guards-llm: setup native ui
+	@tools/llm_guards
+
+# What is too long for each change: every fuzzer for ten minutes, the long rows of the escape list, the storms, the guards.
+night:
+	@tools/setup test
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(or $(NIGHT_FUZZ_SECONDS),600)
+	@$(MAKE) --no-print-directory abuse-storm storm-llm guards-llm
+	@tools/abuse_guards
 
 # The engine for WebAssembly: built once, see tools/setup_wasmer.
 wasmer:

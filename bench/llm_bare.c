@@ -1,7 +1,7 @@
 // link: llama
 /* bench/llm_bare.c: the bare loop over libllama, the yardstick for the model server: same library, same model, same batch, no server.
  *
- *   llm_bare MODEL.gguf LIB_DIR [threads=1] [streams=1] [prompt=64] [answer=128]
+ *   llm_bare MODEL.gguf LIB_DIR [threads=1] [streams=1] [prompt=64] [answer=128] [context=what they need]
  *
  * Prints one JSON object. CPU time per token at one thread is the figure to compare; wall-clock shows the shape only. first_token_ms counts
  * from the start of the program: with one prompt token it is a bare load.
@@ -16,7 +16,7 @@
 enum { STREAMS_MAX = 64 };
 
 struct plan {
-    int threads, streams, prompt, answer;
+    int threads, streams, prompt, answer, context;
 };
 
 static void no_log(enum ggml_log_level level, const char *text, void *user)
@@ -101,18 +101,19 @@ static int argument(int argc, char **argv, int at, int otherwise, int most)
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "use: llm_bare MODEL.gguf LIB_DIR [threads] [streams] [prompt] [answer]\n");
+        fprintf(stderr, "use: llm_bare MODEL.gguf LIB_DIR [threads] [streams] [prompt] [answer] [context]\n");
         return 2;
     }
     double began = wall_ms();
     struct plan plan = {argument(argc, argv, 3, 1, 256), argument(argc, argv, 4, 1, STREAMS_MAX), argument(argc, argv, 5, 64, 4096),
-                        argument(argc, argv, 6, 128, 4096)};
+                        argument(argc, argv, 6, 128, 4096), 0};
+    plan.context = argument(argc, argv, 7, plan.streams * (plan.prompt + plan.answer), 1 << 20);
     llama_log_set(no_log, NULL);
     ggml_backend_load_all_from_path(argv[2]);
     llama_backend_init();
     struct llama_model *model = llama_model_load_from_file(argv[1], llama_model_default_params());
     struct llama_context_params params = llama_context_default_params();
-    params.n_ctx = (uint32_t)(plan.streams * (plan.prompt + plan.answer));
+    params.n_ctx = (uint32_t)plan.context;
     params.n_batch = params.n_ubatch = 64 + STREAMS_MAX;
     params.n_seq_max = (uint32_t)plan.streams;
     params.n_threads = params.n_threads_batch = plan.threads;

@@ -7,6 +7,7 @@ import { build, root, startStack, waitFor } from '../tests/support/stack.mjs';
 import { ROUNDS, figure, heads, json, median, row } from './table.mjs';
 
 const TICKS_PER_S = Number(spawnSync('getconf', ['CLK_TCK']).stdout.toString());
+const CONTEXT = '8192'; // of both: the library clears what it takes
 const MANY = Number(process.env.BENCH_REQUESTS ?? 10_000);
 const modules = process.env.CDS_BENCH_NODE ?? join(root, 'bench/node');
 
@@ -31,7 +32,7 @@ async function cpuMs(stack, what) {
 
 /** A studio with one thread for the model. */
 async function withStudio(model, options, use) {
-  const stack = await startStack({ options: { 'llm.model': model, 'llm.threads': '1', 'llm.context_tokens': '8192', ...options } });
+  const stack = await startStack({ options: { 'llm.model': model, 'llm.threads': '1', 'llm.context_tokens': CONTEXT, ...options } });
   try {
     const found = await stack.waitModel();
     await use(stack, llmClient(stack), found.id);
@@ -130,7 +131,7 @@ async function load(model, lib) {
       await admin('/admin/unload');
       unloads.push(performance.now() - end);
       left.push(((await tree()) / before - 1) * 100);
-      bare.push(json(join(build, 'bench/llm_bare'), [model, lib, 1, 1, 2, 1]).first_token_ms);
+      bare.push(json(join(build, 'bench/llm_bare'), [model, lib, 1, 1, 2, 1, CONTEXT]).first_token_ms);
     }
     heads('', 'ours', 'bare loop', 'difference');
     row('load to the first token, ms', figure(ours, 0), figure(bare, 0), (median(ours) - median(bare)).toFixed(0));

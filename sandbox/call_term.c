@@ -43,8 +43,10 @@ typedef cds_rc method_fn(struct client *client, const struct cds_rpc_request *re
 static cds_rc call_open(struct client *client, const struct cds_rpc_request *request, struct cds_err *err)
 {
     const char *program = cds_json_get_str(request->params, "program");
-    struct term_wish wish = {
-        .project = param(request->params, "project"), .user = param(request->params, "user"), .program = program ? program : "shell"};
+    struct term_wish wish = {.project = param(request->params, "project"),
+                             .user = param(request->params, "user"),
+                             .session = param(request->params, "session"),
+                             .program = program ? program : "shell"};
     struct term *term = NULL;
     struct cds_job_network network;
     CDS_CLEANUP(cds_free_ptr) char *rules = NULL;
@@ -182,6 +184,10 @@ void term_call(struct client *client, const struct cds_rpc_request *request)
     }
     if (cds_streq(request->method, "term.ack")) {
         on_ack(client, request->params);
+        return;
+    }
+    if (cds_streq(request->method, "term.end_all")) { /* of the gateway: a user or a session has lost its rights */
+        terms_end_all(client->broker, param(request->params, "user"), param(request->params, "session"));
         return;
     }
     for (size_t i = 0; i < CDS_ARRAY_LEN(methods); i++)

@@ -175,6 +175,15 @@ void term_end(struct term *term, const char *why)
     term->ops->kill(term->job, CDS_END_CANCELLED);
 }
 
+void terms_end_all(struct broker *broker, const char *user, const char *session)
+{
+    for (struct term *term = broker->terms, *next; term; term = next) {
+        next = term->next;
+        if (term->job && cds_streq(term->user, user) && (!session || !*session || cds_streq(term->session, session)))
+            term_end(term, "revoked");
+    }
+}
+
 bool term_is_busy(const struct term *term)
 {
     struct cds_job_stats stats;
@@ -282,6 +291,7 @@ cds_rc term_open(struct broker *broker, const struct term_wish *wish, struct ter
     *term = (struct term){.broker = broker, .rows = wish->rows, .cols = wish->cols, .opened_ms = cds_now_ms()};
     cds_strcpy(term->project, sizeof(term->project), wish->project);
     cds_strcpy(term->user, sizeof(term->user), wish->user);
+    cds_strcpy(term->session, sizeof(term->session), wish->session);
     cds_strcpy(term->program, sizeof(term->program), wish->program);
     cds_uuid7(term->id);
     if ((term->next = broker->terms))

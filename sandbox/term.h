@@ -40,7 +40,7 @@ struct term {
     uint64_t opened_ms;
     bool told; /**< a reader has heard of its end */
     unsigned rows, cols;
-    char id[37], project[37], user[40], program[8];
+    char id[37], project[37], user[40], session[40], program[8]; /* session: the one that opened it; "" when it was not told */
 };
 
 /** One call of term.attach. */
@@ -62,7 +62,7 @@ struct term_reader {
 
 /** What term.open asks for; checked. All borrowed. */
 struct term_wish {
-    const char *project, *user, *program;
+    const char *project, *user, *session, *program;
     unsigned rows, cols;
     const struct cds_job_network *network; /**< NULL: none */
 };
@@ -75,6 +75,8 @@ struct term *term_find(const struct broker *broker, const char *project, const c
 bool term_is_busy(const struct term *term);
 /** Ends it; one that has ended is forgotten. why: a word of term.attach's `end`. */
 void term_end(struct term *term, const char *why);
+/** All of a user, or those that one session opened (NULL or "": all), end: their rights have. */
+void terms_end_all(struct broker *broker, const char *user, const char *session);
 CDS_MUST_USE cds_rc term_resize(struct term *term, unsigned rows, unsigned cols, struct cds_err *reterr);
 /** "exit", "signal", "killed", "idle", ...; "running" before its end. */
 const char *term_end_name(const struct term *term);

@@ -99,7 +99,7 @@ async function chat(stack, maxTokens, content) {
 }
 
 async function benchChat(stack) {
-  const model = join(root, 'deps/models/SmolLM2-135M-Instruct.Q4_1.gguf');
+  const model = join(build, 'share/models/SmolLM2-135M-Instruct.Q8_0.gguf');
   // Another beginning in each round: an answer may not find its prompt computed already, as the bare loop never does.
   const names = ['Amber', 'Birch', 'Cedar', 'Dune', 'Ember', 'Flint', 'Grove', 'Heron', 'Iris', 'Jade', 'Kestrel', 'Linden', 'Maple', 'North', 'Opal', 'Pine'];
   let asked = 0;

@@ -20,7 +20,7 @@ import { live } from '../bench/llm_live.mjs';
 import { ROUNDS, figure, heads, json, median, row } from '../bench/table.mjs';
 import { build, root } from '../tests/support/stack.mjs';
 
-const [part = 'all', model = join(root, 'deps/models/SmolLM2-135M-Instruct.Q4_1.gguf')] = process.argv.slice(2);
+const [part = 'all', model = join(build, 'share/models/SmolLM2-135M-Instruct.Q8_0.gguf')] = process.argv.slice(2);
 const lib = join(root, 'deps/llama/lib');
 const folder = mkdtempSync(join(tmpdir(), 'cds-bench-'));
 const small = join(folder, 'random.gguf');

@@ -23,6 +23,7 @@ static void call_free(struct call *call)
 {
     leave(call);
     cds_timer_remove(&call->deadline);
+    cds_standing_unwait(&call->fresh);
     if (call->ticket)
         call->ticket->call = NULL;
     cds_json_unref(call->id);
@@ -191,6 +192,13 @@ void call_drop(struct call *call)
     call_free(call);
 }
 
+void call_abort(struct call *call, const struct cds_err *err)
+{
+    if (call->leaf_drop)
+        call->leaf_drop(call);
+    call_fail(call, err);
+}
+
 static void on_deadline(void *user)
 {
     struct call *call = user;
@@ -198,9 +206,7 @@ static void on_deadline(void *user)
     cds_fail(&err, CDS_TIMED_OUT, __func__, "%s did not answer within %llu ms.", call->method_name,
              (unsigned long long)(call->deadline_ms - call->started_ms));
     cds_err_hint(&err, "Try again; if it happens again, tell an admin the request id.");
-    if (call->leaf_drop)
-        call->leaf_drop(call);
-    call_fail(call, &err);
+    call_abort(call, &err);
 }
 
 /* The call itself is counted. One that ends others, or is answered at once, must get through a full socket. */
@@ -214,6 +220,22 @@ static cds_rc check_room(const struct call *call, struct cds_err *err)
     return cds_err_hint(err, "Wait for answers before sending more.");
 }
 
+/* The caller's token may be good while its user or session is not any more. */
+static cds_rc check_credential(const struct call *call, struct cds_err *err)
+{
+    struct message *message = call->message;
+    if (!call_who(call)) {
+        *err = message->auth_err;
+        return err->code;
+    }
+    if (message->who.claims.expires_s * 1000 <= (int64_t)cds_wall_ms()) {
+        cds_fail(err, CDS_UNAUTHENTICATED, __func__, "The access token of this connection has expired.");
+        return cds_err_hint(err, "Sign in again or refresh the token, then connect again.");
+    }
+    cds_rc rc = cds_standing_check(call->api->standing, &message->who, err);
+    return rc ? rc : cds_credential_need(&message->who, call->method->least_role, call->method->name, err);
+}
+
 /* Credential, role, room and parameters, in this order. */
 static cds_rc guard(const struct call *call, struct cds_err *err)
 {
@@ -224,19 +246,8 @@ static cds_rc guard(const struct call *call, struct cds_err *err)
         cds_err_hint(err, "rpc.discover lists all methods.");
         return CDS_NO_METHOD;
     }
-    if (method->least_role != CDS_ROLE_NONE) {
-        const struct cds_credential *who = call_who(call);
-        if (!who) {
-            *err = call->message->auth_err;
-            return err->code;
-        }
-        if (who->claims.expires_s * 1000 <= (int64_t)cds_wall_ms()) {
-            cds_fail(err, CDS_UNAUTHENTICATED, __func__, "The access token of this connection has expired.");
-            return cds_err_hint(err, "Sign in again or refresh the token, then connect again.");
-        }
-        if ((rc = cds_credential_need(who, method->least_role, method->name, err)))
-            return rc;
-    }
+    if (method->least_role != CDS_ROLE_NONE && (rc = check_credential(call, err)))
+        return rc;
     if ((rc = check_room(call, err)))
         return rc;
     if (method->billable && !call->id) {
@@ -263,8 +274,36 @@ static void route(struct call *call)
         preview_start(call);
     else if (cds_streq(call->method->leaf, "llmserver"))
         llm_start(call);
+    else if (cds_streq(call->method->leaf, "auth"))
+        auth_start(call);
     else
         local_start(call);
+}
+
+/* Guarded, timed, and off to its leaf. */
+static void admit(struct call *call)
+{
+    struct cds_err err;
+    if (guard(call, &err)) {
+        call_fail(call, &err);
+        return;
+    }
+    call->deadline_ms = call->started_ms + allowed_ms(call);
+    if (cds_timer_add(call->api->loop, call->deadline_ms, on_deadline, call, &call->deadline)) {
+        cds_fail(&err, CDS_EXHAUSTED, __func__, "Out of memory.");
+        call_fail(call, &err);
+        return;
+    }
+    route(call);
+}
+
+static void on_fresh(void *user, const struct cds_err *err)
+{
+    struct call *call = user;
+    if (err)
+        call_fail(call, err);
+    else
+        admit(call);
 }
 
 void call_start(struct message *message, const struct cds_rpc_request *request, const char *request_id)
@@ -283,15 +322,13 @@ void call_start(struct message *message, const struct cds_rpc_request *request, 
     call->method = cds_rpc_find(request->method);
     call->id = cds_json_ref(request->id);
     call->params = request->params ? cds_json_ref(request->params) : cds_json_object();
-    if (guard(call, &err)) {
+    /* Rights that were not confirmed a moment ago let nobody in: the call waits for the next look. */
+    bool fresh = !call_who(call) || !call->method || call->method->least_role == CDS_ROLE_NONE || cds_standing_fresh(call->api->standing);
+    if (fresh)
+        admit(call);
+    else if (cds_standing_wait(call->api->standing, &call->fresh, on_fresh, call)) {
+        cds_rc rc = cds_standing_unknown(&err);
+        (void)rc;
         call_fail(call, &err);
-        return;
     }
-    call->deadline_ms = call->started_ms + allowed_ms(call);
-    if (cds_timer_add(call->api->loop, call->deadline_ms, on_deadline, call, &call->deadline)) {
-        cds_fail(&err, CDS_EXHAUSTED, __func__, "Out of memory.");
-        call_fail(call, &err);
-        return;
-    }
-    route(call);
 }

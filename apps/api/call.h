@@ -29,7 +29,8 @@ struct call {
     uint64_t started_ms, deadline_ms; /**< on the clock of cds_now_ms */
     struct cds_timer *deadline;
     struct ticket *ticket;
-    uint64_t seq; /**< next sequence number of its notifications */
+    struct cds_standing_wait fresh; /**< while it waits until the rights of its caller are known again */
+    uint64_t seq;                   /**< next sequence number of its notifications */
     bool cancelled;
     bool ends_with_token; /**< it has no end of its own: cancelled when the token of its socket expires */
     void *leaf;           /**< state of the leaf that works on it */
@@ -58,6 +59,8 @@ const char *call_authorization(const struct call *call);
 /** rpc.cancel: true when the call ends soon, with an answer (which may have been given already: the call is not to be touched after it);
  *  false when it cannot be ended early and runs on. */
 bool call_cancel(struct call *call);
+/** Its work is ended and it is answered with err (copied). */
+void call_abort(struct call *call, const struct cds_err *err);
 /** The client is gone: no answer, all work is ended. */
 void call_drop(struct call *call);
 /** A new ticket of the call (one at a time). */
@@ -79,6 +82,7 @@ void local_start(struct call *call);   /**< local.c: rpc.discover, rpc.cancel, u
 void sandbox_start(struct call *call); /**< leaf_sandbox.c: fs.*, run.*, term.*, sandbox.probe */
 void preview_start(struct call *call); /**< leaf_preview.c: preview.open, preview.close, preview.list */
 void llm_start(struct call *call);     /**< leaf_llm.c: llm.* */
+void auth_start(struct call *call);    /**< leaf_auth.c: what needs a password or makes a secret */
 /** leaf_sandbox.c: tells the sandbox that the reader of this term.attach has taken in what came before seq. False: it is no such call. */
 bool sandbox_ack(struct call *attach, int64_t seq);
 void project_list(struct call *call);
@@ -90,6 +94,14 @@ void project_network_then(struct call *call, void (*next)(struct call *call));
 /** project_create.c: makes one more project of the caller while there are fewer than most, and answers with it; a project.list call with the
  *  list as it is then. */
 void project_make(struct call *call, const char *name, const char *template_name, int most);
+void user_list(struct call *call);
+void user_set_role(struct call *call);
+void user_block(struct call *call);
+void user_unblock(struct call *call);
+void user_delete(struct call *call);
+void session_list(struct call *call);
+void session_revoke(struct call *call);
+void session_revoke_others(struct call *call);
 void usage_summary(struct call *call);
 void budget_set(struct call *call);
 

@@ -4,21 +4,32 @@
 #include <strings.h>
 
 #include "apps/api/message.h"
+#include "apps/api/responses.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/http/proxy.h"
 #include "lib/http/reply.h"
 #include "lib/http/ws.h"
 #include "lib/log/log.h"
+#include "lib/metrics/metrics.h"
 #include "lib/rpc/frame.h"
 
 /* One POST /rpc. */
 struct exchange {
+    struct exchange *next, **back; /* of those in api->exchanges */
     struct api *api;
     struct cds_http_req *req;
     struct cds_credential_wait *wait;
     struct message *message; /* head of a list of one */
+    char ip[46];
 };
+
+static void exchange_free(struct exchange *x)
+{
+    if ((*x->back = x->next))
+        x->next->back = x->back;
+    free(x);
+}
 
 static void on_gone(void *user)
 {
@@ -26,7 +37,7 @@ static void on_gone(void *user)
     cds_credential_forget(&x->wait);
     if (x->message)
         message_drop(x->message);
-    free(x);
+    exchange_free(x);
 }
 
 static void on_message_done(void *user, cds_json *answer, int status)
@@ -34,7 +45,7 @@ static void on_message_done(void *user, cds_json *answer, int status)
     struct exchange *x = user;
     struct cds_http_req *req = x->req;
     cds_http_set_user(req, NULL, NULL, NULL);
-    free(x);
+    exchange_free(x);
     const cds_json *error = cds_json_get(answer, "error"), *problem = cds_json_get(error, "data");
     int64_t retry_ms = cds_json_get_i64(problem, "retry_after_ms", 0);
     char seconds[32];
@@ -62,6 +73,7 @@ static void on_credential(void *user, const struct cds_credential *who, const st
                                 .who = who,
                                 .auth_err = err,
                                 .authorization = cds_http_header(x->req, "Authorization"),
+                                .client_ip = x->ip,
                                 .request_id = cds_http_request_id(x->req),
                                 .method = cds_starts_with(path, "/rpc/") ? path + 5 : NULL,
                                 .siblings = &x->message,
@@ -105,8 +117,30 @@ static void rpc(struct api *api, struct cds_http_req *req)
     }
     x->api = api;
     x->req = req;
+    cds_http_client_ip(req, x->ip);
+    if ((x->next = api->exchanges))
+        x->next->back = &x->next;
+    x->back = &api->exchanges;
+    api->exchanges = x;
     cds_http_set_user(req, x, on_gone, NULL);
     cds_credential_check(api->creds, cds_http_header(req, "Authorization"), on_credential, x, &x->wait);
+}
+
+void api_exchanges_recheck(struct api *api, bool unknown)
+{
+    struct cds_err err;
+    for (struct exchange *x = api->exchanges, *next; x; x = next) {
+        next = x->next; /* ending x takes no other along: each has one message */
+        if (!x->message || !x->message->known)
+            continue;
+        struct cds_credential who = x->message->who;
+        if (api_access_check(api, &who, unknown, &err)) {
+            cds_metric_add(CDS_M_ACCESS_ENDED, "http", 1);
+            message_abort(x->message, &err);
+        } else if (who.role != x->message->who.role) {
+            message_set_role(x->message, who.role);
+        }
+    }
 }
 
 /* ---- metrics of the sandbox, which speaks no HTTP ---- */
@@ -181,6 +215,8 @@ static cds_rc ready(void *user, struct cds_err *err)
 {
     struct api *api = user;
     cds_rc rc = cds_credentials_ready(api->creds, err);
+    if (!rc)
+        rc = cds_standing_ready(api->standing, err);
     if (!rc && !cds_dbq_ready(api->db))
         rc = cds_fail(err, CDS_UNAVAILABLE, __func__, "The database is not connected.");
     return rc ? rc : sandbox_link_ready(api->sandbox, err);
@@ -197,7 +233,8 @@ static bool to_llmserver(const char *path)
     return cds_starts_with(path, "/v1/");
 }
 
-static const enum cds_metric shown_metrics[] = {CDS_M_RPC_CALLS, CDS_M_RPC_ERRORS, CDS_M_WS_OPEN, CDS_M_COUNT};
+static const enum cds_metric shown_metrics[] = {CDS_M_RPC_CALLS,      CDS_M_RPC_ERRORS,   CDS_M_WS_OPEN,
+                                                CDS_M_ACCESS_CHANGES, CDS_M_ACCESS_ENDED, CDS_M_COUNT};
 
 void api_on_request(void *user, struct cds_http_req *req)
 {
@@ -211,6 +248,8 @@ void api_on_request(void *user, struct cds_http_req *req)
         api_ws(api, req);
     else if (cds_streq(path, "/stream/logs"))
         api_logs_ws(api, req);
+    else if (cds_streq(path, "/v1/responses") && cds_http_wants_ws(req))
+        api_responses_ws(api, req);
     else if (to_llmserver(path))
         cds_http_proxy(req, api->client, api->llm_url, "the model server", cds_now_ms() + API_V1_MS);
     else if (cds_streq(path, "/metrics/sandboxd"))

@@ -44,23 +44,30 @@ void llm_unreachable(struct cds_err *err, const struct cds_err *why)
         cds_err_detail(err, "%s %s", why->message, why->detail);
 }
 
-cds_rc llm_post(struct call *call, const char *method, const char *path, const char *header, const cds_json *body, struct cds_http_call_spec *spec,
-                struct cds_http_call **ret, struct cds_err *err)
+cds_rc llm_send(const struct llm_caller *caller, const char *method, const char *path, const char *header, const cds_json *body,
+                struct cds_http_call_spec *spec, struct cds_http_call **ret, struct cds_err *err)
 {
     char url[300], auth[CDS_JWT_MAX + 32], id[80];
     struct cds_buf text CDS_CLEANUP(cds_buf_free) = cds_buf_init((size_t)API_WS_MESSAGE_MAX * 2);
     if (body && cds_json_dump(body, &text))
         return cds_fail(err, CDS_EXHAUSTED, __func__, "Out of memory.");
-    snprintf(url, sizeof(url), "%s%s", call->api->llm_url, path);
-    snprintf(auth, sizeof(auth), "Authorization: %s", call_authorization(call));
-    snprintf(id, sizeof(id), "x-request-id: %s", call->request_id);
+    snprintf(url, sizeof(url), "%s%s", caller->api->llm_url, path);
+    snprintf(auth, sizeof(auth), "Authorization: %s", caller->authorization);
+    snprintf(id, sizeof(id), "x-request-id: %s", caller->request_id);
     const char *headers[] = {"Content-Type: application/json", auth, id, header, NULL};
     spec->method = method;
     spec->url = url;
     spec->headers = headers;
     spec->body = text.data;
     spec->body_len = text.len;
-    return cds_http_call_start(call->api->client, spec, ret, err);
+    return cds_http_call_start(caller->api->client, spec, ret, err);
+}
+
+cds_rc llm_post(struct call *call, const char *method, const char *path, const char *header, const cds_json *body, struct cds_http_call_spec *spec,
+                struct cds_http_call **ret, struct cds_err *err)
+{
+    const struct llm_caller caller = {call->api, call_authorization(call), call->request_id};
+    return llm_send(&caller, method, path, header, body, spec, ret, err);
 }
 
 /* ---- models ---- */

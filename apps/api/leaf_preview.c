@@ -75,6 +75,18 @@ static struct cds_peer *peer_of(struct preview_link *link, struct cds_err *err)
     return link->peer;
 }
 
+void preview_end_all(struct api *api, const char *user_id, const char *session_id)
+{
+    struct cds_err err;
+    struct cds_peer *peer = api->previews ? peer_of(api->previews, &err) : NULL; /* away: it has none open */
+    cds_json *params = cds_json_pack("{s:s}", "user", user_id);
+    if (session_id)
+        cds_json_set(params, "session", cds_json_string(session_id));
+    CDS_JSON_AUTO note = cds_rpc_notification("preview.end_all", params);
+    if (peer && note && cds_peer_send(peer, note))
+        cds_log(CDS_LOG_ERROR, "cds-preview could not be told whose previews end", CDS_LS("user_id", user_id));
+}
+
 /* ---- one call ---- */
 static void drop(struct call *call)
 {

@@ -56,6 +56,7 @@ static void connect_now(void *user)
         link->peer = NULL;
     if (!rc) {
         cds_log(CDS_LOG_INFO, "connected to the sandbox");
+        api_access_tell_sandbox(link->api);
         return;
     }
     link->wait_ms = link->wait_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : link->wait_ms * 2;
@@ -101,6 +102,17 @@ struct cds_peer *sandbox_link_peer(struct sandbox_link *link, struct cds_err *re
 cds_rc sandbox_link_ready(const struct sandbox_link *link, struct cds_err *reterr)
 {
     return link->peer ? CDS_OK : cds_fail(reterr, CDS_UNAVAILABLE, __func__, "cds-sandboxd is not connected.");
+}
+
+void sandbox_end_all(struct api *api, const char *user_id, const char *session_id)
+{
+    struct cds_peer *peer = api->sandbox ? api->sandbox->peer : NULL;
+    cds_json *params = cds_json_pack("{s:s}", "user", user_id);
+    if (session_id)
+        cds_json_set(params, "session", cds_json_string(session_id));
+    CDS_JSON_AUTO note = cds_rpc_notification("term.end_all", params);
+    if (peer && note && cds_peer_send(peer, note))
+        cds_log(CDS_LOG_ERROR, "the sandbox could not be told whose terminals end", CDS_LS("user_id", user_id));
 }
 
 /* ---- one call ---- */
@@ -279,6 +291,8 @@ static cds_json *params_of(const struct call *call)
         return cds_json_ref(call->params);
     cds_json *params = cds_json_copy(call->params);
     cds_json_set(params, "user", cds_json_string(call_who(call)->claims.user_id));
+    if (cds_streq(call->method->name, "term.open"))
+        cds_json_set(params, "session", cds_json_string(call_who(call)->claims.session_id));
     if (is_attach(call) && !call_streams(call))
         cds_json_set(params, "collect", cds_json_bool(true));
     return params;

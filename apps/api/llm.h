@@ -14,7 +14,15 @@ enum {
         2 * 1024 * 1024 /**< bytes of one answer, thoughts and arguments included: its result must fit a socket that holds a stream back */
 };
 
-/** Starts a call with the caller's credential and request id. headers: one more line, or NULL. Fills in the rest of spec. */
+/** Who asks, and under which id; all borrowed. */
+struct llm_caller {
+    struct api *api;
+    const char *authorization, *request_id;
+};
+/** Starts a call with the caller's credential and request id. header: one more line, or NULL. Fills in the rest of spec. */
+CDS_MUST_USE cds_rc llm_send(const struct llm_caller *caller, const char *method, const char *path, const char *header, const cds_json *body,
+                             struct cds_http_call_spec *spec, struct cds_http_call **ret, struct cds_err *err);
+/** The same for a call of JSON-RPC. */
 CDS_MUST_USE cds_rc llm_post(struct call *call, const char *method, const char *path, const char *header, const cds_json *body,
                              struct cds_http_call_spec *spec, struct cds_http_call **ret, struct cds_err *err);
 /** An OpenAI error object, or whatever came with that status, as our error value. */

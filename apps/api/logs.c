@@ -10,6 +10,7 @@
 #include "lib/base/str.h"
 #include "lib/http/ws.h"
 #include "lib/log/log.h"
+#include "lib/metrics/metrics.h"
 
 enum {
     POLL_MS = 200,
@@ -27,6 +28,7 @@ struct reader {
     struct cds_ws *ws;
     struct cds_timer *expiry;
     struct cds_credential who;
+    bool ended; /* its credential no longer holds; it is being closed */
     struct logfile file;
 };
 
@@ -75,7 +77,7 @@ static void on_tick(void *user)
 {
     struct logs *logs = user;
     for (struct reader *r = logs->readers; r; r = r->next)
-        if (r->ws && cds_ws_pending(r->ws) < OUT_MAX / 2)
+        if (r->ws && !r->ended && cds_ws_pending(r->ws) < OUT_MAX / 2)
             logfile_read(&r->file, send_line, r);
     if (logs->readers)
         cds_timer_set(logs->tick, cds_now_ms() + POLL_MS);
@@ -101,6 +103,19 @@ void api_logs_free(struct logs **logs)
     cds_timer_remove(&(*logs)->tick);
     free(*logs);
     *logs = NULL;
+}
+
+void api_logs_recheck(struct logs *logs, bool unknown)
+{
+    struct cds_err err;
+    for (struct reader *reader = logs->readers, *next; reader; reader = next) {
+        next = reader->next;
+        if (!reader->ended && api_access_check(logs->api, &reader->who, unknown, &err)) {
+            reader->ended = true;
+            cds_metric_add(CDS_M_ACCESS_ENDED, "logs", 1);
+            cds_ws_close(reader->ws, API_CLOSE_ENDED, err.message);
+        }
+    }
 }
 
 /* ---- one reader ---- */

@@ -171,6 +171,27 @@ void message_expire(struct message *message)
     }
 }
 
+void message_abort(struct message *message, const struct cds_err *err)
+{
+    message->pending++; /* its last answer does not free it under this loop */
+    while (message->calls)
+        call_abort(message->calls, err);
+    done_one(message);
+}
+
+void message_set_role(struct message *message, enum cds_role role)
+{
+    struct cds_err err;
+    message->who.role = role;
+    message->pending++;
+    for (struct call *call = message->calls, *next; call; call = next) {
+        next = call->next;
+        if (call->method && call->method->least_role > role && cds_credential_need(&message->who, call->method->least_role, call->method->name, &err))
+            call_abort(call, &err);
+    }
+    done_one(message);
+}
+
 void message_drop(struct message *message)
 {
     while (message->calls)

@@ -12,6 +12,7 @@ struct message_spec {
     const struct cds_credential *who; /**< NULL: no valid credential, then auth_err says why; copied */
     const struct cds_err *auth_err;   /**< copied */
     const char *authorization;        /**< borrowed for the life of the message */
+    const char *client_ip;            /**< of the browser or program; borrowed for the life of the message */
     const char *request_id;           /**< of the HTTP request; NULL: each call gets its own */
     const char *method;               /**< from the path /rpc/<method>, or NULL */
     struct message **siblings;        /**< list of the socket's open messages, or NULL */
@@ -45,5 +46,9 @@ void message_drop(struct message *message);
 unsigned message_open_calls(const struct message *message);
 /** The token of its socket has expired: calls without an end of their own are cancelled. */
 void message_expire(struct message *message);
+/** The caller of all its calls no longer holds: each is ended and answered with err; the message ends with them. */
+void message_abort(struct message *message, const struct cds_err *err);
+/** The caller has another role now: calls that need more are ended. The message may end with them. */
+void message_set_role(struct message *message, enum cds_role role);
 /** For call.c: an answer (stolen, NULL for a notification). The call has left the list already. */
 void message_answer(struct message *message, cds_json *answer, cds_rc rc);

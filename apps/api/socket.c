@@ -2,7 +2,8 @@
  *
  * The access token comes as a subprotocol, so that it stands in no URL. The socket lives as long as the token: when it expires, no new call
  * is taken, what has no end of its own (a terminal's reader) is cancelled, and the socket closes with 4001 once the others have ended; the page then
- * connects again with a fresh token. */
+ * connects again with a fresh token. When the user or session no longer holds, each open call is told why and the socket closes at once with 4003.
+ * Another role holds from then on: session.changed tells it, and calls that need more are ended. */
 #include <stdlib.h>
 
 #include "apps/api/message.h"
@@ -10,10 +11,12 @@
 #include "lib/base/str.h"
 #include "lib/http/ws.h"
 #include "lib/log/log.h"
+#include "lib/metrics/metrics.h"
 
 enum { CLOSE_EXPIRED = 4001, EXPIRED_GRACE_MS = 500 };
 
 struct socket {
+    struct socket *next, **back; /* of the open ones, in api->sockets */
     struct api *api;
     struct cds_http_req *req; /* until it was upgraded */
     struct cds_credential_wait *wait;
@@ -21,7 +24,9 @@ struct socket {
     struct cds_credential who;
     struct message *open;
     struct cds_timer *expiry;
+    bool ended; /* its credential no longer holds; it is being closed */
     char authorization[CDS_JWT_MAX + 8];
+    char ip[46];
 };
 
 static void send_json(struct socket *s, const cds_json *value)
@@ -57,9 +62,12 @@ static size_t pending(void *user)
 static void on_text(void *user, struct cds_ws *ws, const char *data, size_t len)
 {
     struct socket *s = user;
+    if (s->ended)
+        return;
     struct message_spec spec = {.api = s->api,
                                 .who = &s->who,
                                 .authorization = s->authorization,
+                                .client_ip = s->ip,
                                 .siblings = &s->open,
                                 .calls_max = API_OPEN_PER_SOCKET,
                                 .on_done = on_done,
@@ -76,7 +84,48 @@ static void on_close(void *user, struct cds_ws *ws)
     while (s->open)
         message_drop(s->open);
     cds_timer_remove(&s->expiry);
+    if ((*s->back = s->next))
+        s->next->back = s->back;
     free(s);
+}
+
+static void end_socket(struct socket *s, const struct cds_err *err)
+{
+    cds_log(CDS_LOG_INFO, "socket ended", CDS_LS("user_id", s->who.claims.user_id), CDS_LS("rule", err->rule));
+    cds_metric_add(CDS_M_ACCESS_ENDED, "socket", 1);
+    for (struct message *m = s->open, *next; m; m = next) {
+        next = m->next;
+        message_abort(m, err);
+    }
+    if (s->ws)
+        cds_ws_close(s->ws, API_CLOSE_ENDED, err->message);
+}
+
+static void change_role(struct socket *s, enum cds_role role)
+{
+    s->who.role = role;
+    for (struct message *m = s->open, *next; m; m = next) {
+        next = m->next;
+        message_set_role(m, role);
+    }
+    CDS_JSON_AUTO note = cds_rpc_notification("session.changed", cds_json_pack("{s:s}", "role", cds_role_name(role)));
+    if (note)
+        send_json(s, note);
+}
+
+void api_sockets_recheck(struct api *api, bool unknown)
+{
+    struct cds_err err;
+    for (struct socket *s = api->sockets, *next; s; s = next) {
+        next = s->next; /* a closed socket is freed later, by on_close */
+        struct cds_credential who = s->who;
+        if (!s->ended && api_access_check(api, &who, unknown, &err)) {
+            s->ended = true;
+            end_socket(s, &err);
+        } else if (!s->ended && who.role != s->who.role) {
+            change_role(s, who.role);
+        }
+    }
 }
 
 static void on_expiry(void *user)
@@ -124,7 +173,12 @@ static void on_credential(void *user, const struct cds_credential *who, const st
     if (cds_ws_accept(req, api_allowed_origin(s->api, req), "cds.rpc.v1", API_WS_MESSAGE_MAX, API_WS_OUT_MAX, &ops, s, &s->ws)) {
         cds_timer_remove(&s->expiry);
         free(s);
+        return;
     }
+    if ((s->next = s->api->sockets))
+        s->next->back = &s->next;
+    s->back = &s->api->sockets;
+    s->api->sockets = s;
 }
 
 void api_ws(struct api *api, struct cds_http_req *req)
@@ -147,6 +201,7 @@ void api_ws(struct api *api, struct cds_http_req *req)
     }
     s->api = api;
     s->req = req;
+    cds_http_client_ip(req, s->ip);
     snprintf(s->authorization, sizeof(s->authorization), "Bearer %s", token);
     cds_http_set_user(req, s, on_gone, NULL);
     cds_credential_check(api->creds, token, on_credential, s, &s->wait);

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "apps/auth/service.h"
+#include "apps/auth/rpc.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
@@ -13,8 +13,13 @@ static const struct route {
     const char *method, *path;
     enum cds_auth_kind kind;
 } routes[] = {
-    {"GET", "/auth/state", CDS_AUTH_STATE},      {"POST", "/auth/setup", CDS_AUTH_SETUP},   {"POST", "/auth/login", CDS_AUTH_LOGIN},
-    {"POST", "/auth/refresh", CDS_AUTH_REFRESH}, {"POST", "/auth/logout", CDS_AUTH_LOGOUT},
+    {"GET", "/auth/state", CDS_AUTH_STATE},
+    {"POST", "/auth/setup", CDS_AUTH_SETUP},
+    {"POST", "/auth/login", CDS_AUTH_LOGIN},
+    {"POST", "/auth/refresh", CDS_AUTH_REFRESH},
+    {"POST", "/auth/logout", CDS_AUTH_LOGOUT},
+    {"POST", "/auth/invite", CDS_AUTH_INVITE},
+    {"POST", "/auth/invite/look", CDS_AUTH_INVITE_LOOK},
 };
 
 /* The one line of a request. No mail, no address: the user is named by id only. */
@@ -44,15 +49,15 @@ static void reply_keys(struct cds_auth *auth, struct cds_http_req *req)
 
 /* ---- answers ---- */
 
-static const char *outcome_of(const struct cds_auth_job *job)
+const char *cds_auth_outcome(cds_rc rc, const struct cds_err *err)
 {
-    switch (job->rc) {
+    switch (rc) {
     case CDS_OK:
         return "ok";
     case CDS_UNAUTHENTICATED:
         return "wrong";
     case CDS_DENIED:
-        return cds_streq(job->err.rule, "user.blocked") ? "blocked" : "refused";
+        return cds_streq(err->rule, "user.blocked") ? "blocked" : "refused";
     case CDS_RATE_LIMITED:
         return "throttled";
     case CDS_BUSY:
@@ -65,12 +70,27 @@ static const char *outcome_of(const struct cds_auth_job *job)
     }
 }
 
+void cds_auth_device(const struct cds_http_req *req, char out[static 201])
+{
+    const char *text = cds_http_header(req, "User-Agent");
+    size_t n = 0;
+    for (; text && *text && n < 200; text++)
+        if (*text >= ' ' && *text < 0x7f) /* what is shown to people is plain */
+            out[n++] = *text;
+    out[n] = '\0';
+}
+
+static bool has_link(enum cds_auth_kind kind)
+{
+    return kind == CDS_AUTH_SETUP || kind == CDS_AUTH_INVITE || kind == CDS_AUTH_INVITE_LOOK;
+}
+
 /* An attempt that was no guess does not count against the address. */
 static void settle_throttle(struct cds_auth_job *job)
 {
     struct cds_auth *auth = job->auth;
     const char *account = job->kind == CDS_AUTH_LOGIN ? job->in.email : NULL;
-    if (job->kind != CDS_AUTH_LOGIN && job->kind != CDS_AUTH_SETUP)
+    if (job->kind != CDS_AUTH_LOGIN && !has_link(job->kind))
         return;
     if (job->rc == CDS_OK)
         cds_throttle_succeeded(auth->throttle, job->ip, account, cds_now_ms());
@@ -106,6 +126,15 @@ static void reply_state(struct cds_auth_job *job)
     cds_http_reply_json(job->req, 200, answer);
 }
 
+static void reply_look(struct cds_auth_job *job)
+{
+    CDS_JSON_AUTO answer = cds_json_pack("{s:s,s:s,s:s,s:s}", "kind", job->link_kind, "email", job->user.email, "role", job->user.role,
+                                         "display_name", job->user.display_name);
+    log_request(job->req, 200, job->user.id, NULL);
+    cds_http_add_header(job->req, "Cache-Control", "no-store");
+    cds_http_reply_json(job->req, 200, answer);
+}
+
 static void reply_logout(struct cds_auth_job *job)
 {
     set_cookie(job, "");
@@ -126,6 +155,8 @@ static void reply_job(struct cds_auth_job *job)
         reply_state(job);
     } else if (job->kind == CDS_AUTH_LOGOUT) {
         reply_logout(job);
+    } else if (job->kind == CDS_AUTH_INVITE_LOOK) {
+        reply_look(job);
     } else {
         reply_session(job, job->kind == CDS_AUTH_SETUP ? 201 : 200);
     }
@@ -149,7 +180,7 @@ static void on_done(void *user)
         job->auth->database = job->err;
     settle_throttle(job);
     if (job->kind == CDS_AUTH_LOGIN || job->kind == CDS_AUTH_SETUP)
-        cds_metric_add(CDS_M_LOGINS, outcome_of(job), 1);
+        cds_metric_add(CDS_M_LOGINS, cds_auth_outcome(job->rc, &job->err), 1);
     if (req) {
         /* From here on the request lives on its own: a client that leaves while the answer is sent must not find the job. */
         cds_http_set_user(req, NULL, NULL, NULL);
@@ -187,6 +218,7 @@ static cds_rc read_request(struct cds_auth_job *job, struct cds_http_req *req)
     size_t len = 0;
     const char *body = cds_http_body(req, &len);
     cds_http_client_ip(req, job->ip);
+    cds_auth_device(req, job->device);
     if (job->kind == CDS_AUTH_STATE)
         return CDS_OK;
     cds_rc rc = check_post(auth, req, &job->err);
@@ -201,7 +233,9 @@ static cds_rc read_request(struct cds_auth_job *job, struct cds_http_req *req)
         cds_err_hint(&job->err, "Sign in.");
         return CDS_UNAUTHENTICATED;
     }
-    rc = cds_sign_in_parse(body, len, job->kind == CDS_AUTH_SETUP, &job->in, &job->err);
+    static const enum cds_sign_in_shape shapes[] = {
+        [CDS_AUTH_LOGIN] = CDS_SIGN_IN, [CDS_AUTH_SETUP] = CDS_SIGN_UP, [CDS_AUTH_INVITE] = CDS_TAKE_LINK, [CDS_AUTH_INVITE_LOOK] = CDS_LOOK_AT_LINK};
+    rc = cds_sign_in_parse(body, len, shapes[job->kind], &job->in, &job->err);
     if (rc)
         return rc;
     rc = cds_throttle_begin(auth->throttle, job->ip, job->kind == CDS_AUTH_LOGIN ? job->in.email : NULL, cds_now_ms(), &job->err);
@@ -213,7 +247,7 @@ static cds_rc read_request(struct cds_auth_job *job, struct cds_http_req *req)
 static void submit(struct cds_auth_job *job)
 {
     struct cds_auth *auth = job->auth;
-    bool hashes = job->kind == CDS_AUTH_LOGIN || job->kind == CDS_AUTH_SETUP;
+    bool hashes = job->kind == CDS_AUTH_LOGIN || job->kind == CDS_AUTH_SETUP || job->kind == CDS_AUTH_INVITE;
     cds_http_set_user(job->req, job, on_gone, NULL);
     if (cds_pool_submit(hashes ? auth->hash_pool : auth->sql_pool, cds_auth_work, on_done, job) == CDS_OK)
         return;
@@ -260,6 +294,10 @@ void cds_auth_handle(void *user, struct cds_http_req *req)
         return;
     if (cds_streq(path, "/.well-known/jwks.json") && cds_streq(method, "GET")) {
         reply_keys(auth, req);
+        return;
+    }
+    if (cds_streq(path, "/auth/rpc") && cds_streq(method, "POST")) {
+        cds_auth_rpc_handle(auth, req);
         return;
     }
     for (size_t i = 0; i < CDS_ARRAY_LEN(routes); i++) {

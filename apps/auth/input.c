@@ -60,48 +60,77 @@ bool cds_token_shape(const char *text)
     return strlen(text) == CDS_TOKEN_TEXT && strspn(text, alphabet) == CDS_TOKEN_TEXT;
 }
 
-static bool known_member(const char *name, bool setup)
+static const struct shape {
+    bool token, email, password, display_name;
+} shapes[] = {
+    [CDS_SIGN_IN] = {.email = true, .password = true},
+    [CDS_SIGN_UP] = {true, true, true, true},
+    [CDS_TAKE_LINK] = {.token = true, .password = true, .display_name = true},
+    [CDS_LOOK_AT_LINK] = {.token = true},
+};
+
+static bool known_member(const char *name, const struct shape *shape)
 {
-    return cds_streq(name, "email") || cds_streq(name, "password") || (setup && (cds_streq(name, "token") || cds_streq(name, "display_name")));
+    return (shape->email && cds_streq(name, "email")) || (shape->password && cds_streq(name, "password")) ||
+           (shape->token && cds_streq(name, "token")) || (shape->display_name && cds_streq(name, "display_name"));
 }
 
-static cds_rc read_members(const cds_json *body, bool setup, struct cds_sign_in *ret, struct cds_err *reterr)
+static cds_rc read_password(const cds_json *body, struct cds_sign_in *ret, struct cds_err *reterr)
 {
-    void *iter = NULL;
-    const char *name;
-    cds_json *value;
-    while (cds_json_next(body, &iter, &name, &value)) {
-        if (!known_member(name, setup)) {
-            char pointer[64];
-            snprintf(pointer, sizeof(pointer), "/%.40s", name);
-            return bad(reterr, pointer, "The request has a member that nobody here reads.");
-        }
-    }
-    const char *email = cds_json_get_str(body, "email"), *password = cds_json_get_str(body, "password");
-    if (!email)
-        return bad(reterr, "/email", "The request needs the member \"email\", a text.");
+    const char *password = cds_json_get_str(body, "password");
     if (!password)
         return bad(reterr, "/password", "The request needs the member \"password\", a text.");
     ret->password_len = cds_json_str_len(cds_json_get(body, "password"));
     if (ret->password_len >= sizeof(ret->password) || strlen(password) != ret->password_len)
         return bad(reterr, "/password", "The password is longer than 1024 bytes or holds a NUL.");
     cds_strcpy(ret->password, sizeof(ret->password), password);
-    cds_rc rc = cds_email_fold(email, ret->email, reterr);
-    if (rc || !setup)
-        return rc;
-    const char *token = cds_json_get_str(body, "token"), *display_name = cds_json_get_str(body, "display_name");
+    return CDS_OK;
+}
+
+static cds_rc read_link(const cds_json *body, struct cds_sign_in *ret, struct cds_err *reterr)
+{
+    const char *token = cds_json_get_str(body, "token");
     if (!token || !cds_token_shape(token))
-        return bad(reterr, "/token", "The request needs the member \"token\": the 43 characters behind #token= of the setup link.");
+        return bad(reterr, "/token", "The request needs the member \"token\": the 43 characters behind #token= of the link.");
     cds_strcpy(ret->token, sizeof(ret->token), token);
+    return CDS_OK;
+}
+
+static cds_rc read_name(const cds_json *body, struct cds_sign_in *ret, struct cds_err *reterr)
+{
+    const char *display_name = cds_json_get_str(body, "display_name");
     if (cds_json_get(body, "display_name") && !display_name)
         return bad(reterr, "/display_name", "The member \"display_name\" is not a text.");
-    rc = display_name ? cds_name_check(display_name, reterr) : CDS_OK;
+    cds_rc rc = display_name ? cds_name_check(display_name, reterr) : CDS_OK;
     if (!rc)
         cds_strcpy(ret->display_name, sizeof(ret->display_name), display_name);
     return rc;
 }
 
-cds_rc cds_sign_in_parse(const char *body, size_t len, bool setup, struct cds_sign_in *ret, struct cds_err *reterr)
+static cds_rc read_members(const cds_json *body, const struct shape *shape, struct cds_sign_in *ret, struct cds_err *reterr)
+{
+    void *iter = NULL;
+    const char *name;
+    cds_json *value;
+    while (cds_json_next(body, &iter, &name, &value)) {
+        if (!known_member(name, shape)) {
+            char pointer[64];
+            snprintf(pointer, sizeof(pointer), "/%.40s", name);
+            return bad(reterr, pointer, "The request has a member that nobody here reads.");
+        }
+    }
+    const char *email = cds_json_get_str(body, "email");
+    if (shape->email && !email)
+        return bad(reterr, "/email", "The request needs the member \"email\", a text.");
+    cds_rc rc = shape->password ? read_password(body, ret, reterr) : CDS_OK;
+    if (!rc && shape->email)
+        rc = cds_email_fold(email, ret->email, reterr);
+    if (!rc && shape->token)
+        rc = read_link(body, ret, reterr);
+    return rc || !shape->display_name ? rc : read_name(body, ret, reterr);
+}
+
+cds_rc cds_sign_in_parse(const char *body, size_t len, enum cds_sign_in_shape shape, struct cds_sign_in *ret, struct cds_err *reterr)
 {
     cds_json *parsed = NULL;
     struct cds_sign_in out;
@@ -112,7 +141,7 @@ cds_rc cds_sign_in_parse(const char *body, size_t len, bool setup, struct cds_si
     CDS_JSON_AUTO value = parsed;
     if (!cds_json_is(value, CDS_JSON_OBJECT))
         return bad(reterr, "", "The request body is not a JSON object.");
-    rc = read_members(value, setup, &out, reterr);
+    rc = read_members(value, &shapes[shape], &out, reterr);
     if (!rc)
         *ret = out;
     cds_wipe(&out, sizeof(out));

@@ -11,13 +11,21 @@
 
 enum { CDS_EMAIL_MAX = 254, CDS_COOKIE_TEXT = 256 };
 
-/** A sign-in or set-up request. Wipe it after use: it holds the password. */
+/** What a request has to hold. */
+enum cds_sign_in_shape {
+    CDS_SIGN_IN,      /**< email, password */
+    CDS_SIGN_UP,      /**< token, email, password, display_name? */
+    CDS_TAKE_LINK,    /**< token, password, display_name? */
+    CDS_LOOK_AT_LINK, /**< token */
+};
+
+/** A sign-in, set-up or invitation request. Wipe it after use: it holds the password. */
 struct cds_sign_in {
-    char token[CDS_TOKEN_TEXT + 1]; /**< setup only */
+    char token[CDS_TOKEN_TEXT + 1]; /**< of a link */
     char email[CDS_EMAIL_MAX + 1];  /**< folded */
     char password[1025];
     size_t password_len;
-    char display_name[CDS_NAME_MAX * 4 + 1]; /**< setup only; "" when absent */
+    char display_name[CDS_NAME_MAX * 4 + 1]; /**< "" when absent */
 };
 
 /** Lower case, checked shape: ASCII, one "@" with text on both sides, no blanks or control characters, at most 254 characters.
@@ -27,9 +35,9 @@ CDS_MUST_USE cds_rc cds_email_fold(const char *text, char out[static CDS_EMAIL_M
 CDS_MUST_USE cds_rc cds_name_check(const char *text, struct cds_err *reterr);
 /** 43 base64url characters. */
 bool cds_token_shape(const char *text);
-/** Reads {email, password} and, for setup, {token, display_name?}. Unknown members are refused.
+/** Reads the members of that shape. Unknown ones are refused.
  *  @return CDS_OK; CDS_BAD_SYNTAX; CDS_BAD_PARAM with a pointer */
-CDS_MUST_USE cds_rc cds_sign_in_parse(const char *body, size_t len, bool setup, struct cds_sign_in *ret, struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_sign_in_parse(const char *body, size_t len, enum cds_sign_in_shape shape, struct cds_sign_in *ret, struct cds_err *reterr);
 
 /** Value of one cookie of a Cookie header (NULL: none), if it has the shape of a refresh token. */
 bool cds_cookie_find(const char *header, const char *name, char out[static CDS_TOKEN_TEXT + 1]);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 #include "lib/jwt/jwt.h"
@@ -110,6 +111,52 @@ bool cds_password_stale(const char *hash, unsigned cost)
     char now[8];
     snprintf(now, sizeof(now), "$2b$%02u$", cost);
     return !cds_starts_with(hash, now);
+}
+
+unsigned cds_password_cost(const char *hash)
+{
+    bool bcrypt = cds_starts_with(hash, "$2b$") && hash[4] >= '0' && hash[4] <= '3' && hash[5] >= '0' && hash[5] <= '9' && hash[6] == '$';
+    return bcrypt ? (unsigned)(hash[4] - '0') * 10 + (unsigned)(hash[5] - '0') : 0;
+}
+
+void cds_password_pad(const char *hash, unsigned cost)
+{
+    char dummy[CDS_HASH_SIZE], again[CDS_HASH_SIZE];
+    /* 2^c + 2^c + 2^(c+1) + ... + 2^(cost-1) = 2^cost: together with the check of a cheaper hash it is the work of one at our cost. */
+    unsigned from = cds_password_cost(hash);
+    for (unsigned c = from < 4 ? cost : from; c < cost; c++)
+        if (!cds_password_dummy(c, dummy, NULL))
+            run_crypt("", dummy, again);
+}
+
+unsigned cds_password_tune(unsigned target_ms)
+{
+    enum { PROBE = 8, TRIES = 3 };
+    char dummy[CDS_HASH_SIZE], again[CDS_HASH_SIZE];
+    uint64_t best_ns = UINT64_MAX;
+    if (cds_password_dummy(PROBE, dummy, NULL))
+        return CDS_COST_MIN;
+    for (int i = 0; i < TRIES; i++) { /* the quickest of them: others may use the machine meanwhile */
+        uint64_t begin = cds_now_ns();
+        run_crypt("", dummy, again);
+        uint64_t took = cds_now_ns() - begin;
+        best_ns = took < best_ns ? took : best_ns;
+    }
+    unsigned cost = CDS_COST_MIN;
+    /* Each step doubles; the next one is nearer as long as it is below 4/3 of the target. */
+    while (cost < CDS_COST_MAX && (best_ns << (cost + 1 - PROBE)) * 3 <= (uint64_t)target_ms * 1000000 * 4)
+        cost++;
+    return cost;
+}
+
+cds_rc cds_password_set_cost(uint64_t wanted, unsigned *ret, struct cds_err *reterr)
+{
+    if (wanted && wanted < 10) {
+        cds_fail(reterr, CDS_BAD_PARAM, __func__, "auth.bcrypt_cost is 0 (measured at the start) or 10 to 15, not %u.", (unsigned)wanted);
+        return cds_err_hint(reterr, "A lower cost would let stolen hashes be guessed too quickly.");
+    }
+    *ret = wanted ? (unsigned)wanted : cds_password_tune(CDS_HASH_TARGET_MS);
+    return CDS_OK;
 }
 
 cds_rc cds_password_dummy(unsigned cost, char out[static CDS_HASH_SIZE], struct cds_err *reterr)

@@ -8,6 +8,8 @@
 #include "apps/auth/password.h"
 #include "lib/base/clock.h"
 #include "lib/db/db.h"
+#include "lib/rpc/rpc.h"
+#include "lib/service/service.h"
 
 struct ping {
     struct cds_auth *auth;
@@ -57,6 +59,12 @@ static unsigned hash_threads(void)
     return cores < 4 ? 1 : cores > 8 ? 4 : (unsigned)(cores / 2);
 }
 
+static cds_rc own_keyset(struct cds_auth *auth, struct cds_err *reterr)
+{
+    CDS_JSON_AUTO jwks = cds_signer_jwks(auth->signer);
+    return cds_keyset_parse(jwks, &auth->keyset, reterr);
+}
+
 static cds_rc open_parts(struct cds_auth *auth, struct cds_err *reterr)
 {
     struct cds_config *config = auth->config;
@@ -67,6 +75,12 @@ static cds_rc open_parts(struct cds_auth *auth, struct cds_err *reterr)
                                  (uint16_t)cds_config_u64(config, CDS_OPT_UI_PORT), reterr);
     if (!rc)
         rc = cds_signer_open(auth->key_path, &auth->signer, reterr);
+    if (!rc)
+        rc = own_keyset(auth, reterr);
+    if (!rc)
+        rc = cds_rpc_table_init(reterr);
+    if (!rc)
+        rc = cds_password_set_cost(cds_config_u64(config, CDS_OPT_BCRYPT_COST), &auth->bcrypt_cost, reterr);
     if (!rc)
         rc = cds_password_dummy(auth->bcrypt_cost, auth->dummy_hash, reterr);
     if (!rc)
@@ -91,10 +105,11 @@ cds_rc cds_auth_open(struct cds_config *config, struct cds_loop *loop, struct cd
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     auth->config = config;
     auth->loop = loop;
-    auth->bcrypt_cost = (unsigned)cds_config_u64(config, CDS_OPT_BCRYPT_COST);
     auth->access_s = cds_config_u64(config, CDS_OPT_AUTH_ACCESS_S);
     auth->refresh_idle_s = cds_config_u64(config, CDS_OPT_AUTH_REFRESH_IDLE_S);
     auth->refresh_max_s = cds_config_u64(config, CDS_OPT_AUTH_REFRESH_MAX_S);
+    auth->invite_s = cds_config_u64(config, CDS_OPT_AUTH_INVITE_S);
+    cds_service_origin(config, auth->page, sizeof(auth->page));
     auth->month_tokens = cds_config_u64(config, CDS_OPT_BUDGET_TOKENS);
     cds_fail(&auth->database, CDS_UNAVAILABLE, __func__, "The database has not answered yet.");
     cds_rc rc = open_parts(auth, reterr);
@@ -119,6 +134,7 @@ void cds_auth_free(struct cds_auth **auth)
         cds_pool_free(&a->sql_pool);
     cds_store_free(&a->store);
     cds_throttle_free(&a->throttle);
+    cds_keyset_free(&a->keyset);
     cds_signer_free(&a->signer);
     free(a);
 }

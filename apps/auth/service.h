@@ -35,12 +35,14 @@ struct cds_auth {
     bool pinging;
     uint64_t sweep_ms; /**< when old sessions are removed next */
     char key_path[512];
+    struct cds_keyset *keyset; /**< of our own key: who calls /auth/rpc? */
     /* workers */
+    char page[300]; /**< origin of the page, for links */
     struct cds_store *store;
     struct cds_signer *signer;
     char dummy_hash[64]; /**< compared against when the mail is unknown, so that both cost the same */
     unsigned bcrypt_cost;
-    uint64_t access_s, refresh_idle_s, refresh_max_s, month_tokens;
+    uint64_t access_s, refresh_idle_s, refresh_max_s, month_tokens, invite_s;
 };
 
 /** Everything but the listener. config and loop are borrowed. */
@@ -51,7 +53,7 @@ cds_rc cds_auth_ready(void *user, struct cds_err *reterr);
 /** The request handler; user is struct cds_auth. */
 void cds_auth_handle(void *user, struct cds_http_req *req);
 
-enum cds_auth_kind { CDS_AUTH_STATE, CDS_AUTH_SETUP, CDS_AUTH_LOGIN, CDS_AUTH_REFRESH, CDS_AUTH_LOGOUT };
+enum cds_auth_kind { CDS_AUTH_STATE, CDS_AUTH_SETUP, CDS_AUTH_LOGIN, CDS_AUTH_REFRESH, CDS_AUTH_LOGOUT, CDS_AUTH_INVITE_LOOK, CDS_AUTH_INVITE };
 
 /** One request on its way through a worker thread. */
 struct cds_auth_job {
@@ -59,6 +61,7 @@ struct cds_auth_job {
     struct cds_http_req *req; /**< NULL once the client left; loop thread only */
     enum cds_auth_kind kind;
     char ip[46]; /**< as the throttle counts it */
+    char device[201];
     /* in */
     struct cds_sign_in in;
     char old_refresh[CDS_TOKEN_TEXT + 1];
@@ -66,6 +69,7 @@ struct cds_auth_job {
     cds_rc rc;
     struct cds_err err;
     bool setup_needed;
+    char link_kind[8]; /**< invite look: "invite", "reset" */
     struct cds_user user;
     char session_id[37];
     char refresh[CDS_TOKEN_TEXT + 1]; /**< "" when no new cookie is to be set */
@@ -74,5 +78,18 @@ struct cds_auth_job {
 };
 /** Does the blocking part; worker thread. */
 void cds_auth_work(void *job);
+/** http.c: how an attempt to sign in ended, for the metric. */
+const char *cds_auth_outcome(cds_rc rc, const struct cds_err *err);
+/** http.c: what the browser calls itself: at most 200 characters, "" when it says nothing. */
+void cds_auth_device(const struct cds_http_req *req, char out[static 201]);
+/** work.c: a fresh token and its hash. Worker. */
+void cds_auth_token(char token[static CDS_TOKEN_TEXT + 1], char hash[static 65]);
+/** work.c: the user behind address and password, at the same cost whether there is one. Worker.
+ *  @return CDS_OK; CDS_UNAUTHENTICATED, rule "login.wrong"; CDS_DENIED, rule "user.blocked" (told with the right password only) */
+CDS_MUST_USE cds_rc cds_auth_check_password(const struct cds_auth *auth, const char *email, const char *password, size_t len, struct cds_user *ret,
+                                            struct cds_err *reterr);
+/** work.c: an access token of that session. Worker. */
+CDS_MUST_USE cds_rc cds_auth_sign(const struct cds_auth *auth, const struct cds_user *user, const char *session_id, char **ret,
+                                  struct cds_err *reterr);
 /** A user straight into the database, for `cds-auth user add`. Returns the exit status. */
 int cds_auth_user_command(struct cds_config *config, int argc, char **argv);

@@ -103,7 +103,7 @@ cds_rc cds_store_run(struct cds_store *store, const struct cds_statement *st, st
     return rc;
 }
 
-cds_rc cds_store_tx(struct cds_store *store, cds_store_tx_fn *fn, void *user, const bool *keep, struct cds_err *reterr)
+cds_rc cds_store_tx(struct cds_store *store, cds_store_tx_fn *fn, void *user, struct cds_err *reterr)
 {
     struct cds_db *db = NULL;
     cds_rc rc = cds_store_take(store, &db, reterr);
@@ -116,7 +116,7 @@ cds_rc cds_store_tx(struct cds_store *store, cds_store_tx_fn *fn, void *user, co
     }
     rc = fn(db, user, reterr);
     struct cds_err end_err;
-    cds_rc end_rc = cds_db_script(db, rc == CDS_OK || (keep && *keep) ? "COMMIT" : "ROLLBACK", &end_err);
+    cds_rc end_rc = cds_db_script(db, rc == CDS_OK ? "COMMIT" : "ROLLBACK", &end_err);
     cds_store_give(store, db, end_rc == CDS_OK && still_good(rc));
     if (rc == CDS_OK && end_rc != CDS_OK) {
         if (reterr)

@@ -36,6 +36,8 @@ struct cds_refresh {
     int64_t ends_in_s; /**< until the session's absolute end */
 };
 
+#define CDS_NO_PASSWORD "*" /* stored instead of a hash: nothing fits it */
+
 struct cds_store;
 /** @param connections  most connections open at once: the number of worker threads that use the store */
 CDS_MUST_USE cds_rc cds_store_new(const char *conninfo, unsigned connections, struct cds_store **ret, struct cds_err *reterr);
@@ -55,8 +57,14 @@ CDS_MUST_USE cds_rc cds_store_setup_check(struct cds_store *store, const char *t
 /** Uses the link up and makes the first admin, both or neither; of parallel callers exactly one succeeds. @return as cds_store_setup_check */
 CDS_MUST_USE cds_rc cds_store_setup_redeem(struct cds_store *store, const char *token_hash, const struct cds_new_user *fresh, struct cds_user *ret,
                                            struct cds_err *reterr);
+enum { CDS_SESSIONS_MAX = 100 /**< open at once of one user; the one that was idle longest ends when another begins */ };
+/** What a session begins with; texts borrowed. */
+struct cds_new_session {
+    const char *refresh_hash, *device, *address;
+    uint64_t max_s;
+};
 /** Opens a session and notes the sign-in. */
-CDS_MUST_USE cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *user, const char *refresh_hash, uint64_t max_s,
+CDS_MUST_USE cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *user, const struct cds_new_session *fresh,
                                            char ret_session_id[static 37], struct cds_err *reterr);
 /**
  * Continues a session: old_hash is used up, new_hash takes its place. A token that was used up more than 10 s ago ends the whole session.
@@ -67,5 +75,7 @@ CDS_MUST_USE cds_rc cds_store_refresh(struct cds_store *store, const char *old_h
                                       struct cds_err *reterr);
 /** Ends the session of a refresh token. ret_user_id is "" when there was none. */
 CDS_MUST_USE cds_rc cds_store_session_close(struct cds_store *store, const char *refresh_hash, char ret_user_id[static 37], struct cds_err *reterr);
-/** Removes sessions that ended over a day ago, at most 1000 at once. */
+/** Ends a session; one that has ended stays as it is. */
+CDS_MUST_USE cds_rc cds_store_session_end(struct cds_store *store, const char *session_id, const char *reason, struct cds_err *reterr);
+/** Removes sessions that ended over a day ago, and changes of rights that are as old, at most 1000 of each at once. */
 CDS_MUST_USE cds_rc cds_store_sweep(struct cds_store *store, struct cds_err *reterr);

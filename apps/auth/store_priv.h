@@ -14,8 +14,8 @@ void cds_store_give(struct cds_store *store, struct cds_db *db, bool good);
 
 /** Statements that stand or fall together. */
 typedef cds_rc cds_store_tx_fn(struct cds_db *db, void *user, struct cds_err *reterr);
-/** Runs fn between BEGIN and COMMIT; anything but CDS_OK from it rolls back, unless *keep was set by it. */
-CDS_MUST_USE cds_rc cds_store_tx(struct cds_store *store, cds_store_tx_fn *fn, void *user, const bool *keep, struct cds_err *reterr);
+/** Runs fn between BEGIN and COMMIT; anything but CDS_OK from it rolls back. */
+CDS_MUST_USE cds_rc cds_store_tx(struct cds_store *store, cds_store_tx_fn *fn, void *user, struct cds_err *reterr);
 
 /** One statement on a borrowed connection. ret_rows may be NULL. */
 struct cds_statement {

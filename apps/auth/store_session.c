@@ -8,20 +8,28 @@
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 
-cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *user, const char *refresh_hash, uint64_t max_s,
+cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *user, const struct cds_new_session *fresh,
                               char ret_session_id[static 37], struct cds_err *reterr)
 {
-    char id[CDS_UUID_LEN + 1], seconds[24], version[24];
+    char id[CDS_UUID_LEN + 1], seconds[24], version[24], most[16];
     cds_uuid7(id);
-    snprintf(seconds, sizeof(seconds), "%" PRIu64, max_s);
+    snprintf(seconds, sizeof(seconds), "%" PRIu64, fresh->max_s);
     snprintf(version, sizeof(version), "%" PRId64, user->token_version);
-    const char *const params[] = {id, user->id, version, seconds, refresh_hash};
-    const struct cds_statement st = {"WITH s AS (INSERT INTO sessions (id, user_id, token_version, expires_at) "
-                                     "VALUES ($1, $2, $3, now() + make_interval(secs => $4::double precision)) RETURNING id), "
-                                     "u AS (UPDATE users SET last_login_at = now() WHERE id = $2) "
-                                     "INSERT INTO refresh_tokens (token_hash, session_id) SELECT $5, s.id FROM s",
-                                     5, params, false};
-    cds_rc rc = cds_store_run(store, &st, NULL, reterr);
+    snprintf(most, sizeof(most), "%d", CDS_SESSIONS_MAX);
+    const char *const params[] = {id, user->id, version, seconds, fresh->refresh_hash, fresh->device, fresh->address};
+    const struct cds_statement open = {"WITH s AS (INSERT INTO sessions (id, user_id, token_version, expires_at, device, address) "
+                                       "VALUES ($1, $2, $3, now() + make_interval(secs => $4::double precision), $6, $7) RETURNING id), "
+                                       "u AS (UPDATE users SET last_login_at = now() WHERE id = $2) "
+                                       "INSERT INTO refresh_tokens (token_hash, session_id) SELECT $5, s.id FROM s",
+                                       7, params, false};
+    const char *const of[] = {user->id, most};
+    const struct cds_statement end = {
+        "SELECT session_end(x.id, NULL, 'limit') FROM (SELECT id FROM sessions WHERE user_id = $1::uuid AND revoked_at IS NULL "
+        "AND expires_at > now() ORDER BY last_used_at DESC, id DESC OFFSET $2::int) x",
+        2, of, true};
+    cds_rc rc = cds_store_run(store, &open, NULL, reterr);
+    if (!rc)
+        rc = cds_store_run(store, &end, NULL, reterr);
     if (!rc)
         memcpy(ret_session_id, id, sizeof(id));
     return rc;
@@ -31,7 +39,7 @@ struct refresh {
     const char *old_hash, *new_hash;
     uint64_t idle_s;
     struct cds_refresh out;
-    bool keep; /* the refusal itself changes the database (a session is ended) */
+    const char *end_reason; /* the session is over for this reason, which is written down behind the transaction; NULL: it is not */
 };
 
 static cds_rc refuse(struct cds_err *reterr, cds_rc code, const char *rule, const char *message)
@@ -40,14 +48,6 @@ static cds_rc refuse(struct cds_err *reterr, cds_rc code, const char *rule, cons
     cds_err_rule(reterr, rule);
     cds_err_hint(reterr, code == CDS_DENIED ? "Ask an admin of this studio." : "Sign in again.");
     return code;
-}
-
-static cds_rc end_session(struct cds_db *db, struct refresh *r, const char *reason, struct cds_err *reterr)
-{
-    const char *const params[] = {r->out.session_id, reason};
-    r->keep = true;
-    return cds_db_exec(db, "UPDATE sessions SET revoked_at = now(), revoked_reason = $2 WHERE id = $1 AND revoked_at IS NULL", 2, params, false, NULL,
-                       reterr);
 }
 
 static cds_rc rotate(struct cds_db *db, struct refresh *r, struct cds_err *reterr)
@@ -66,26 +66,25 @@ enum { COL_SESSION = CDS_USER_COLUMN_COUNT, COL_REVOKED, COL_EXPIRED, COL_STALE,
 /* In the order of the answer: what the session is, then who the user is, then what the token is. */
 static cds_rc decide(struct cds_db *db, struct refresh *r, const struct cds_rows *rows, struct cds_err *reterr)
 {
-    cds_rc rc = CDS_OK;
     if (cds_rows_bool(rows, 0, COL_REVOKED))
         return refuse(reterr, CDS_UNAUTHENTICATED, "session.ended", "This session was ended.");
     if (cds_rows_bool(rows, 0, COL_EXPIRED))
         return refuse(reterr, CDS_UNAUTHENTICATED, "session.expired", "This session has expired.");
     if (r->out.user.blocked) {
-        rc = end_session(db, r, "blocked", reterr);
-        return rc ? rc : refuse(reterr, CDS_DENIED, "user.blocked", "This account is blocked.");
+        r->end_reason = "blocked";
+        return refuse(reterr, CDS_DENIED, "user.blocked", "This account is blocked.");
     }
     if (cds_rows_bool(rows, 0, COL_STALE)) {
-        rc = end_session(db, r, "stale", reterr);
-        return rc ? rc : refuse(reterr, CDS_UNAUTHENTICATED, "session.stale", "The account changed since this session began.");
+        r->end_reason = "stale";
+        return refuse(reterr, CDS_UNAUTHENTICATED, "session.stale", "The account changed since this session began.");
     }
     if (!cds_rows_bool(rows, 0, COL_USED))
         return rotate(db, r, reterr);
     if (cds_rows_bool(rows, 0, COL_GRACE))
         return CDS_OK;
     /* Somebody holds a copy of an old token: neither side can be told from the thief, so the session ends for both. */
-    rc = end_session(db, r, "reuse", reterr);
-    return rc ? rc : refuse(reterr, CDS_UNAUTHENTICATED, "refresh.reused", "A refresh token was used twice, so its session was ended.");
+    r->end_reason = "reuse";
+    return refuse(reterr, CDS_UNAUTHENTICATED, "refresh.reused", "A refresh token was used twice, so its session was ended.");
 }
 
 static cds_rc refresh(struct cds_db *db, void *user, struct cds_err *reterr)
@@ -118,19 +117,32 @@ cds_rc cds_store_refresh(struct cds_store *store, const char *old_hash, const ch
                          struct cds_err *reterr)
 {
     struct refresh r = {.old_hash = old_hash, .new_hash = new_hash, .idle_s = idle_s};
-    cds_rc rc = cds_store_tx(store, refresh, &r, &r.keep, reterr);
+    cds_rc rc = cds_store_tx(store, refresh, &r, reterr);
     if (!rc)
         *ret = r.out;
-    return rc;
+    if (!r.end_reason)
+        return rc;
+    /* Behind the transaction: it holds the session's row, and who changes rights takes the clock's row first (0010_access.sql). */
+    struct cds_err err;
+    cds_rc end_rc = cds_store_session_end(store, r.out.session_id, r.end_reason, &err);
+    if (end_rc && reterr)
+        *reterr = err;
+    return end_rc ? end_rc : rc;
+}
+
+cds_rc cds_store_session_end(struct cds_store *store, const char *session_id, const char *reason, struct cds_err *reterr)
+{
+    const char *const params[] = {session_id, reason};
+    const struct cds_statement st = {"SELECT session_end($1::uuid, NULL, $2)", 2, params, true};
+    return cds_store_run(store, &st, NULL, reterr);
 }
 
 cds_rc cds_store_session_close(struct cds_store *store, const char *refresh_hash, char ret_user_id[static 37], struct cds_err *reterr)
 {
     const char *const params[] = {refresh_hash};
     const struct cds_statement st = {
-        "UPDATE sessions s SET revoked_at = coalesce(s.revoked_at, now()), revoked_reason = coalesce(s.revoked_reason, 'logout') "
-        "FROM refresh_tokens t WHERE t.token_hash = $1 AND s.id = t.session_id RETURNING s.user_id",
-        1, params, true};
+        "SELECT s.user_id, session_end(s.id, NULL, 'logout') FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.token_hash = $1", 1,
+        params, true};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
     cds_rc rc = cds_store_run(store, &st, &rows, reterr);
     if (!rc)
@@ -140,8 +152,14 @@ cds_rc cds_store_session_close(struct cds_store *store, const char *refresh_hash
 
 cds_rc cds_store_sweep(struct cds_store *store, struct cds_err *reterr)
 {
-    const struct cds_statement st = {"DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < now() - interval '1 day' "
-                                     "OR revoked_at < now() - interval '1 day' LIMIT 1000)",
-                                     0, NULL, true};
-    return cds_store_run(store, &st, NULL, reterr);
+    static const char *const sql[] = {"DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < now() - interval '1 day' "
+                                      "OR revoked_at < now() - interval '1 day' LIMIT 1000)",
+                                      "DELETE FROM access_changes WHERE seq IN (SELECT seq FROM access_changes WHERE at < now() - interval '1 day' "
+                                      "ORDER BY seq LIMIT 1000)"};
+    cds_rc rc = CDS_OK;
+    for (size_t i = 0; !rc && i < CDS_ARRAY_LEN(sql); i++) {
+        const struct cds_statement st = {.sql = sql[i], .repeatable = true};
+        rc = cds_store_run(store, &st, NULL, reterr);
+    }
+    return rc;
 }

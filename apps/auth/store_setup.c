@@ -69,7 +69,7 @@ cds_rc cds_store_setup_redeem(struct cds_store *store, const char *token_hash, c
                               struct cds_err *reterr)
 {
     struct redeem r = {.token_hash = token_hash, .fresh = fresh};
-    cds_rc rc = cds_store_tx(store, redeem, &r, NULL, reterr);
+    cds_rc rc = cds_store_tx(store, redeem, &r, reterr);
     if (!rc)
         *ret = r.user;
     return rc;

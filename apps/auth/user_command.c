@@ -62,6 +62,7 @@ static cds_rc add_user(struct cds_config *config, const struct words *words, str
 {
     char email[CDS_EMAIL_MAX + 1], password[PASSWORD_LINE_MAX + 2] = "", hash[CDS_HASH_SIZE], conninfo[CDS_DB_CONNINFO_MAX];
     CDS_CLEANUP(cds_store_free) struct cds_store *store = NULL;
+    unsigned cost = 0;
     cds_rc rc = cds_email_fold(words->email, email, reterr);
     if (!rc)
         rc = cds_name_check(words->name, reterr);
@@ -70,7 +71,9 @@ static cds_rc add_user(struct cds_config *config, const struct words *words, str
     if (!rc)
         rc = cds_password_policy(password, strlen(password), email, reterr);
     if (!rc)
-        rc = cds_password_hash(password, strlen(password), (unsigned)cds_config_u64(config, CDS_OPT_BCRYPT_COST), hash, reterr);
+        rc = cds_password_set_cost(cds_config_u64(config, CDS_OPT_BCRYPT_COST), &cost, reterr);
+    if (!rc)
+        rc = cds_password_hash(password, strlen(password), cost, hash, reterr);
     cds_wipe(password, sizeof(password));
     if (!rc)
         rc = cds_db_conninfo_whole(config, conninfo, reterr);

@@ -88,7 +88,7 @@ static cds_rc cancel(struct cds_llm *app, const struct cds_http_req *req, struct
     return id ? cds_download_cancel(app->downloads, id, ret, err) : wrong(err, "id", "must be the id of a download");
 }
 
-static void events(struct cds_llm *app, struct cds_http_req *req, const char *user_id)
+static void events(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential)
 {
     CDS_JSON_AUTO first = cds_json_array();
     CDS_JSON_AUTO downloads = cds_downloads_list(app->downloads);
@@ -97,7 +97,7 @@ static void events(struct cds_llm *app, struct cds_http_req *req, const char *us
         cds_json_append(first, cds_json_pack("[s,o]", "model", cds_admin_model(model)));
     for (size_t i = 0; i < cds_json_size(downloads); i++)
         cds_json_append(first, cds_json_pack("[s,O]", "download", cds_json_at(downloads, i)));
-    cds_events_read(app->events, req, user_id, first);
+    cds_events_read(app->events, req, credential, first);
 }
 
 bool cds_admin_download_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential)
@@ -111,7 +111,7 @@ bool cds_admin_download_route(struct cds_llm *app, struct cds_http_req *req, con
         return cds_admin_inspect_route(app, req, credential) || cds_admin_settings_route(app, req, credential);
     cds_rc rc = cds_credential_need(credential, CDS_ROLE_ADMIN, path + 1, &err);
     if (rc == CDS_OK && follow) {
-        events(app, req, user_id);
+        events(app, req, credential);
         return true;
     }
     if (rc == CDS_OK)

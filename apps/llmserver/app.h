@@ -9,6 +9,7 @@
 #include "apps/llmserver/model.h"
 #include "lib/config/config.h"
 #include "lib/credential/credential.h"
+#include "lib/credential/standing.h"
 #include "lib/http/client.h"
 #include "lib/http/server.h"
 
@@ -20,6 +21,7 @@ struct cds_admin_list;
 struct cds_admin_change;
 struct cds_downloads;
 struct cds_events;
+struct cds_replay;
 struct cds_replays;
 struct cds_states;
 struct cds_look;
@@ -32,6 +34,7 @@ struct cds_llm {
     struct cds_http_server *server;
     struct cds_http_client *client;
     struct cds_credentials *creds;
+    struct cds_standing *standing;
     struct cds_meter *meter;
     struct cds_models models;
     struct cds_grammars *grammars;          /**< the ones that come with the server */
@@ -64,6 +67,10 @@ void cds_routes_reply_error(struct cds_http_req *req, const struct cds_err *err)
 /** routes.c: the address; the short ones stand for others. */
 const char *cds_routes_path(const struct cds_http_req *req);
 
+/** access.c: rights have changed: requests and readers of events whose credential no longer holds end. user is struct cds_llm. */
+void cds_access_changed(void *user, const struct cds_standing_change *change);
+/** access.c: somebody reads on in a kept stream: it ends with this credential from now on. */
+void cds_access_adopt(struct cds_llm *app, const struct cds_replay *replay, const struct cds_credential *credential);
 /** resume.c: what is kept of streams: /v1/requests/{id}/events, /v1/responses/{id}; true when the path was one of them. */
 bool cds_resume_route(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential);
 

@@ -5,11 +5,13 @@
 
 #include "lib/base/clock.h"
 #include "lib/http/reply.h"
+#include "lib/metrics/metrics.h"
 
 struct reader {
     struct reader *next;
     struct cds_events *events;
     struct cds_http_req *req; /* NULL: gone, freed at the next walk */
+    struct cds_credential who;
 };
 struct cds_events {
     struct cds_timer *alive;
@@ -91,8 +93,21 @@ static void on_gone(void *user)
     reader->req = NULL;
 }
 
-void cds_events_read(struct cds_events *events, struct cds_http_req *req, const char *user_id, const cds_json *first)
+void cds_events_recheck(struct cds_events *events, const struct cds_standing *standing, bool unknown)
 {
+    for (struct reader *reader = events ? events->first : NULL; reader; reader = reader->next)
+        if (reader->req &&
+            (unknown || cds_standing_check(standing, &reader->who, NULL) || cds_credential_need(&reader->who, CDS_ROLE_ADMIN, "", NULL))) {
+            cds_metric_add(CDS_M_ACCESS_ENDED, "events", 1);
+            cut(reader);
+        }
+    if (events)
+        sweep(events);
+}
+
+void cds_events_read(struct cds_events *events, struct cds_http_req *req, const struct cds_credential *who, const cds_json *first)
+{
+    const char *user_id = who->claims.user_id;
     struct cds_err err = {0};
     sweep(events);
     struct reader *reader = events->count < CDS_EVENT_READERS_MAX ? calloc(1, sizeof(*reader)) : NULL;
@@ -102,7 +117,7 @@ void cds_events_read(struct cds_events *events, struct cds_http_req *req, const 
         cds_routes_fail(req, user_id, &err);
         return;
     }
-    *reader = (struct reader){.next = events->first, .events = events, .req = req};
+    *reader = (struct reader){.next = events->first, .events = events, .req = req, .who = *who};
     events->first = reader;
     events->count++;
     cds_http_set_user(req, reader, on_gone, on_gone);

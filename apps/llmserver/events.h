@@ -16,4 +16,6 @@ void cds_events_free(struct cds_events **events);
 /** Tells all readers; takes value. No-op on NULL events. */
 void cds_events_tell(struct cds_events *events, const char *name, cds_json *value);
 /** Begins the stream of a request whose credential was checked. first: array of [name, state] to begin with; borrowed. */
-void cds_events_read(struct cds_events *events, struct cds_http_req *req, const char *user_id, const cds_json *first);
+void cds_events_read(struct cds_events *events, struct cds_http_req *req, const struct cds_credential *who, const cds_json *first);
+/** Cuts readers whose credential no longer holds; unknown: all. */
+void cds_events_recheck(struct cds_events *events, const struct cds_standing *standing, bool unknown);

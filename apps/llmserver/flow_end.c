@@ -24,7 +24,7 @@ void cds_flow_settle_zero(struct cds_gen *gen, const char *outcome)
 /** The outcome as the ledger calls it. */
 static const char *ledger_outcome(const struct cds_gen *gen)
 {
-    if (cds_streq(gen->end.ended, "cancelled"))
+    if (cds_streq(gen->end.ended, "cancelled") || cds_streq(gen->end.ended, "revoked"))
         return gen->status == 499 ? "gone" : "cancelled";
     return cds_streq(gen->end.finish_reason, "length") ? "length" : "stop";
 }

@@ -93,9 +93,11 @@ static void on_alive(void *user)
         cds_flow_settle_late(gen);
         return;
     }
-    cds_timer_set(gen->alive, now + CDS_GEN_ALIVE_MS);
-    if (gen->stage == CDS_GEN_WAITING && now - gen->started_ms >= CDS_GEN_MODEL_WAIT_MS) {
-        const struct cds_model *model = gen->model;
+    const struct cds_model *model = gen->model;
+    uint64_t waits_for_ms = cds_config_u64(gen->app->config, CDS_OPT_LLM_LOAD_WAIT_MS);
+    uint64_t since_ms = model && model->progress_ms > gen->started_ms ? model->progress_ms : gen->started_ms; /* a load that goes on is waited for */
+    cds_timer_set(gen->alive, now + (gen->stage == CDS_GEN_WAITING && waits_for_ms < CDS_GEN_ALIVE_MS ? waits_for_ms : CDS_GEN_ALIVE_MS));
+    if (gen->stage == CDS_GEN_WAITING && now - since_ms >= waits_for_ms) {
         cds_fail(&err, CDS_BUSY, __func__, "The model %s is being started (%d %%, %u requests wait for it) and did not become ready in time.",
                  gen->model_id, model ? model->percent : 0, model ? cds_gen_waiting(model) : 0);
         cds_err_hint(&err, "Try again in a few seconds.");
@@ -206,14 +208,17 @@ static struct cds_gen *gen_new(struct cds_llm *app, struct cds_http_req *req, co
     gen->model = model;
     gen->started_ms = gen->wrote_ms = cds_now_ms();
     gen->out = cds_buf_init(CDS_GEN_OUT_MAX);
+    gen->who = *credential;
     cds_strcpy(gen->user_id, sizeof(gen->user_id), credential->claims.user_id);
     cds_strcpy(gen->key, sizeof(gen->key), credential->claims.user_id);
     cds_strcpy(gen->model_id, sizeof(gen->model_id), model->id);
     cds_strcpy(gen->http_id, sizeof(gen->http_id), cds_http_request_id(req));
     cds_strcpy(gen->request_id, sizeof(gen->request_id), gen->http_id);
+    uint64_t load_wait_ms = cds_config_u64(app->config, CDS_OPT_LLM_LOAD_WAIT_MS);
+    uint64_t first_look_ms = load_wait_ms < CDS_GEN_ALIVE_MS ? load_wait_ms : CDS_GEN_ALIVE_MS;
     uint64_t deadline = gen->deadline_at_ms = gen->started_ms + cds_config_u64(app->config, CDS_OPT_LLM_REQUEST_MS);
     if (cds_timer_add(app->loop, deadline, on_deadline, gen, &gen->deadline) != CDS_OK ||
-        cds_timer_add(app->loop, gen->started_ms + CDS_GEN_ALIVE_MS, on_alive, gen, &gen->alive) != CDS_OK) {
+        cds_timer_add(app->loop, gen->started_ms + first_look_ms, on_alive, gen, &gen->alive) != CDS_OK) {
         cds_timer_remove(&gen->deadline);
         free(gen->choices);
         free(gen);

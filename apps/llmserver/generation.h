@@ -33,7 +33,6 @@ enum cds_gen_stage {
 };
 enum {
     CDS_GEN_ALIVE_MS = 10000,      /**< an event stream is never silent for longer */
-    CDS_GEN_MODEL_WAIT_MS = 30000, /**< longest wait for a model that is being started */
     CDS_GEN_SETTLE_WAIT_MS = 2000, /**< longest time the last bytes wait for the ledger */
     CDS_GEN_OUT_MAX = 4 << 20      /**< bytes that may wait for a slow reader */
 };
@@ -48,6 +47,7 @@ struct cds_gen {
     struct cds_replay *replay;         /**< events go here and not to req; NULL: an ordinary answer, or the replay has all of it */
     struct cds_ask ask;
     struct cds_wire wire;
+    struct cds_credential who; /**< who reads it: its caller, or whoever came back for its stream last */
     char user_id[CDS_UUID_LEN + 1];
     char request_id[CDS_UUID_LEN + 1]; /**< in the ledger */
     char http_id[CDS_UUID_LEN + 1];    /**< in the log and in x-request-id; the same unless the client used it before */

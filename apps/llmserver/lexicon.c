@@ -74,7 +74,8 @@ static void on_frame(void *user, const char *method, const cds_json *params)
         lexicon->up = true;
         each(model, ask_now, NULL);
     } else if (cds_streq(method, "failed")) {
-        cds_fail(&lexicon->failure, cds_rc_from_openai(cds_json_get_str(params, "code")), __func__, "%s", message ? message : "The vocabulary cannot be read.");
+        cds_fail(&lexicon->failure, cds_rc_from_openai(cds_json_get_str(params, "code")), __func__, "%s",
+                 message ? message : "The vocabulary cannot be read.");
     } else if (lexicon->up) {
         cds_gen_frame(model, method, params);
     }
@@ -176,6 +177,6 @@ cds_json *cds_lexicon_show(const struct cds_model *model)
     const struct cds_lexicon *lexicon = model->lexicon;
     if (!lexicon)
         return cds_json_null();
-    return cds_json_pack("{s:I,s:o,s:I}", "pid", (long long)cds_proc_pid(lexicon->proc), "resident_bytes", cds_system_resident(cds_proc_pid(lexicon->proc)),
-                         "need_bytes", (long long)lexicon->need_bytes);
+    return cds_json_pack("{s:I,s:o,s:I}", "pid", (long long)cds_proc_pid(lexicon->proc), "resident_bytes",
+                         cds_system_resident(cds_proc_pid(lexicon->proc)), "need_bytes", (long long)lexicon->need_bytes);
 }

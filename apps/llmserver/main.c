@@ -111,6 +111,10 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     if (rc == CDS_OK)
         rc = cds_credentials_new(app->loop, app->client, auth_url, &app->creds, err);
     if (rc == CDS_OK)
+        rc = cds_standing_new(app->loop, conninfo, cds_access_changed, app, &app->standing, err);
+    if (rc == CDS_OK)
+        cds_credentials_follow(app->creds, app->standing);
+    if (rc == CDS_OK)
         rc = cds_events_new(app->loop, &app->events, err);
     struct cds_replay_limits kept = {(size_t)cds_config_u64(c, CDS_OPT_LLM_RESUME_BYTES), cds_config_u64(c, CDS_OPT_LLM_RESUME_MS),
                                      cds_config_u64(c, CDS_OPT_LLM_RESUME_GRACE_MS)};
@@ -174,6 +178,7 @@ int main(int argc, char **argv)
     cds_http_server_free(&service.server); /* requests end before what they use */
     if (app.creds)
         cds_credentials_free(&app.creds);
+    cds_standing_free(&app.standing);
     cds_meter_free(&app.meter);
     cds_residency_stop(&app);
     cds_states_free(&app.states);

@@ -9,6 +9,7 @@
 #include "apps/llmserver/inspection.h"
 #include "apps/llmserver/lexicon.h"
 #include "apps/llmserver/memory.h"
+#include "apps/llmserver/probe.h"
 #include "apps/llmserver/settings.h"
 #include "apps/llmserver/states.h"
 #include "apps/llmserver/system.h"
@@ -97,7 +98,9 @@ static void on_frame(void *user, const char *method, const cds_json *params)
 {
     struct cds_model *model = user;
     if (cds_streq(method, "loading")) {
-        model->percent = (int)cds_json_get_i64(params, "percent", model->percent);
+        int percent = (int)cds_json_get_i64(params, "percent", model->percent);
+        model->progress_ms = percent > model->percent ? cds_now_ms() : model->progress_ms;
+        model->percent = percent;
         cds_admin_model_changed(model->app, model);
     } else if (cds_streq(method, "hello")) {
         read_work(model, params);
@@ -111,7 +114,7 @@ static void on_frame(void *user, const char *method, const cds_json *params)
             model->starts_failed = 0;
         if (cds_streq(method, "restored"))
             cds_states_restored(model, params);
-        else
+        else if (!cds_probe_frame(model, method, params))
             cds_gen_frame(model, method, params);
     }
 }
@@ -148,6 +151,7 @@ static void on_exit(void *user, const char *why)
     model->up = false;
     model->stopping = false;
     model->solo_bytes = 0;
+    model->probe_job = 0;
     cds_states_model_down(model);
     cds_timer_set(model->timer, UINT64_MAX);
     if (model->unloading || model->app->draining) {
@@ -206,6 +210,7 @@ static void launch(struct cds_model *model)
     };
     struct cds_err err = {0};
     model->percent = 0;
+    model->progress_ms = cds_now_ms();
     options.memory_bytes = model->limit_bytes;
     if (cds_proc_start(app->loop, &options, &ops, model, &model->proc, &err) != CDS_OK) {
         model->failure = err;
@@ -246,8 +251,11 @@ static void on_timer(void *user)
         drain(model);
         return;
     }
-    bool busy = !model->up || model->running > 0;
-    if (busy && cds_now_ms() - cds_proc_heard_ms(model->proc) > cds_config_u64(model->app->config, CDS_OPT_LLM_SILENT_MS)) {
+    bool busy = !model->up || model->running > 0 || model->probe_job;
+    uint64_t since_ms = cds_proc_heard_ms(model->proc);
+    if (model->probe_since_ms > since_ms)
+        since_ms = model->probe_since_ms; /* one that idled had nothing to say before */
+    if (busy && cds_now_ms() - since_ms > cds_config_u64(model->app->config, CDS_OPT_LLM_SILENT_MS)) {
         cds_log(CDS_LOG_ERROR, "model process is silent and is killed", CDS_LS("model", model->id), CDS_LI("pid", cds_proc_pid(model->proc)));
         cds_proc_stop(model->proc, 0);
     }

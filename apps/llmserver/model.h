@@ -65,6 +65,9 @@ struct cds_model {
     uint64_t need_bytes;                /**< estimate of its memory (memory.h) */
     uint64_t solo_bytes;                /**< part of it: the context for deterministic answers, once one was asked for */
     uint64_t limit_bytes;               /**< what its process may take */
+    int64_t probe_job;                  /**< job number of the token /readyz asked for (probe.h); 0: none is asked for */
+    uint64_t probe_since_ms;
+    uint64_t progress_ms; /**< its load began, or went on */
     unsigned starts_failed;
     uint64_t restarts;
     struct cds_timer *timer; /**< next start, or the check that it is alive */

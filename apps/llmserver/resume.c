@@ -47,6 +47,7 @@ static void read_on(struct cds_llm *app, struct cds_http_req *req, const struct 
         return;
     }
     cds_routes_log(req, user_id, 200);
+    cds_access_adopt(app, replay, credential);
     cds_replay_read(replay, req, after);
 }
 

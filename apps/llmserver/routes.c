@@ -3,6 +3,7 @@
 
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/probe.h"
 #include "apps/llmserver/states.h"
 #include "apps/llmserver/tasks.h"
 #include "lib/base/clock.h"
@@ -65,11 +66,15 @@ static cds_rc ready(void *user, struct cds_err *err)
     cds_rc rc = cds_meter_ready(app->meter, err);
     if (rc == CDS_OK)
         rc = cds_credentials_ready(app->creds, err);
-    for (const struct cds_model *model = app->models.first; model && rc == CDS_OK; model = model->next) {
+    if (rc == CDS_OK)
+        rc = cds_standing_ready(app->standing, err);
+    for (struct cds_model *model = app->models.first; model && rc == CDS_OK; model = model->next) {
         if (model->state == CDS_MODEL_LOADING && !model->on_demand)
             rc = cds_fail(err, CDS_UNAVAILABLE, __func__, "The model %s is being loaded (%d %%).", model->id, model->percent);
         else if (model->state == CDS_MODEL_FAILED)
             rc = cds_fail(err, CDS_MODEL_NOT_LOADED, __func__, "The model %s did not start: %s", model->id, model->failure.message);
+        else
+            rc = cds_probe(model, err);
     }
     return rc;
 }
@@ -150,10 +155,23 @@ static void on_checked(void *user, const struct cds_credential *credential, cons
         dispatch(app, req, credential);
 }
 
-static const enum cds_metric shown_metrics[] = {
-    CDS_M_LLM_REQUEST_COUNT,     CDS_M_TOKEN_SPEND,      CDS_M_LLM_REQUESTS,      CDS_M_LLM_TTFT,       CDS_M_LLM_TOKENS_PROMPT,
-    CDS_M_LLM_TOKENS_COMPLETION, CDS_M_LLM_DRAFT_TOKENS, CDS_M_LLM_FORCED_TOKENS, CDS_M_LLM_QUEUE,      CDS_M_LLM_ACTIVE,
-    CDS_M_LLM_WORKER_RESTARTS,   CDS_M_LLM_LOADED,       CDS_M_LEDGER_BATCHES,    CDS_M_LEDGER_REFUSED, CDS_M_COUNT};
+static const enum cds_metric shown_metrics[] = {CDS_M_LLM_REQUEST_COUNT,
+                                                CDS_M_TOKEN_SPEND,
+                                                CDS_M_LLM_REQUESTS,
+                                                CDS_M_LLM_TTFT,
+                                                CDS_M_LLM_TOKENS_PROMPT,
+                                                CDS_M_LLM_TOKENS_COMPLETION,
+                                                CDS_M_LLM_DRAFT_TOKENS,
+                                                CDS_M_LLM_FORCED_TOKENS,
+                                                CDS_M_LLM_QUEUE,
+                                                CDS_M_LLM_ACTIVE,
+                                                CDS_M_LLM_WORKER_RESTARTS,
+                                                CDS_M_LLM_LOADED,
+                                                CDS_M_LEDGER_BATCHES,
+                                                CDS_M_LEDGER_REFUSED,
+                                                CDS_M_ACCESS_CHANGES,
+                                                CDS_M_ACCESS_ENDED,
+                                                CDS_M_COUNT};
 
 void cds_routes_on_request(void *user, struct cds_http_req *req)
 {

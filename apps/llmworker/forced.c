@@ -21,7 +21,7 @@ struct cds_spelling {
     const struct llama_vocab *vocab;
     struct piece *pieces; /**< of all tokens that are text, by their text */
     size_t count;
-    int32_t byte[BYTES]; /**< token of each single byte */
+    int32_t byte[BYTES];       /**< token of each single byte */
     int32_t other[OTHERS_MAX]; /**< those that begin with another byte */
     unsigned other_count;
     int32_t end; /**< one that ends an answer */

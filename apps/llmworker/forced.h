@@ -1,9 +1,9 @@
 /* apps/llmworker/forced.h: text that a grammar leaves no choice about. Included by sampler.c and forced.c; includes llama.h with engine.c.
  *
- * A grammar allows characters; a text is forced as long as exactly one byte may come next and the answer may not end. Several tokens can spell the same text;
- * the ones that the tokenizer spells it with are taken without sampling, whether they are computed together or one by one. The last one of them is
- * chosen by the sampler, because a longer token may spell what comes behind too, unless it is the only one that fits.
- * Threads: one owner, that of the engine.
+ * A grammar allows characters; a text is forced as long as exactly one byte may come next and the answer may not end. Several tokens can spell the
+ * same text; the ones that the tokenizer spells it with are taken without sampling, whether they are computed together or one by one. The last one of
+ * them is chosen by the sampler, because a longer token may spell what comes behind too, unless it is the only one that fits. Threads: one owner,
+ * that of the engine.
  */
 #pragma once
 
@@ -25,8 +25,8 @@ void cds_spelling_free(struct cds_spelling *spelling);
 struct cds_forced {
     char text[CDS_FORCED_MAX];
     unsigned len;
-    bool known; /**< text is what the grammar forces in its present state */
-    bool whole; /**< behind the text something may be chosen, or it ends */
+    bool known;                        /**< text is what the grammar forces in its present state */
+    bool whole;                        /**< behind the text something may be chosen, or it ends */
     int32_t tokens[CDS_FORCED_TOKENS]; /**< that spell it, without the last one */
     unsigned at, count;                /**< those from at on are still to come */
 };

@@ -184,11 +184,26 @@ static void call_close(struct gateway *gateway, const struct cds_rpc_request *re
     send_result(gateway, request->id, cds_json_pack("{s:b}", "closed", (int)found));
 }
 
+/* A user, or one session, has lost its rights. */
+static void end_all(const struct previews *all, const cds_json *params)
+{
+    const char *session = text(params, "session");
+    for (struct preview *preview = all->list, *next; preview; preview = next) {
+        next = preview->next;
+        if (cds_streq(preview->user, text(params, "user")) && (!*session || cds_streq(preview->session, session)))
+            preview_end(preview, END_SESSION);
+    }
+}
+
 static void on_request(void *user, struct cds_peer *peer, const struct cds_rpc_request *request, cds_json *message)
 {
     struct gateway *gateway = user;
     struct cds_err err;
     (void)peer, (void)message;
+    if (cds_streq(request->method, "preview.end_all")) {
+        end_all(gateway->control->all, request->params);
+        return;
+    }
     previews_renew(gateway->control->all, text(request->params, "user"), text(request->params, "session"),
                    cds_json_get_i64(request->params, "expires_s", 0));
     if (cds_streq(request->method, "preview.open")) {

@@ -13,7 +13,7 @@
 #include "lib/base/err.h"
 
 /** File of the model that set-up brings: what an empty llm.model means. */
-#define CDS_MODEL_DEFAULT_FILE "SmolLM2-135M-Instruct.Q4_1.gguf"
+#define CDS_MODEL_DEFAULT_FILE "SmolLM2-135M-Instruct.Q8_0.gguf"
 
 enum cds_opt {
 #define CDS_OPT_STR(id, section, name, def, help) CDS_OPT_##id,

@@ -49,7 +49,7 @@ static cds_rc token_of(const char *text, const char **ret_token, size_t *ret_len
     return CDS_OK;
 }
 
-static cds_rc verify(struct cds_credentials *creds, const char *token, size_t len, struct cds_credential *ret, struct cds_err *reterr)
+static cds_rc verify_token(struct cds_credentials *creds, const char *token, size_t len, struct cds_credential *ret, struct cds_err *reterr)
 {
     struct cds_credential found;
     unsigned char hash[32];
@@ -72,6 +72,28 @@ static cds_rc verify(struct cds_credentials *creds, const char *token, size_t le
     return CDS_OK;
 }
 
+/* What the token says, held against what has changed since. */
+static cds_rc verify(struct cds_credentials *creds, const char *token, size_t len, struct cds_credential *ret, struct cds_err *reterr)
+{
+    struct cds_credential found;
+    cds_rc rc = verify_token(creds, token, len, &found, reterr);
+    if (!rc && creds->standing)
+        rc = cds_standing_check(creds->standing, &found, reterr);
+    if (!rc)
+        *ret = found;
+    return rc;
+}
+
+static bool is_fresh(const struct cds_credentials *creds)
+{
+    return !creds->standing || cds_standing_fresh(creds->standing);
+}
+
+void cds_credentials_follow(struct cds_credentials *creds, struct cds_standing *standing)
+{
+    creds->standing = standing;
+}
+
 cds_rc cds_credential_check_now(struct cds_credentials *creds, const char *text, struct cds_credential *ret, struct cds_err *reterr)
 {
     const char *token;
@@ -80,15 +102,21 @@ cds_rc cds_credential_check_now(struct cds_credentials *creds, const char *text,
     cds_rc rc = token_of(text, &token, &len, reterr);
     if (rc)
         return rc;
+    struct cds_credential found;
     if (creds->keyset) {
-        rc = verify(creds, token, len, ret, &err);
+        rc = verify(creds, token, len, &found, &err);
         if (rc && reterr)
             *reterr = err;
-        if (!rc || strcmp(err.rule, "jwt.unknown_kid") != 0)
+        if (!rc && is_fresh(creds)) {
+            *ret = found;
+            return CDS_OK;
+        }
+        if (rc && strcmp(err.rule, "jwt.unknown_kid") != 0)
             return rc;
     }
-    cds_keys_want(creds);
-    cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The key set has to be fetched from the sign-in service first.");
+    if (!creds->keyset || rc)
+        cds_keys_want(creds);
+    cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The key set, or the changes of rights, have to be fetched first.");
     cds_err_rule(reterr, "auth.fetch_needed");
     return CDS_UNAVAILABLE;
 }
@@ -130,9 +158,30 @@ static void take_all(struct cds_credentials *creds, struct cds_credential_wait *
     creds->tail = &creds->waits;
 }
 
+static void on_look(void *user, const struct cds_err *err)
+{
+    struct cds_credentials *creds = user;
+    if (!err && !creds->keys_wanted)
+        cds_credential_settle_all(creds);
+}
+
+/* Nobody is let in by knowledge that is too old: the checks wait for the next look. */
+static void want_look(struct cds_credentials *creds)
+{
+    if (!is_fresh(creds) && !creds->look.standing) {
+        cds_rc rc = cds_standing_wait(creds->standing, &creds->look, on_look, creds);
+        (void)rc; /* the line is full: the checks run into their deadline */
+    }
+}
+
 void cds_credential_settle_all(struct cds_credentials *creds)
 {
     struct cds_credential_wait *list;
+    if (!creds->keyset || !is_fresh(creds)) {
+        if (creds->waits)
+            want_look(creds);
+        return;
+    }
     take_all(creds, &list);
     for (struct cds_credential_wait *wait; (wait = pop(&list));) {
         settle(wait);
@@ -149,11 +198,13 @@ static void fail_wait(struct cds_credential_wait *wait, const struct cds_err *er
 void cds_credential_expire(struct cds_credentials *creds, uint64_t now_ms)
 {
     struct cds_err err;
-    cds_fail(&err, CDS_UNAVAILABLE, __func__, "The sign-in service did not answer, so the credential cannot be checked.");
-    cds_err_rule(&err, "auth.unreachable");
-    cds_err_hint(&err, "Try again in a moment; \"cyberdevstudio status\" shows whether cds-auth runs.");
-    cds_err_detail(&err, "%s", creds->trouble.message);
-    err.retry_after_ms = 1000;
+    if (!creds->keyset || is_fresh(creds) || cds_standing_unknown(&err) == CDS_OK) {
+        cds_fail(&err, CDS_UNAVAILABLE, __func__, "The sign-in service did not answer, so the credential cannot be checked.");
+        cds_err_rule(&err, "auth.unreachable");
+        cds_err_hint(&err, "Try again in a moment; \"cyberdevstudio status\" shows whether cds-auth runs.");
+        cds_err_detail(&err, "%s", creds->trouble.message);
+        err.retry_after_ms = 1000;
+    }
     /* All wait equally long, so the list is in the order of the deadlines. */
     // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): pop took out what fail_wait frees
     while (creds->waits && creds->waits->deadline_ms <= now_ms) {
@@ -202,6 +253,7 @@ static struct cds_credential_wait *enqueue(struct cds_credentials *creds, const 
     creds->tail = &wait->next;
     creds->waiting++;
     cds_keys_waiting(creds);
+    want_look(creds);
     return wait;
 }
 

@@ -4,7 +4,8 @@
  * Threads: loop thread only.
  * Limits:  the key set is fetched every 60 s, and at once when a token names an unknown key, but at most once a second; a check waits at
  *          most CDS_CREDENTIAL_WAIT_MS for that, and at most CDS_CREDENTIAL_WAITERS checks wait. While auth is away the last good set
- *          stays in use.
+ *          stays in use. What a token says is held against the changes of rights (standing.h): a blocked user or an ended session is refused
+ *          though the token is good, and the role is the one of now.
  */
 #pragma once
 
@@ -21,6 +22,7 @@ struct cds_credential {
     enum cds_role role; /**< never CDS_ROLE_NONE */
 };
 
+struct cds_standing;
 struct cds_credentials;
 struct cds_credential_wait; /**< one check that waits for the key set */
 
@@ -31,6 +33,8 @@ struct cds_credential_wait; /**< one check that waits for the key set */
  */
 CDS_MUST_USE cds_rc cds_credentials_new(struct cds_loop *loop, struct cds_http_client *client, const char *auth_url, struct cds_credentials **ret,
                                         struct cds_err *reterr);
+/** From now on each check is also held against the changes of rights. standing is borrowed and must outlive creds. */
+void cds_credentials_follow(struct cds_credentials *creds, struct cds_standing *standing);
 /** Waiting checks are answered with CDS_CANCELLED. Not from inside a done callback. */
 void cds_credentials_free(struct cds_credentials **creds);
 /** For /readyz. @return CDS_OK when a key set is there; CDS_UNAVAILABLE with the reason */
@@ -48,13 +52,14 @@ typedef void cds_credential_done_fn(void *user, const struct cds_credential *cre
  * @param ret_wait  may be NULL if the caller's state outlives the check; else *ret_wait is NULL when done was called already, or a handle for
  *                  cds_credential_forget, which dies when done is called (so done sets the caller's copy to NULL)
  *
- * err is CDS_UNAUTHENTICATED with a sentence (absent, malformed, expired, signed by another key); CDS_UNAVAILABLE when no key set could be
- * had from auth in time (rule "auth.unreachable"); CDS_BUSY when too many checks wait.
+ * err is CDS_UNAUTHENTICATED with a sentence (absent, malformed, expired, signed by another key, void by now); CDS_DENIED (blocked);
+ * CDS_UNAVAILABLE when no key set could be had from auth in time (rule "auth.unreachable") or the rights of now could not be confirmed (rule
+ * "access.unknown"); CDS_BUSY when too many checks wait.
  */
 void cds_credential_check(struct cds_credentials *creds, const char *text, cds_credential_done_fn *done, void *user,
                           struct cds_credential_wait **ret_wait);
 /** The synchronous fast path: answers from the key set at hand.
- *  @return CDS_OK; CDS_UNAUTHENTICATED as above; CDS_UNAVAILABLE with rule "auth.fetch_needed": only cds_credential_check can tell */
+ *  @return CDS_OK; CDS_UNAUTHENTICATED as above; CDS_DENIED; CDS_UNAVAILABLE with rule "auth.fetch_needed": only cds_credential_check can tell */
 CDS_MUST_USE cds_rc cds_credential_check_now(struct cds_credentials *creds, const char *text, struct cds_credential *ret, struct cds_err *reterr);
 /** The caller is gone: done will not be called. Sets *wait to NULL; accepts NULL inside. */
 void cds_credential_forget(struct cds_credential_wait **wait);

@@ -21,6 +21,7 @@ static uint64_t earliest_fetch_ms(const struct cds_credentials *creds)
 
 void cds_keys_want(struct cds_credentials *creds)
 {
+    creds->keys_wanted = true;
     if (creds->call)
         return;
     if (cds_now_ms() >= earliest_fetch_ms(creds))
@@ -78,6 +79,7 @@ static void on_done(void *user, int status, const char *body, size_t len, const 
     creds->trouble.code = rc;
     cds_timer_set(creds->timer, rc ? earliest_fetch_ms(creds) : cds_now_ms() + CDS_KEYS_REFRESH_MS);
     /* While auth is away the waiting checks keep waiting, each until its own deadline: the next try may answer them. */
+    creds->keys_wanted = creds->keys_wanted && rc;
     if (!rc)
         cds_credential_settle_all(creds);
     cds_keys_waiting(creds);
@@ -141,6 +143,7 @@ void cds_credentials_free(struct cds_credentials **creds)
     if (c->call)
         cds_http_call_cancel(&c->call);
     cds_credential_cancel_all(c);
+    cds_standing_unwait(&c->look);
     if (c->timer)
         cds_timer_remove(&c->timer);
     if (c->deadline)

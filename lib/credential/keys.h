@@ -5,6 +5,7 @@
 #pragma once
 
 #include "lib/credential/credential.h"
+#include "lib/credential/standing.h"
 
 enum {
     CDS_KEYS_REFRESH_MS = 60000, /**< a set is fetched again after this long */
@@ -43,6 +44,9 @@ struct cds_credentials {
     struct cds_err trouble;     /**< why the last fetch failed; code CDS_OK when it did not */
     struct cds_credential_wait *waits, **tail;
     size_t waiting;
+    struct cds_standing *standing; /**< borrowed; NULL: tokens are all there is */
+    bool keys_wanted;              /**< a check waits for another key set than this one */
+    struct cds_standing_wait look; /**< while checks wait for a look at the changes of rights */
     struct cds_seen_token seen[CDS_SEEN_TOKENS];
 };
 

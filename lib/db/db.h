@@ -46,6 +46,11 @@ struct cds_dbq;
 /** rows NULL when err is set; borrowed for the call. */
 typedef void cds_dbq_done_fn(void *user, const struct cds_rows *rows, const struct cds_err *err);
 CDS_MUST_USE cds_rc cds_dbq_open(struct cds_loop *loop, const char *conninfo, size_t queue_max, struct cds_dbq **ret, struct cds_err *reterr);
+/** Something was told on the channel, or may have been while there was no connection. A hint: what there is to know is read by a statement. */
+typedef void cds_dbq_notify_fn(void *user);
+/** Listens to a channel (small letters and "_"), now and on each later connection. Call it right after cds_dbq_open, before the loop runs.
+ *  @return CDS_OK; CDS_BAD_PARAM (too late, or no plain name); CDS_EXHAUSTED */
+CDS_MUST_USE cds_rc cds_dbq_listen(struct cds_dbq *dbq, const char *channel, cds_dbq_notify_fn *on_notify, void *user, struct cds_err *reterr);
 /** Answers everything open with CDS_CANCELLED. Not from inside a done callback. */
 void cds_dbq_close(struct cds_dbq **dbq);
 /** done is called exactly once unless this returns an error. sql is borrowed (static); params are copied. @return CDS_OK; CDS_BUSY (queue_max) */

@@ -1,6 +1,7 @@
 /* lib/db/queue.c: one asynchronous connection on the loop with a queue of statements. See db.h.
  *
  * One statement is in flight at a time: its result decides about the next one, and a lost connection leaves at most one outcome unknown. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -35,6 +36,10 @@ struct cds_dbq {
     PGresult *result; /* of the statement in flight, until the server says that it is ready for the next */
     size_t waiting, queue_max;
     bool closing, setup_failed;
+    char *setup_sql; /* settings of the session, and what it listens to; NULL: the settings alone */
+    cds_dbq_notify_fn *on_notify;
+    void *notify_user;
+    bool notified; /* a notification came, or may have been missed while there was no connection */
 };
 
 static void step(struct cds_dbq *q);
@@ -142,7 +147,7 @@ static void connect_step(struct cds_dbq *q)
         return;
     }
     PQsetnonblocking(q->pg, 1);
-    if (db_check_version(q->pg, NULL) || !PQsendQuery(q->pg, db_session_sql)) {
+    if (db_check_version(q->pg, NULL) || !PQsendQuery(q->pg, q->setup_sql ? q->setup_sql : db_session_sql)) {
         drop_connection(q);
         return;
     }
@@ -218,6 +223,21 @@ static bool read_results(struct cds_dbq *q)
     return false;
 }
 
+static void take_notifications(struct cds_dbq *q)
+{
+    for (PGnotify *one; (one = PQnotifies(q->pg)); PQfreemem(one))
+        q->notified = true;
+}
+
+/* Only between two statements: the listener may send one. */
+static void tell_listener(struct cds_dbq *q)
+{
+    if (!q->notified || !q->on_notify)
+        return;
+    q->notified = false;
+    q->on_notify(q->notify_user);
+}
+
 static void step(struct cds_dbq *q)
 {
     if (q->state == CONNECTING) {
@@ -231,8 +251,11 @@ static void step(struct cds_dbq *q)
         drop_connection(q);
         return;
     }
+    take_notifications(q);
     if (q->state == IDLE) { /* a notice or a notification */
-        send_next(q);
+        tell_listener(q);
+        if (q->state == IDLE)
+            send_next(q);
         return;
     }
     bool setting_up = q->state == SETTING_UP;
@@ -248,12 +271,16 @@ static void step(struct cds_dbq *q)
         return; /* an answer's callback sent the next statement, and that one lost the connection */
     if (setting_up) {
         q->backoff_ms = BACKOFF_FIRST_MS;
+        q->notified = true; /* what was told meanwhile was told to nobody */
         cds_timer_set(q->timer, cds_now_ms() + SWEEP_MS);
     }
     if (q->state != IDLE)
         return; /* it waits for what it needs, maybe for room to write */
     wait_for(q, EPOLLIN, false);
-    send_next(q);
+    if (q->state == IDLE)
+        tell_listener(q);
+    if (q->state == IDLE)
+        send_next(q);
 }
 
 /* Jobs that waited past their deadline are answered; a statement in flight that does, costs the connection. */
@@ -341,7 +368,21 @@ void cds_dbq_close(struct cds_dbq **place)
         job_end(job, NULL, &err);
     }
     free(q->conninfo);
+    free(q->setup_sql);
     free(q);
+}
+
+cds_rc cds_dbq_listen(struct cds_dbq *q, const char *channel, cds_dbq_notify_fn *on_notify, void *user, struct cds_err *reterr)
+{
+    if (q->pg || q->setup_sql || strspn(channel, "abcdefghijklmnopqrstuvwxyz_") != strlen(channel))
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "A connection listens to one channel with a plain name, chosen before it connects.");
+    if (asprintf(&q->setup_sql, "%s; LISTEN %s", db_session_sql, channel) < 0) {
+        q->setup_sql = NULL;
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    }
+    q->on_notify = on_notify;
+    q->notify_user = user;
+    return CDS_OK;
 }
 
 static struct job *job_new(const char *sql, int n, const char *const *params)

@@ -20,7 +20,7 @@ enum cds_role cds_role_parse(const char *text); /**< CDS_ROLE_NONE if unknown; "
 /** One row of the generated table (static data). */
 struct cds_rpc_method {
     const char *name;         /**< "fs.write" */
-    const char *leaf;         /**< process that serves it: "api", "sandboxd", "llmserver", "preview" */
+    const char *leaf;         /**< process that serves it: "api", "auth", "sandboxd", "llmserver", "preview" */
     enum cds_role least_role; /**< NONE: no credential needed */
     uint32_t deadline_ms;     /**< time until the gateway answers TIMED_OUT */
     bool streams;             /**< sends notifications before its answer */

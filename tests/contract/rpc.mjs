@@ -49,7 +49,18 @@ export class Client {
     return json.result;
   }
 
-  /** What the placeholders of the examples stand for, but for $UNIQUE. */
+  /** Somebody new, with a session of their own: the caller "user" from now on. */
+  async person(unique) {
+    const email = `u${unique}@example.invalid`;
+    const password = `Tall-Copper-Kettles-${unique}`;
+    const { user_id: id, link } = await this.call("user.invite", { email, role: "developer" }, "admin");
+    const { json } = await this.post(JSON.stringify({ token: link.split("#token=")[1], password }), { as: "none", path: "/auth/invite" });
+    this.stack.tokens.user = json.access_token;
+    const { sid } = JSON.parse(Buffer.from(json.access_token.split(".")[1], "base64url").toString());
+    return { USER: id, USERMAIL: email, PASSWORD: password, SESSION: sid };
+  }
+
+  /** What the placeholders of the examples stand for, but for $UNIQUE and those of person(). */
   async values() {
     await this.stack.waitModel?.(); // a studio is ready before its model is
     const { email } = await this.call("user.self");
@@ -57,6 +68,7 @@ export class Client {
     const model = models.find((m) => m.state === "loaded") ?? models[0];
     if (!model) throw new Error("the studio knows no model; the examples of llm.* need the default model");
     const [own] = (await this.call("project.list", {}, "admin")).projects;
-    return { PROJECT: this.stack.project, ADMINPROJECT: own.id, EMAIL: email, MODEL: model.id };
+    const { user_id: admin } = await this.call("user.self", {}, "admin");
+    return { ADMIN: admin, PROJECT: this.stack.project, ADMINPROJECT: own.id, EMAIL: email, MODEL: model.id };
   }
 }

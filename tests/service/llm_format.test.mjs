@@ -77,6 +77,21 @@ describe('JSON', () => {
     assertRefused(await llm.chat({ messages: ask('Hi'), response_format: { type: 'json_schema' } }), `${at}`);
   });
 
+  test('a_text_that_does_not_fit_its_schema_is_an_error_and_free', async () => {
+    // A grammar can only say "this or that"; that exactly one of them may fit is found out in the finished text.
+    const digit = { type: 'integer', minimum: 0, maximum: 9 };
+    const body = { messages: ask('A digit.'), response_format: schemaFormat({ oneOf: [digit, digit] }), max_tokens: 10 };
+    const before = await llm.usage();
+    const got = await llm.chat(body);
+    assert.equal(got.status, 500, got.text);
+    assert.match(got.json.error.message, /does not fit the schema/);
+    const s = await llm.stream(body);
+    assert.match(s.error?.message ?? '', /does not fit the schema/);
+    const later = await llm.usage();
+    assert.equal(later.used_tokens, before.used_tokens);
+    assert.equal(later.held_tokens, 0);
+  });
+
   test('a_text_that_is_cut_by_its_limit_ends_as_length', async () => {
     const got = await llm.chat({ messages: ask('Invent a person.'), response_format: schemaFormat(person), max_tokens: 3 });
     assert.equal(got.json.choices[0].finish_reason, 'length');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { writeAdapter } from '../support/gguf_edit.mjs';
 import { MODEL, ask, assertRefused, llmClient } from '../support/llm.mjs';
-import { root } from '../support/stack.mjs';
+import { build } from '../support/stack.mjs';
 import { TINY, startTiny } from '../support/tiny.mjs';
 
 const SMOL = { layer: 28, feed: 1536, width: 576, strength: 0.7 };
@@ -29,7 +29,7 @@ const one = (id, scale) => [{ id, scale }];
 
 before(async () => {
   stack = await startTiny({
-    options: { 'llm.model': join(root, 'deps/models/SmolLM2-135M-Instruct.Q4_1.gguf'), 'llm.slots': '6' },
+    options: { 'llm.model': join(build, 'share/models/SmolLM2-135M-Instruct.Q8_0.gguf'), 'llm.slots': '6' },
     prepare: (models) => {
       folder = models;
       writeAdapter(join(models, 'noise.gguf'), { ...SMOL, seed: 7 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { startStack } from '../support/stack.mjs';
-import { MODEL, ask, llmClient, readEvents } from '../support/llm.mjs';
+import { EMBEDDER, MODEL, ask, llmClient, readEvents } from '../support/llm.mjs';
 
 let stack;
 let doors;
@@ -31,8 +31,26 @@ describe('the short name', () => {
 
   test('completion_answers_like_completions', async () => {
     for (const llm of doors) {
-      const got = await llm.call('POST', '/completion', { prompt: 'One, two,', max_tokens: 3 });
+      const body = { prompt: 'One, two,', max_tokens: 3, temperature: 0 };
+      const got = await llm.call('POST', '/completion', body);
       assert.equal(got.json.object, 'text_completion', got.text);
+      assert.deepEqual(got.json.choices, (await llm.complete(body)).json.choices);
+    }
+  });
+
+  test('embed_returns_vectors_like_embeddings', async () => {
+    for (const llm of doors) {
+      for (const body of [{ input: ['The sea.', 'A mountain.'] }, { input: 'The sea.', encoding_format: 'base64', dimensions: 100 }]) {
+        const got = await llm.call('POST', '/embed', body);
+        assert.equal(got.status, 200, got.text);
+        const long = await llm.call('POST', '/v1/embeddings', body);
+        assert.deepEqual([got.json.object, got.json.data, got.json.usage], [long.json.object, long.json.data, long.json.usage]);
+        assert.equal(got.json.model, EMBEDDER);
+      }
+      const { embedding } = (await llm.call('POST', '/embed', { input: 'The sea.' })).json.data[0];
+      assert.equal(embedding.length, 384);
+      assert.ok(Math.abs(Math.sqrt(embedding.reduce((sum, x) => sum + x * x, 0)) - 1) < 1e-5);
+      assert.equal((await llm.call('POST', '/embed', {})).json.error.param, 'input');
     }
   });
 
@@ -40,6 +58,7 @@ describe('the short name', () => {
     for (const llm of doors) {
       const got = await llm.call('GET', '/models');
       assert.ok(got.json.data.some((m) => m.id === MODEL), got.text);
+      assert.deepEqual(got.json, (await llm.call('GET', '/v1/models')).json);
     }
   });
 

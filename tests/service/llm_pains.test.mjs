@@ -3,13 +3,14 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { startStack, waitFor } from '../support/stack.mjs';
-import { ask, llmClient } from '../support/llm.mjs';
+import { MODEL, ask, assemble, llmClient } from '../support/llm.mjs';
 
 let stack;
 let llm;
 before(async () => {
-  stack = await startStack({ options: { 'llm.silent_ms': '3000', 'llm.slots': '2', 'llm.queue_per_user': '2', 'llm.resume_bytes': '1000000' } });
+  stack = await startStack({ options: { 'llm.silent_ms': '8000', 'llm.slots': '2', 'llm.queue_per_user': '2', 'llm.resume_bytes': '1000000', 'llm.request_ms': '20000' } });
   await stack.waitModel();
   llm = llmClient(stack);
 });
@@ -33,6 +34,104 @@ describe('a model process', () => {
     assert.notEqual((await stack.pids()).llmworker, llmworker);
     assert.equal((await llm.chat({ messages: ask('Hi'), max_tokens: 2 })).status, 200);
     assert.equal((await llm.usage()).held_tokens, 0);
+  });
+
+  test('that is stuck while it idles makes the server unready and is started anew', async () => {
+    const ready = async () => (await fetch(`${stack.llmUrl}/readyz`)).status;
+    const { llmworker } = await stack.pids();
+    await sleep(5500); // so long nobody asks a process that was at work
+    const rows = (await llm.modelStatus()).work.rows;
+    assert.equal(await ready(), 200);
+    await waitFor('one token was computed', async () => (await llm.modelStatus()).work.rows > rows);
+    process.kill(llmworker, 'SIGSTOP');
+    await sleep(5500);
+    assert.equal(await ready(), 200, 'it is being asked');
+    const said = await waitFor('it is overdue', async () => {
+      const reply = await fetch(`${stack.llmUrl}/readyz`);
+      return reply.status === 503 && reply.text();
+    }, 7_000, 200);
+    assert.match(said, /smollm2-135m-instruct does not answer/);
+    await waitFor('another process', async () => { const now = (await stack.pids()).llmworker; return now && now !== llmworker; }, 30_000, 200);
+    await stack.waitModel();
+    assert.equal(await ready(), 200);
+    assert.equal((await llm.usage()).held_tokens, 0);
+  });
+});
+
+describe('a request', () => {
+  test('whose schema or grammar never ends stops at its tokens or at the time of the server, whatever it asks for', async () => {
+    const endless = { type: 'array', items: { type: 'string' }, minItems: 2000 };
+    const tool = { type: 'function', function: { name: 'f', parameters: { type: 'object', properties: { x: endless }, required: ['x'] } } };
+    const kinds = [
+      { response_format: { type: 'json_schema', json_schema: { name: 'x', schema: endless } } },
+      { tools: [tool], tool_choice: 'required' },
+      { grammar: 'root ::= "a" root' },
+    ];
+    for (const kind of kinds) {
+      const got = await llm.chat({ messages: ask('Go on for ever.'), max_tokens: 40, ...kind });
+      assert.equal(got.status, 200, got.text);
+      assert.equal(got.json.choices[0].finish_reason, 'length', got.text);
+      assert.equal(got.json.usage.completion_tokens, 40);
+    }
+    const began = performance.now();
+    const two = Array.from({ length: 2 }, () => llm.stream({ messages: ask('Go on for ever.'), max_tokens: 1_000_000, grammar: 'root ::= [a-z] root', context_shift: true, stream_options: { include_usage: true } }));
+    for (const s of await Promise.all(two)) {
+      assert.ok(s.done && !s.error, JSON.stringify(s.error));
+      assert.equal(assemble(s.events).finish, 'length');
+      assert.ok(['deadline', 'finished'].includes(s.events.at(-1).cds.ended), s.events.at(-1).cds.ended);
+    }
+    assert.ok(performance.now() - began < 25_000);
+  });
+});
+
+describe('a load', () => {
+  test('that stands still is told with how far it is and when to come again, and one that goes on is waited for', async () => {
+    const own = await startStack({ options: { 'llm.load_wait_ms': '5000', 'llm.drain_ms': '0' } });
+    const client = llmClient(own);
+    try {
+      await own.waitModel();
+      const one = async () => (await client.call('GET', '/admin/status', undefined, 'admin')).json.models.find((m) => m.id === MODEL);
+      const halted = async () => {
+        await client.call('POST', '/admin/unload', { model: MODEL }, 'admin');
+        const load = client.call('POST', '/admin/load', { model: MODEL }, 'admin');
+        const m = await waitFor('it loads', async () => { const now = await one(); return now?.pid && now; }, 10_000, 1);
+        process.kill(m.pid, 'SIGSTOP');
+        return { load, pid: m.pid, loading: (await one()).state === 'loading' };
+      };
+      const until = async (wanted) => {
+        for (let i = 0; i < 20; i++) {
+          const h = await halted();
+          if (h.loading) return wanted(h);
+          process.kill(h.pid, 'SIGCONT'); // it was faster
+          await h.load;
+        }
+        throw new Error('no load was ever caught');
+      };
+      await until(async ({ load, pid }) => {
+        for (const got of await Promise.all([client.chat({ messages: ask('Hi') }), client.call('POST', '/v1/messages', { messages: ask('Hi'), max_tokens: 4, stream: true })])) {
+          assert.equal(got.status, 503, got.text);
+          assert.match(got.text, /is being started \(\d+ %, \d requests? wait/);
+          assert.ok(Number(got.headers.get('retry-after')) >= 1);
+        }
+        process.kill(pid, 'SIGCONT');
+        assert.equal((await load).json.state, 'loaded');
+      });
+      await until(async ({ load, pid }) => {
+        const asked = client.chat({ messages: ask('Hi'), max_tokens: 2 });
+        const percent = async () => { const m = await one(); return m.state === 'loading' ? m.percent : 100; };
+        let pauses = 0;
+        for (let before = await percent(); before < 100; pauses++) {
+          await sleep(3000);
+          process.kill(pid, 'SIGCONT');
+          before = await waitFor('it goes on', async () => { const now = await percent(); return now > before && now; }, 10_000, 1);
+          if (before < 100 && pauses < 3) process.kill(pid, 'SIGSTOP');
+        }
+        assert.equal((await asked).status, 200, `after ${pauses} pauses`);
+        assert.equal((await load).json.state, 'loaded');
+      });
+    } finally {
+      await own.stop();
+    }
   });
 });
 

@@ -4,7 +4,7 @@ import { linkSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { MODEL, assertRefused, llmClient } from '../support/llm.mjs';
-import { root } from '../support/stack.mjs';
+import { build } from '../support/stack.mjs';
 import { TINY, startTiny } from '../support/tiny.mjs';
 
 // The default model copies a repeated text without any doubt, so the last bit of a sum decides nothing.
@@ -12,7 +12,7 @@ import { TINY, startTiny } from '../support/tiny.mjs';
 let stack;
 let llm;
 const INSIST = { type: 'lookup', always: true };
-const DEFAULT = join(root, 'deps/models/SmolLM2-135M-Instruct.Q4_1.gguf');
+const DEFAULT = join(build, 'share/models/SmolLM2-135M-Instruct.Q8_0.gguf');
 const prompt = Array(3).fill('The quick brown fox jumps over the lazy dog while seven wizards pack five boxes of liquor jugs.').join('\n') + '\nThe quick';
 const statusOf = async (id) => (await llm.call('GET', '/admin/status', undefined, 'admin')).json.models.find((m) => m.id === id);
 

@@ -4,10 +4,10 @@ import { chownSync, copyFileSync, mkdirSync, readFileSync, statSync } from 'node
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { root, startStack, waitFor } from '../support/stack.mjs';
+import { build, startStack, waitFor } from '../support/stack.mjs';
 
 const MODEL = 'smollm2-135m-instruct';
-const FILE = join(root, 'deps/models/SmolLM2-135M-Instruct.Q4_1.gguf');
+const FILE = join(build, 'share/models/SmolLM2-135M-Instruct.Q8_0.gguf');
 const MIB = 2 ** 20;
 let stack;
 

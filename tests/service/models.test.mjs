@@ -70,7 +70,7 @@ describe('files', () => {
     assert.equal(one.cds.state, 'unloaded');
     const facts = (await admin()).models.find((m) => m.id === MODEL).facts;
     assert.equal(facts.architecture, 'llama');
-    assert.equal(facts.quantization, 'Q4_1');
+    assert.equal(facts.quantization, 'Q8_0');
     assert.equal(facts.parameters, 134515008);
     assert.equal(facts.context, 8192);
     assert.equal(facts.vocabulary, 49152);

@@ -7,6 +7,7 @@
 #include "lib/base/str.h"
 #include "lib/http/proxy.h"
 #include "lib/http/reply.h"
+#include "lib/http/ws.h"
 #include "lib/service/service.h"
 
 enum { CALL_MS = 3620000 /* longer than the gateway's own deadline, which has the better words */, AUTH_MS = 30000, TUNNEL_BUFFER = 1024 * 1024 };
@@ -38,7 +39,7 @@ static void add_security_headers(const struct ui *ui, struct cds_http_req *req)
 /* Addresses that the page itself routes; anything else unknown is a JSON 404, never the page. */
 static bool is_page_route(const char *path)
 {
-    static const char *const routes[] = {"/", "/setup", "/login", "/code", "/run", "/terminal", "/chat", "/logs", "/account"};
+    static const char *const routes[] = {"/", "/setup", "/login", "/code", "/run", "/terminal", "/chat", "/logs", "/account", "/admin", "/invite"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(routes); i++)
         if (cds_streq(path, routes[i]))
             return true;
@@ -89,7 +90,7 @@ static void on_request(void *user, struct cds_http_req *req)
     const char *path = cds_http_path(req);
     if (cds_http_ops(req, NULL, ready, ui))
         return;
-    if (cds_streq(path, "/ws") || cds_streq(path, "/stream/logs"))
+    if (cds_streq(path, "/ws") || cds_streq(path, "/stream/logs") || (cds_streq(path, "/v1/responses") && cds_http_wants_ws(req)))
         cds_http_tunnel(req, ui->loop, ui->host, (uint16_t)cds_config_u64(ui->config, CDS_OPT_API_PORT), "the API gateway", TUNNEL_BUFFER);
     else if (is_api_path(path))
         cds_http_proxy(req, ui->client, ui->api_url, "the API gateway", cds_now_ms() + CALL_MS);

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "react";
 import { Brand } from "@/components/Brand";
-import { LoginPage, SetupPage } from "@/features/auth";
+import { InvitePage, LoginPage, SetupPage } from "@/features/auth";
 import { language, useText } from "@/lib/i18n/i18n";
 import { navigate, route } from "@/lib/router";
 import { useStore } from "@/lib/store";
@@ -19,16 +19,17 @@ export function App() {
   const here = useStore(route);
   const code = useStore(language);
   const setup = here === "/setup";
+  const invite = here === "/invite";
 
   useEffect(() => {
     document.documentElement.lang = code;
   }, [code]);
   useEffect(() => {
     const area = areas.find((one) => one.route === here);
-    document.title = `${area ? t(area.label) : here === "/account" ? t("app.account") : t(setup ? "auth.setup.title" : "auth.login.submit")} - CyberDevStudio`;
-  }, [here, setup, t]);
+    document.title = `${area ? t(area.label) : here === "/account" ? t("app.account") : t(setup ? "auth.setup.title" : invite ? "auth.invite.title" : "auth.login.submit")} - CyberDevStudio`;
+  }, [here, setup, invite, t]);
   useEffect(() => {
-    if (!setup) void session.resume();
+    if (!setup && !invite) void session.resume();
     else session.state.set({ status: "signed-out" });
     // Only at page load: later changes of the address ask nothing.
     // eslint-disable-next-line react-hooks/exhaustive-deps
@@ -36,11 +37,12 @@ export function App() {
 
   const signedIn = state.status === "signed-in";
   useEffect(() => {
-    if (signedIn && (here === "/login" || location.pathname === "/")) navigate("/code", true);
+    if (signedIn && (here === "/login" || here === "/invite" || location.pathname === "/")) navigate("/code", true);
   }, [signedIn, here]);
   useStudioData(signedIn);
 
   if (setup && !signedIn) return <SetupPage />;
+  if (invite && !signedIn) return <InvitePage />;
   if (state.status === "signed-in") return <Shell user={state.user} />;
   if (state.status === "starting") return <Starting />;
   return <LoginPage />;

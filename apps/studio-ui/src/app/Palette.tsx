@@ -4,7 +4,7 @@ import { language, setLanguage, useText } from "@/lib/i18n/i18n";
 import { navigate, route } from "@/lib/router";
 import { useStore } from "@/lib/store";
 import { otherTheme, setTheme, theme } from "@/lib/themes/themes";
-import { areas } from "./areas";
+import { areasOf } from "./areas";
 import { codeActions } from "./actions";
 
 interface Command {
@@ -13,12 +13,12 @@ interface Command {
   act(): void;
 }
 
-function useCommands(signOut: () => void): Command[] {
+function useCommands(role: string, signOut: () => void): Command[] {
   const { t } = useText();
   const next = otherTheme(useStore(theme));
   const onCode = useStore(route) === "/code";
   return [
-    ...areas.map((area) => ({ name: t("app.command.open", { name: t(area.label) }), key: `Alt+${area.digit}`, act: () => navigate(area.route) })),
+    ...areasOf(role).map((area) => ({ name: t("app.command.open", { name: t(area.label) }), key: `Alt+${area.digit}`, act: () => navigate(area.route) })),
     { name: t("app.command.open", { name: t("app.account") }), key: "Alt+5", act: () => navigate("/account") },
     ...(onCode
       ? [
@@ -33,9 +33,9 @@ function useCommands(signOut: () => void): Command[] {
 }
 
 /** Every action with its key, found by typing. */
-export function Palette({ onClose, signOut }: { onClose: () => void; signOut: () => void }) {
+export function Palette({ role, onClose, signOut }: { role: string; onClose: () => void; signOut: () => void }) {
   const { t } = useText();
-  const commands = useCommands(signOut);
+  const commands = useCommands(role, signOut);
   const [query, setQuery] = useState("");
   const [at, setAt] = useState(0);
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);

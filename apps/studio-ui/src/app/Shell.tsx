@@ -9,7 +9,7 @@ import { navigate, route } from "@/lib/router";
 import type { User } from "@/lib/session/session";
 import { useStore } from "@/lib/store";
 import { otherTheme, setTheme, theme } from "@/lib/themes/themes";
-import { areas } from "./areas";
+import { areasOf } from "./areas";
 import { signOut } from "./actions";
 import { Palette } from "./Palette";
 import { ProjectPicker } from "./ProjectPicker";
@@ -27,7 +27,7 @@ export function Shell({ user }: { user: User }) {
       if (event.key === "F1") setPalette((open) => !open);
       else if (event.altKey && !event.ctrlKey && !event.metaKey && event.code.startsWith("Digit")) {
         const digit = event.code.slice(5);
-        const target = digit === "5" ? "/account" : areas.find((area) => area.digit === digit)?.route;
+        const target = digit === "5" ? "/account" : areasOf(user.role).find((area) => area.digit === digit)?.route;
         if (!target) return;
         navigate(target);
       } else if (event.ctrlKey && !event.altKey && event.key.toLowerCase() === "s") {
@@ -37,7 +37,7 @@ export function Shell({ user }: { user: User }) {
     };
     window.addEventListener("keydown", onKeyDown);
     return () => window.removeEventListener("keydown", onKeyDown);
-  }, []);
+  }, [user.role]);
 
   return (
     <div className="flex h-full flex-col">
@@ -46,13 +46,13 @@ export function Shell({ user }: { user: User }) {
       </a>
       <TopBar user={user} openPalette={() => setPalette(true)} />
       <div className="flex min-h-0 grow flex-col-reverse sm:flex-row">
-        <Rail />
+        <Rail role={user.role} />
         <main id="content" tabIndex={-1} className="min-h-0 min-w-0 grow outline-none">
           <Views user={user} signOut={leave} />
         </main>
       </div>
       <StatusBar />
-      {palette && <Palette onClose={() => setPalette(false)} signOut={leave} />}
+      {palette && <Palette role={user.role} onClose={() => setPalette(false)} signOut={leave} />}
       {leaving && (
         <Dialog title={t("account.signout")} onClose={() => setLeaving(false)}>
           <p>{t("editor.close.text")}</p>
@@ -129,12 +129,12 @@ function TopBar({ user, openPalette }: { user: User; openPalette: () => void }) 
   );
 }
 
-function Rail() {
+function Rail({ role }: { role: User["role"] }) {
   const { t } = useText();
   const here = useStore(route);
   return (
     <nav aria-label={t("app.nav")} className="bar flex shrink-0 border-t border-line sm:w-[4.75rem] sm:flex-col sm:border-t-0 sm:border-r sm:py-2">
-      {areas.map((area) => (
+      {areasOf(role).map((area) => (
         <a
           key={area.route}
           href={area.route}

@@ -1,6 +1,7 @@
 import { useEffect, useState } from "react";
 import { Problem } from "@/components/ui/Problem";
 import { AccountPage } from "@/features/account";
+import { AdminPage } from "@/features/admin";
 import { ChatPage } from "@/features/chat";
 import { CodePage } from "@/features/editor";
 import { LogsPage } from "@/features/logs";
@@ -36,6 +37,7 @@ export function Views({ user, signOut }: { user: User; signOut: () => void }) {
         {here === "/terminal" && <Terminal />}
         {here === "/chat" && <ChatPage />}
         {here === "/logs" && <LogsPage admin={user.role === "admin"} />}
+        {here === "/admin" && user.role === "admin" && <AdminPage self={user.id} />}
         {here === "/account" && <AccountPage user={user} signOut={signOut} failure={failure} />}
       </Boundary>
     </>

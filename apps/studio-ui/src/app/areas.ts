@@ -8,6 +8,8 @@ export interface Area {
   label: TextKey;
   /** Alt and this digit open it. */
   digit: string;
+  /** Not there for anybody else. */
+  admin?: true;
 }
 
 export const areas: readonly Area[] = [
@@ -16,4 +18,7 @@ export const areas: readonly Area[] = [
   { route: "/terminal", icon: "terminal", label: "app.tab.terminal", digit: "6" },
   { route: "/chat", icon: "chat", label: "app.tab.chat", digit: "3" },
   { route: "/logs", icon: "logs", label: "app.tab.logs", digit: "4" },
+  { route: "/admin", icon: "shield", label: "app.tab.admin", digit: "7", admin: true },
 ];
+
+export const areasOf = (role: string): readonly Area[] => areas.filter((area) => !area.admin || role === "admin");

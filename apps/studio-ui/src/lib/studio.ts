@@ -21,7 +21,12 @@ export function socketUrl(path: string): string {
   return url.href;
 }
 
-export const rpc = new RpcClient({ url: socketUrl("/ws"), token: (rejected) => session.freshToken(rejected) });
+export const rpc = new RpcClient({
+  url: socketUrl("/ws"),
+  token: (rejected) => session.freshToken(rejected),
+  onVoid: () => session.forgetToken(),
+  onRole: () => void session.renew(),
+});
 
 let signedIn = false;
 session.state.subscribe(() => {

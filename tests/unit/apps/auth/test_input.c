@@ -35,7 +35,7 @@ static void email_of_another_shape_is_refused(void **state)
 
 static cds_rc parse(const char *body, bool setup, struct cds_sign_in *ret, struct cds_err *err)
 {
-    return cds_sign_in_parse(body, strlen(body), setup, ret, err);
+    return cds_sign_in_parse(body, strlen(body), setup ? CDS_SIGN_UP : CDS_SIGN_IN, ret, err);
 }
 
 static void sign_in_reads_mail_and_password(void **state)
@@ -153,6 +153,24 @@ static void only_json_types_are_json(void **state)
     assert_false(cds_is_json_type("application/x-www-form-urlencoded; application/json"));
 }
 
+static void link_takes_a_password_and_no_address(void **state)
+{
+    struct cds_sign_in got = {.token = ""};
+    struct cds_err err = {0};
+    const char *good = "{\"token\":\"" TOKEN "\",\"password\":\"Seven-Copper-Kettles\",\"display_name\":\"Ada\"}";
+    const char *more = "{\"token\":\"" TOKEN "\",\"password\":\"Seven-Copper-Kettles\",\"email\":\"ada@example.org\"}";
+    const char *look = "{\"token\":\"" TOKEN "\"}";
+    assert_int_equal(cds_sign_in_parse(good, strlen(good), CDS_TAKE_LINK, &got, &err), CDS_OK);
+    assert_string_equal(got.token, TOKEN);
+    assert_string_equal(got.display_name, "Ada");
+    assert_int_equal(cds_sign_in_parse(more, strlen(more), CDS_TAKE_LINK, &got, &err), CDS_BAD_PARAM);
+    assert_string_equal(err.pointer, "/email");
+    assert_int_equal(cds_sign_in_parse(look, strlen(look), CDS_LOOK_AT_LINK, &got, &err), CDS_OK);
+    assert_int_equal(cds_sign_in_parse(good, strlen(good), CDS_LOOK_AT_LINK, &got, &err), CDS_BAD_PARAM);
+    assert_int_equal(cds_sign_in_parse(look, strlen(look), CDS_TAKE_LINK, &got, &err), CDS_BAD_PARAM);
+    assert_string_equal(err.pointer, "/password");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +185,7 @@ int main(void)
         cmocka_unit_test(cookie_is_found_among_others_and_only_by_its_whole_name),
         cmocka_unit_test(cookie_is_out_of_reach_of_scripts_and_other_sites),
         cmocka_unit_test(only_json_types_are_json),
+        cmocka_unit_test(link_takes_a_password_and_no_address),
     };
     return RUN_ALL(tests);
 }

@@ -1,5 +1,6 @@
 /* Passwords: which are taken, and that only the right one opens. Cost 4 keeps the tests quick. */
 #include "apps/auth/password.h"
+#include "lib/base/clock.h"
 #include "tests/support/test.h"
 
 static void takes(const char *password)
@@ -143,6 +144,57 @@ static void stale_tells_another_cost_or_method(void **state)
     assert_true(cds_password_stale(hash, 5));
 }
 
+static uint64_t time_of(unsigned cost)
+{
+    char hash[CDS_HASH_SIZE];
+    uint64_t best = UINT64_MAX;
+    assert_int_equal(cds_password_dummy(cost, hash, NULL), CDS_OK);
+    for (int i = 0; i < 3; i++) {
+        uint64_t begin = cds_now_ns();
+        assert_false(cds_password_verify("x", 1, hash));
+        uint64_t took = cds_now_ns() - begin;
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
+static void tuned_cost_rises_with_the_time_it_may_take_and_keeps_its_bounds(void **state)
+{
+    assert_int_equal(cds_password_tune(1), CDS_COST_MIN);
+    assert_int_equal(cds_password_tune(60000), CDS_COST_MAX);
+    unsigned cost = cds_password_tune(CDS_HASH_TARGET_MS);
+    assert_in_range(cost, CDS_COST_MIN, CDS_COST_MAX);
+}
+
+static void cost_of_the_option_is_zero_for_tuned_or_ten_and_more(void **state)
+{
+    unsigned cost = 77;
+    struct cds_err err = {0};
+    assert_int_equal(cds_password_set_cost(9, &cost, &err), CDS_BAD_PARAM);
+    assert_int_equal(cost, 77);
+    assert_int_equal(cds_password_set_cost(10, &cost, &err), CDS_OK);
+    assert_int_equal(cost, 10);
+    assert_int_equal(cds_password_set_cost(0, &cost, &err), CDS_OK);
+    assert_in_range(cost, CDS_COST_MIN, CDS_COST_MAX);
+}
+
+static void a_cheaper_hash_is_padded_to_the_work_of_one_at_our_cost(void **state)
+{
+    char cheap[CDS_HASH_SIZE];
+    assert_int_equal(cds_password_dummy(5, cheap, NULL), CDS_OK);
+    assert_int_equal(cds_password_cost(cheap), 5);
+    assert_int_equal(cds_password_cost("*"), 0);
+    uint64_t whole = time_of(9), best = UINT64_MAX;
+    for (int i = 0; i < 3; i++) {
+        uint64_t begin = cds_now_ns();
+        assert_false(cds_password_verify("x", 1, cheap));
+        cds_password_pad(cheap, 9);
+        uint64_t took = cds_now_ns() - begin;
+        best = took < best ? took : best;
+    }
+    assert_true(best > whole / 2 && best < whole * 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +210,9 @@ int main(void)
         cmocka_unit_test(verify_refuses_damaged_hashes),
         cmocka_unit_test(dummy_looks_like_a_hash_of_the_cost_and_fits_no_password),
         cmocka_unit_test(stale_tells_another_cost_or_method),
+        cmocka_unit_test(tuned_cost_rises_with_the_time_it_may_take_and_keeps_its_bounds),
+        cmocka_unit_test(cost_of_the_option_is_zero_for_tuned_or_ten_and_more),
+        cmocka_unit_test(a_cheaper_hash_is_padded_to_the_work_of_one_at_our_cost),
     };
     return RUN_ALL(tests);
 }

@@ -123,6 +123,10 @@ static const struct wrong wrong_chats[] = {
     {"{" MESSAGES ",\"grammar\":\"%llguidance {}\\nstart: /a/\"}", "/grammar"},
     {"{" MESSAGES ",\"json_schema\":{\"type\":\"string\"},\"grammar\":\"json\"}", "/grammar"},
     {"{" MESSAGES ",\"samplers\":[\"top_k\",\"top_k\"]}", "/samplers/1"},
+    {"{" MESSAGES ",\"samplers\":[\"magic\"]}", "/samplers/0"},
+    {"{" MESSAGES ",\"functions\":[{\"name\":\"f\"}]}", "/functions"},
+    {"{" MESSAGES ",\"audio\":{\"voice\":\"x\"}}", "/audio"},
+    {"{" MESSAGES ",\"modalities\":[\"text\",\"audio\"]}", "/modalities"},
     {"{" MESSAGES ",\"logit_bias\":[[1]]}", "/logit_bias"},
     {"{" MESSAGES ",\"logit_bias\":{\"1\":\"5\"}}", "/logit_bias"},
     {"{" MESSAGES ",\"logprobs\":1}", "/logprobs"},
@@ -184,6 +188,54 @@ static void request_refuses_a_257th_message(void **state)
     cds_buf_free(&body);
 }
 
+/** A body with a list of so many items between its two parts; each item may have its number in it. */
+static cds_rc parse_many(bool chat, const char *before, const char *item, unsigned count, const char *after)
+{
+    struct cds_buf body = cds_buf_init(1 << 20);
+    struct cds_ask ask = {0};
+    assert_int_equal(cds_buf_add_str(&body, before), CDS_OK);
+    for (unsigned i = 0; i < count; i++) {
+        const char *place = strchr(item, '#');
+        int len = place ? (int)(place - item) : (int)strlen(item);
+        assert_int_equal(cds_buf_addf(&body, "%.*s", len, item), CDS_OK);
+        if (place)
+            assert_int_equal(cds_buf_addf(&body, "%u%s", i, place + 1), CDS_OK);
+        if (*after != '\"' && i + 1 < count)
+            assert_int_equal(cds_buf_add_str(&body, ","), CDS_OK);
+    }
+    assert_int_equal(cds_buf_add_str(&body, after), CDS_OK);
+    cds_rc rc = parse(body.data, chat, &ask, NULL);
+    if (rc == CDS_OK)
+        cds_ask_clear(&ask);
+    cds_buf_free(&body);
+    return rc;
+}
+
+static void request_stops_at_its_limits(void **state)
+{
+    static const struct {
+        bool chat;
+        const char *before, *item;
+        unsigned most;
+        const char *after; /* begins with a quote: the items are a text */
+    } cases[] = {
+        {true, "{" MESSAGES ",\"tools\":[", "{\"type\":\"function\",\"function\":{\"name\":\"f#\"}}", 128, "]}"},
+        {true, "{" MESSAGES ",\"logit_bias\":[", "[#,1]", 1024, "]}"},
+        {true, "{" MESSAGES ",\"stop\":\"", "x", 256, "\"}"},
+        {true, "{" MESSAGES ",\"chat_template\":\"", "(", 64, "\"}"},
+        {true, "{" MESSAGES ",\"chat_template\":\"", "{%}", 1024, "\"}"},
+        {true, "{" MESSAGES ",\"stop_token_ids\":[", "#", 16, "]}"},
+        {false, "{\"n\":2,\"prompt\":[", "\"x\"", 16, "]}"},
+        {false, "{\"n\":3,\"prompt\":[", "\"x\"", 10, "]}"},
+    };
+    for (size_t i = 0; i < CDS_ARRAY_LEN(cases); i++) {
+        if (parse_many(cases[i].chat, cases[i].before, cases[i].item, cases[i].most, cases[i].after) != CDS_OK)
+            fail_msg("%s %u times is refused", cases[i].item, cases[i].most);
+        if (parse_many(cases[i].chat, cases[i].before, cases[i].item, cases[i].most + 1, cases[i].after) != CDS_BAD_PARAM)
+            fail_msg("%s %u times is taken", cases[i].item, cases[i].most + 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +246,7 @@ int main(void)
         cmocka_unit_test(request_names_the_member_it_refuses),
         cmocka_unit_test(request_refuses_text_that_is_not_json),
         cmocka_unit_test(request_refuses_a_257th_message),
+        cmocka_unit_test(request_stops_at_its_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

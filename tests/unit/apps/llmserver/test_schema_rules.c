@@ -103,6 +103,17 @@ static void rules_stop_at_their_limits(void **state)
     cds_json *made = NULL;
     assert_int_equal(rules(text.data, true, &made, NULL, NULL), CDS_BAD_PARAM);
     cds_buf_free(&text);
+    /* Deeper than a text can be; the model process is fed with values. */
+    for (int depth = 64; depth <= 65; depth++) {
+        CDS_JSON_AUTO schema = cds_json_object();
+        cds_json *check = NULL;
+        for (int i = 1; i < depth; i++)
+            schema = cds_json_pack("{s:o}", "items", schema);
+        made = NULL;
+        assert_int_equal(cds_schema_rules(schema, "/s", true, &made, &check, NULL), depth == 64 ? CDS_OK : CDS_BAD_PARAM);
+        cds_json_unref(made);
+        cds_json_unref(check);
+    }
 }
 
 int main(void)

@@ -1,6 +1,6 @@
 import { type ReactNode } from "react";
 import type { Failure } from "@/lib/failure";
-import { useText } from "@/lib/i18n/i18n";
+import { ruleKey, useText } from "@/lib/i18n/i18n";
 import { Button } from "./Button";
 import { CopyButton } from "./CopyButton";
 import { Icon } from "./Icon";
@@ -10,14 +10,15 @@ export function Problem({ failure, onRetry, children, compact = false }: { failu
   const { t } = useText();
   const { detail, hint, rule, requestId, retryAfterMs } = failure.facts;
   const wait = retryAfterMs ? t("problem.wait", { seconds: Math.ceil(retryAfterMs / 1000) }) : undefined;
+  const known = ruleKey(rule); // what the page has words for in both languages; the server's own are English
   return (
     <div role="alert" className={`rise grid gap-1.5 rounded-small border border-danger bg-panel ${compact ? "px-3 py-2" : "px-4 py-3"}`}>
       <p className="flex items-start gap-2 font-semibold">
         <Icon name="alert" className="mt-0.5 text-danger" />
         {t(`problem.${failure.name}`)}
       </p>
-      {detail && <p className="break-words">{detail}</p>}
-      <p className="text-muted">{hint ?? wait ?? t(`problem.do.${failure.name}`)}</p>
+      {(known || detail) && <p className="break-words">{known ? t(known) : detail}</p>}
+      <p className="text-muted">{(known ? undefined : hint) ?? wait ?? t(`problem.do.${failure.name}`)}</p>
       {(rule || requestId || onRetry || children) && (
         <div className="mt-1 flex flex-wrap items-center gap-x-4 gap-y-2">
           {onRetry && (

@@ -42,3 +42,9 @@ export function useText(): { t: Translate; locale: string } {
   const now = useStore(language);
   return { t: translators[now], locale: now === "de" ? "de-DE" : "en-GB" };
 }
+
+/** The key of the page's own words for a rule that refused; undefined: it has none. */
+export function ruleKey(rule: string | undefined): TextKey | undefined {
+  const key = `rule.${rule ?? ""}`;
+  return key in en ? (key as TextKey) : undefined;
+}

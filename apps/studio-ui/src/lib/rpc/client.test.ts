@@ -230,6 +230,24 @@ describe("the connection", () => {
     expect(ScriptedSocket.made).toHaveLength(2);
   });
 
+  it("asks for another token when the gateway says that this one no longer holds", async () => {
+    const told: string[] = [];
+    const { socket } = await connected({ onVoid: () => told.push("void") });
+    socket.breaks(4003);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(told).toEqual(["void"]);
+    expect(ScriptedSocket.made).toHaveLength(2);
+  });
+
+  it("tells of another role and keeps the connection", async () => {
+    const roles: string[] = [];
+    const { client, socket } = await connected({ onRole: (role) => roles.push(role) });
+    socket.says({ jsonrpc: "2.0", method: "session.changed", params: { role: "viewer" } });
+    expect(roles).toEqual(["viewer"]);
+    expect(client.state.get()).toBe("open");
+    expect(ScriptedSocket.made).toHaveLength(1);
+  });
+
   it("changes to a fresh token only when no call is open", async () => {
     let token = "token-1";
     const { client, socket } = await connected({ token: async () => token });

@@ -20,6 +20,10 @@ export interface RpcOptions {
   url: string;
   /** A valid access token, or null when nobody is signed in. rejected: the last one did not get the socket open. */
   token(rejected: boolean): Promise<string | null>;
+  /** The gateway ended the socket because this token no longer holds: it is of no use any more, whatever its age. */
+  onVoid?: () => void;
+  /** The role of the signed-in user is another one now; open calls go on with it. */
+  onRole?: (role: string) => void;
   openSocket?: (url: string, protocols: string[]) => SocketLike;
   random?: () => number;
 }
@@ -46,6 +50,7 @@ interface Pending {
 export const subprotocol = "cds.rpc.v1";
 const openState = 1;
 const expiredCode = 4001;
+const voidCode = 4003;
 /** One message of the gateway, bytes; a longer one would close the socket. */
 const messageMaxChars = 1_900_000;
 const pendingMax = 64;
@@ -233,7 +238,8 @@ export class RpcClient {
       this.rejected = !opened;
       this.failAll((call) => call.sent, new Failure("CONNECTION_LOST", { detail: "The connection broke before the answer came." }));
       if (!this.wanted) return;
-      if (event.code === expiredCode) void this.connect();
+      if (event.code === voidCode) this.options.onVoid?.();
+      if (event.code === expiredCode || event.code === voidCode) void this.connect();
       else this.retryLater();
     };
   }
@@ -282,7 +288,11 @@ export class RpcClient {
   private receiveOne(message: Record<string, unknown> | null): void {
     if (!message || typeof message !== "object") return;
     if (typeof message["method"] === "string") {
-      const params = message["params"] as { id?: unknown } | undefined;
+      const params = message["params"] as { id?: unknown; role?: unknown } | undefined;
+      if (message["method"] === "session.changed") {
+        this.options.onRole?.(String(params?.role));
+        return;
+      }
       this.pending.get(Number(params?.id))?.notify(message["method"], params);
       return;
     }

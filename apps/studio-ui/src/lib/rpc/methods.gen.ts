@@ -1064,6 +1064,52 @@ export type SandboxProbeResult = {
   }[];
 };
 
+/** Parameters of session.list: The open sessions of the caller; an admin may name another user. */
+export type SessionListParams = {
+  /** Whose; the caller's without it */
+  user_id?: string;
+};
+/** Result of session.list. */
+export type SessionListResult = {
+  sessions: {
+    /** Session id */
+    session_id: string;
+    /** The one that asks */
+    current: boolean;
+    /** As the browser calls itself */
+    device: string;
+    /** Address it was opened from */
+    address: string;
+    /** RFC 3339, UTC */
+    created_at: string;
+    /** RFC 3339, UTC */
+    last_used_at: string;
+    /** RFC 3339, UTC */
+    expires_at: string;
+  }[];
+};
+
+/** Parameters of session.revoke: Ends a session within a second, with everything that is open under it; an admin may end those of others. */
+export type SessionRevokeParams = {
+  /** Session id */
+  session_id: string;
+};
+/** Result of session.revoke. */
+export type SessionRevokeResult = {
+  /** Session id */
+  session_id: string;
+  /** It has ended */
+  revoked: boolean;
+};
+
+/** Parameters of session.revoke_others: Ends all other sessions of the caller. */
+export type SessionRevokeOthersParams = Record<string, never>;
+/** Result of session.revoke_others. */
+export type SessionRevokeOthersResult = {
+  /** How many were open */
+  revoked: number;
+};
+
 /** Parameters of term.ack: Confirms output of the caller's own term.attach on the same connection that has a window, so that more may come. */
 export type TermAckParams = {
   /** JSON-RPC id of the term.attach */
@@ -1095,7 +1141,7 @@ export type TermAttachResult = {
   /** Terminal id, from term.open or term.list */
   term_id: string;
   /** Why it ended; detached: the caller left it; running: it goes on (HTTP only) */
-  end: "running" | "detached" | "killed" | "idle" | "ok" | "exit" | "signal" | "cpu_time" | "wall_time" | "memory" | "tasks" | "disk" | "cancelled" | "engine_failed";
+  end: "running" | "detached" | "killed" | "revoked" | "idle" | "ok" | "exit" | "signal" | "cpu_time" | "wall_time" | "memory" | "tasks" | "disk" | "cancelled" | "engine_failed";
   /** Exit code, when the program ended by itself */
   exit_code: number | null;
   /** Signal that ended the program */
@@ -1154,7 +1200,7 @@ export type TermListResult = {
     /** What runs in it: a shell (bash where there is one, the default), or an interpreter */
     program: "shell" | "python" | "node";
     /** running, or why it ended */
-    end: "running" | "detached" | "killed" | "idle" | "ok" | "exit" | "signal" | "cpu_time" | "wall_time" | "memory" | "tasks" | "disk" | "cancelled" | "engine_failed";
+    end: "running" | "detached" | "killed" | "revoked" | "idle" | "ok" | "exit" | "signal" | "cpu_time" | "wall_time" | "memory" | "tasks" | "disk" | "cancelled" | "engine_failed";
     /** A program runs in front of the shell, or it is an interpreter: ending it ends work */
     busy: boolean;
     /** Rows */
@@ -1265,6 +1311,157 @@ export type UsageSummaryResult = {
   }[];
 };
 
+/** Parameters of user.block: Blocks a user: sessions, sockets, streams, runs and terminals end within a second. */
+export type UserBlockParams = {
+  /** User id */
+  user_id: string;
+};
+/** Result of user.block. */
+export type UserBlockResult = {
+  /** User id */
+  user_id: string;
+  /** Role */
+  role: "viewer" | "developer" | "admin";
+  /** pending: invited, has no password yet */
+  status: "pending" | "active" | "blocked";
+  /** false: it was so already */
+  changed: boolean;
+};
+
+/** Parameters of user.delete: Takes a person out of the studio: address, name and password are forgotten, what was booked stays under the user id. */
+export type UserDeleteParams = {
+  /** User id */
+  user_id: string;
+};
+/** Result of user.delete. */
+export type UserDeleteResult = {
+  /** User id */
+  user_id: string;
+  /** The account cannot be used any more */
+  deleted: boolean;
+};
+
+/** Parameters of user.invite: Makes an account and a link by which its owner sets the password. */
+export type UserInviteParams = {
+  /** Email address */
+  email: string;
+  /** Role */
+  role: "viewer" | "developer" | "admin";
+  /** Name as others see it */
+  display_name?: string;
+};
+/** Result of user.invite. */
+export type UserInviteResult = {
+  /** User id */
+  user_id: string;
+  /** Email address */
+  email: string;
+  /** Role */
+  role: "viewer" | "developer" | "admin";
+  /** Address to hand to the person; it works once and is shown only here */
+  link: string;
+  /** RFC 3339, UTC */
+  expires_at: string;
+};
+
+/** Parameters of user.link: A new link by which a user sets a new password; one that was made before is void. */
+export type UserLinkParams = {
+  /** User id */
+  user_id: string;
+};
+/** Result of user.link. */
+export type UserLinkResult = {
+  /** User id */
+  user_id: string;
+  /** invite: the account has no password yet */
+  kind: "invite" | "reset";
+  /** Address to hand to the person; it works once and is shown only here */
+  link: string;
+  /** RFC 3339, UTC */
+  expires_at: string;
+};
+
+/** Parameters of user.list: The users of the studio, by address. */
+export type UserListParams = {
+  /** pending: invited, has no password yet */
+  status?: "pending" | "active" | "blocked";
+  /** Role */
+  role?: "viewer" | "developer" | "admin";
+  /** Part of the address or the name */
+  query?: string;
+  /** Users of one page; 50 without it */
+  limit?: number;
+  /** next_cursor of the page before */
+  cursor?: string;
+};
+/** Result of user.list. */
+export type UserListResult = {
+  users: {
+    /** User id */
+    user_id: string;
+    /** Email address */
+    email: string;
+    /** Name as others see it */
+    display_name: string;
+    /** Role */
+    role: "viewer" | "developer" | "admin";
+    /** pending: invited, has no password yet */
+    status: "pending" | "active" | "blocked";
+    /** RFC 3339, UTC */
+    created_at: string;
+    /** RFC 3339, UTC; null: never signed in */
+    last_login_at: string | null;
+    /** Tokens per calendar month; null: no limit */
+    month_tokens_limit: number | null;
+    /** Sessions that are open */
+    sessions: number;
+    /** Until when an unused link to set a password works; null: there is none */
+    link_expires_at: string | null;
+  }[];
+  /** For the next page; null: this is the last */
+  next_cursor: string | null;
+};
+
+/** Parameters of user.login: Signs in with address and password, for programs: a token without a way to renew it. */
+export type UserLoginParams = {
+  /** Email address */
+  email: string;
+  /** Password */
+  password: string;
+};
+/** Result of user.login. */
+export type UserLoginResult = {
+  /** For Authorization: Bearer */
+  access_token: string;
+  /** How it is sent */
+  token_type: "Bearer";
+  /** Seconds */
+  expires_in: number;
+  user: {
+    /** User id */
+    id: string;
+    /** Email address */
+    email: string;
+    /** Role */
+    role: "viewer" | "developer" | "admin";
+    /** Name as others see it */
+    display_name: string;
+  };
+};
+
+/** Parameters of user.password.change: Changes the caller's own password; all other sessions end. */
+export type UserPasswordChangeParams = {
+  /** The present one */
+  old_password: string;
+  /** At least 12 characters, at most 72 bytes */
+  new_password: string;
+};
+/** Result of user.password.change. */
+export type UserPasswordChangeResult = {
+  /** Other sessions that were open */
+  ended_sessions: number;
+};
+
 /** Parameters of user.self: Who the caller is. */
 export type UserSelfParams = Record<string, never>;
 /** Result of user.self. */
@@ -1277,6 +1474,42 @@ export type UserSelfResult = {
   role: "viewer" | "developer" | "admin";
   /** End of the access token, seconds since 1970 UTC */
   expires_at: number;
+};
+
+/** Parameters of user.set_role: Gives a user another role; it acts at once on everything that is open. */
+export type UserSetRoleParams = {
+  /** User id */
+  user_id: string;
+  /** Role */
+  role: "viewer" | "developer" | "admin";
+};
+/** Result of user.set_role. */
+export type UserSetRoleResult = {
+  /** User id */
+  user_id: string;
+  /** Role */
+  role: "viewer" | "developer" | "admin";
+  /** pending: invited, has no password yet */
+  status: "pending" | "active" | "blocked";
+  /** false: it was so already */
+  changed: boolean;
+};
+
+/** Parameters of user.unblock: Lets a blocked user sign in again. */
+export type UserUnblockParams = {
+  /** User id */
+  user_id: string;
+};
+/** Result of user.unblock. */
+export type UserUnblockResult = {
+  /** User id */
+  user_id: string;
+  /** Role */
+  role: "viewer" | "developer" | "admin";
+  /** pending: invited, has no password yet */
+  status: "pending" | "active" | "blocked";
+  /** false: it was so already */
+  changed: boolean;
 };
 
 /** Parameters of the notification fs.changed. */
@@ -1419,6 +1652,9 @@ export interface Methods {
   "run.exec": { params: RunExecParams; result: RunExecResult; notifications: "run.started" | "run.output" };
   "run.history": { params: RunHistoryParams; result: RunHistoryResult; notifications: never };
   "sandbox.probe": { params: SandboxProbeParams; result: SandboxProbeResult; notifications: never };
+  "session.list": { params: SessionListParams; result: SessionListResult; notifications: never };
+  "session.revoke": { params: SessionRevokeParams; result: SessionRevokeResult; notifications: never };
+  "session.revoke_others": { params: SessionRevokeOthersParams; result: SessionRevokeOthersResult; notifications: never };
   "term.ack": { params: TermAckParams; result: TermAckResult; notifications: never };
   "term.attach": { params: TermAttachParams; result: TermAttachResult; notifications: "term.state" | "term.output" };
   "term.input": { params: TermInputParams; result: TermInputResult; notifications: never };
@@ -1427,7 +1663,16 @@ export interface Methods {
   "term.open": { params: TermOpenParams; result: TermOpenResult; notifications: never };
   "term.resize": { params: TermResizeParams; result: TermResizeResult; notifications: never };
   "usage.summary": { params: UsageSummaryParams; result: UsageSummaryResult; notifications: never };
+  "user.block": { params: UserBlockParams; result: UserBlockResult; notifications: never };
+  "user.delete": { params: UserDeleteParams; result: UserDeleteResult; notifications: never };
+  "user.invite": { params: UserInviteParams; result: UserInviteResult; notifications: never };
+  "user.link": { params: UserLinkParams; result: UserLinkResult; notifications: never };
+  "user.list": { params: UserListParams; result: UserListResult; notifications: never };
+  "user.login": { params: UserLoginParams; result: UserLoginResult; notifications: never };
+  "user.password.change": { params: UserPasswordChangeParams; result: UserPasswordChangeResult; notifications: never };
   "user.self": { params: UserSelfParams; result: UserSelfResult; notifications: never };
+  "user.set_role": { params: UserSetRoleParams; result: UserSetRoleResult; notifications: never };
+  "user.unblock": { params: UserUnblockParams; result: UserUnblockResult; notifications: never };
 }
 export type MethodName = keyof Methods;
 
@@ -1488,6 +1733,9 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "run.exec": { role: "developer", deadlineMs: 630000, streams: true, billable: false },
   "run.history": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "sandbox.probe": { role: "viewer", deadlineMs: 60000, streams: false, billable: false },
+  "session.list": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "session.revoke": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "session.revoke_others": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "term.ack": { role: "developer", deadlineMs: 5000, streams: false, billable: false },
   "term.attach": { role: "developer", deadlineMs: 3600000, streams: true, billable: false },
   "term.input": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
@@ -1496,7 +1744,16 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "term.open": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "term.resize": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "usage.summary": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "user.block": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "user.delete": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "user.invite": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "user.link": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "user.list": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "user.login": { role: "none", deadlineMs: 20000, streams: false, billable: false },
+  "user.password.change": { role: "viewer", deadlineMs: 20000, streams: false, billable: false },
   "user.self": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },
+  "user.set_role": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "user.unblock": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
 };
 
 /** JSON-RPC error codes by name. */

@@ -27,6 +27,19 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
+describe("a token that no longer holds", () => {
+  it("is changed at the next question, whatever its age, and its user is told when the session has ended too", async () => {
+    const { session, asked } = makeSession([signedIn(), signedIn(), refused(401, "session.ended")]);
+    await session.login("ada@example.org", "secret words");
+    session.forgetToken();
+    expect(await session.freshToken()).toBe("token-2");
+    session.forgetToken();
+    expect(await session.freshToken()).toBeNull();
+    expect(asked.map((one) => one.path)).toEqual(["/auth/login", "/auth/refresh", "/auth/refresh"]);
+    expect(session.state.get()).toMatchObject({ status: "signed-out", ended: { facts: { rule: "session.ended" } } });
+  });
+});
+
 describe("signing in", () => {
   it("keeps the token in memory and tells who signed in", async () => {
     const { session, asked } = makeSession([signedIn()]);

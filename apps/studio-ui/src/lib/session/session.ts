@@ -69,6 +69,29 @@ export class Session {
     this.take(await this.post("/auth/setup", { token, email, password, ...(displayName && { display_name: displayName }) }));
   }
 
+  /** Through the link of an invitation, or one that sets a new password. */
+  async redeem(token: string, password: string, displayName: string): Promise<void> {
+    this.take(await this.post("/auth/invite", { token, password, ...(displayName && { display_name: displayName }) }));
+  }
+
+  /** What the link is for, before anything is typed. Throws a Failure when it is of no use. */
+  lookAtLink(token: string): Promise<unknown> {
+    return this.post("/auth/invite/look", { token });
+  }
+
+  /** The access token holds no longer; the next one has to come from the cookie, which may be void as well. */
+  forgetToken(): void {
+    this.tokenUntil = 0;
+  }
+
+  /** A token that says who the user is now. */
+  async renew(): Promise<void> {
+    await this.refresh().catch((error: Failure) => {
+      if (this.endsSession(error)) this.end(error);
+      else this.schedule(retryMs);
+    });
+  }
+
   /** Signs out here and in the other tabs. Without the server's word the cookie may live on, so that failure is shown. */
   async logout(): Promise<void> {
     await this.post("/auth/logout", {});

@@ -11,6 +11,8 @@ import type { User } from "@/lib/session/session";
 import { useStore } from "@/lib/store";
 import { rpc } from "@/lib/studio";
 import { usage } from "@/lib/workspace";
+import { Password } from "./Password";
+import { Sessions } from "./Sessions";
 
 interface Props {
   user: User;
@@ -22,6 +24,7 @@ export function AccountPage({ user, signOut, failure }: Props) {
   const { t } = useText();
   const summary = useStore(usage);
   const [wrong, setWrong] = useState<Failure | null>(null);
+  const [changed, setChanged] = useState(0);
   const load = useCallback(() => {
     setWrong(null);
     rpc.call("usage.summary", {}).then(usage.set, (error: unknown) => setWrong(toFailure(error)));
@@ -48,6 +51,9 @@ export function AccountPage({ user, signOut, failure }: Props) {
             ) : (
               !wrong && <p className="text-muted">{t("common.loading")}</p>
             )}
+            <Card title={t("account.sessions")}>
+              <Sessions key={changed} />
+            </Card>
           </div>
           <div className="grid min-w-0 grid-cols-[minmax(0,1fr)] content-start gap-5">
             <Profile user={user} />
@@ -56,6 +62,9 @@ export function AccountPage({ user, signOut, failure }: Props) {
                 <ThemeChoice />
                 <LanguageChoice />
               </div>
+            </Card>
+            <Card title={t("account.password")}>
+              <Password email={user.email} onChanged={() => setChanged(changed + 1)} />
             </Card>
             <Card title={t("account.signout")}>
               <p className="mb-3 text-muted">{t("account.signout.hint")}</p>

@@ -5,6 +5,8 @@ import { useText } from "@/lib/i18n/i18n";
 
 interface Props {
   value: string;
+  /** Instead of "Password". */
+  label?: string;
   onChange(value: string): void;
   autoComplete: "current-password" | "new-password";
   hint?: string | undefined;
@@ -12,12 +14,12 @@ interface Props {
 }
 
 /** A password that can be shown and pasted. */
-export function PasswordField({ value, onChange, autoComplete, hint, error }: Props) {
+export function PasswordField({ value, label, onChange, autoComplete, hint, error }: Props) {
   const { t } = useText();
   const [shown, setShown] = useState(false);
   return (
     <TextField
-      label={t("auth.password")}
+      label={label ?? t("auth.password")}
       type={shown ? "text" : "password"}
       autoComplete={autoComplete}
       required

@@ -10,7 +10,14 @@ export function tokenOfFragment(fragment: string): string | null {
   return token && shape.test(token) ? token : null;
 }
 
-const stateOfRule: Record<string, LinkState> = { "setup.used": "used", "setup.expired": "expired", "setup.unknown": "invalid" };
+const stateOfRule: Record<string, LinkState> = {
+  "setup.used": "used",
+  "setup.expired": "expired",
+  "setup.unknown": "invalid",
+  "invite.used": "used",
+  "invite.expired": "expired",
+  "invite.unknown": "invalid",
+};
 
 /** What a refusal says about the link; null: the link is fine, something else was wrong. */
 export function linkStateOf(failure: Failure): LinkState | null {
