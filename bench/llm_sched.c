@@ -1,4 +1,4 @@
-// link: app_llmworker app_llmengine
+// link: app_llmworker app_llmengine_cpu
 /* bench/llm_sched.c: the scheduler on a real model without a server: what a workload computes, and what the order and the sharing are worth.
  *
  *   llm_sched MODEL.gguf LIB_DIR SCENARIO [chunk=64] [fifo=0] [share=1] [threads=1] [lookup=0]
@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "apps/llmworker/backend.h"
 #include "apps/llmworker/scheduler.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
@@ -222,15 +223,19 @@ int main(int argc, char **argv)
                                       .share = share,
                                       .fifo = argument(argc, argv, 5, 0) != 0};
     cds_log_init("llm_sched", CDS_LOG_ERROR);
+    struct cds_backend_facts compute;
+    const struct cds_backend_options cpu = {.backend = CDS_BACKEND_CPU, .lib_dir = argv[2], .denied = ""};
     struct cds_engine_options options = {.model_path = argv[1],
-                                         .lib_dir = argv[2],
+                                         .compute = &compute,
                                          .cells = CELLS,
                                          .sequences = SLOTS + KEPT,
                                          .batch = SLOTS + limits.prefill_idle + DRAFTS,
                                          .threads = threads};
     static const struct cds_sched_sink sink = {.on_text = on_text, .on_end = on_end};
     struct cds_err err = {0};
-    cds_rc rc = cds_engine_open(&options, &engine, &err);
+    cds_rc rc = cds_backend_open(&cpu, &compute, &err);
+    if (rc == CDS_OK)
+        rc = cds_engine_open(&options, &engine, &err);
     if (rc == CDS_OK) {
         cds_engine_facts(engine, &facts);
         static struct cds_engine_ops ops;

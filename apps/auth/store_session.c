@@ -63,17 +63,18 @@ static cds_rc rotate(struct cds_db *db, struct refresh *r, struct cds_err *reter
 
 enum { COL_SESSION = CDS_USER_COLUMN_COUNT, COL_REVOKED, COL_EXPIRED, COL_STALE, COL_USED, COL_GRACE, COL_LEFT };
 
-/* In the order of the answer: what the session is, then who the user is, then what the token is. */
+/* In the order of the answer: who the user is (a block ends the sessions, and it is the block that people need to hear of), then what the session is,
+ * then what the token is. */
 static cds_rc decide(struct cds_db *db, struct refresh *r, const struct cds_rows *rows, struct cds_err *reterr)
 {
-    if (cds_rows_bool(rows, 0, COL_REVOKED))
-        return refuse(reterr, CDS_UNAUTHENTICATED, "session.ended", "This session was ended.");
-    if (cds_rows_bool(rows, 0, COL_EXPIRED))
-        return refuse(reterr, CDS_UNAUTHENTICATED, "session.expired", "This session has expired.");
     if (r->out.user.blocked) {
         r->end_reason = "blocked";
         return refuse(reterr, CDS_DENIED, "user.blocked", "This account is blocked.");
     }
+    if (cds_rows_bool(rows, 0, COL_REVOKED))
+        return refuse(reterr, CDS_UNAUTHENTICATED, "session.ended", "This session was ended.");
+    if (cds_rows_bool(rows, 0, COL_EXPIRED))
+        return refuse(reterr, CDS_UNAUTHENTICATED, "session.expired", "This session has expired.");
     if (cds_rows_bool(rows, 0, COL_STALE)) {
         r->end_reason = "stale";
         return refuse(reterr, CDS_UNAUTHENTICATED, "session.stale", "The account changed since this session began.");

@@ -36,6 +36,9 @@ bool cds_found_parts(struct cds_findings *all, const cds_json *status);
 /** Is an installed language of use? What the sandbox said of it decides; where it said nothing, that it is installed. */
 void cds_found_language(struct cds_findings *all, const char *language, const char *package, const char *installed);
 
+/* doctor_gpu.c: lib_dir is the folder of the CPU's libllama. */
+void cds_check_gpu(const struct cds_config *config, const char *lib_dir, struct cds_findings *all);
+
 /* doctor_checks.c: each adds one or more findings. */
 void cds_check_programs(const struct cds_config *config, struct cds_findings *all);
 void cds_check_data_folder(const struct cds_config *config, struct cds_findings *all);

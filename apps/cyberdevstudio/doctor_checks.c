@@ -198,6 +198,7 @@ static void check_library(const struct cds_config *config, struct cds_findings *
         cds_found(all, "libllama", CDS_WORKS, "", "%s loads", path);
     else
         cds_found(all, "libllama", CDS_MISSING, "Fetch it again with tools/setup.", "%s: %s", path, why);
+    cds_check_gpu(config, folder, all);
 }
 
 static bool is_gguf(const char *path)

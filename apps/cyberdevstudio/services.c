@@ -29,7 +29,8 @@ static void need(struct needs *needs, int mode, const char *folder, const char *
 
 static void gather(const struct cds_config *config, const char *home, const char *program_dir, struct needs *needs)
 {
-    static const char *const beside[] = {"/../share/ui", "/../share/migrations", "/../share/models", "/../lib/llama"};
+    static const char *const beside[] = {"/../share/ui",  "/../share/migrations", "/../share/models",
+                                         "/../lib/llama", "/../lib/llama-vulkan", "/../lib/llama-cuda"};
     char program[128];
     need(needs, X_OK, home, "");
     need(needs, R_OK, home, "/studio.ini");
@@ -48,6 +49,10 @@ static void gather(const struct cds_config *config, const char *home, const char
         need(needs, R_OK, model, "");
     if (libs[0] == '/')
         need(needs, R_OK | X_OK, libs, "");
+    if (libs[0] == '/')
+        need(needs, R_OK | X_OK, libs, "-vulkan");
+    if (libs[0] == '/')
+        need(needs, R_OK | X_OK, libs, "-cuda");
     if (page[0] == '/')
         need(needs, R_OK | X_OK, page, "");
 }

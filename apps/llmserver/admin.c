@@ -4,6 +4,7 @@
 
 #include "apps/llmserver/adapters.h"
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/backend.h"
 #include "apps/llmserver/catalogue.h"
 #include "apps/llmserver/downloads.h"
 #include "apps/llmserver/events.h"
@@ -113,6 +114,7 @@ static cds_json *status_of(const struct cds_model *model)
     cds_json_set(one, "active", cds_json_int(model->running));
     cds_json_set(one, "queued", cds_json_int(model->queue.count));
     cds_json_set(one, "queue", cds_turns_list(model));
+    cds_json_set(one, "compute", cds_backend_show(model));
     cds_json_set(one, "work", model->work ? cds_json_ref(model->work) : cds_json_object());
     return one;
 }

@@ -4,6 +4,7 @@
 #include "apps/llmserver/ask.h"
 #include "apps/llmserver/gbnf.h"
 #include "apps/llmserver/schema_rules.h"
+#include "apps/llmserver/simple_template.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
 
@@ -124,16 +125,38 @@ static cds_rc read_kwargs(const cds_json *body, cds_json *prompt, bool *thinking
     return CDS_OK;
 }
 
-/** "chatml", or the text of a Jinja template, whose blocks are counted: it is read by a parser that goes as deep as they do. */
+/** A simple template becomes a Jinja template, and the text behind its answer a stop text. */
+static cds_rc read_simple(const char *text, const cds_json *forms, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
+{
+    char stop[CDS_SIMPLE_STOP_MAX + 1];
+    CDS_CLEANUP(cds_buf_free) struct cds_buf jinja = cds_buf_init((size_t)CDS_ASK_TEMPLATE_MAX * 2);
+    cds_rc rc = cds_simple_template(text, forms, &jinja, stop, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    if (*stop && !cds_json_get(prompt, "stop"))
+        cds_json_set(prompt, "stop", cds_json_array());
+    if (*stop)
+        cds_json_append(cds_json_get(prompt, "stop"), cds_json_string(stop));
+    ask->own_template = true;
+    cds_json_set(prompt, "chat_template", cds_json_stringn(jinja.data, jinja.len));
+    return CDS_OK;
+}
+
+/** "chatml", a simple template, or the text of a Jinja template, whose blocks are counted: it is read by a parser that goes as deep as they do. */
 static cds_rc read_template(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
 {
     const cds_json *given = cds_ask_member(body, "chat_template");
-    const char *text = cds_json_str(given);
+    const cds_json *forms = cds_json_is(given, CDS_JSON_OBJECT) ? cds_json_get(given, "history") : NULL;
+    const cds_json *written = cds_json_is(given, CDS_JSON_OBJECT) ? cds_json_get(given, "template") : given;
+    const char *text = cds_json_str(written);
     size_t deep = 0, deepest = 0;
     if (!given)
         return CDS_OK;
-    if (!text || cds_json_str_len(given) < 1 || cds_json_str_len(given) > CDS_ASK_TEMPLATE_MAX)
-        return cds_ask_wrong(reterr, "chat_template", "\"chatml\", or the text of a Jinja template of at most 65536 bytes");
+    if (!text || cds_json_str_len(written) < 1 || cds_json_str_len(written) > CDS_ASK_TEMPLATE_MAX || (forms && !cds_json_is(forms, CDS_JSON_OBJECT)))
+        return cds_ask_wrong(reterr, "chat_template",
+                             "\"chatml\", the text of a Jinja template of at most 65536 bytes, or {\"template\", \"history\"} of a simple one");
+    if (written != given || cds_simple_is(text))
+        return read_simple(text, forms, ask, prompt, reterr);
     for (const char *c = text; *c; c++) {
         if (strchr("([{", *c))
             deep++;

@@ -4,6 +4,7 @@
 
 #include "apps/llmserver/adapters.h"
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/backend.h"
 #include "apps/llmserver/draft.h"
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/inspection.h"
@@ -26,6 +27,8 @@ enum {
     DRAIN_LOOK_MS = 20,
     BATCH_ROWS = 256
 }; /* BATCH_ROWS: settings.c too */
+/* What the driver of a GPU takes of the process's own memory, beside the estimate. */
+#define DRIVER_BYTES ((uint64_t)2 << 30)
 
 const char *cds_model_state_name(enum cds_model_state state)
 {
@@ -65,6 +68,8 @@ static void on_hello(struct cds_model *model, const cds_json *params)
     if (problem && *problem)
         cds_strcpy(model->draft_problem, sizeof(model->draft_problem), problem);
     cds_system_heard(model->app, cds_json_get(params, "system"));
+    cds_json_unref(model->compute);
+    model->compute = cds_json_copy(cds_json_get(params, "compute"));
     model->up = true;
     model->up_ms = model->used_ms = cds_now_ms();
     model->on_demand = false;
@@ -78,9 +83,12 @@ static void on_hello(struct cds_model *model, const cds_json *params)
 static void on_failed(struct cds_model *model, const cds_json *params)
 {
     const char *message = cds_json_get_str(params, "message"), *detail = cds_json_get_str(params, "detail");
+    const char *hint = cds_json_get_str(params, "hint"), *rule = cds_json_get_str(params, "rule");
     cds_rc code = cds_rc_from_openai(cds_json_get_str(params, "code"));
     cds_fail(&model->failure, code, __func__, "%s", message ? message : "The model process gave no reason.");
     cds_err_detail(&model->failure, "%s", detail ? detail : "");
+    cds_err_hint(&model->failure, "%s", hint ? hint : "");
+    cds_err_rule(&model->failure, rule ? rule : "");
     cds_proc_stop(model->proc, STOP_GRACE_MS);
 }
 
@@ -143,6 +151,8 @@ static void not_loaded(const struct cds_model *model, struct cds_err *err)
     cds_err_hint(err, "An administrator can load it again.");
 }
 
+static void launch(struct cds_model *model);
+
 static void on_exit(void *user, const char *why)
 {
     struct cds_model *model = user;
@@ -164,6 +174,9 @@ static void on_exit(void *user, const char *why)
             cds_model_demand(model);
     } else if (model->was_up) {
         after_crash(model, why);
+    } else if (cds_backend_next(model, model->failure.code ? model->failure.message : why)) {
+        model->failure = (struct cds_err){0};
+        launch(model);
     } else {
         if (model->failure.code == CDS_OK)
             cds_fail(&model->failure, CDS_MODEL_CRASHED, __func__, "The model process ended while it loaded %s (%s).", model->id, why);
@@ -182,6 +195,14 @@ static uint64_t jobs_of(const struct cds_config *c)
     return jobs < 8192 ? jobs : 8192;
 }
 
+static void not_started(struct cds_model *model, const struct cds_err *err)
+{
+    model->failure = *err;
+    cds_gen_model_down(model, err, false);
+    set_state(model, CDS_MODEL_FAILED);
+}
+
+/** Starts its process with the backend that was chosen. */
 static void launch(struct cds_model *model)
 {
     static const struct cds_proc_ops ops = {.on_frame = on_frame, .on_exit = on_exit};
@@ -189,15 +210,27 @@ static void launch(struct cds_model *model)
     const struct cds_config *c = app->config;
     cds_lexicon_stop(model);
     const struct cds_model *draft = cds_draft_of(model, model->draft_problem, sizeof(model->draft_problem));
-    char load[CDS_SETTINGS_LOAD_MAX];
+    char load[CDS_SETTINGS_LOAD_MAX], offload[CDS_OFFLOAD_TEXT_MAX], lib_dir[PATH_MAX + 16];
+    struct cds_err err = {0};
+    if (!model->backend && cds_backend_begin(model, &err) != CDS_OK) {
+        model->backend = NULL;
+        not_started(model, &err);
+        return;
+    }
+    bool gpu = cds_backend_is_gpu(model);
+    cds_backend_folder(app, model->backend, lib_dir, sizeof(lib_dir));
+    cds_backend_offload(model, model->cells_wanted, BATCH_ROWS, offload, sizeof(offload));
     CDS_JSON_AUTO log_level = cds_settings_value(model, "log_level", NULL);
     cds_settings_for_load(model, load, sizeof(load));
     struct cds_proc_options options = {
         .program = app->models.program,
         .model_path = model->path,
         .draft_path = draft ? draft->path : NULL,
-        .lib_dir = app->models.lib_dir,
-        .lib_dir_given = app->models.lib_dir_given,
+        .lib_dir = lib_dir,
+        .lib_dir_given = gpu || app->models.lib_dir_given,
+        .backend = model->backend,
+        .offload = offload,
+        .gpu_devices = cds_config_str(c, CDS_OPT_LLM_GPU_DEVICES),
         .dir = app->models.run_dir,
         .log_level = cds_json_str(log_level),
         .load = load,
@@ -208,14 +241,11 @@ static void launch(struct cds_model *model)
         .threads = cds_settings_u64(model, "threads"),
         .jobs = jobs_of(c),
     };
-    struct cds_err err = {0};
     model->percent = 0;
     model->progress_ms = cds_now_ms();
-    options.memory_bytes = model->limit_bytes;
+    options.memory_bytes = model->limit_bytes + (gpu ? DRIVER_BYTES : 0);
     if (cds_proc_start(app->loop, &options, &ops, model, &model->proc, &err) != CDS_OK) {
-        model->failure = err;
-        cds_gen_model_down(model, &err, false);
-        set_state(model, CDS_MODEL_FAILED);
+        not_started(model, &err);
         return;
     }
     cds_timer_set(model->timer, cds_now_ms() + CHECK_MS);
@@ -273,6 +303,7 @@ void cds_model_load(struct cds_model *model)
     }
     model->failure = (struct cds_err){0};
     model->was_up = false;
+    model->backend = NULL;
     model->starts_failed = 0;
     model->percent = 0;
     set_state(model, CDS_MODEL_LOADING);

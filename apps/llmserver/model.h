@@ -50,10 +50,13 @@ struct cds_model {
     enum { CDS_INFILL_UNKNOWN, CDS_INFILL_NO, CDS_INFILL_YES } infill; /**< can it fill a gap in a text? */
     char draft_problem[320];                                           /**< why it has none although one was named; "": none was named */
     struct cds_lexicon *lexicon; /**< process of its vocabulary while it is not loaded (lexicon.h); NULL: none */
+    const char *backend;         /**< "cuda", "vulkan", "cpu" of the load (backend.h); NULL: none yet */
+    cds_json *skipped, *compute; /**< backends that did not work; what the process computes with; owned */
     struct cds_proc *proc;       /**< NULL: no process */
     bool up;                     /**< said hello and was not stopped */
     bool was_up;                 /**< this load reached hello once: a death is followed by a new start */
     bool unloading;
+    bool backend_set;           /**< the backend is the one that is set: no other is tried */
     uint64_t drain_deadline_ms; /**< while it unloads: running requests may go on so long */
     /* Of residency.h: */
     uint64_t up_ms, used_ms, wanted_ms; /**< came up; had a request; waits for room since */
@@ -86,6 +89,7 @@ struct cds_models {
     unsigned count;
     char dirs[2][PATH_MAX]; /**< folders that are searched: <home>/models, <program>/../share/models */
     char run_dir[PATH_MAX], lib_dir[PATH_MAX], program[PATH_MAX], fetch[PATH_MAX]; /**< fetch: the program cds-fetch */
+    char lib_base[PATH_MAX]; /**< lib_dir as it was named: "-vulkan" and so on are put behind it */
     bool lib_dir_given;
     cds_json *system;        /**< what the last model process said about devices; NULL: none has come up yet */
     struct timespec seen[2]; /**< change times of dirs at the last look */

@@ -103,13 +103,30 @@ static pid_t launch(const struct cds_proc_options *o, int fd, int exchange)
         add_arg(&command, "--adapters=%s", o->adapter_dir);
     if (o->draft_path)
         add_arg(&command, "--draft=%s", o->draft_path);
+    add_arg(&command, "--backend=%s", o->backend);
+    add_arg(&command, "--offload=%s", o->offload);
     if (o->memory_bytes)
         add_arg(&command, "--memory=%" PRIu64, o->memory_bytes);
     char lib[4200];
     snprintf(lib, sizeof(lib), "LD_LIBRARY_PATH=%s", o->lib_dir);
-    char lang[] = "LANG=C.UTF-8", backtrace[] = "GGML_NO_BACKTRACE=1";
+    char lang[] = "LANG=C.UTF-8", backtrace[] = "GGML_NO_BACKTRACE=1", vulkan[128], cuda[128];
+    /* Drivers keep nothing on the disk and talk to no screen. */
+    char shaders[] = "MESA_SHADER_CACHE_DISABLE=true", shaders2[] = "__GL_SHADER_DISK_CACHE=0", kernels[] = "CUDA_CACHE_DISABLE=1";
+    char select[] = "NODEVICE_SELECT=1";
+    snprintf(vulkan, sizeof(vulkan), "GGML_VK_VISIBLE_DEVICES=%s", o->gpu_devices);
+    snprintf(cuda, sizeof(cuda), "CUDA_VISIBLE_DEVICES=%s", o->gpu_devices);
     /* A built environment: nothing of ours (database address, secrets) is inherited. */
-    char *envp[] = {lang, backtrace, o->lib_dir_given ? lib : NULL, NULL};
+    char *envp[10] = {lang, backtrace};
+    int n = 2;
+    if (o->lib_dir_given)
+        envp[n++] = lib;
+    if (strcmp(o->backend, "cpu") != 0) {
+        char *const more[] = {shaders, shaders2, kernels, select};
+        memcpy(envp + n, more, sizeof(more));
+        n += 4;
+        if (*o->gpu_devices)
+            envp[n++] = strcmp(o->backend, "cuda") == 0 ? cuda : vulkan;
+    }
     pid_t pid = fork();
     if (pid == 0)
         become_worker(fd, exchange, command.argv, envp);

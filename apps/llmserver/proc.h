@@ -21,6 +21,8 @@ struct cds_proc_options {
     const char *draft_path;                                       /**< NULL: no draft model */
     const char *adapter_dir;                                      /**< folder of adapters that load names; NULL: none */
     const char *load;                                             /**< settings of the load, text of an object; NULL: none */
+    const char *backend, *offload;                                /**< which build of libllama lib_dir is; what goes to its GPU */
+    const char *gpu_devices;                                      /**< numbers with commas, "": all of them */
     const char *program, *model_path, *lib_dir, *dir, *log_level; /**< absolute paths; borrowed for the call */
     bool lib_dir_given;                                           /**< the library folder was configured: the loader must look there first */
     bool vocabulary_only;                                         /**< no weights: for questions about words (lexicon.h) */

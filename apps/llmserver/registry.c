@@ -75,6 +75,7 @@ void cds_models_init(struct cds_llm *app)
         snprintf(found, sizeof(found), "%.4000s", lib_dir);
     else
         snprintf(found, sizeof(found), "%.4000s/../lib/llama", program_dir);
+    cds_strcpy(models->lib_base, sizeof(models->lib_base), found);
     if (!realpath(found, models->lib_dir))
         snprintf(models->lib_dir, sizeof(models->lib_dir), "%.4000s", found);
 }
@@ -196,6 +197,8 @@ void cds_models_scan(struct cds_llm *app)
         cds_timer_remove(&model->timer);
         cds_inspection_forget(model);
         cds_settings_forget(model);
+        cds_json_unref(model->compute);
+        cds_json_unref(model->skipped);
         cds_json_unref(model->work);
         free(model);
     }
@@ -256,6 +259,8 @@ void cds_models_free(struct cds_llm *app)
         cds_timer_remove(&model->timer);
         cds_inspection_forget(model);
         cds_settings_forget(model);
+        cds_json_unref(model->compute);
+        cds_json_unref(model->skipped);
         cds_json_unref(model->work);
         free(model);
     }

@@ -26,6 +26,8 @@ static cds_json *otherwise_of(const struct cds_setting *setting)
         return cds_json_bool(setting->otherwise != 0);
     case CDS_SETTING_CHOICE:
         return cds_json_stringn(setting->choices, strcspn(setting->choices, " "));
+    case CDS_SETTING_LAYERS:
+        return cds_json_string("auto");
     case CDS_SETTING_OVERRIDES:
     case CDS_SETTING_ADAPTERS:
         break;

@@ -60,6 +60,9 @@ static const struct cds_setting table[] = {
     LOAD("context_tokens", 256, 131072, CDS_OPT_LLM_CONTEXT, "KV cells of the model, shared by its requests."),
     LOAD("context_tokens_min", 0, 131072, CDS_OPT_COUNT, "Down to so many cells are tried when there is no memory for all; 0: no fewer than all."),
     LOAD("request_tokens", 128, 131072, CDS_OPT_LLM_SEQ_CONTEXT, "Most tokens of one request, prompt and answer."),
+    CHOICE("backend", "auto cuda vulkan cpu", CDS_OPT_LLM_BACKEND, true, "What the model computes with; auto: the first of them that works here."),
+    {"gpu_layers", CDS_SETTING_LAYERS, 0, 1024, 0, NULL, CDS_OPT_COUNT, true,
+     "Layers on the GPU: \"auto\" as many as fit, \"max\", a number, {\"min\", \"max\"} of those that fit, {\"fit_context\"} beside so many tokens."},
     LOAD("threads", 0, 256, CDS_OPT_LLM_THREADS, "Most compute threads of the model; 0: one per core."),
     CHOICE("load_mode", "auto none mmap mlock mmap_mlock direct_io", CDS_OPT_COUNT, true, "How the weights come into memory."),
     CHOICE("lazy_rows", "auto off on", CDS_OPT_COUNT, true, "Rows of large tables are read when they are needed (with mmap)."),
@@ -135,6 +138,28 @@ static bool is_override(const cds_json *value)
     return *end == '\0';
 }
 
+static bool is_count(const cds_json *value, int64_t least, int64_t most)
+{
+    return cds_json_is(value, CDS_JSON_INTEGER) && cds_json_i64(value, -1) >= least && cds_json_i64(value, -1) <= most;
+}
+
+/** The same rules as in apps/llmworker/offload.c. */
+static bool is_layers(const cds_json *value)
+{
+    enum { LAYERS_MAX = 1024, CELLS_MAX = 131072 };
+    const char *word = cds_json_str(value);
+    if (!cds_json_is(value, CDS_JSON_OBJECT))
+        return cds_streq(word, "auto") || cds_streq(word, "max") || is_count(value, 0, LAYERS_MAX);
+    const cds_json *fit = cds_json_get(value, "fit_context"), *least = cds_json_get(value, "min"), *most = cds_json_get(value, "max");
+    size_t known = (fit != NULL) + (least != NULL) + (most != NULL);
+    if (known == 0 || known != cds_json_size(value) || (fit && known > 1))
+        return false;
+    if (fit)
+        return is_count(fit, 256, CELLS_MAX);
+    return (!least || is_count(least, 0, LAYERS_MAX)) && (!most || is_count(most, 0, LAYERS_MAX)) &&
+           (!least || !most || cds_json_i64(least, 0) <= cds_json_i64(most, 0));
+}
+
 cds_rc cds_settings_check(const struct cds_setting *setting, const cds_json *value, struct cds_err *reterr)
 {
     char expected[320];
@@ -153,6 +178,10 @@ cds_rc cds_settings_check(const struct cds_setting *setting, const cds_json *val
         return is_choice(setting->choices, cds_json_str(value)) ? CDS_OK : wrong(reterr, setting->name, expected);
     case CDS_SETTING_SWITCH:
         return cds_json_is(value, CDS_JSON_TRUE) || cds_json_is(value, CDS_JSON_FALSE) ? CDS_OK : wrong(reterr, setting->name, "true or false");
+    case CDS_SETTING_LAYERS:
+        return is_layers(value) ? CDS_OK
+                                : wrong(reterr, setting->name,
+                                        "\"auto\", \"max\", a number from 0 to 1024, {\"min\": n, \"max\": n} or {\"fit_context\": tokens}");
     case CDS_SETTING_ADAPTERS:
         if (cds_adapters_are(value))
             return CDS_OK;

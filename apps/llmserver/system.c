@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apps/llmserver/backend.h"
 #include "apps/llmserver/memory.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/fd.h"
@@ -47,6 +48,7 @@ cds_json *cds_system_show(const struct cds_llm *app)
     if (!app->models.system)
         cds_json_set(shown, "devices", cds_json_null());
     cds_json_set(shown, "memory", memory());
+    cds_json_set(shown, "backends", cds_backend_list(app));
     return shown;
 }
 

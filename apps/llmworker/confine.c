@@ -24,6 +24,8 @@
 
 /* Flags of open that change the file system; O_RDONLY is 0. */
 #define WRITE_FLAGS (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY) | O_APPEND)
+/* The same where the GPU's device files may be opened: they are read and written together. */
+#define WRITE_FLAGS_BESIDE_NODES (WRITE_FLAGS & ~O_RDWR)
 
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 #define ANSWER(value) BPF_STMT(BPF_RET | BPF_K, (value))
@@ -123,8 +125,25 @@ cds_rc cds_worker_limit_memory(uint64_t bytes, struct cds_err *reterr)
     return set_limit(RLIMIT_DATA, (rlim_t)bytes, reterr);
 }
 
-cds_rc cds_worker_confine(pid_t parent, struct cds_err *reterr)
+/** The filter; beside_nodes: of a process whose writing Landlock keeps to device files. */
+static cds_rc install(bool beside_nodes, struct cds_err *reterr)
 {
+    struct sock_filter rules[CDS_ARRAY_LEN(filter)];
+    for (size_t i = 0; i < CDS_ARRAY_LEN(filter); i++) {
+        rules[i] = filter[i];
+        if (beside_nodes && rules[i].code == (BPF_JMP | BPF_JSET | BPF_K) && rules[i].k == WRITE_FLAGS)
+            rules[i].k = WRITE_FLAGS_BESIDE_NODES;
+    }
+    struct sock_fprog program = {.len = CDS_ARRAY_LEN(rules), .filter = rules};
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0)
+        return CDS_OK;
+    cds_fail_errno(reterr, errno, __func__, "The kernel refused the system call filter of the model process.");
+    return cds_err_hint(reterr, "Run on a kernel with seccomp (CONFIG_SECCOMP_FILTER).");
+}
+
+cds_rc cds_worker_confine(pid_t parent, const struct cds_nodes *nodes, struct cds_err *reterr)
+{
+    bool beside_nodes = nodes && nodes->count > 0;
     /* Best effort: containers often refuse new namespaces; the filter below refuses sockets in any case. */
     if (unshare(CLONE_NEWNET) != 0)
         (void)!unshare(CLONE_NEWUSER | CLONE_NEWNET);
@@ -134,15 +153,11 @@ cds_rc cds_worker_confine(pid_t parent, struct cds_err *reterr)
         return cds_fail(reterr, CDS_CANCELLED, __func__, "The server that started this model process is gone.");
     cds_rc rc = set_limit(RLIMIT_CORE, 0, reterr);
     if (rc == CDS_OK)
-        rc = set_limit(RLIMIT_NOFILE, 256, reterr);
+        rc = set_limit(RLIMIT_NOFILE, beside_nodes ? 1024 : 256, reterr); /* drivers open a device file for each mapping */
     if (rc != CDS_OK)
         return rc;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return cds_fail_errno(reterr, errno, __func__, "The model process could not give up privileges.");
-    struct sock_fprog program = {.len = CDS_ARRAY_LEN(filter), .filter = (struct sock_filter *)(uintptr_t)filter};
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0) {
-        cds_fail_errno(reterr, errno, __func__, "The kernel refused the system call filter of the model process.");
-        return cds_err_hint(reterr, "Run on a kernel with seccomp (CONFIG_SECCOMP_FILTER).");
-    }
-    return CDS_OK;
+    rc = beside_nodes ? cds_confine_nodes(nodes, reterr) : CDS_OK;
+    return rc == CDS_OK ? install(beside_nodes, reterr) : rc;
 }

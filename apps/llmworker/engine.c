@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apps/llmworker/backend.h"
 #include "apps/llmworker/encoder.h"
 #include "apps/llmworker/loading.h"
 #include "apps/llmworker/vocabulary.h"
@@ -74,15 +75,15 @@ static bool on_load_progress(float share, void *user)
 
 static cds_rc load_model(struct cds_engine *engine, const struct cds_engine_options *options, struct cds_err *reterr)
 {
-    ggml_backend_load_all_from_path(options->lib_dir);
-    if (!ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU))
-        return cds_fail(reterr, CDS_SYSTEM, __func__, "No compute library for this CPU was found in %s.", options->lib_dir);
     llama_backend_init();
     engine->backend_up = true;
     cds_loading_begin(options->loading);
     struct llama_model_params params = llama_model_default_params();
     cds_loading_model(options->loading, &params);
     params.vocab_only = options->vocabulary_only;
+    cds_rc rc = cds_backend_model(options->compute, options->cells, &params, reterr);
+    if (rc != CDS_OK)
+        return rc;
     params.progress_callback = on_load_progress;
     params.progress_callback_user_data = (void *)(uintptr_t)options;
     engine->model = llama_model_load_from_file(options->model_path, params);
@@ -277,6 +278,7 @@ void cds_engine_facts(const struct cds_engine *engine, struct cds_engine_facts *
         .train_context = (uint32_t)llama_model_n_ctx_train(engine->model),
         .vocabulary = (uint32_t)llama_vocab_n_tokens(engine->vocab),
         .threads = engine->threads,
+        .layers = (uint32_t)llama_model_n_layer(engine->model),
         .piece_max = engine->piece_max,
         .add_bos = llama_vocab_get_add_bos(engine->vocab),
         .add_eos = llama_vocab_get_add_eos(engine->vocab),

@@ -48,12 +48,14 @@ struct cds_engine_ops {
 };
 extern const struct cds_engine_ops cds_engine_llama;
 
+struct cds_backend_facts;
 struct cds_engine_options {
-    const char *model_path, *lib_dir;
+    const char *model_path;
     const char *draft_path;                       /**< model of the same vocabulary that guesses (drafter.h); NULL: none */
     const struct cds_adapter_list *adapters;      /**< NULL: none */
     const struct cds_loading *loading;            /**< settings of the load (loading.h); NULL: as the library does it */
     bool vocabulary_only;                         /**< no weights, no context */
+    struct cds_backend_facts *compute;            /**< of cds_backend_open (backend.h), which comes before; it learns the layers on the GPU */
     uint32_t cells, sequences, batch;             /**< context cells, sequences in it, most rows of one batch */
     uint32_t text_tokens;                         /**< most tokens of one text, for a model that makes vectors */
     uint32_t threads;                             /**< 0: one per core this process may use */
@@ -65,7 +67,7 @@ struct cds_engine_options {
 struct cds_engine_facts {
     const char *description, *chat_template, *bos, *eos; /**< chat_template NULL: the file has none */
     uint64_t parameters, size_bytes;
-    uint32_t cells, train_context, vocabulary, threads;
+    uint32_t cells, train_context, vocabulary, threads, layers;
     uint32_t piece_max; /**< longest text of one token, bytes */
     bool add_bos, add_eos;
     bool drafts;               /**< there is a draft model */
@@ -89,7 +91,7 @@ const struct llama_model *cds_engine_model(const struct cds_engine *engine);
 CDS_MUST_USE cds_rc cds_engine_check(struct cds_err *reterr);
 /** "0.5.0-dev" and so on, as the library says it. */
 const char *cds_engine_version(void);
-/** Loads the compute variants of lib_dir and the model. @return CDS_OK; CDS_BAD_PARAM (not a usable model), CDS_EXHAUSTED, CDS_SYSTEM */
+/** Loads the model. @return CDS_OK; CDS_BAD_PARAM (not a usable model), CDS_EXHAUSTED */
 CDS_MUST_USE cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engine **ret, struct cds_err *reterr);
 void cds_engine_close(struct cds_engine **engine);
 /** engine_twin.c: another context of the same model, for one sequence of so many cells, with a number of threads that never changes; what it shows is

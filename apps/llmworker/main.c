@@ -19,6 +19,8 @@ static const char usage[] = "cds-llmworker runs one language model for cds-llmse
                             "  --context=N --request=N --slots=N --threads=N --jobs=N [--memory=BYTES]\n"
                             "  --draft=FILE             GGUF file of a draft model, absolute\n"
                             "  --load=JSON              settings of the load (loading.h)\n"
+                            "  --backend=NAME           cpu, vulkan, cuda: which build of libllama --lib is\n"
+                            "  --offload=JSON           what of the model goes to the GPU (offload.h)\n"
                             "  --adapters=DIR           folder of the adapters that the load names, absolute\n"
                             "  --exchange=N             inherited memory file for states\n"
                             "  --vocabulary             answers questions about words only; no weights are loaded\n"
@@ -49,6 +51,8 @@ enum option_id {
     OPT_JOBS,
     OPT_MEMORY,
     OPT_LOAD,
+    OPT_BACKEND,
+    OPT_OFFLOAD,
     OPT_ADAPTERS,
     OPT_EXCHANGE,
     OPT_VOCABULARY,
@@ -108,6 +112,11 @@ static bool take_option(int id, const char *value, struct arguments *args)
     case OPT_LOAD:
         args->worker.load = value;
         return true;
+    case OPT_BACKEND:
+        return cds_backend_parse(value, &args->worker.backend);
+    case OPT_OFFLOAD:
+        args->worker.offload = value;
+        return true;
     case OPT_ADAPTERS:
         args->worker.adapter_dir = value;
         return value[0] == '/';
@@ -145,6 +154,8 @@ static bool read_arguments(int argc, char **argv, struct arguments *args)
         {"draft", required_argument, NULL, OPT_DRAFT},
         {"memory", required_argument, NULL, OPT_MEMORY},
         {"load", required_argument, NULL, OPT_LOAD},
+        {"backend", required_argument, NULL, OPT_BACKEND},
+        {"offload", required_argument, NULL, OPT_OFFLOAD},
         {"adapters", required_argument, NULL, OPT_ADAPTERS},
         {"exchange", required_argument, NULL, OPT_EXCHANGE},
         {"log", required_argument, NULL, OPT_LOG},
@@ -196,8 +207,11 @@ int main(int argc, char **argv)
         rc = cds_fail(&err, CDS_SYSTEM, __func__, "The working folder of the model process cannot be entered.");
     if (rc == CDS_OK && args.memory_bytes)
         rc = cds_worker_limit_memory(args.memory_bytes, &err);
+    struct cds_nodes nodes;
+    cds_nodes_find(args.worker.backend, "/dev", &nodes);
+    args.worker.denied = nodes.denied;
     if (rc == CDS_OK)
-        rc = cds_worker_confine(args.parent, &err);
+        rc = cds_worker_confine(args.parent, &nodes, &err);
     if (rc == CDS_OK)
         rc = cds_worker_serve(&args.worker, &err);
     if (rc != CDS_OK && rc != CDS_CANCELLED)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apps/llmworker/answers.h"
+#include "apps/llmworker/backend.h"
 #include "apps/llmworker/exchange.h"
 #include "apps/llmworker/loading.h"
 #include "apps/llmworker/tasks.h"
@@ -24,6 +25,7 @@ struct worker {
     struct cds_loop *loop;
     struct cds_peer *peer;       /**< NULL once the server closed it */
     struct cds_loading *loading; /**< settings of the load */
+    struct cds_backend_facts compute;
     struct cds_adapter_list adapters;
     struct cds_engine *engine;
     struct cds_engine_facts facts;
@@ -304,7 +306,6 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
     const struct cds_worker_options *o = worker->options;
     struct cds_engine_options options = {
         .model_path = o->model_path,
-        .lib_dir = o->lib_dir,
         .vocabulary_only = o->vocabulary_only,
         .cells = o->context_tokens,
         .sequences = o->slots + KEPT,
@@ -317,6 +318,10 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
     };
     cds_rc rc = cds_loading_read(o->load, &worker->loading, reterr);
     options.loading = worker->loading;
+    options.compute = &worker->compute;
+    struct cds_backend_options compute = {.backend = o->backend, .lib_dir = o->lib_dir, .offload = o->offload, .denied = o->denied};
+    if (rc == CDS_OK)
+        rc = cds_backend_open(&compute, &worker->compute, reterr);
     if (rc == CDS_OK)
         rc = cds_adapters_read(o->load, o->adapter_dir, &worker->adapters, reterr);
     options.adapters = &worker->adapters;
@@ -385,6 +390,7 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
     cds_json_set(hello, "drafts", cds_json_bool(f->drafts));
     cds_json_set(hello, "draft_problem", cds_json_string(f->draft_problem));
     cds_json_set(hello, "system", cds_loading_system());
+    cds_json_set(hello, "compute", cds_backend_show(&worker->compute, f->layers));
     cds_json_set(hello, "work", work_of(worker));
     send_note(worker, "hello", hello);
 }
@@ -441,7 +447,9 @@ static void run(struct worker *worker)
 /** Tells the server why the model did not start, and waits until it has read it (it closes the socket then). */
 static void say_failed(struct worker *worker, const struct cds_err *err)
 {
-    send_note(worker, "failed", cds_json_pack("{s:s,s:s,s:s}", "code", cds_rc_openai(err->code), "message", err->message, "detail", err->detail));
+    send_note(worker, "failed",
+              cds_json_pack("{s:s,s:s,s:s,s:s,s:s}", "code", cds_rc_openai(err->code), "message", err->message, "detail", err->detail, "hint",
+                            err->hint, "rule", err->rule));
     for (int i = 0; i < 20 && !worker->over; i++)
         cds_loop_once(worker->loop, 100);
 }

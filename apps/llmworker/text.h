@@ -12,7 +12,7 @@
 
 #include "lib/base/buf.h"
 
-enum { CDS_STOP_MAX = 4, CDS_STOP_BYTES_MAX = 256 };
+enum { CDS_STOP_MAX = 5 /**< four of a request, and that of its template */, CDS_STOP_BYTES_MAX = 256 };
 
 struct cds_text {
     char part[8]; /**< bytes of a character that is not complete yet */

@@ -253,6 +253,22 @@ describe('thoughts', () => {
     assertRefused(await llm.chat({ chat_template: '{% if %}', messages: ask('Hi') }, 'admin'), 'chat_template');
   });
 
+  test('a_simple_template_says_where_history_and_answer_stand_and_what_ends_it', async () => {
+    const chat_template = { template: '{{system}}\n\n{{history}}model: {{completion}}\nuser: ', history: { user: 'user: {{message}}\n', assistant: 'model: {{message}}\n' } };
+    const messages = [{ role: 'system', content: 'Be "brief".' }, ...ask('Hi {{x}}'), { role: 'assistant', content: 'Yo' }, ...ask('Bye')];
+    const shown = async (template) => (await llm.call('POST', '/v1/apply-template', { chat_template: template, messages }, 'admin')).json.prompt;
+    assert.equal(await shown(chat_template), 'Be "brief".\n\nuser: Hi {{x}}\nmodel: Yo\nuser: Bye\nmodel: ');
+    assert.equal(await shown('{{history}}{{completion}}'), 'system: Be "brief".\nuser: Hi {{x}}\nassistant: Yo\nuser: Bye\n');
+    const got = await llm.chat({ chat_template, messages, grammar: 'root ::= "one" "\\nuser: " "two"', temperature: 0, max_tokens: 20, stop: ['a1', 'a2', 'a3', 'a4'] }, 'admin');
+    assert.equal(got.status, 200, got.text);
+    assert.equal(got.json.choices[0].message.content, 'one');
+    assert.equal(got.json.choices[0].finish_reason, 'stop');
+    const other = await llm.chat({ chat_template, messages }, 'developer');
+    assert.equal(other.status, 403, other.text);
+    for (const bad of ['{{history}}', '{{completion}}{{history}}', '{{history}}{{date}}{{completion}}', {}, { template: 7 }, { template: '{{history}}{{completion}}', history: [] }, { template: '{{history}}{{completion}}', history: { user: 'x' } }])
+      assertRefused(await llm.chat({ chat_template: bad, messages }, 'admin'), 'chat_template');
+  });
+
   test('template_arguments_reach_the_template', async () => {
     const template = "{% for m in messages %}{{ m.content }}{% endfor %}{{ flavour }}";
     const [a, b] = [await llm.chat({ chat_template: template, messages: ask('Hi'), max_tokens: 1 }, 'admin'),

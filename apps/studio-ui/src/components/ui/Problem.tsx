@@ -18,7 +18,7 @@ export function Problem({ failure, onRetry, children, compact = false }: { failu
         {t(`problem.${failure.name}`)}
       </p>
       {(known || detail) && <p className="break-words">{known ? t(known) : detail}</p>}
-      <p className="text-muted">{(known ? undefined : hint) ?? wait ?? t(`problem.do.${failure.name}`)}</p>
+      {(!known || wait) && <p className="text-muted">{(known ? undefined : hint) ?? wait ?? t(`problem.do.${failure.name}`)}</p>}
       {(rule || requestId || onRetry || children) && (
         <div className="mt-1 flex flex-wrap items-center gap-x-4 gap-y-2">
           {onRetry && (

@@ -555,7 +555,14 @@ export type LlmSettingsGetResult = {
     /** Name of the setting */
     name: string;
     /** Value that holds when a request says nothing else */
-    value: number | string | boolean | string[];
+    value: number | string | boolean | string[] | {
+      /** Fewer layers on the GPU refuse the load */
+      min?: number;
+      /** Most layers on the GPU */
+      max?: number;
+      /** As many layers as fit beside so many tokens */
+      fit_context?: number;
+    };
     /** Set for this model; an option of the server; neither */
     origin: "model" | "server" | "default";
     /** Holds from the next load on */
@@ -581,7 +588,14 @@ export type LlmSettingsSetParams = {
     /** Name of the setting */
     name: string;
     /** New value; null takes the setting back */
-    value: number | string | boolean | string[] | null;
+    value: number | string | boolean | string[] | {
+      /** Fewer layers on the GPU refuse the load */
+      min?: number;
+      /** Most layers on the GPU */
+      max?: number;
+      /** As many layers as fit beside so many tokens */
+      fit_context?: number;
+    } | null;
   }[];
 };
 /** Result of llm.settings.set. */
@@ -598,7 +612,14 @@ export type LlmSettingsSetResult = {
     /** Name of the setting */
     name: string;
     /** Value that holds when a request says nothing else */
-    value: number | string | boolean | string[];
+    value: number | string | boolean | string[] | {
+      /** Fewer layers on the GPU refuse the load */
+      min?: number;
+      /** Most layers on the GPU */
+      max?: number;
+      /** As many layers as fit beside so many tokens */
+      fit_context?: number;
+    };
     /** Set for this model; an option of the server; neither */
     origin: "model" | "server" | "default";
     /** Holds from the next load on */

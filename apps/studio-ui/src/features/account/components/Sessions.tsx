@@ -19,19 +19,19 @@ export function Sessions() {
     rpc.call("session.list", {}).then(
       (answer) => {
         setList(answer.sessions);
-        setFailure(null);
       },
       (error: unknown) => setFailure(toFailure(error)),
     );
   }, []);
   useEffect(load, [load]);
   const end = (work: Promise<unknown>) => {
-    work.then(load, (error: unknown) => setFailure(toFailure(error)));
+    setFailure(null);
+    work.catch((error: unknown) => setFailure(toFailure(error))).finally(load);
   };
   return (
     <div className="grid gap-3">
       <p className="text-[0.8125rem] text-muted">{t("account.sessions.hint")}</p>
-      {failure && <Problem failure={failure} compact onRetry={load} />}
+      {failure && <Problem failure={failure} compact onRetry={() => (setFailure(null), load())} />}
       {!list && !failure && <p className="text-muted">{t("common.loading")}</p>}
       <ul className="grid grid-cols-[minmax(0,1fr)] gap-2" aria-label={t("account.sessions")}>
         {list?.map((one) => (

@@ -18,6 +18,7 @@ export function AdminPage({ self }: { self: string }) {
   const [users, setUsers] = useState<UserRow[] | null>(null);
   const [next, setNext] = useState<string | null>(null);
   const [failure, setFailure] = useState<Failure | null>(null);
+  const [wrong, setWrong] = useState<Failure | null>(null);
   const [inviting, setInviting] = useState(false);
   const [handed, setHanded] = useState<Handed | null>(null);
   const asked = useRef(0);
@@ -46,8 +47,8 @@ export function AdminPage({ self }: { self: string }) {
   const act = useCallback(
     async (work: Promise<unknown>) => {
       await work.then(
-        () => setFailure(null),
-        (error: unknown) => setFailure(toFailure(error)),
+        () => setWrong(null),
+        (error: unknown) => setWrong(toFailure(error)),
       );
       load();
     },
@@ -56,7 +57,7 @@ export function AdminPage({ self }: { self: string }) {
   const link = async (user: UserRow) => {
     await rpc.call("user.link", { user_id: user.user_id }).then(
       (made) => setHanded({ email: user.email, kind: made.kind, link: made.link, expiresAt: made.expires_at }),
-      (error: unknown) => setFailure(toFailure(error)),
+      (error: unknown) => setWrong(toFailure(error)),
     );
     load();
   };
@@ -87,6 +88,7 @@ export function AdminPage({ self }: { self: string }) {
           </SelectField>
         </div>
         {failure && <Problem failure={failure} onRetry={() => load()} />}
+        {wrong && <Problem failure={wrong} />}
         {!users && !failure && <p className="text-muted">{t("common.loading")}</p>}
         {users?.length === 0 && <p className="text-muted">{t("admin.none")}</p>}
         {users && users.length > 0 && <Users users={users} self={self} act={act} link={(user) => void link(user)} />}
