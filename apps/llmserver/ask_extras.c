@@ -54,7 +54,7 @@ static cds_rc read_save(const cds_json *body, struct cds_ask *ask, cds_json *pro
     return CDS_OK;
 }
 
-/** It runs alone; nothing of it stays for others, so what is only there to be kept makes no sense. */
+/** The same text in any company: computed alone, without guesses, and drawn from one seed. */
 static cds_rc read_deterministic(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
 {
     cds_rc rc = cds_ask_bool(body, "deterministic", false, &ask->deterministic, reterr);
@@ -62,7 +62,14 @@ static cds_rc read_deterministic(const cds_json *body, struct cds_ask *ask, cds_
         return rc;
     if (cds_json_get(prompt, "preload"))
         return cds_ask_wrong(reterr, "deterministic", "false together with \"preload\" or \"save_state\": nothing of such a request is kept");
-    cds_json_set(prompt, "deterministic", cds_json_bool(true));
+    if (ask->per_prompt > 1 || ask->prompts > 1)
+        return cds_ask_wrong(reterr, "deterministic", "false with several prompts or answers");
+    const cds_json *guesses = cds_ask_member(body, "speculation");
+    if (guesses && !cds_streq(cds_json_str(guesses), "off"))
+        return cds_ask_wrong(reterr, "speculation", "left out or \"off\" with \"deterministic\": how far guesses go depends on the clock");
+    cds_json_set(prompt, "alone", cds_json_bool(true));
+    if (!cds_json_get(prompt, "seed"))
+        cds_json_set(prompt, "seed", cds_json_int(0)); /* with a seed there are no guesses that nobody asked for (settings.c) */
     return CDS_OK;
 }
 

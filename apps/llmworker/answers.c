@@ -127,6 +127,7 @@ static cds_rc add_choice(struct cds_answer *answer, unsigned index, const struct
         .scope = prepare->scope,
         .key = prepare->key,
         .priority = prepare->priority,
+        .alone = prepare->alone,
         .fork_of = index % prepare->choices ? job_of(answer, index - index % prepare->choices) : 0,
         .sampling = prepare->sampling,
         .text = prepare->text,
@@ -187,8 +188,8 @@ cds_rc cds_answers_add(struct cds_answers *answers, const struct cds_prompter *p
     answer->count = answer->running = count;
     answer->per_prompt = prepare->choices;
     uint32_t prompt_tokens = 0, max_tokens = 0;
-    cds_rc rc = prepare->deterministic ? cds_solo_open(answers->solo, reterr) : CDS_OK;
-    answer->sched = prepare->deterministic ? answers->solo->sched : answers->sched;
+    cds_rc rc = prepare->alone ? cds_solo_open(answers->solo, reterr) : CDS_OK;
+    answer->sched = prepare->alone ? answers->solo->sched : answers->sched;
     for (size_t i = 0; i < prepare->prompt_count && rc == CDS_OK; i++)
         rc = add_prompt(answers, answer, i, prompter, prepare, &prompt_tokens, &max_tokens, reterr);
     answer->tells_chances = prepare->sampling.wants_chance;

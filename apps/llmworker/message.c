@@ -142,9 +142,9 @@ cds_rc cds_message_prepare(const cds_json *params, struct cds_prepare *ret, stru
     ret->raw = cds_json_true(cds_json_get(params, "raw"), false);
     ret->schema = cds_json_get(params, "schema");
     ret->tell = cds_json_get(params, "tell");
-    ret->deterministic = cds_json_true(cds_json_get(params, "deterministic"), false);
     ret->lora = cds_json_get(params, "lora");
     ret->preload = cds_json_true(cds_json_get(params, "preload"), false);
+    ret->alone = cds_json_true(cds_json_get(params, "alone"), false);
     ret->half = cds_json_true(cds_json_get(params, "half"), false);
     ret->tells_tokens = cds_json_true(cds_json_get(params, "tell_tokens"), false);
     ret->documents = cds_json_true(cds_json_get(params, "document_parameters"), true);

@@ -43,8 +43,8 @@ struct cds_prepare {
     const cds_json *schema;    /**< the text is JSON that fits it */
     bool preload;              /**< the prompt is read, nothing is said */
     bool half;                 /**< the last message is not finished, and the answer types on */
-    bool deterministic;        /**< the same bit by bit whatever runs beside it (solo.h) */
     const cds_json *lora;      /**< adapters it names; NULL: those that hold without (adapters.h) */
+    bool alone;                /**< the same bit by bit whatever runs beside it (solo.h) */
     bool tells_tokens;         /**< ids of its tokens go out with the text */
     bool documents;            /**< parameters of tools are described to the model */
     const cds_json *tell;      /**< true, or places of tokens of the prompt: their chances are told; NULL: none */

@@ -15,7 +15,6 @@ cds_rc cds_solo_open(struct cds_solo *solo, struct cds_err *reterr)
         .prefill_busy = CDS_SOLO_PIECE,
         .prefill_idle = CDS_SOLO_PIECE,
         .jobs = solo->jobs,
-        .steady = true,
     };
     cds_engine_watch(solo->twin, solo->look, solo->user);
     rc = cds_sched_new(&limits, &cds_engine_llama, solo->twin, solo->sink, solo->user, &solo->sched, reterr);

@@ -278,8 +278,7 @@ describe('addresses', () => {
       assert.ok(hub.requests.every((r) => r.authorization === 'Bearer hf_geheim'));
       assert.ok(cdn.requests.length > 0 && cdn.requests.every((r) => r.authorization === null));
       assert.ok(!got.text.includes('geheim') && !got.errors.includes('geheim'));
-    }, { key: 'hf_geheim' });
-    await cdn.stop();
+    }, { key: 'hf_geheim' }).finally(() => cdn.stop());
   });
   test('redirects_in_a_circle_end', () => withHub({ [FILE]: MODEL }, async (hub) => {
     hub.behave[FILE] = { redirect: (req) => `${hub.url}${req.url}` };

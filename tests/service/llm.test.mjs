@@ -1,64 +1,20 @@
 // The model server on a live studio: wire shape, money, cancel, crash, limits. Needs the default model.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { after, before, describe, test } from 'node:test';
-import { startStack, users, waitFor } from '../support/stack.mjs';
+import { describe, test } from 'node:test';
+import { users, waitFor } from '../support/stack.mjs';
+import { MODEL, ask, liveStream, withModel } from '../support/llm.mjs';
 
-const MODEL = 'smollm2-135m-instruct';
-const ask = (text) => [{ role: 'user', content: text }];
 let stack;
+let llm;
+withModel((studio) => ({ stack, llm } = studio));
 
-/** One HTTP call to the model server: { status, json, text, headers }. */
-async function call(method, path, body, as = 'developer', headers = {}) {
-  const token = as && stack.tokens[as];
-  const reply = await fetch(`${stack.llmUrl}${path}`, {
-    method,
-    headers: { 'content-type': 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}), ...headers },
-    body: body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body),
-  });
-  const text = await reply.text();
-  let json = null;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    /* the caller sees status and text */
-  }
-  return { status: reply.status, json, text, headers: reply.headers };
-}
-const chat = (body, as, headers) => call('POST', '/v1/chat/completions', body, as, headers);
-const usage = () => stack.rpc('usage.summary', {}, 'developer');
-const status = async () => (await call('GET', '/admin/status', undefined, 'admin')).json;
-const modelStatus = async () => (await status()).models.find((m) => m.id === MODEL);
-const idle = () => waitFor('no request is running', async () => (await modelStatus())?.active === 0);
-
-/** An event stream: events so far, and how to leave or wait for its end. */
-async function stream(body, headers = {}) {
-  const controller = new AbortController();
-  const reply = await fetch(`${stack.llmUrl}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}`, ...headers },
-    body: JSON.stringify({ ...body, stream: true }),
-    signal: controller.signal,
-  });
-  const state = { reply, status: reply.status, events: [], done: false, leave: () => controller.abort() };
-  const read = (async () => {
-    let text = '';
-    for await (const piece of reply.body.pipeThrough(new TextDecoderStream())) {
-      text += piece;
-      for (let cut; (cut = text.indexOf('\n\n')) >= 0; text = text.slice(cut + 2)) {
-        const line = text.slice(0, cut);
-        if (line.startsWith(':')) continue;
-        assert.ok(line.startsWith('data: '), `an event begins with data: ${line}`);
-        if (line === 'data: [DONE]') state.done = true;
-        else state.events.push(JSON.parse(line.slice(6)));
-      }
-    }
-  })();
-  read.catch(() => {});
-  state.end = () => read;
-  state.text = () => state.events.map((e) => e.choices?.[0]?.delta?.content ?? '').join('');
-  return state;
-}
+const call = (...what) => llm.call(...what);
+const chat = (...what) => llm.chat(...what);
+const usage = () => llm.usage();
+const modelStatus = () => llm.modelStatus();
+const idle = () => llm.idle();
+const stream = (body, headers) => liveStream(stack, body, headers);
 
 function assertError(got, httpStatus, code, pattern) {
   assert.equal(got.status, httpStatus, got.text);
@@ -69,14 +25,6 @@ function assertError(got, httpStatus, code, pattern) {
   if (pattern) assert.match(got.json.error.message, pattern);
   assert.match(got.headers.get('x-request-id') ?? '', /^[0-9a-f-]{36}$/);
 }
-
-before(async () => {
-  stack = await startStack();
-  await stack.waitModel();
-});
-after(async () => {
-  await stack?.stop();
-});
 
 describe('answers', () => {
   test('chat_without_streaming_gives_text_and_usage', async () => {
@@ -425,29 +373,16 @@ describe('ends', () => {
 });
 
 describe('a full queue', () => {
-  let shared;
-  before(async () => {
-    shared = stack;
-    stack = await startStack({ options: { 'llm.slots': '1', 'llm.queue': '1' } });
-    await stack.waitModel();
-  });
-  after(async () => {
-    const own = stack;
-    stack = shared;
-    await own?.stop();
-  });
+  let own;
+  withModel((studio) => (own = studio), { 'llm.slots': '1', 'llm.queue': '1' });
 
   test('one_runs_one_waits_and_the_third_is_503_with_retry_after', async () => {
     const body = { messages: ask('Write a very long story about a tree.'), max_tokens: 300 };
-    const first = await stream(body);
+    const first = await liveStream(own.stack, body);
     await waitFor('the first one runs', () => first.events.length > 2);
-    const second = fetch(`${stack.llmUrl}/v1/chat/completions`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}` },
-      body: JSON.stringify({ ...body, max_tokens: 2 }),
-    });
-    await waitFor('the second one waits', async () => (await modelStatus()).queued === 1);
-    const third = await chat(body);
+    const second = own.llm.chat({ ...body, max_tokens: 2 });
+    await waitFor('the second one waits', async () => (await own.llm.modelStatus()).queued === 1);
+    const third = await own.llm.chat(body);
     assertError(third, 503, 'overloaded', /wait/);
     assert.ok(Number(third.headers.get('retry-after')) >= 1);
     first.leave();
@@ -456,26 +391,17 @@ describe('a full queue', () => {
 });
 
 describe('a disk that is nearly full', () => {
-  let shared;
-  before(async () => {
-    shared = stack;
-    stack = await startStack({ options: { 'database.disk_min_bytes': String(2 ** 50) } }); // more than any disk here has
-    await stack.waitModel();
-  });
-  after(async () => {
-    const own = stack;
-    stack = shared;
-    await own?.stop();
-  });
+  let own;
+  withModel((studio) => (own = studio), { 'database.disk_min_bytes': String(2 ** 50) }); // more than any disk here has
 
   test('new_requests_are_507_with_what_to_do_and_nothing_is_held', async () => {
-    const got = await chat({ messages: ask('Hi'), max_tokens: 4 });
+    const got = await own.llm.chat({ messages: ask('Hi'), max_tokens: 4 });
     assertError(got, 507, 'exhausted', /disk .* nearly full \(\d+ MB free, 1073741824 MB needed\)/);
     assert.match(got.json.error.message, /Ask an administrator to free space/);
     assert.ok(Number(got.headers.get('retry-after')) >= 1);
-    assert.ok(!got.text.includes(stack.home), 'a user is not told where things lie');
-    await assert.rejects(stack.rpc('llm.chat', { messages: ask('Hi') }), (error) => error.code === -32056);
-    assert.equal(await stack.sql('SELECT count(*) FROM llm_requests'), '0');
-    assert.ok(stack.logTail(400).some((l) => l.level === 'error' && /nearly full/.test(l.msg) && l.path === `${stack.home}/pg`));
+    assert.ok(!got.text.includes(own.stack.home), 'a user is not told where things lie');
+    await assert.rejects(own.stack.rpc('llm.chat', { messages: ask('Hi') }), (error) => error.code === -32056);
+    assert.equal(await own.stack.sql('SELECT count(*) FROM llm_requests'), '0');
+    assert.ok(own.stack.logTail(400).some((l) => l.level === 'error' && /nearly full/.test(l.msg) && l.path === `${own.stack.home}/pg`));
   });
 });

@@ -1,30 +1,20 @@
 // Generation through the gateway on a live studio: one request id, errors that keep their members, and clients that leave by every door.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openSocket, rpcHttp } from '../support/gateway.mjs';
-import { startStack, users, waitFor } from '../support/stack.mjs';
+import { users, waitFor } from '../support/stack.mjs';
+import { ask, liveStream, withModel } from '../support/llm.mjs';
 
-const MODEL = 'smollm2-135m-instruct';
-const ask = (text) => [{ role: 'user', content: text }];
 const long = { messages: ask('Write a very long story about a river.'), max_tokens: 1500, temperature: 0.8 };
 let stack;
+let llm;
+withModel((studio) => ({ stack, llm } = studio));
 
-before(async () => {
-  stack = await startStack();
-  await stack.waitModel();
-});
-after(async () => {
-  await stack?.stop();
-});
-
-const usage = () => stack.rpc('usage.summary', {}, 'developer');
-async function modelStatus() {
-  const reply = await fetch(`${stack.llmUrl}/admin/status`, { headers: { authorization: `Bearer ${stack.tokens.admin}` } });
-  return (await reply.json()).models.find((m) => m.id === MODEL);
-}
-const idle = () => waitFor('no request is running', async () => (await modelStatus())?.active === 0);
+const usage = () => llm.usage();
+const modelStatus = () => llm.modelStatus();
+const idle = () => llm.idle();
 const loggedAll = (wanted) => stack.logTail(500).filter(wanted);
 
 describe('one request id', () => {
@@ -104,32 +94,15 @@ describe('errors of llmserver through /rpc', () => {
 /** Steps the model process has made, told by itself: with the answer to a request of one token, which takes a few steps of its own. */
 const PROBE_STEPS = 4;
 async function stepsNow() {
-  const reply = await fetch(`${stack.llmUrl}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}` },
-    body: JSON.stringify({ messages: ask('Hi'), max_tokens: 1 }),
-  });
-  assert.equal(reply.status, 200);
-  await reply.text();
+  assert.equal((await llm.chat({ messages: ask('Hi'), max_tokens: 1 })).status, 200);
   return (await modelStatus()).work.steps;
 }
 
 /** A streamed generation over HTTP that can be left; tokens() counts what came. */
 async function streamed(base, id) {
-  const controller = new AbortController();
-  const reply = await fetch(`${base}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}`, 'x-request-id': id },
-    body: JSON.stringify({ ...long, stream: true }),
-    signal: controller.signal,
-  });
-  assert.equal(reply.status, 200);
-  let events = 0;
-  const read = (async () => {
-    for await (const piece of reply.body.pipeThrough(new TextDecoderStream())) events += piece.split('data: ').length - 1;
-  })();
-  read.catch(() => {});
-  return { leave: () => controller.abort(), tokens: () => events - 1 };
+  const s = await liveStream({ ...stack, llmUrl: base }, long, { 'x-request-id': id });
+  assert.equal(s.status, 200);
+  return { leave: s.leave, tokens: () => s.events.length - 1 };
 }
 
 const doors = {
@@ -214,31 +187,22 @@ describe('rpc.cancel of a chat', () => {
 });
 
 describe('a full queue', () => {
-  let shared;
-  before(async () => {
-    shared = stack;
-    stack = await startStack({ options: { 'llm.slots': '1', 'llm.queue': '1' } });
-    await stack.waitModel();
-  });
-  after(async () => {
-    const own = stack;
-    stack = shared;
-    await own?.stop();
-  });
+  let own;
+  withModel((studio) => (own = studio), { 'llm.slots': '1', 'llm.queue': '1' });
 
   test('is 503 with Retry-After through /rpc as well', async () => {
-    const first = await streamed(stack.llmUrl, randomUUID());
-    await waitFor('the first one runs', () => first.tokens() > 2);
-    const second = await openSocket(stack);
+    const first = await liveStream(own.stack, long);
+    await waitFor('the first one runs', () => first.events.length > 2);
+    const second = await openSocket(own.stack);
     second.call(1, 'llm.chat', long);
-    await waitFor('the second one waits', async () => (await modelStatus()).queued === 1);
-    const third = await rpcHttp(stack, 'llm.chat', long);
+    await waitFor('the second one waits', async () => (await own.llm.modelStatus()).queued === 1);
+    const third = await rpcHttp(own.stack, 'llm.chat', long);
     assert.equal(third.status, 503);
     assert.equal(third.json.error.code, -32053);
     assert.ok(third.json.error.data.retry_after_ms >= 1000);
     assert.ok(Number(third.headers.get('retry-after')) >= 1);
     second.socket.terminate();
     first.leave();
-    await idle();
+    await own.llm.idle();
   });
 });

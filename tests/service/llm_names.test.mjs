@@ -1,19 +1,10 @@
 // The short names of the model server: the same handlers as under /v1 and /admin, at both doors. Needs the default model.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { startStack } from '../support/stack.mjs';
-import { EMBEDDER, MODEL, ask, llmClient, readEvents } from '../support/llm.mjs';
+import { describe, test } from 'node:test';
+import { EMBEDDER, MODEL, ask, llmClient, readEvents, withModel } from '../support/llm.mjs';
 
-let stack;
 let doors;
-before(async () => {
-  stack = await startStack();
-  await stack.waitModel();
-  doors = [llmClient(stack), llmClient({ ...stack, llmUrl: stack.apiUrl })];
-});
-after(async () => {
-  await stack?.stop();
-});
+withModel(({ stack, llm }) => (doors = [llm, llmClient({ ...stack, llmUrl: stack.apiUrl })]));
 
 describe('the short name', () => {
   test('chat_answers_and_streams_like_chat_completions', async () => {

@@ -5,18 +5,11 @@ import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startStack, waitFor } from '../support/stack.mjs';
-import { MODEL, ask, assemble, llmClient } from '../support/llm.mjs';
+import { MODEL, ask, assemble, llmClient, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
-before(async () => {
-  stack = await startStack({ options: { 'llm.silent_ms': '8000', 'llm.slots': '2', 'llm.queue_per_user': '2', 'llm.resume_bytes': '1000000', 'llm.request_ms': '20000' } });
-  await stack.waitModel();
-  llm = llmClient(stack);
-});
-after(async () => {
-  await stack?.stop();
-});
+withModel((studio) => ({ stack, llm } = studio), { 'llm.silent_ms': '8000', 'llm.slots': '2', 'llm.queue_per_user': '2', 'llm.resume_bytes': '1000000', 'llm.request_ms': '20000' });
 
 const long = { messages: ask('Write a very long story.'), max_tokens: 1500, ignore_eos: true };
 const rssKiB = (pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]);

@@ -4,22 +4,15 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
-import { startStack, waitFor } from '../support/stack.mjs';
-import { MODEL, ask, assemble, llmClient, readEvents } from '../support/llm.mjs';
+import { waitFor } from '../support/stack.mjs';
+import { MODEL, ask, assemble, readEvents, withModel } from '../support/llm.mjs';
 
 const GRACE_MS = 1500;
 const KEEP_MS = 3000;
 const BYTES = 200_000;
 let stack;
 let llm;
-before(async () => {
-  stack = await startStack({ options: { 'llm.resume_grace_ms': String(GRACE_MS), 'llm.resume_ms': String(KEEP_MS), 'llm.resume_bytes': String(BYTES) } });
-  await stack.waitModel();
-  llm = llmClient(stack);
-});
-after(async () => {
-  await stack?.stop();
-});
+withModel((studio) => ({ stack, llm } = studio), { 'llm.resume_grace_ms': String(GRACE_MS), 'llm.resume_ms': String(KEEP_MS), 'llm.resume_bytes': String(BYTES) });
 
 const story = { messages: ask('Write a very long story.'), temperature: 0, ignore_eos: true, stream_options: { include_usage: true } };
 

@@ -6,19 +6,12 @@ import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openSocket, rpcHttp } from '../support/gateway.mjs';
-import { build, freePorts, startStack, waitFor } from '../support/stack.mjs';
-import { ask, llmClient } from '../support/llm.mjs';
+import { build, freePorts, waitFor } from '../support/stack.mjs';
+import { ask, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
-before(async () => {
-  stack = await startStack({ options: { 'llm.resume_grace_ms': '3000' } });
-  await stack.waitModel();
-  llm = llmClient(stack);
-});
-after(async () => {
-  await stack?.stop();
-});
+withModel((studio) => ({ stack, llm } = studio), { 'llm.resume_grace_ms': '3000' });
 
 const long = { messages: ask('Write a very long story.'), max_tokens: 1500, temperature: 0 };
 const deltas = (c, id) => c.messages.filter((m) => m.method === 'llm.delta' && m.params.id === id).map((m) => m.params);

@@ -4,19 +4,13 @@ import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { alive, startStack, waitFor } from '../support/stack.mjs';
+import { MODEL, llmClient } from '../support/llm.mjs';
 
-const MODEL = 'smollm2-135m-instruct';
 const TOLERANCE = 0.2; // of the estimate; docs/adr/0045
 const CONTEXT = 4096;
 let stack;
 
-async function call(method, path, body, as = 'admin') {
-  const reply = await fetch(`${stack.llmUrl}${path}`, {
-    method, headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens[as]}` }, body: body === undefined ? undefined : JSON.stringify(body),
-  });
-  const text = await reply.text();
-  return { status: reply.status, text, json: text.startsWith('{') ? JSON.parse(text) : null };
-}
+const call = (method, path, body, as = 'admin') => llmClient(stack).call(method, path, body, as);
 const one = async () => (await call('GET', '/admin/status')).json.models.find((m) => m.id === MODEL) ?? null;
 const model = async () => (await call('GET', '/admin/models')).json.models.find((m) => m.id === MODEL);
 const load = () => call('POST', '/admin/load', { model: MODEL });

@@ -5,19 +5,13 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build, startStack, waitFor } from '../support/stack.mjs';
+import { MODEL, llmClient } from '../support/llm.mjs';
 
-const MODEL = 'smollm2-135m-instruct';
 const FILE = join(build, 'share/models/SmolLM2-135M-Instruct.Q8_0.gguf');
 const MIB = 2 ** 20;
 let stack;
 
-async function call(method, path, body, as = 'admin') {
-  const reply = await fetch(`${stack.llmUrl}${path}`, {
-    method, headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens[as]}` }, body: body === undefined ? undefined : JSON.stringify(body),
-  });
-  const text = await reply.text();
-  return { status: reply.status, text, json: text.startsWith('{') ? JSON.parse(text) : null };
-}
+const call = (method, path, body, as = 'admin') => llmClient(stack).call(method, path, body, as);
 const models = async () => (await call('GET', '/admin/models')).json.models;
 const state = async (id) => (await models()).find((m) => m.id === id)?.state;
 const chat = (model) => call('POST', '/v1/chat/completions', { model, messages: [{ role: 'user', content: 'Hi' }], max_tokens: 3, temperature: 0 }, 'developer');

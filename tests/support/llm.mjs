@@ -7,11 +7,11 @@ export const MODEL = 'smollm2-135m-instruct';
 export const EMBEDDER = 'all-minilm-l6-v2';
 export const ask = (text) => [{ role: 'user', content: text }];
 
-/** One studio with its model loaded for all tests of a file; ready is given it before the first of them: { stack, llm }. */
-export function withModel(ready) {
+/** One studio with its model loaded for all tests of a file or describe; ready is given it before the first of them: { stack, llm }. */
+export function withModel(ready, options = {}) {
   let stack;
   before(async () => {
-    stack = await startStack();
+    stack = await startStack({ options });
     await stack.waitModel();
     ready({ stack, llm: llmClient(stack) });
   });
@@ -58,6 +58,35 @@ export function llmClient(stack) {
     modelStatus: async () => (await status()).models.find((m) => m.id === MODEL),
     idle: () => waitFor('no request is running', async () => (await status()).models.find((m) => m.id === MODEL)?.active === 0),
   };
+}
+
+/** An event stream of a chat while it comes: its events so far, leave() breaks it, end() waits for its end. */
+export async function liveStream(stack, body, headers = {}) {
+  const controller = new AbortController();
+  const reply = await fetch(`${stack.llmUrl}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}`, ...headers },
+    body: JSON.stringify({ ...body, stream: true }),
+    signal: controller.signal,
+  });
+  const state = { reply, status: reply.status, events: [], done: false, leave: () => controller.abort() };
+  const read = (async () => {
+    let text = '';
+    for await (const piece of reply.body.pipeThrough(new TextDecoderStream())) {
+      text += piece;
+      for (let cut; (cut = text.indexOf('\n\n')) >= 0; text = text.slice(cut + 2)) {
+        const line = text.slice(0, cut);
+        if (line.startsWith(':')) continue;
+        assert.ok(line.startsWith('data: '), `an event begins with data: ${line}`);
+        if (line === 'data: [DONE]') state.done = true;
+        else state.events.push(JSON.parse(line.slice(6)));
+      }
+    }
+  })();
+  read.catch(() => {});
+  state.end = () => read;
+  state.text = () => state.events.map((e) => e.choices?.[0]?.delta?.content ?? '').join('');
+  return state;
 }
 
 /** Named events of a stream: [{ event, id, data }]; comments are left out. */

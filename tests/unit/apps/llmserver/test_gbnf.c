@@ -63,7 +63,8 @@ static void gbnf_names_the_line_of_what_is_wrong(void **state)
         if (!strstr(err.message, bad[i].said))
             fail_msg("%s: %s", bad[i].text, err.message);
     }
-    assert_int_equal(cds_gbnf_check("root ::= \"a\0\"", 12, NULL), CDS_BAD_PARAM);
+    static const char with_nul[] = "root ::= \"a\0\"";
+    assert_int_equal(cds_gbnf_check(with_nul, sizeof(with_nul) - 1, NULL), CDS_BAD_PARAM);
 }
 
 /** text, n times, between begin and end; NULL: a rule with a name of its own each time. */

@@ -40,6 +40,8 @@ static void rules_name_the_keyword_that_would_be_dropped(void **state)
         {"{\"type\":\"string\",\"minLength\":-1}", "/s/minLength"},
         {"{\"pattern\":\"abc\"}", "/s/pattern"},
         {"{\"pattern\":\"^abc\"}", "/s/pattern"},
+        {"{\"pattern\":\"abc$\"}", "/s/pattern"},
+        {"{\"pattern\":\"^(?:a)$\"}", "/s/pattern"},
         {"{\"pattern\":\"^a\\\\$\"}", "/s/pattern"},
         {"{\"pattern\":\"^\\\\s$\"}", "/s/pattern"},
         {"{\"pattern\":\"^(?=a)b$\"}", "/s/pattern"},
