@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { MODEL, ask, llmClient } from '../support/llm.mjs';
-import { root, waitFor } from '../support/stack.mjs';
+import { build, waitFor } from '../support/stack.mjs';
 import { TINY, startTiny } from '../support/tiny.mjs';
 
 const MIB = 2 ** 20;
@@ -27,7 +27,7 @@ const answers = async (model) => {
 
 before(async () => {
   stack = await startTiny({
-    options: { 'llm.model': join(root, 'deps/models/SmolLM2-135M-Instruct.Q4_1.gguf') },
+    options: { 'llm.model': join(build, 'share/models/SmolLM2-135M-Instruct.Q8_0.gguf') },
     prepare: (models) => writeFileSync(join(models, 'broken.gguf'), 'GGUF, or what is left of it'),
   });
   llm = llmClient(stack);
