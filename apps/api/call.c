@@ -233,7 +233,14 @@ static cds_rc check_credential(const struct call *call, struct cds_err *err)
         return cds_err_hint(err, "Sign in again or refresh the token, then connect again.");
     }
     cds_rc rc = cds_standing_check(call->api->standing, &message->who, err);
-    return rc ? rc : cds_credential_need(&message->who, call->method->least_role, call->method->name, err);
+    if (!rc)
+        rc = cds_credential_need(&message->who, call->method->least_role, call->method->name, err);
+    if (rc)
+        return rc;
+    char scope[32];
+    cds_strcpy(scope, sizeof(scope), call->method->name);
+    scope[strcspn(scope, ".")] = '\0';
+    return cds_credential_may(&message->who, scope, call->method->name, err);
 }
 
 /* Credential, role, room and parameters, in this order. */

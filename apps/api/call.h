@@ -102,6 +102,8 @@ void user_delete(struct call *call);
 void session_list(struct call *call);
 void session_revoke(struct call *call);
 void session_revoke_others(struct call *call);
+void key_list(struct call *call);
+void key_revoke(struct call *call);
 void usage_summary(struct call *call);
 void budget_set(struct call *call);
 

@@ -21,8 +21,15 @@ struct exchange {
     struct cds_http_req *req;
     struct cds_credential_wait *wait;
     struct message *message; /* head of a list of one */
-    char ip[46];
+    char ip[46], authorization[CDS_JWT_MAX + 8];
 };
+
+/* One way in, whatever the header: clients of some APIs send a key without a scheme. */
+static const char *credential_of(const struct cds_http_req *req)
+{
+    const char *authorization = cds_http_header(req, "Authorization");
+    return authorization ? authorization : cds_http_header(req, "x-api-key");
+}
 
 static void exchange_free(struct exchange *x)
 {
@@ -72,7 +79,7 @@ static void on_credential(void *user, const struct cds_credential *who, const st
     struct message_spec spec = {.api = x->api,
                                 .who = who,
                                 .auth_err = err,
-                                .authorization = cds_http_header(x->req, "Authorization"),
+                                .authorization = x->authorization,
                                 .client_ip = x->ip,
                                 .request_id = cds_http_request_id(x->req),
                                 .method = cds_starts_with(path, "/rpc/") ? path + 5 : NULL,
@@ -118,12 +125,15 @@ static void rpc(struct api *api, struct cds_http_req *req)
     x->api = api;
     x->req = req;
     cds_http_client_ip(req, x->ip);
+    const char *credential = credential_of(req);
+    if (credential)
+        snprintf(x->authorization, sizeof(x->authorization), "%s%s", cds_http_header(req, "Authorization") ? "" : "Bearer ", credential);
     if ((x->next = api->exchanges))
         x->next->back = &x->next;
     x->back = &api->exchanges;
     api->exchanges = x;
     cds_http_set_user(req, x, on_gone, NULL);
-    cds_credential_check(api->creds, cds_http_header(req, "Authorization"), on_credential, x, &x->wait);
+    cds_credential_check(api->creds, credential_of(req), on_credential, x, &x->wait);
 }
 
 void api_exchanges_recheck(struct api *api, bool unknown)

@@ -59,6 +59,8 @@ void local_start(struct call *call)
         {"session.list", session_list},
         {"session.revoke", session_revoke},
         {"session.revoke_others", session_revoke_others},
+        {"key.list", key_list},
+        {"key.revoke", key_revoke},
         {"project.list", project_list},
         {"project.create", project_create},
         {"usage.summary", usage_summary},

@@ -300,6 +300,10 @@ void cds_auth_handle(void *user, struct cds_http_req *req)
         cds_auth_rpc_handle(auth, req);
         return;
     }
+    if (cds_streq(path, "/auth/key") && cds_streq(method, "POST")) {
+        cds_auth_key_handle(auth, req);
+        return;
+    }
     for (size_t i = 0; i < CDS_ARRAY_LEN(routes); i++) {
         if (cds_streq(path, routes[i].path) && cds_streq(method, routes[i].method)) {
             start(auth, req, routes[i].kind);

@@ -9,14 +9,14 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
+#include "lib/jwt/apikey.h"
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 
 static const struct cds_auth_method methods[] = {
-    {"user.invite", cds_auth_rpc_invite, false},
-    {"user.link", cds_auth_rpc_link, false},
-    {"user.login", cds_auth_rpc_login, true},
-    {"user.password.change", cds_auth_rpc_password, true},
+    {"key.create", cds_auth_rpc_key_create, false}, {"key.rotate", cds_auth_rpc_key_rotate, false},
+    {"user.invite", cds_auth_rpc_invite, false},    {"user.link", cds_auth_rpc_link, false},
+    {"user.login", cds_auth_rpc_login, true},       {"user.password.change", cds_auth_rpc_password, true},
 };
 
 static const struct cds_auth_method *find(const char *name)
@@ -131,7 +131,15 @@ static cds_rc read_token(struct cds_auth_rpc *call, struct cds_err *reterr)
         cds_err_hint(reterr, "Sign in, then send the header \"Authorization: Bearer <access token>\".");
         return CDS_UNAUTHENTICATED;
     }
-    return cds_jwt_verify(call->auth->keyset, text + 7, strlen(text + 7), (int64_t)(cds_wall_ms() / 1000), &call->who, reterr);
+    size_t len = strlen(text + 7);
+    cds_rc rc = cds_apikey_is(text + 7, len) ? CDS_OK
+                                             : cds_jwt_verify(call->auth->keyset, text + 7, len, (int64_t)(cds_wall_ms() / 1000), &call->who, reterr);
+    if (rc || (!cds_apikey_is(text + 7, len) && !*call->who.key_id))
+        return rc;
+    cds_fail(reterr, CDS_DENIED, __func__, "An API key makes no keys, users or passwords.");
+    cds_err_rule(reterr, "key.session");
+    cds_err_hint(reterr, "Sign in for that.");
+    return CDS_DENIED;
 }
 
 static cds_rc read_call(struct cds_auth_rpc *call, struct cds_err *reterr)

@@ -33,5 +33,10 @@ struct cds_auth_method {
 /** POST /auth/rpc */
 void cds_auth_rpc_handle(struct cds_auth *auth, struct cds_http_req *req);
 
+/** POST /auth/key (key_exchange.c) */
+void cds_auth_key_handle(struct cds_auth *auth, struct cds_http_req *req);
+
+/* rpc_key.c; worker */
+cds_auth_method_fn cds_auth_rpc_key_create, cds_auth_rpc_key_rotate;
 /* rpc_user.c; worker */
 cds_auth_method_fn cds_auth_rpc_invite, cds_auth_rpc_link, cds_auth_rpc_login, cds_auth_rpc_password;

@@ -3,10 +3,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "apps/auth/password.h"
+#include "lib/base/buf.h"
 #include "lib/base/clock.h"
+#include "lib/base/fd.h"
+#include "lib/base/random.h"
 #include "lib/db/db.h"
 #include "lib/rpc/rpc.h"
 #include "lib/service/service.h"
@@ -65,6 +69,27 @@ static cds_rc own_keyset(struct cds_auth *auth, struct cds_err *reterr)
     return cds_keyset_parse(jwks, &auth->keyset, reterr);
 }
 
+/* 32 random bytes in a file of their own, made when they are first needed: a stolen database alone makes no key guessable. */
+static cds_rc open_pepper(struct cds_auth *auth, struct cds_err *reterr)
+{
+    char path[512];
+    cds_config_path(auth->config, "keys/pepper", path, sizeof(path));
+    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(64);
+    cds_rc rc = cds_read_file(path, &text, reterr);
+    if (rc == CDS_NOT_FOUND) {
+        cds_random(auth->pepper, sizeof(auth->pepper));
+        return cds_write_file_atomic(path, auth->pepper, sizeof(auth->pepper), 0600, reterr);
+    }
+    if (!rc && text.len != sizeof(auth->pepper)) {
+        cds_fail(reterr, CDS_BAD_PARAM, __func__, "The pepper of API keys in %s is not 32 bytes long.", path);
+        return cds_err_hint(reterr, "Restore it from a backup, or move it away: all API keys are void then.");
+    }
+    if (!rc)
+        memcpy(auth->pepper, text.data, sizeof(auth->pepper));
+    cds_wipe(text.data, text.len);
+    return rc;
+}
+
 static cds_rc open_parts(struct cds_auth *auth, struct cds_err *reterr)
 {
     struct cds_config *config = auth->config;
@@ -77,6 +102,8 @@ static cds_rc open_parts(struct cds_auth *auth, struct cds_err *reterr)
         rc = cds_signer_open(auth->key_path, &auth->signer, reterr);
     if (!rc)
         rc = own_keyset(auth, reterr);
+    if (!rc)
+        rc = open_pepper(auth, reterr);
     if (!rc)
         rc = cds_rpc_table_init(reterr);
     if (!rc)

@@ -40,7 +40,8 @@ struct cds_auth {
     char page[300]; /**< origin of the page, for links */
     struct cds_store *store;
     struct cds_signer *signer;
-    char dummy_hash[64]; /**< compared against when the mail is unknown, so that both cost the same */
+    unsigned char pepper[32]; /**< of API keys' hashes */
+    char dummy_hash[64];      /**< compared against when the mail is unknown, so that both cost the same */
     unsigned bcrypt_cost;
     uint64_t access_s, refresh_idle_s, refresh_max_s, month_tokens, invite_s;
 };

@@ -1,5 +1,6 @@
-/* apps/cyberdevstudio/accounts.c: `user list`, `user link`, `user role`, `user block`, `user unblock`, `user delete`, `user sessions`: what an operator
- * does without the page, also when nobody can sign in. The same SQL functions as the gateway's, so a running studio follows within a second. */
+/* apps/cyberdevstudio/accounts.c: `user list`, `user link`, `user role`, `user block`, `user unblock`, `user delete`, `user sessions`: what an
+ * operator does without the page, also when nobody can sign in. The same SQL functions as the gateway's, so a running studio follows within a second.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -20,10 +21,9 @@ struct asked {
 };
 
 /* ---- list ---- */
-static const char list_sql[] =
-    "SELECT u.email, u.role, u.status, coalesce(to_char(u.last_login_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), '-'),"
-    " (SELECT count(*) FROM sessions s WHERE s.user_id = u.id AND s.revoked_at IS NULL AND s.expires_at > now()), u.id"
-    " FROM users u WHERE u.status <> 'deleted' ORDER BY u.email";
+static const char list_sql[] = "SELECT u.email, u.role, u.status, coalesce(to_char(u.last_login_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), '-'),"
+                               " (SELECT count(*) FROM sessions s WHERE s.user_id = u.id AND s.revoked_at IS NULL AND s.expires_at > now()), u.id"
+                               " FROM users u WHERE u.status <> 'deleted' ORDER BY u.email";
 
 static void print_list(const struct cds_rows *rows, bool json)
 {
@@ -31,11 +31,11 @@ static void print_list(const struct cds_rows *rows, bool json)
     if (!json)
         printf("%-40s %-10s %-8s %-17s %s\n", "ADDRESS", "ROLE", "STATE", "LAST SIGN-IN", "SESSIONS");
     for (int i = 0; i < cds_rows_count(rows); i++) {
-        const char *const c[] = {cds_rows_str(rows, i, 0), cds_rows_str(rows, i, 1), cds_rows_str(rows, i, 2), cds_rows_str(rows, i, 3),
-                                 cds_rows_str(rows, i, 4), cds_rows_str(rows, i, 5)};
+        const char *const c[] = {cds_rows_str(rows, i, 0), cds_rows_str(rows, i, 1), cds_rows_str(rows, i, 2),
+                                 cds_rows_str(rows, i, 3), cds_rows_str(rows, i, 4), cds_rows_str(rows, i, 5)};
         if (json)
-            cds_json_append(all, cds_json_pack("{s:s,s:s,s:s,s:s,s:s,s:I}", "user_id", c[5], "email", c[0], "role", c[1], "status", c[2], "last_login_at",
-                                               c[3], "sessions", cds_rows_i64(rows, i, 4, 0)));
+            cds_json_append(all, cds_json_pack("{s:s,s:s,s:s,s:s,s:s,s:I}", "user_id", c[5], "email", c[0], "role", c[1], "status", c[2],
+                                               "last_login_at", c[3], "sessions", cds_rows_i64(rows, i, 4, 0)));
         else
             printf("%-40s %-10s %-8s %-17s %s\n", c[0], c[1], c[2], c[3], c[4]);
     }
@@ -79,11 +79,15 @@ static cds_rc change(void *user, struct cds_db *db, const struct cds_patience *p
     const char *why = asked->role ? "role" : asked->status;
     const char *const params[] = {asked->email, asked->role, asked->status, why};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
-    cds_rc rc = cds_db_exec(db, "SELECT user_change(id, $2::text, $3::text, $4::text) FROM users WHERE email = lower($1)", 4, params, false, &rows, reterr);
+    cds_rc rc =
+        cds_db_exec(db, "SELECT user_change(id, $2::text, $3::text, $4::text) FROM users WHERE email = lower($1)", 4, params, false, &rows, reterr);
     if (rc != CDS_OK)
         return rc;
     return told(asked, cds_rows_count(rows) ? cds_rows_str(rows, 0, 0) : NULL,
-                asked->role ? asked->role : cds_streq(asked->status, "blocked") ? "blocked" : "unblocked", reterr);
+                asked->role                           ? asked->role
+                : cds_streq(asked->status, "blocked") ? "blocked"
+                                                      : "unblocked",
+                reterr);
 }
 
 static cds_rc forget(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
@@ -98,7 +102,8 @@ static cds_rc end_sessions(void *user, struct cds_db *db, const struct cds_patie
 {
     const struct asked *asked = user;
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
-    cds_rc rc = cds_db_exec(db, "SELECT sessions_end(id, NULL, 'revoked') FROM users WHERE email = lower($1)", 1, &asked->email, false, &rows, reterr);
+    cds_rc rc =
+        cds_db_exec(db, "SELECT sessions_end(id, NULL, 'revoked') FROM users WHERE email = lower($1)", 1, &asked->email, false, &rows, reterr);
     if (rc != CDS_OK)
         return rc;
     if (!cds_rows_count(rows))

@@ -28,6 +28,7 @@ struct cds_admin_wait {
 
 /** A list of models that is answered when every new file was read. */
 struct cds_admin_list {
+    struct cds_credential who;
     struct cds_admin_list *next;
     struct cds_http_req *req; /**< NULL: the client left */
     bool admin;
@@ -143,11 +144,22 @@ static void reply(struct cds_http_req *req, const char *user_id, cds_json *value
     cds_admin_reply(req, user_id, 200, value);
 }
 
-static cds_json *list_answer(struct cds_llm *app, bool admin)
+/** An API key for some models sees only those. */
+static cds_json *own_models(struct cds_llm *app, const struct cds_credential *who)
+{
+    CDS_JSON_AUTO all = list(app, public_model, LISTED);
+    cds_json *own = cds_json_array();
+    for (size_t i = 0; i < cds_json_size(all); i++)
+        if (cds_credential_model(who, cds_json_get_str(cds_json_at(all, i), "id"), NULL) == CDS_OK)
+            cds_json_append(own, cds_json_ref(cds_json_at(all, i)));
+    return own;
+}
+
+static cds_json *list_answer(struct cds_llm *app, const struct cds_credential *who, bool admin)
 {
     return admin ? cds_json_pack("{s:o,s:o,s:o}", "models", list(app, cds_admin_model, ALL), "downloads", cds_downloads_list(app->downloads),
                                  "catalogue", cds_catalogue_list(app))
-                 : cds_json_pack("{s:s,s:o}", "object", "list", "data", list(app, public_model, LISTED));
+                 : cds_json_pack("{s:s,s:o}", "object", "list", "data", own_models(app, who));
 }
 
 static void on_list_gone(void *user)
@@ -157,15 +169,16 @@ static void on_list_gone(void *user)
 }
 
 /** Answers now, or when the files that appeared since the last look were read. */
-static void show_list(struct cds_llm *app, struct cds_http_req *req, const char *user_id, bool admin)
+static void show_list(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *who, bool admin)
 {
+    const char *user_id = who->claims.user_id;
     cds_models_scan(app);
     struct cds_admin_list *wait = cds_inspection_idle(app) ? NULL : calloc(1, sizeof(*wait));
     if (!wait) {
-        reply(req, user_id, list_answer(app, admin));
+        reply(req, user_id, list_answer(app, who, admin));
         return;
     }
-    *wait = (struct cds_admin_list){.next = app->admin_lists, .req = req, .admin = admin};
+    *wait = (struct cds_admin_list){.next = app->admin_lists, .req = req, .admin = admin, .who = *who};
     cds_strcpy(wait->user_id, sizeof(wait->user_id), user_id);
     app->admin_lists = wait;
     cds_http_set_user(req, wait, on_list_gone, NULL);
@@ -183,7 +196,7 @@ void cds_admin_files_read(struct cds_llm *app)
         waits = wait->next;
         if (wait->req) {
             cds_http_set_user(wait->req, NULL, NULL, NULL);
-            reply(wait->req, wait->user_id, list_answer(app, wait->admin));
+            reply(wait->req, wait->user_id, list_answer(app, &wait->who, wait->admin));
         }
         free(wait);
     }
@@ -309,7 +322,7 @@ static void show_one(struct cds_llm *app, struct cds_http_req *req, const struct
 {
     struct cds_err err = {0};
     const struct cds_model *model = strlen(id) <= CDS_MODEL_ID_MAX && *id ? cds_models_find(app, id) : NULL;
-    if (model && is_listed(model)) {
+    if (model && is_listed(model) && cds_credential_model(credential, model->id, NULL) == CDS_OK) {
         reply(req, credential->claims.user_id, public_model(model));
         return;
     }
@@ -324,7 +337,7 @@ bool cds_admin_route(struct cds_llm *app, struct cds_http_req *req, const struct
     bool get = cds_streq(method, "GET"), post = cds_streq(method, "POST");
     struct cds_err err = {0};
     if (get && cds_streq(path, "/v1/models")) {
-        show_list(app, req, user_id, false);
+        show_list(app, req, credential, false);
         return true;
     }
     if (get && cds_starts_with(path, one)) {
@@ -343,7 +356,7 @@ bool cds_admin_route(struct cds_llm *app, struct cds_http_req *req, const struct
     else if (load || unload)
         load_or_unload(app, req, credential, load);
     else if (models)
-        show_list(app, req, user_id, true);
+        show_list(app, req, credential, true);
     else
         show_status(app, req, credential);
     return true;

@@ -310,6 +310,8 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     if (rc == CDS_OK)
         rc = choose_model(app, &ask, &model, &err);
     if (rc == CDS_OK && model)
+        rc = cds_credential_model(credential, model->id, &err);
+    if (rc == CDS_OK && model)
         cds_settings_apply(model, &ask);
     unsigned place = 0;
     uint64_t fingerprint = rc == CDS_OK && model ? cds_poison_fingerprint(credential->claims.user_id, model->id, body, len) : 0;

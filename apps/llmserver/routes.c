@@ -149,8 +149,11 @@ static void on_checked(void *user, const struct cds_credential *credential, cons
     struct cds_http_req *req = caller->req;
     cds_http_set_user(req, NULL, NULL, NULL);
     free(caller);
+    struct cds_err refused = {0};
+    if (!err && cds_credential_may(credential, "llm", "this address", &refused) != CDS_OK)
+        err = &refused;
     if (err)
-        cds_routes_fail(req, NULL, err);
+        cds_routes_fail(req, credential ? credential->claims.user_id : NULL, err);
     else
         dispatch(app, req, credential);
 }

@@ -180,3 +180,15 @@ cds_rc cds_base64_decode(const char *text, size_t len, unsigned char *out, size_
     *ret_len = o;
     return CDS_OK;
 }
+
+bool cds_word_in(const char *words, const char *word)
+{
+    size_t len = strlen(word);
+    for (const char *at = words; len && *at; at += strspn(at, " ")) {
+        size_t n = strcspn(at, " ");
+        if (n == len && !memcmp(at, word, n))
+            return true;
+        at += n;
+    }
+    return false;
+}

@@ -17,6 +17,8 @@ bool cds_utf8_valid(const char *data, size_t len);
 size_t cds_utf8_complete(const char *data, size_t len);
 /** Copies at most size-1 bytes and always terminates; returns dst. */
 char *cds_strcpy(char *dst, size_t size, const char *src);
+/** Is this word one of those that blanks separate? */
+bool cds_word_in(const char *words, const char *word);
 /** Copies a sentence; what does not fit ends behind a whole word and is marked " ...". size at least 8; NULL copies "". @return dst */
 char *cds_shorten(char *dst, size_t size, const char *src);
 /** base64 (RFC 4648, padded) into out, which holds at least cds_base64_len(len)+1 bytes; returns the text length. */

@@ -60,6 +60,11 @@ static cds_rc verify_token(struct cds_credentials *creds, const char *token, siz
         *ret = slot->credential;
         return CDS_OK;
     }
+    if (cds_apikey_is(token, len)) {
+        cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The API key has to be changed for a token first.");
+        cds_err_rule(reterr, "auth.exchange_needed");
+        return CDS_UNAVAILABLE;
+    }
     cds_rc rc = cds_jwt_verify(creds->keyset, token, len, now_s, &found.claims, reterr);
     if (rc)
         return rc;
@@ -103,6 +108,9 @@ cds_rc cds_credential_check_now(struct cds_credentials *creds, const char *text,
     if (rc)
         return rc;
     struct cds_credential found;
+    char id[37];
+    if (cds_apikey_is(token, len) && (rc = cds_apikey_parse(token, len, id, reterr)))
+        return rc;
     if (creds->keyset) {
         rc = verify(creds, token, len, &found, &err);
         if (rc && reterr)
@@ -111,10 +119,10 @@ cds_rc cds_credential_check_now(struct cds_credentials *creds, const char *text,
             *ret = found;
             return CDS_OK;
         }
-        if (rc && strcmp(err.rule, "jwt.unknown_kid") != 0)
+        if (rc && strcmp(err.rule, "jwt.unknown_kid") != 0 && strcmp(err.rule, "auth.exchange_needed") != 0)
             return rc;
     }
-    if (!creds->keyset || rc)
+    if (!creds->keyset || (rc && strcmp(err.rule, "jwt.unknown_kid") == 0))
         cds_keys_want(creds);
     cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The key set, or the changes of rights, have to be fetched first.");
     cds_err_rule(reterr, "auth.fetch_needed");
@@ -231,6 +239,10 @@ void cds_credential_forget(struct cds_credential_wait **wait)
     *wait = NULL;
     if (!w)
         return;
+    if (w->call) {
+        cds_exchange_forget(w);
+        return;
+    }
     if (w->creds->tail == &w->next)
         w->creds->tail = w->back;
     unlink_wait(w);
@@ -239,7 +251,7 @@ void cds_credential_forget(struct cds_credential_wait **wait)
 
 static struct cds_credential_wait *enqueue(struct cds_credentials *creds, const char *token, size_t len, cds_credential_done_fn *done, void *user)
 {
-    struct cds_credential_wait *wait = creds->waiting < CDS_CREDENTIAL_WAITERS ? calloc(1, sizeof(*wait) + len + 1) : NULL;
+    struct cds_credential_wait *wait = creds->waiting + creds->exchanging < CDS_CREDENTIAL_WAITERS ? calloc(1, sizeof(*wait) + len + 1) : NULL;
     if (!wait)
         return NULL;
     wait->creds = creds;
@@ -248,13 +260,43 @@ static struct cds_credential_wait *enqueue(struct cds_credentials *creds, const 
     wait->deadline_ms = cds_now_ms() + CDS_CREDENTIAL_WAIT_MS;
     wait->len = len;
     memcpy(wait->token, token, len);
+    return wait;
+}
+
+static void line_up(struct cds_credential_wait *wait)
+{
+    struct cds_credentials *creds = wait->creds;
+    wait->next = NULL;
     wait->back = creds->tail;
     *creds->tail = wait;
     creds->tail = &wait->next;
     creds->waiting++;
     cds_keys_waiting(creds);
     want_look(creds);
-    return wait;
+}
+
+void cds_credential_resume(struct cds_credential_wait *wait)
+{
+    if (!is_fresh(wait->creds)) {
+        line_up(wait);
+        return;
+    }
+    settle(wait);
+    free(wait);
+}
+
+/* A key that no token stands for yet is asked for; all others wait for the key set or a look. */
+static bool begin(struct cds_credential_wait *wait)
+{
+    struct cds_credential found;
+    struct cds_err err = {0};
+    bool exchange = cds_apikey_is(wait->token, wait->len) &&
+                    (!wait->creds->keyset || verify_token(wait->creds, wait->token, wait->len, &found, &err) == CDS_UNAVAILABLE);
+    if (!exchange) {
+        line_up(wait);
+        return true;
+    }
+    return cds_exchange_start(wait, &err) == CDS_OK;
 }
 
 void cds_credential_check(struct cds_credentials *creds, const char *text, cds_credential_done_fn *done, void *user,
@@ -273,6 +315,10 @@ void cds_credential_check(struct cds_credentials *creds, const char *text, cds_c
     size_t len = 0;
     rc = token_of(text, &token, &len, &err);
     struct cds_credential_wait *wait = rc ? NULL : enqueue(creds, token, len, done, user);
+    if (wait && !begin(wait)) {
+        free(wait);
+        wait = NULL;
+    }
     if (!wait) {
         cds_fail(&err, CDS_BUSY, __func__, "Too many calls wait for the sign-in service.");
         err.retry_after_ms = 1000;
@@ -281,6 +327,27 @@ void cds_credential_check(struct cds_credentials *creds, const char *text, cds_c
     }
     if (ret_wait)
         *ret_wait = wait;
+}
+
+cds_rc cds_credential_may(const struct cds_credential *credential, const char *scope, const char *what, struct cds_err *reterr)
+{
+    if (!*credential->claims.key_id || !*credential->claims.scopes || cds_word_in(credential->claims.scopes, scope))
+        return CDS_OK;
+    cds_fail(reterr, CDS_DENIED, __func__, "%s needs the scope %s, which this API key does not have.", what, scope);
+    cds_err_rule(reterr, "key.scope");
+    cds_err_hint(reterr, "Use another key, or make one with this scope.");
+    return CDS_DENIED;
+}
+
+cds_rc cds_credential_model(const struct cds_credential *credential, const char *model, struct cds_err *reterr)
+{
+    if (!*credential->claims.key_id || !*credential->claims.models || cds_word_in(credential->claims.models, model))
+        return CDS_OK;
+    cds_fail(reterr, CDS_DENIED, __func__, "This API key may not use the model %s.", model);
+    cds_err_rule(reterr, "key.model");
+    cds_err_pointer(reterr, "/model");
+    cds_err_hint(reterr, "Use one of these: %s.", credential->claims.models);
+    return CDS_DENIED;
 }
 
 cds_rc cds_credential_need(const struct cds_credential *credential, enum cds_role least, const char *what, struct cds_err *reterr)

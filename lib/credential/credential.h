@@ -64,5 +64,9 @@ CDS_MUST_USE cds_rc cds_credential_check_now(struct cds_credentials *creds, cons
 /** The caller is gone: done will not be called. Sets *wait to NULL; accepts NULL inside. */
 void cds_credential_forget(struct cds_credential_wait **wait);
 
+/** CDS_OK unless it is an API key without that scope (a group of methods: "llm", "fs"); else CDS_DENIED, rule "key.scope". what: "fs.write". */
+CDS_MUST_USE cds_rc cds_credential_may(const struct cds_credential *credential, const char *scope, const char *what, struct cds_err *reterr);
+/** CDS_OK unless it is an API key for other models; else CDS_DENIED, rule "key.model". */
+CDS_MUST_USE cds_rc cds_credential_model(const struct cds_credential *credential, const char *model, struct cds_err *reterr);
 /** CDS_OK when the role is at least `least`; else CDS_DENIED, rule "role", with a sentence that names both. what: "fs.write". */
 CDS_MUST_USE cds_rc cds_credential_need(const struct cds_credential *credential, enum cds_role least, const char *what, struct cds_err *reterr);

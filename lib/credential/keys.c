@@ -119,8 +119,8 @@ cds_rc cds_credentials_new(struct cds_loop *loop, struct cds_http_client *client
     creds->loop = loop;
     creds->client = client;
     creds->tail = &creds->waits;
-    if (asprintf(&creds->url, "%s/.well-known/jwks.json", auth_url) < 0) {
-        creds->url = NULL;
+    creds->auth_url = strdup(auth_url);
+    if (!creds->auth_url || asprintf(&creds->url, "%s/.well-known/jwks.json", auth_url) < 0) {
         cds_credentials_free(&creds);
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory while preparing the credential check.");
     }
@@ -143,6 +143,7 @@ void cds_credentials_free(struct cds_credentials **creds)
     if (c->call)
         cds_http_call_cancel(&c->call);
     cds_credential_cancel_all(c);
+    cds_exchange_cancel_all(c);
     cds_standing_unwait(&c->look);
     if (c->timer)
         cds_timer_remove(&c->timer);
@@ -150,6 +151,7 @@ void cds_credentials_free(struct cds_credentials **creds)
         cds_timer_remove(&c->deadline);
     cds_keyset_free(&c->keyset);
     free(c->url);
+    free(c->auth_url);
     free(c);
 }
 

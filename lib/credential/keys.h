@@ -6,6 +6,7 @@
 
 #include "lib/credential/credential.h"
 #include "lib/credential/standing.h"
+#include "lib/jwt/apikey.h"
 
 enum {
     CDS_KEYS_REFRESH_MS = 60000, /**< a set is fetched again after this long */
@@ -28,6 +29,7 @@ struct cds_credential_wait {
     uint64_t deadline_ms;
     cds_credential_done_fn *done;
     void *user;
+    struct cds_http_call *call; /**< an API key that is being changed for a token; else NULL */
     size_t len;
     char token[];
 };
@@ -35,7 +37,7 @@ struct cds_credential_wait {
 struct cds_credentials {
     struct cds_loop *loop;
     struct cds_http_client *client;
-    char *url;
+    char *url, *auth_url;
     struct cds_keyset *keyset;  /**< NULL until the first good answer */
     struct cds_http_call *call; /**< a fetch in flight */
     struct cds_timer *timer;    /**< next fetch */
@@ -43,10 +45,11 @@ struct cds_credentials {
     uint64_t started_ms;        /**< when the last fetch began, 0: never */
     struct cds_err trouble;     /**< why the last fetch failed; code CDS_OK when it did not */
     struct cds_credential_wait *waits, **tail;
-    size_t waiting;
-    struct cds_standing *standing; /**< borrowed; NULL: tokens are all there is */
-    bool keys_wanted;              /**< a check waits for another key set than this one */
-    struct cds_standing_wait look; /**< while checks wait for a look at the changes of rights */
+    size_t waiting, exchanging;
+    struct cds_credential_wait *exchanges; /**< API keys that are being changed for tokens */
+    struct cds_standing *standing;         /**< borrowed; NULL: tokens are all there is */
+    bool keys_wanted;                      /**< a check waits for another key set than this one */
+    struct cds_standing_wait look;         /**< while checks wait for a look at the changes of rights */
     struct cds_seen_token seen[CDS_SEEN_TOKENS];
 };
 
@@ -56,7 +59,16 @@ void cds_keys_want(struct cds_credentials *creds);
 void cds_keys_waiting(struct cds_credentials *creds);
 struct cds_seen_token *cds_keys_slot(struct cds_credentials *creds, const unsigned char hash[static 32]);
 
+/* exchange.c: API keys. */
+/** Asks cds-auth; the wait is answered later, or goes on with cds_credential_resume. */
+CDS_MUST_USE cds_rc cds_exchange_start(struct cds_credential_wait *wait, struct cds_err *reterr);
+/** Frees it, unanswered. */
+void cds_exchange_forget(struct cds_credential_wait *wait);
+void cds_exchange_cancel_all(struct cds_credentials *creds);
+
 /* Answered by credential.c. */
+/** A key was changed for a token: the wait is answered, now or with the next look. */
+void cds_credential_resume(struct cds_credential_wait *wait);
 void cds_credential_settle_all(struct cds_credentials *creds);
 void cds_credential_expire(struct cds_credentials *creds, uint64_t now_ms);
 void cds_credential_cancel_all(struct cds_credentials *creds);

@@ -264,11 +264,16 @@ cds_rc cds_standing_check(const struct cds_standing *standing, struct cds_creden
         return refuse(reterr, CDS_DENIED, "user.blocked", "This account is blocked.");
     if (user && claims->version < user->version)
         return refuse(reterr, CDS_UNAUTHENTICATED, "session.stale", "The account changed since this session began.");
-    if (changes_find(standing->changes, claims->session_id))
+    const struct cds_standing_change *ended = changes_find(standing->changes, claims->session_id);
+    if (ended && ended->kind == CDS_STANDING_KEY)
+        return refuse(reterr, CDS_UNAUTHENTICATED, "key.revoked", "This API key was revoked.");
+    if (ended)
         return refuse(reterr, CDS_UNAUTHENTICATED, "session.ended", "This session was ended.");
     if (claims->issued_s < changes_floor(standing->changes))
         return refuse(reterr, CDS_UNAUTHENTICATED, "access.before", "This access token is from before more changes than can be remembered.");
+    /* A key keeps to the lesser of its own role and its user's. */
+    enum cds_role own = *claims->key_id ? cds_role_parse(claims->role) : CDS_ROLE_ADMIN;
     if (user)
-        credential->role = user->role;
+        credential->role = user->role < own ? user->role : own;
     return CDS_OK;
 }

@@ -156,6 +156,11 @@ cds_rc cds_jwt_sign(const struct cds_signer *signer, const struct cds_claims *cl
                                           claims->user_id, "sid", claims->session_id, "email", claims->email, "role", claims->role, "ver",
                                           (long long)claims->version, "iat", (long long)claims->issued_s, "exp", (long long)claims->expires_s);
     unsigned char sig[CDS_ED25519_SIG];
+    if (payload && *claims->key_id) {
+        cds_json_set(payload, "key", cds_json_string(claims->key_id));
+        cds_json_set(payload, "scp", cds_json_string(claims->scopes));
+        cds_json_set(payload, "mdl", cds_json_string(claims->models));
+    }
     if (!header || !payload)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The claims of the access token are not UTF-8 text.");
     cds_rc rc = add_part(&token, header);

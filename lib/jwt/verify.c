@@ -161,6 +161,18 @@ static bool copy_text(const cds_json *payload, const char *name, char *out, size
     return true;
 }
 
+/* Absent, or a text that fits. */
+static bool copy_optional(const cds_json *payload, const char *name, char *out, size_t size)
+{
+    const cds_json *member = cds_json_get(payload, name);
+    if (!member)
+        return true;
+    if (!cds_json_str(member) || cds_json_str_len(member) >= size || strlen(cds_json_str(member)) != cds_json_str_len(member))
+        return false;
+    cds_strcpy(out, size, cds_json_str(member));
+    return true;
+}
+
 static bool copy_int(const cds_json *payload, const char *name, int64_t *out)
 {
     const cds_json *value = cds_json_get(payload, name);
@@ -181,7 +193,9 @@ static cds_rc check_payload(const cds_json *payload, int64_t now_s, struct cds_c
         !copy_text(payload, "sid", claims.session_id, sizeof(claims.session_id)) || !cds_uuid_valid(claims.session_id) ||
         !copy_text(payload, "email", claims.email, sizeof(claims.email)) || !copy_text(payload, "role", claims.role, sizeof(claims.role)) ||
         !copy_int(payload, "iat", &claims.issued_s) || !copy_int(payload, "exp", &claims.expires_s) || !copy_int(payload, "ver", &claims.version) ||
-        (has_nbf && !copy_int(payload, "nbf", &not_before_s)))
+        (has_nbf && !copy_int(payload, "nbf", &not_before_s)) || !copy_optional(payload, "key", claims.key_id, sizeof(claims.key_id)) ||
+        !copy_optional(payload, "scp", claims.scopes, sizeof(claims.scopes)) ||
+        !copy_optional(payload, "mdl", claims.models, sizeof(claims.models)) || (*claims.key_id && !cds_uuid_valid(claims.key_id)))
         return malformed(reterr);
     if (claims.expires_s <= now_s)
         return refuse(reterr, "jwt.expired", "The access token has expired.");

@@ -57,7 +57,8 @@ export class Client {
     const { json } = await this.post(JSON.stringify({ token: link.split("#token=")[1], password }), { as: "none", path: "/auth/invite" });
     this.stack.tokens.user = json.access_token;
     const { sid } = JSON.parse(Buffer.from(json.access_token.split(".")[1], "base64url").toString());
-    return { USER: id, USERMAIL: email, PASSWORD: password, SESSION: sid };
+    const { key_id: key } = await this.call("key.create", { name: unique }, "user");
+    return { KEY: key, USER: id, USERMAIL: email, PASSWORD: password, SESSION: sid };
   }
 
   /** What the placeholders of the examples stand for, but for $UNIQUE and those of person(). */

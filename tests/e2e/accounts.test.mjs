@@ -84,6 +84,23 @@ describe('accounts in the browser', { timeout: 240_000 }, () => {
     await guest.getByTestId('session').getByText('This browser').waitFor();
   });
 
+  it('makes an API key that is shown once, and revokes it after one more question', async () => {
+    await guest.getByRole('button', { name: 'New key' }).click();
+    await guest.getByLabel('What it is for').fill('build server');
+    await guest.getByLabel('llm', { exact: true }).check();
+    await shot(guest, 'key-new');
+    await guest.getByRole('button', { name: 'Make the key' }).click();
+    const key = await guest.getByTestId('key').innerText();
+    assert.match(key, /^cds_key_[0-9a-f]{32}_[A-Za-z0-9_-]{43}_[0-9a-f]{8}$/);
+    await guest.getByRole('dialog').getByRole('button', { name: 'Close' }).last().click();
+    const row = guest.getByTestId('api-key').filter({ hasText: 'build server' });
+    await row.getByText('llm').waitFor();
+    await shot(guest, 'keys');
+    await row.getByRole('button', { name: 'Revoke' }).click();
+    await row.getByRole('button', { name: 'Revoke now' }).click();
+    await row.waitFor({ state: 'detached' });
+  });
+
   it('changes the password, and says so when the old one is wrong', async () => {
     await guest.getByLabel('Present password').fill('not-the-password');
     await guest.getByLabel('New password').fill('Nine-Silver-Ladders');

@@ -34,8 +34,9 @@ async function owner() {
   const request_id = await stack.sql(`SELECT id FROM llm_requests WHERE user_id = '${who.id}' ORDER BY admitted_at DESC LIMIT 1`);
   socket.call(3, 'term.input', { project: who.project, term_id, data: 'python3 -m http.server 8000\n' });
   await waitFor('a program listens', async () => (await callAs(stack, who.token, 'preview.ports', { project: who.project, term_id })).result?.ports?.includes(8000), 30_000, 100);
+  const { key_id } = (await callAs(stack, who.token, 'key.create', { name: 'mine' })).result;
   const { preview_id } = (await callAs(stack, who.token, 'preview.open', { project: who.project, term_id, port: 8000 })).result;
-  return { ...who, socket, stream, things: { project: who.project, term_id, run_id, request_id, session_id: who.sid, user_id: who.id, preview_id } };
+  return { ...who, socket, stream, things: { project: who.project, term_id, run_id, request_id, session_id: who.sid, user_id: who.id, preview_id, key_id } };
 }
 
 /** The answer without what names this very call. */

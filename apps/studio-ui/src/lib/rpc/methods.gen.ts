@@ -267,6 +267,100 @@ export type ImageRemoveResult = {
   name: string;
 };
 
+/** Parameters of key.create: Makes an API key of the caller; it is shown only in this answer. */
+export type KeyCreateParams = {
+  /** What it is for */
+  name: string;
+  /** At most the caller's own, which it is without this */
+  role?: "viewer" | "developer" | "admin";
+  /** Groups of methods it may call; empty or absent: all */
+  scopes?: ("fs" | "image" | "llm" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key")[];
+  /** Models it may use; empty or absent: all */
+  models?: string[];
+  /** Life in seconds; without it the key does not expire */
+  expires_in_s?: number;
+  /** Requests per minute */
+  requests_per_minute?: number;
+  /** Tokens per minute */
+  tokens_per_minute?: number;
+};
+/** Result of key.create. */
+export type KeyCreateResult = {
+  /** Key id */
+  key_id: string;
+  /** The key; it is shown only here */
+  key: string;
+  /** RFC 3339, UTC; null: it does not expire */
+  expires_at: string | null;
+};
+
+/** Parameters of key.list: The API keys of the caller; an admin may name another user. */
+export type KeyListParams = {
+  /** Whose; the caller's without it */
+  user_id?: string;
+};
+/** Result of key.list. */
+export type KeyListResult = {
+  keys: {
+    /** Key id */
+    key_id: string;
+    /** What it is for */
+    name: string;
+    /** Role */
+    role: "viewer" | "developer" | "admin";
+    /** Groups of methods it may call; empty or absent: all */
+    scopes: ("fs" | "image" | "llm" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key")[];
+    /** Models it may use; empty or absent: all */
+    models: string[];
+    /** Whether it works */
+    state: "active" | "expired" | "revoked";
+    /** RFC 3339, UTC */
+    created_at: string;
+    /** RFC 3339, UTC; null: never */
+    expires_at: string | null;
+    /** RFC 3339, UTC, to the minute; null: never */
+    last_used_at: string | null;
+    /** Requests per minute */
+    requests_per_minute: number | null;
+    /** Tokens per minute */
+    tokens_per_minute: number | null;
+    /** The key whose place it took */
+    rotated_from: string | null;
+  }[];
+};
+
+/** Parameters of key.revoke: Ends an API key within a second, with everything that is open under it; an admin may end those of others. */
+export type KeyRevokeParams = {
+  /** Key id */
+  key_id: string;
+};
+/** Result of key.revoke. */
+export type KeyRevokeResult = {
+  /** Key id */
+  key_id: string;
+  /** It has ended */
+  revoked: boolean;
+};
+
+/** Parameters of key.rotate: A new key takes the place of one of the caller's; the old one goes on for a while. */
+export type KeyRotateParams = {
+  /** Key id */
+  key_id: string;
+  /** How long the old one goes on; a day without it */
+  overlap_s?: number;
+};
+/** Result of key.rotate. */
+export type KeyRotateResult = {
+  /** Id of the new key */
+  key_id: string;
+  /** The key; it is shown only here */
+  key: string;
+  /** RFC 3339, UTC; null: it does not expire */
+  expires_at: string | null;
+  /** Until when the old one works, RFC 3339, UTC */
+  old_until: string;
+};
+
 /** Parameters of llm.cancel: Ends a running answer by its request id, from any connection of the same user; whoever reads it gets its end with usage. */
 export type LlmCancelParams = {
   /** Request id (UUIDv7), the same in log, ledger and error text */
@@ -1644,6 +1738,10 @@ export interface Methods {
   "image.list": { params: ImageListParams; result: ImageListResult; notifications: never };
   "image.pull": { params: ImagePullParams; result: ImagePullResult; notifications: never };
   "image.remove": { params: ImageRemoveParams; result: ImageRemoveResult; notifications: never };
+  "key.create": { params: KeyCreateParams; result: KeyCreateResult; notifications: never };
+  "key.list": { params: KeyListParams; result: KeyListResult; notifications: never };
+  "key.revoke": { params: KeyRevokeParams; result: KeyRevokeResult; notifications: never };
+  "key.rotate": { params: KeyRotateParams; result: KeyRotateResult; notifications: never };
   "llm.cancel": { params: LlmCancelParams; result: LlmCancelResult; notifications: never };
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
   "llm.complete": { params: LlmCompleteParams; result: LlmCompleteResult; notifications: "llm.delta" };
@@ -1725,6 +1823,10 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "image.list": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "image.pull": { role: "admin", deadlineMs: 1230000, streams: false, billable: false },
   "image.remove": { role: "admin", deadlineMs: 30000, streams: false, billable: false },
+  "key.create": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "key.list": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "key.revoke": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "key.rotate": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.cancel": { role: "developer", deadlineMs: 5000, streams: false, billable: false },
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.complete": { role: "developer", deadlineMs: 310000, streams: true, billable: true },

@@ -11,6 +11,7 @@ import type { User } from "@/lib/session/session";
 import { useStore } from "@/lib/store";
 import { rpc } from "@/lib/studio";
 import { usage } from "@/lib/workspace";
+import { Keys } from "./Keys";
 import { Password } from "./Password";
 import { Sessions } from "./Sessions";
 
@@ -53,6 +54,9 @@ export function AccountPage({ user, signOut, failure }: Props) {
             )}
             <Card title={t("account.sessions")}>
               <Sessions key={changed} />
+            </Card>
+            <Card title={t("keys.title")}>
+              <Keys role={user.role} />
             </Card>
           </div>
           <div className="grid min-w-0 grid-cols-[minmax(0,1fr)] content-start gap-5">
