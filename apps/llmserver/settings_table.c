@@ -69,6 +69,8 @@ static const struct cds_setting table[] = {
     CHOICE("cache_type_k", CACHE_TYPES, CDS_OPT_COUNT, true, "Numbers of the keys in the cache."),
     CHOICE("cache_type_v", CACHE_TYPES, CDS_OPT_COUNT, true, "Numbers of the values in the cache; quantized ones need flash attention."),
     CHOICE("flash_attention", "auto on off", CDS_OPT_COUNT, true, "The faster way through the attention."),
+    {"checkpoint_mib", CDS_SETTING_WHOLE, 0, 65536, 64, NULL, CDS_OPT_COUNT, true,
+     "MiB for states of prompts, for models whose sequences cannot be shared (recurrent, windowed); 0: none are kept."},
     SWITCH("swa_full", 1, "The whole cache for layers with windowed attention, not only the window."),
     SWITCH("check_tensors", 0, "All weights are checked while they are loaded."),
     CHOICE("numa", "off distribute isolate numactl", CDS_OPT_COUNT, true, "Where threads run on a machine with several memory nodes."),

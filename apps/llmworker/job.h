@@ -7,6 +7,7 @@
 
 #include "apps/llmworker/adapters.h"
 #include "apps/llmworker/cells.h"
+#include "apps/llmworker/checkpoints.h"
 #include "apps/llmworker/cost.h"
 #include "apps/llmworker/lookup.h"
 #include "apps/llmworker/scheduler.h"
@@ -108,6 +109,7 @@ struct cds_sched {
     struct cds_costs costs;
     struct cds_stake stake;
     struct cds_turn turn;
+    struct cds_checkpoints checkpoints;
     struct cds_sched_counters counters;
 };
 

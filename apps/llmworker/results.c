@@ -173,6 +173,11 @@ void cds_results_take(struct cds_sched *sched, unsigned generating)
         if ((size_t)sched->rows[i].position < slot->job->token_count)
             count_row(sched, &sched->rows[i], slot);
     }
+    for (unsigned i = 0; i < sched->slot_count; i++) {
+        const struct cds_job *job = sched->slots[i].job;
+        if (job && job->state == CDS_JOB_READING && cds_job_filled(job) + 1 == job->prompt_count)
+            cds_checkpoints_take(sched, job);
+    }
     uint32_t between = (uint32_t)(sched->counters.prompt_rows - before);
     if (generating && between > sched->counters.most_between)
         sched->counters.most_between = between;

@@ -47,6 +47,7 @@ struct cds_sched_limits {
     unsigned jobs;                       /**< requests known at once, at most CDS_JOBS_MAX */
     unsigned answer_reserve;             /**< answer tokens set aside at admission; 0: all a request may generate, so nobody is ever put back */
     bool share;                          /**< the model can share and cut sequences */
+    uint64_t checkpoint_bytes;           /**< for states of sequences that cannot be shared (checkpoints.h); 0: none are kept */
     bool fifo;                           /**< prompts strictly in order of arrival; to measure what the order is worth */
 };
 
@@ -115,6 +116,7 @@ struct cds_sched_counters {
     uint64_t steps, rows, prompt_rows, cached_tokens;
     uint64_t recomputed_tokens; /**< part of prompt_rows that had been computed before */
     uint64_t restored_tokens;   /**< put in from files */
+    uint64_t checkpoints;       /**< states kept of sequences that cannot be shared */
     uint64_t put_back;          /**< times a request gave up its sequence */
     uint64_t cancelled;         /**< requests that were cancelled after they had a sequence */
     uint64_t validated_tokens, refuted_tokens, guesses;
@@ -128,6 +130,7 @@ struct cds_sched_counters {
     uint32_t most_between;     /**< most prompt tokens evaluated between two tokens of one answer */
     uint32_t most_generating;  /**< requests in one step */
     uint32_t active, waiting;
+    uint64_t checkpoint_bytes;       /**< that they take now */
     uint32_t cells_live, cells_kept; /**< cells of running requests, and what ended ones left */
 };
 

@@ -200,6 +200,8 @@ static cds_json *work_of(const struct worker *worker)
         {"cached_tokens", c.cached_tokens},
         {"recomputed_tokens", c.recomputed_tokens},
         {"restored_tokens", c.restored_tokens},
+        {"checkpoints", c.checkpoints},
+        {"checkpoint_bytes", c.checkpoint_bytes},
         {"put_back", c.put_back},
         {"cancelled", c.cancelled},
         {"cancel_steps", c.cancel_steps},
@@ -350,6 +352,7 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .jobs = o->jobs,
         .answer_reserve = ANSWER_RESERVE,
         .share = worker->facts.can_share,
+        .checkpoint_bytes = cds_loading_checkpoint_bytes(worker->loading),
     };
     worker->solo = (struct cds_solo){
         .engine = worker->engine,
