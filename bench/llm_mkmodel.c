@@ -2,10 +2,13 @@
 /* bench/llm_mkmodel.c: writes a model of random weights with the vocabulary of another one: its answers mean nothing and seldom end, but it
  * schedules, shares, cancels and counts like any other, and a small one is a hundred times faster.
  *
- *   llm_mkmodel VOCABULARY.gguf OUT.gguf [width=64] [layers=2] [heads=2] [feed=128] [context=32768]
+ *   llm_mkmodel VOCABULARY.gguf OUT.gguf [width=64] [layers=2] [heads=2] [feed=128] [context=32768] [mamba]
+ *
+ * mamba: a recurrent model, whose sequences cannot be cut or shared.
  *
  * Source: gguf.h, ggml.h; the tensor names of llama models in the library's llama-arch.cpp.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +19,7 @@
 
 struct shape {
     int64_t width, layers, heads, feed, context, vocabulary;
+    bool mamba;
 };
 
 static float any(void)
@@ -52,6 +56,48 @@ static void add_tensor(struct gguf_context *out, struct ggml_context *memory, co
     gguf_add_tensor(out, tensor);
 }
 
+/** A matrix of floats: from `low` to `high`. */
+static void add_plain(struct gguf_context *out, struct ggml_context *memory, const char *name, int64_t columns, int64_t rows, float low, float high)
+{
+    struct ggml_tensor *tensor = rows ? ggml_new_tensor_2d(memory, GGML_TYPE_F32, columns, rows) : ggml_new_tensor_1d(memory, GGML_TYPE_F32, columns);
+    float *values = tensor->data;
+    for (int64_t i = 0; i < ggml_nelements(tensor); i++)
+        values[i] = low + (any() + 1) / 2 * (high - low);
+    ggml_set_name(tensor, name);
+    gguf_add_tensor(out, tensor);
+}
+
+enum { STATES = 16, KERNEL = 4, RANK = 32 };
+
+static void add_mamba_layer(struct gguf_context *out, struct ggml_context *memory, const struct shape *s, int64_t layer)
+{
+    const int64_t inner = 2 * s->width;
+    const struct {
+        const char *name;
+        int64_t columns, rows;
+        float low, high; /* both 0: as other weights */
+    } parts[] = {
+        {"attn_norm.weight", s->width, 0, 0, 0},
+        {"ssm_in.weight", s->width, 2 * inner, 0, 0},
+        {"ssm_conv1d.weight", KERNEL, inner, -0.5f, 0.5f},
+        {"ssm_conv1d.bias", inner, 0, -0.1f, 0.1f},
+        {"ssm_x.weight", inner, RANK + 2 * STATES, 0, 0},
+        {"ssm_dt.weight", RANK, inner, 0, 0},
+        {"ssm_dt.bias", inner, 0, -3, -1},
+        {"ssm_a", STATES, inner, -2, -0.2f},
+        {"ssm_d", inner, 0, 0.5f, 1},
+        {"ssm_out.weight", inner, s->width, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+        char name[64];
+        snprintf(name, sizeof(name), "blk.%lld.%s", (long long)layer, parts[i].name);
+        if (parts[i].low != 0 || parts[i].high != 0)
+            add_plain(out, memory, name, parts[i].columns, parts[i].rows, parts[i].low, parts[i].high);
+        else
+            add_tensor(out, memory, name, parts[i].columns, parts[i].rows);
+    }
+}
+
 static void add_layer(struct gguf_context *out, struct ggml_context *memory, const struct shape *s, int64_t layer)
 {
     const struct {
@@ -85,9 +131,22 @@ static struct gguf_context *begin_file(const char *vocabulary, struct shape *s)
     }
     s->vocabulary = (int64_t)gguf_get_arr_n(from, gguf_find_key(from, "tokenizer.ggml.tokens"));
     gguf_free(from);
-    gguf_set_val_str(out, "general.architecture", "llama");
     gguf_set_val_str(out, "general.name", "random weights");
     gguf_set_val_u32(out, "general.file_type", 7);
+    gguf_set_val_str(out, "general.architecture", s->mamba ? "mamba" : "llama");
+    if (s->mamba) {
+        gguf_set_val_u32(out, "mamba.context_length", (uint32_t)s->context);
+        gguf_set_val_u32(out, "mamba.embedding_length", (uint32_t)s->width);
+        gguf_set_val_u32(out, "mamba.feed_forward_length", 0);
+        gguf_set_val_u32(out, "mamba.attention.head_count", 0);
+        gguf_set_val_u32(out, "mamba.block_count", (uint32_t)s->layers);
+        gguf_set_val_u32(out, "mamba.ssm.conv_kernel", KERNEL);
+        gguf_set_val_u32(out, "mamba.ssm.inner_size", (uint32_t)(2 * s->width));
+        gguf_set_val_u32(out, "mamba.ssm.state_size", STATES);
+        gguf_set_val_u32(out, "mamba.ssm.time_step_rank", RANK);
+        gguf_set_val_f32(out, "mamba.attention.layer_norm_rms_epsilon", 1e-5f);
+        return out;
+    }
     gguf_set_val_u32(out, "llama.context_length", (uint32_t)s->context);
     gguf_set_val_u32(out, "llama.embedding_length", (uint32_t)s->width);
     gguf_set_val_u32(out, "llama.block_count", (uint32_t)s->layers);
@@ -116,7 +175,8 @@ int main(int argc, char **argv)
                       .layers = argument(argc, argv, 4, 2),
                       .heads = argument(argc, argv, 5, 2),
                       .feed = argument(argc, argv, 6, 128),
-                      .context = argument(argc, argv, 7, 32768)};
+                      .context = argument(argc, argv, 7, 32768),
+                      .mamba = argc > 8 && strcmp(argv[8], "mamba") == 0};
     struct gguf_context *out = begin_file(argv[1], &s);
     size_t weights = (size_t)(s.vocabulary * s.width + s.layers * (4 * s.width * s.width + 3 * s.width * s.feed));
     size_t room = weights * 5 / 4 + (size_t)(s.layers * 12 + 8) * ggml_tensor_overhead() + (16 << 20);
@@ -128,7 +188,7 @@ int main(int argc, char **argv)
     add_tensor(out, memory, "token_embd.weight", s.width, s.vocabulary);
     add_tensor(out, memory, "output_norm.weight", s.width, 0);
     for (int64_t layer = 0; layer < s.layers; layer++)
-        add_layer(out, memory, &s, layer);
+        (s.mamba ? add_mamba_layer : add_layer)(out, memory, &s, layer);
     bool ok = gguf_write_to_file(out, argv[2], false);
     gguf_free(out);
     ggml_free(memory);

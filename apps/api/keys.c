@@ -7,10 +7,11 @@
 static const char list_sql[] =
     "SELECT coalesce(json_agg(json_build_object('key_id', k.id, 'name', k.name, 'role', k.role, 'scopes', k.scopes, 'models', k.models,"
     "  'state', CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= now() THEN 'expired' ELSE 'active' END,"
-    "  'created_at', " TIME_OF("k.created_at") ", 'expires_at', " TIME_OF("k.expires_at") ", 'last_used_at', " TIME_OF("k.last_used_at") ","
-    "  'requests_per_minute', k.requests_per_minute, 'tokens_per_minute', k.tokens_per_minute, 'rotated_from', k.rotated_from)"
-    "  ORDER BY k.created_at DESC, k.id DESC), '[]')"
-    " FROM (SELECT * FROM api_keys WHERE user_id = $1::uuid ORDER BY created_at DESC, id DESC LIMIT 200) k";
+    "  'created_at', " TIME_OF("k.created_at") ", 'expires_at', " TIME_OF("k.expires_at") ", 'last_used_at', " TIME_OF(
+        "k.last_used_at") ","
+                          "  'requests_per_minute', k.requests_per_minute, 'tokens_per_minute', k.tokens_per_minute, 'rotated_from', k.rotated_from)"
+                          "  ORDER BY k.created_at DESC, k.id DESC), '[]')"
+                          " FROM (SELECT * FROM api_keys WHERE user_id = $1::uuid ORDER BY created_at DESC, id DESC LIMIT 200) k";
 
 static void on_list(void *user, const struct cds_rows *rows, const struct cds_err *err)
 {

@@ -99,9 +99,11 @@ cds_rc cds_auth_rpc_key_rotate(struct cds_auth_rpc *call, struct cds_err *reterr
     make_key(call->auth, &secret);
     const struct cds_new_key fresh = {.id = secret.id, .hash = secret.hash};
     snprintf(overlap, sizeof(overlap), "%" PRId64, cds_json_get_i64(call->params, "overlap_s", 86400));
-    cds_rc rc = cds_store_key_rotate(call->auth->store, call->who.user_id, cds_json_get_str(call->params, "key_id"), &fresh, overlap, until, expires, reterr);
+    cds_rc rc =
+        cds_store_key_rotate(call->auth->store, call->who.user_id, cds_json_get_str(call->params, "key_id"), &fresh, overlap, until, expires, reterr);
     if (!rc)
-        call->result = cds_json_pack("{s:s,s:s,s:o,s:s}", "key_id", secret.id, "key", secret.key, "expires_at", time_or_null(expires), "old_until", until);
+        call->result =
+            cds_json_pack("{s:s,s:s,s:o,s:s}", "key_id", secret.id, "key", secret.key, "expires_at", time_or_null(expires), "old_until", until);
     cds_wipe(&secret, sizeof(secret));
     return rc;
 }

@@ -24,12 +24,22 @@ cds_rc cds_store_key_add(struct cds_store *store, const struct cds_new_key *fres
 {
     char most[16];
     snprintf(most, sizeof(most), "%d", CDS_KEYS_MAX);
-    const char *const params[] = {fresh->user_id, fresh->id, fresh->hash, fresh->name, fresh->role, fresh->scopes, fresh->models, fresh->expires_in_s,
-                                  fresh->requests_per_minute, fresh->tokens_per_minute, most};
+    const char *const params[] = {fresh->user_id,
+                                  fresh->id,
+                                  fresh->hash,
+                                  fresh->name,
+                                  fresh->role,
+                                  fresh->scopes,
+                                  fresh->models,
+                                  fresh->expires_in_s,
+                                  fresh->requests_per_minute,
+                                  fresh->tokens_per_minute,
+                                  most};
     const struct cds_statement st = {
         "INSERT INTO api_keys AS k (user_id, id, hash, name, role, scopes, models, expires_at, requests_per_minute, tokens_per_minute) "
         "SELECT $1::uuid, $2::uuid, $3, $4, $5, $6::text[], $7::text[], now() + make_interval(secs => $8::double precision), $9::int, $10::bigint "
-        "WHERE (SELECT count(*) FROM api_keys o WHERE o.user_id = $1::uuid AND o.revoked_at IS NULL AND (o.expires_at IS NULL OR o.expires_at > now())) "
+        "WHERE (SELECT count(*) FROM api_keys o WHERE o.user_id = $1::uuid AND o.revoked_at IS NULL AND (o.expires_at IS NULL OR o.expires_at > "
+        "now())) "
         "< $11::int RETURNING " TIME_OF("k.expires_at"),
         11, params, false};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;

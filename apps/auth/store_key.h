@@ -10,22 +10,23 @@
 /** What a key is made of; texts borrowed. Lists as PostgreSQL array literals. */
 struct cds_new_key {
     const char *user_id, *id, *hash, *name, *role, *scopes, *models;
-    const char *expires_in_s;                 /**< decimal; NULL: it does not expire */
+    const char *expires_in_s;                            /**< decimal; NULL: it does not expire */
     const char *requests_per_minute, *tokens_per_minute; /**< decimal; NULL: no limit of its own */
-    const char *rotated_from;                 /**< NULL: it is no successor */
+    const char *rotated_from;                            /**< NULL: it is no successor */
 };
 /** Adds one. @param ret_expires_at RFC 3339, "" when it does not expire @return CDS_OK; CDS_CONFLICT, rule "key.count": the user has CDS_KEYS_MAX */
 enum { CDS_KEYS_MAX = 100 /**< live keys of one user */ };
-CDS_MUST_USE cds_rc cds_store_key_add(struct cds_store *store, const struct cds_new_key *fresh, char ret_expires_at[static 32], struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_store_key_add(struct cds_store *store, const struct cds_new_key *fresh, char ret_expires_at[static 32],
+                                      struct cds_err *reterr);
 
 /** A key that was presented. */
 struct cds_key {
     struct cds_user user;
     char id[37];
-    char role[16];      /**< the lesser of the key's and the user's */
-    char scopes[256];   /**< separated by blanks; "" all */
-    char models[600];   /**< separated by blanks; "" all */
-    int64_t expires_s;  /**< seconds since 1970; INT64_MAX: it does not expire */
+    char role[16];     /**< the lesser of the key's and the user's */
+    char scopes[256];  /**< separated by blanks; "" all */
+    char models[600];  /**< separated by blanks; "" all */
+    int64_t expires_s; /**< seconds since 1970; INT64_MAX: it does not expire */
 };
 /** The key of that hash, if it holds now; its use is noted to the minute.
  *  @return CDS_OK; CDS_UNAUTHENTICATED, rule "key.unknown", "key.revoked", "key.expired" or "user.gone"; CDS_DENIED, rule "user.blocked" */

@@ -225,6 +225,9 @@ static void take_shape(struct text tail, const struct value *v, struct cds_gguf 
             }
         }
     }
+    if (text_is(tail, "ssm.state_size") || text_is(tail, "wkv.head_size") || text_is(tail, "attention.sliding_window") ||
+        text_is(tail, "shortconv.l_cache"))
+        g->stateful = g->stateful || small(v) > 0;
     if (text_is(tail, "attention.causal") && v->kind == BOOL)
         g->causal = v->number != 0;
 }

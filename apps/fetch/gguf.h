@@ -34,6 +34,7 @@ struct cds_gguf {
     uint64_t kv_values;     /**< numbers that one token keeps in the cache, K and V of all layers */
     uint32_t pooling;       /**< 0: none, 1: mean, 2: cls, 3: last, 4: rank */
     bool causal;            /**< false: an encoder, for embeddings only */
+    bool stateful;          /**< sequences cannot be cut anywhere: it has a recurrent state, or a window of attention */
     bool chat_template;     /**< the file has one */
     uint32_t part, parts;   /**< of a split model, part from 0; parts 0 or 1: one file */
     uint64_t split_tensors; /**< tensors of all parts */

@@ -19,14 +19,14 @@ enum { FIRST_READ = 1 << 20 };
 
 static cds_json *facts_json(const struct cds_gguf *g, uint64_t file_bytes)
 {
-    return cds_json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:b,s:b,s:i,s:i,s:I}", "architecture",
+    return cds_json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:b,s:b,s:i,s:i,s:I,s:b}", "architecture",
                          g->architecture, "type", g->type, "name", g->name, "quantization", g->quantization, "parameters", (long long)g->parameters,
                          "tensor_bytes", (long long)g->tensor_bytes, "data_offset", (long long)g->data_offset, "needed_bytes",
                          (long long)g->file_bytes, "file_bytes", (long long)file_bytes, "tensors", (long long)g->tensors, "version", (int)g->version,
                          "keys", (int)g->keys, "context", (long long)g->context, "embedding", (long long)g->embedding, "layers", (long long)g->layers,
                          "heads", (long long)g->heads, "feed_forward", (long long)g->feed_forward, "vocabulary", (long long)g->vocabulary,
                          "kv_values", (long long)g->kv_values, "pooling", (int)g->pooling, "causal", g->causal, "chat_template", g->chat_template,
-                         "part", (int)g->part, "parts", (int)g->parts, "split_tensors", (long long)g->split_tensors);
+                         "part", (int)g->part, "parts", (int)g->parts, "split_tensors", (long long)g->split_tensors, "stateful", g->stateful);
 }
 
 /** Reads more and more of the file until its header is whole. */

@@ -9,6 +9,7 @@
 #include "apps/llmserver/downloads.h"
 #include "apps/llmserver/events.h"
 #include "apps/llmserver/inspection.h"
+#include "apps/llmserver/lexicon.h"
 #include "apps/llmserver/system.h"
 #include "apps/llmserver/tasks.h"
 #include "apps/llmserver/turns.h"
@@ -97,6 +98,7 @@ cds_json *cds_admin_model(const struct cds_model *model)
     cds_json_set(one, "facts", model->file.facts ? cds_json_ref(model->file.facts) : cds_json_null());
     cds_json_set(one, "refused", refusal_of(model));
     cds_json_set(one, "unloading", cds_json_bool(model->unloading));
+    cds_json_set(one, "vocabulary_process", cds_lexicon_show(model));
     cds_json_set(one, "need_bytes", model->proc ? cds_json_int((int64_t)model->need_bytes) : cds_json_null());
     return one;
 }
@@ -125,7 +127,7 @@ static cds_json *list(struct cds_llm *app, cds_json *(*show)(const struct cds_mo
     cds_json *all = cds_json_array();
     cds_models_scan(app);
     for (const struct cds_model *model = app->models.first; model; model = model->next)
-        if (which == ALL || (which == LISTED ? is_listed(model) : model->state != CDS_MODEL_UNLOADED))
+        if (which == ALL || (which == LISTED ? is_listed(model) : model->state != CDS_MODEL_UNLOADED || model->lexicon))
             cds_json_append(all, show(model));
     return all;
 }

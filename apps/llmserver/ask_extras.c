@@ -55,12 +55,13 @@ static cds_rc read_save(const cds_json *body, struct cds_ask *ask, cds_json *pro
 }
 
 /** The same text in any company: computed alone, without guesses, and drawn from one seed. */
-static cds_rc read_deterministic(const cds_json *body, const struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
+static cds_rc read_deterministic(const cds_json *body, struct cds_ask *ask, cds_json *prompt, struct cds_err *reterr)
 {
-    bool deterministic;
-    cds_rc rc = cds_ask_bool(body, "deterministic", false, &deterministic, reterr);
-    if (rc != CDS_OK || !deterministic)
+    cds_rc rc = cds_ask_bool(body, "deterministic", false, &ask->deterministic, reterr);
+    if (rc != CDS_OK || !ask->deterministic)
         return rc;
+    if (cds_json_get(prompt, "preload"))
+        return cds_ask_wrong(reterr, "deterministic", "false together with \"preload\" or \"save_state\": nothing of such a request is kept");
     if (ask->per_prompt > 1 || ask->prompts > 1)
         return cds_ask_wrong(reterr, "deterministic", "false with several prompts or answers");
     const cds_json *guesses = cds_ask_member(body, "speculation");

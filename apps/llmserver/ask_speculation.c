@@ -6,9 +6,10 @@ enum { DRAFT_MAX = 63 };
 cds_json *cds_ask_speculation_of(const char *type)
 {
     bool both = cds_streq(type, "auto"), lookup = both || cds_streq(type, "lookup"), draft = both || cds_streq(type, "draft");
-    if (!lookup && !draft && !cds_streq(type, "off"))
+    bool grammar = lookup || draft || cds_streq(type, "grammar");
+    if (!grammar && !cds_streq(type, "off"))
         return NULL;
-    return cds_json_pack("{s:b,s:b}", "lookup", lookup, "draft", draft);
+    return cds_json_pack("{s:b,s:b,s:b}", "lookup", lookup, "draft", draft, "grammar", grammar);
 }
 
 static cds_rc read_count(const cds_json *given, const char *name, int64_t min, const char *as, cds_json *to, struct cds_err *reterr)
@@ -55,7 +56,7 @@ cds_rc cds_ask_speculation(const cds_json *body, struct cds_ask *ask, cds_json *
     const char *type = object ? cds_json_get_str(given, "type") : cds_json_str(given);
     cds_json *to = cds_ask_speculation_of(object && !cds_ask_member(given, "type") ? "auto" : type);
     if (!to)
-        return cds_ask_wrong(reterr, "speculation", "\"off\", \"lookup\", \"draft\", \"auto\", or an object with such a \"type\"");
+        return cds_ask_wrong(reterr, "speculation", "\"off\", \"lookup\", \"grammar\", \"draft\", \"auto\", or an object with such a \"type\"");
     cds_json_set(prompt, "speculation", to);
     ask->needs_draft = cds_streq(type, "draft");
     return object ? read_more(given, ask, to, reterr) : CDS_OK;

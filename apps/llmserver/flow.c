@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "apps/llmserver/results.h"
+#include "apps/llmserver/settings.h"
 #include "apps/llmserver/states.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
@@ -261,6 +262,22 @@ int64_t cds_flow_scope(const char *id)
     return (int64_t)(hash >> 1);
 }
 
+/** Memory of the context that deterministic answers have for themselves: it is made for the first one, and stays. */
+static cds_rc room_alone(struct cds_model *model, struct cds_err *err)
+{
+    enum { ROWS = 65 };
+    if (model->solo_bytes)
+        return CDS_OK;
+    struct cds_memory_need need = cds_settings_need(model, (uint64_t)model->request_tokens, ROWS);
+    uint64_t bytes = need.cache_bytes + need.buffers_bytes;
+    cds_rc rc = cds_memory_more(model, bytes, "deterministic answers", err);
+    if (rc == CDS_OK) {
+        model->solo_bytes = bytes;
+        model->need_bytes += bytes;
+    }
+    return rc;
+}
+
 void cds_flow_prepare(struct cds_gen *gen)
 {
     if (gen->ask.needs_draft && !gen->model->drafts) {
@@ -272,10 +289,16 @@ void cds_flow_prepare(struct cds_gen *gen)
         cds_flow_fail(gen, &err, "refused");
         return;
     }
+    struct cds_err full = {0};
+    if (gen->ask.deterministic && room_alone(gen->model, &full) != CDS_OK) {
+        cds_flow_fail(gen, &full, "refused");
+        return;
+    }
     gen->stage = CDS_GEN_PREPARING;
     if (!cds_json_get(gen->ask.prompt, "seed")) {
-        uint32_t seed;
-        cds_random(&seed, sizeof(seed));
+        uint32_t seed = 0;
+        if (!gen->ask.deterministic)
+            cds_random(&seed, sizeof(seed));
         cds_json_set(gen->ask.prompt, "seed", cds_json_int(seed));
     }
     cds_json_set(gen->ask.prompt, "job", cds_json_int(gen->job));

@@ -123,6 +123,8 @@ void cds_flow_done(struct cds_gen *gen, const cds_json *params)
     gen->end.validated_tokens = (uint32_t)cds_json_get_i64(params, "validated_tokens", 0);
     gen->end.dropped_tokens += (uint32_t)cds_json_get_i64(params, "shifted_tokens", 0);
     gen->end.refuted_tokens = (uint32_t)cds_json_get_i64(params, "refuted_tokens", 0);
+    gen->end.forced_tokens = (uint32_t)cds_json_get_i64(params, "forced_tokens", 0);
+    cds_metric_add(CDS_M_LLM_FORCED_TOKENS, NULL, gen->end.forced_tokens);
     cds_metric_add(CDS_M_LLM_DRAFT_TOKENS, "validated", gen->end.validated_tokens);
     cds_metric_add(CDS_M_LLM_DRAFT_TOKENS, "refuted", gen->end.refuted_tokens);
     gen->steps_to_first = (uint32_t)cds_json_get_i64(params, "steps_to_first", 0);

@@ -6,6 +6,7 @@
 
 #include "apps/llmserver/flow.h"
 #include "apps/llmserver/grammars.h"
+#include "apps/llmserver/lexicon.h"
 #include "apps/llmserver/poison.h"
 #include "apps/llmserver/settings.h"
 #include "apps/llmserver/tasks.h"
@@ -162,6 +163,10 @@ static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struc
     }
     if (cds_task_allows(app, model, ask, err) != CDS_OK)
         return CDS_BAD_PARAM;
+    if (cds_lexicon_serves(model, ask)) {
+        *ret = model;
+        return CDS_OK;
+    }
     bool on_demand = (cds_config_u64(app->config, CDS_OPT_LLM_AUTOLOAD) || cds_task_on_first_use(model)) &&
                      ((model->state == CDS_MODEL_UNLOADED && !model->proc && model->file.state != CDS_FILE_CORRUPT) || model->evicting);
     if (!on_demand && ((model->state != CDS_MODEL_LOADED && model->state != CDS_MODEL_LOADING) || model->unloading)) {
@@ -360,6 +365,8 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     }
     if (model->up && !model->yielding && !model->unloading)
         cds_flow_prepare(gen);
+    else if (cds_lexicon_serves(model, &gen->ask))
+        cds_lexicon_ask(gen);
     else if (model->state == CDS_MODEL_UNLOADED)
         cds_model_demand(model);
 }

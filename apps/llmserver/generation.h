@@ -67,6 +67,7 @@ struct cds_gen {
     bool holds_slot;
     bool extending;        /**< a further slice is being reserved */
     bool prepared_in_vain; /**< the process died once while it prepared this prompt */
+    bool asks_lexicon;     /**< the process of the vocabulary answers it (lexicon.h) */
     bool counts;           /**< asks for the tokens of its prompt only */
     bool stop_wanted;      /**< the user asked to end it and keep what there is */
     unsigned ledger_calls; /**< calls whose callback has not come */

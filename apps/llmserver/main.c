@@ -155,7 +155,7 @@ static void finish(struct cds_llm *app)
     for (bool any = true; any && cds_now_ms() < deadline;) {
         any = false;
         for (const struct cds_model *model = app->models.first; model; model = model->next)
-            any = any || model->proc;
+            any = any || model->proc || model->lexicon;
         if (any)
             cds_loop_once(app->loop, 100);
     }

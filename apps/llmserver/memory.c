@@ -76,6 +76,32 @@ uint64_t cds_memory_free(void)
     return group < machine ? group : machine;
 }
 
+/** Memory for one more model, or for more of one: what is free, and what is left of llm.memory_bytes. but: its own part does not count; NULL: all do.
+ */
+static uint64_t room_for(const struct cds_llm *app, const struct cds_model *but)
+{
+    uint64_t budget = cds_config_u64(app->config, CDS_OPT_LLM_MEMORY), reserve = cds_config_u64(app->config, CDS_OPT_LLM_MEMORY_RESERVE);
+    uint64_t have = cds_memory_free(), used = 0;
+    for (const struct cds_model *other = app->models.first; other; other = other->next)
+        if (other != but && other->proc)
+            used += other->need_bytes;
+    have = have == UINT64_MAX ? have : have > reserve ? have - reserve : 0;
+    if (budget && (budget > used ? budget - used : 0) < have)
+        have = budget > used ? budget - used : 0;
+    return have;
+}
+
+cds_rc cds_memory_more(const struct cds_model *model, uint64_t bytes, const char *what, struct cds_err *reterr)
+{
+    uint64_t have = room_for(model->app, NULL);
+    if (bytes <= have)
+        return CDS_OK;
+    cds_fail(reterr, CDS_EXHAUSTED, __func__, "The model %s needs about %llu MiB more memory for %s, and there are %llu MiB for it.", model->id,
+             (unsigned long long)(bytes >> 20), what, (unsigned long long)(have >> 20));
+    cds_err_rule(reterr, "llm.memory");
+    return cds_err_hint(reterr, "Unload another model, or lower the setting \"request_tokens\" of this one.");
+}
+
 cds_rc cds_memory_allows(const struct cds_model *model, uint64_t cells, uint64_t batch, uint64_t *ret_limit_bytes, struct cds_err *reterr)
 {
     const struct cds_llm *app = model->app;
@@ -83,14 +109,7 @@ cds_rc cds_memory_allows(const struct cds_model *model, uint64_t cells, uint64_t
     uint64_t draft = cds_draft_bytes(model, cells, batch);
     need.weights_bytes += draft;
     need.total_bytes += draft;
-    uint64_t budget = cds_config_u64(app->config, CDS_OPT_LLM_MEMORY), reserve = cds_config_u64(app->config, CDS_OPT_LLM_MEMORY_RESERVE);
-    uint64_t have = cds_memory_free(), used = 0;
-    for (const struct cds_model *other = app->models.first; other; other = other->next)
-        if (other != model && other->proc)
-            used += other->need_bytes;
-    have = have == UINT64_MAX ? have : have > reserve ? have - reserve : 0;
-    if (budget && (budget > used ? budget - used : 0) < have)
-        have = budget > used ? budget - used : 0;
+    uint64_t have = room_for(app, model);
     *ret_limit_bytes = need.total_bytes + need.total_bytes / 2 + ((uint64_t)1 << 30);
     if (need.total_bytes <= have)
         return CDS_OK;

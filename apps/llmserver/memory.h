@@ -18,6 +18,8 @@ struct cds_memory_need cds_memory_need(const cds_json *facts, uint64_t cells, ui
 uint64_t cds_memory_free(void);
 /** Text of a meminfo file: bytes of MemAvailable; UINT64_MAX: it has none. Exposed for tests. */
 uint64_t cds_memory_available(const char *meminfo);
+/** Is there room for so many bytes more of a loaded model? what: what they are for. @return CDS_OK; CDS_EXHAUSTED (rule llm.memory) */
+CDS_MUST_USE cds_rc cds_memory_more(const struct cds_model *model, uint64_t bytes, const char *what, struct cds_err *reterr);
 /**
  * Is there room for this model beside those that are loaded? Counted twice: against the memory that is really free (less
  * llm.memory_reserve_bytes), and against llm.memory_bytes for all models together.

@@ -8,6 +8,7 @@
 #include "apps/llmserver/draft.h"
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/inspection.h"
+#include "apps/llmserver/lexicon.h"
 #include "apps/llmserver/memory.h"
 #include "apps/llmserver/probe.h"
 #include "apps/llmserver/settings.h"
@@ -159,6 +160,7 @@ static void on_exit(void *user, const char *why)
     model->proc = NULL;
     model->up = false;
     model->stopping = false;
+    model->solo_bytes = 0;
     model->probe_job = 0;
     cds_states_model_down(model);
     cds_timer_set(model->timer, UINT64_MAX);
@@ -206,6 +208,7 @@ static void launch(struct cds_model *model)
     static const struct cds_proc_ops ops = {.on_frame = on_frame, .on_exit = on_exit};
     const struct cds_llm *app = model->app;
     const struct cds_config *c = app->config;
+    cds_lexicon_stop(model);
     const struct cds_model *draft = cds_draft_of(model, model->draft_problem, sizeof(model->draft_problem));
     char load[CDS_SETTINGS_LOAD_MAX], offload[CDS_OFFLOAD_TEXT_MAX], lib_dir[PATH_MAX + 16];
     struct cds_err err = {0};
@@ -395,7 +398,9 @@ void cds_model_unload(struct cds_model *model)
 
 void cds_models_stop(struct cds_llm *app)
 {
-    for (struct cds_model *model = app->models.first; model; model = model->next)
+    for (struct cds_model *model = app->models.first; model; model = model->next) {
+        cds_lexicon_stop(model);
         if (model->proc)
             cds_model_unload(model);
+    }
 }

@@ -23,6 +23,7 @@ enum cds_model_state { CDS_MODEL_UNLOADED, CDS_MODEL_LOADING, CDS_MODEL_LOADED, 
 enum { CDS_MODELS_MAX = 256, CDS_MODEL_ID_MAX = 128, CDS_MODEL_STARTS_MAX = 6 };
 
 struct cds_llm;
+struct cds_lexicon;
 
 /** What the header of the file says, read by a process of its own (inspection.h). */
 struct cds_model_file {
@@ -48,11 +49,12 @@ struct cds_model {
     char description[128], library[32];
     enum { CDS_INFILL_UNKNOWN, CDS_INFILL_NO, CDS_INFILL_YES } infill; /**< can it fill a gap in a text? */
     char draft_problem[320];                                           /**< why it has none although one was named; "": none was named */
-    const char *backend;                                               /**< "cuda", "vulkan", "cpu" of the load (backend.h); NULL: none yet */
-    cds_json *skipped, *compute;                                       /**< backends that did not work; what the process computes with; owned */
-    struct cds_proc *proc;                                             /**< NULL: no process */
-    bool up;                                                           /**< said hello and was not stopped */
-    bool was_up;                                                       /**< this load reached hello once: a death is followed by a new start */
+    struct cds_lexicon *lexicon; /**< process of its vocabulary while it is not loaded (lexicon.h); NULL: none */
+    const char *backend;         /**< "cuda", "vulkan", "cpu" of the load (backend.h); NULL: none yet */
+    cds_json *skipped, *compute; /**< backends that did not work; what the process computes with; owned */
+    struct cds_proc *proc;       /**< NULL: no process */
+    bool up;                     /**< said hello and was not stopped */
+    bool was_up;                 /**< this load reached hello once: a death is followed by a new start */
     bool unloading;
     bool backend_set;           /**< the backend is the one that is set: no other is tried */
     uint64_t drain_deadline_ms; /**< while it unloads: running requests may go on so long */
@@ -64,6 +66,7 @@ struct cds_model {
     bool stopping;                      /**< the process was told to end */
     bool drafts;                        /**< its process has a draft model */
     uint64_t need_bytes;                /**< estimate of its memory (memory.h) */
+    uint64_t solo_bytes;                /**< part of it: the context for deterministic answers, once one was asked for */
     uint64_t limit_bytes;               /**< what its process may take */
     int64_t probe_job;                  /**< job number of the token /readyz asked for (probe.h); 0: none is asked for */
     uint64_t probe_since_ms;

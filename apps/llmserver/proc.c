@@ -97,6 +97,8 @@ static pid_t launch(const struct cds_proc_options *o, int fd, int exchange)
         add_arg(&command, "--load=%s", o->load);
     if (exchange >= 0)
         add_arg(&command, "--exchange=%d", EXCHANGE_FD);
+    if (o->vocabulary_only)
+        add_arg(&command, "--vocabulary");
     if (o->adapter_dir)
         add_arg(&command, "--adapters=%s", o->adapter_dir);
     if (o->draft_path)

@@ -25,6 +25,7 @@ struct cds_proc_options {
     const char *gpu_devices;                                      /**< numbers with commas, "": all of them */
     const char *program, *model_path, *lib_dir, *dir, *log_level; /**< absolute paths; borrowed for the call */
     bool lib_dir_given;                                           /**< the library folder was configured: the loader must look there first */
+    bool vocabulary_only;                                         /**< no weights: for questions about words (lexicon.h) */
     uint64_t context_tokens, request_tokens, slots, threads, jobs;
     uint64_t memory_bytes; /**< most data memory of the process; 0: no limit of ours */
 };

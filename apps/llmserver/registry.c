@@ -187,7 +187,7 @@ void cds_models_scan(struct cds_llm *app)
         return;
     for (struct cds_model **link = &app->models.first; *link;) {
         struct cds_model *model = *link;
-        bool idle = model->state == CDS_MODEL_UNLOADED && !model->proc;
+        bool idle = model->state == CDS_MODEL_UNLOADED && !model->proc && !model->lexicon;
         if (!idle || access(model->path, F_OK) == 0) {
             link = &model->next;
             continue;

@@ -61,6 +61,7 @@ struct cds_ask {
     uint32_t time_ms;                                /**< longest time from the first token on; 0: no limit of its own */
     uint32_t deadline_ms;                            /**< longest time of the whole request; 0: no limit of its own */
     char save_state[65];                             /**< name under which the state of its prompt is kept; "": it is not */
+    bool deterministic;                              /**< the same bit by bit whatever runs beside it */
     bool needs_draft;                                /**< speculation by a draft model was asked for by name */
     bool always_guesses;                             /**< speculation even where it costs more than it saves */
     bool own_template;                               /**< the request brings the text of a chat template */

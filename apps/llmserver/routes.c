@@ -158,10 +158,23 @@ static void on_checked(void *user, const struct cds_credential *credential, cons
         dispatch(app, req, credential);
 }
 
-static const enum cds_metric shown_metrics[] = {CDS_M_LLM_REQUEST_COUNT, CDS_M_TOKEN_SPEND,           CDS_M_LLM_REQUESTS,     CDS_M_LLM_TTFT,
-                                                CDS_M_LLM_TOKENS_PROMPT, CDS_M_LLM_TOKENS_COMPLETION, CDS_M_LLM_DRAFT_TOKENS, CDS_M_LLM_QUEUE,
-                                                CDS_M_LLM_ACTIVE,        CDS_M_LLM_WORKER_RESTARTS,   CDS_M_LLM_LOADED,       CDS_M_LEDGER_BATCHES,
-                                                CDS_M_LEDGER_REFUSED,    CDS_M_ACCESS_CHANGES,        CDS_M_ACCESS_ENDED,     CDS_M_COUNT};
+static const enum cds_metric shown_metrics[] = {CDS_M_LLM_REQUEST_COUNT,
+                                                CDS_M_TOKEN_SPEND,
+                                                CDS_M_LLM_REQUESTS,
+                                                CDS_M_LLM_TTFT,
+                                                CDS_M_LLM_TOKENS_PROMPT,
+                                                CDS_M_LLM_TOKENS_COMPLETION,
+                                                CDS_M_LLM_DRAFT_TOKENS,
+                                                CDS_M_LLM_FORCED_TOKENS,
+                                                CDS_M_LLM_QUEUE,
+                                                CDS_M_LLM_ACTIVE,
+                                                CDS_M_LLM_WORKER_RESTARTS,
+                                                CDS_M_LLM_LOADED,
+                                                CDS_M_LEDGER_BATCHES,
+                                                CDS_M_LEDGER_REFUSED,
+                                                CDS_M_ACCESS_CHANGES,
+                                                CDS_M_ACCESS_ENDED,
+                                                CDS_M_COUNT};
 
 void cds_routes_on_request(void *user, struct cds_http_req *req)
 {

@@ -91,6 +91,11 @@ struct cds_memory_need cds_settings_need(const struct cds_model *model, uint64_t
 {
     struct cds_memory_need need = cds_memory_need(model->file.facts, cells, batch);
     uint64_t adapters = cds_adapters_bytes(model);
+    if (cds_json_true(cds_json_get(model->file.facts, "stateful"), false)) {
+        uint64_t checkpoints = cds_settings_u64(model, "checkpoint_mib") << 20;
+        need.cache_bytes += checkpoints;
+        need.total_bytes += checkpoints;
+    }
     need.weights_bytes += adapters;
     need.total_bytes += adapters;
     /* As many keys as values; the estimate counts two bytes for each. */

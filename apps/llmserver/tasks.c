@@ -110,7 +110,7 @@ struct cds_model *cds_task_model(struct cds_llm *app, const struct cds_ask *ask)
     return best_of(app, kind);
 }
 
-static bool has_words_only(enum cds_task task)
+bool cds_task_has_words_only(enum cds_task task)
 {
     return task == CDS_TASK_TOKENIZE || task == CDS_TASK_DETOKENIZE || task == CDS_TASK_VOCABULARY || task == CDS_TASK_TEMPLATE;
 }
@@ -119,7 +119,7 @@ cds_rc cds_task_allows(struct cds_llm *app, const struct cds_model *model, const
 {
     static const char *const does[] = {"generates text", "makes vectors of texts", "ranks documents"};
     enum cds_model_kind is = cds_model_kind(model), needed = kind_of(ask);
-    if (has_words_only(ask->task) || model->file.state != CDS_FILE_FINE || is == needed)
+    if (cds_task_has_words_only(ask->task) || model->file.state != CDS_FILE_FINE || is == needed)
         return CDS_OK;
     const struct cds_model *other = best_of(app, needed);
     cds_fail(reterr, CDS_BAD_PARAM, __func__, "The model %s %s; it cannot be used for %s.", model->id, does[is], cds_task_what(ask->task));

@@ -22,6 +22,8 @@ const struct cds_dialect *cds_task_dialect(const char *path);
 /** The model of a request that names none: for vectors that of llm.embedding_model, for ranks a model with a head for them, else the chat model.
  *  NULL: there is none. */
 struct cds_model *cds_task_model(struct cds_llm *app, const struct cds_ask *ask);
+/** It asks for tokens, vocabulary or template, which every model has, also without its weights. */
+bool cds_task_has_words_only(enum cds_task task);
 /** Can it? A file that was not read yet counts as able; the model process refuses it then. @return CDS_OK; CDS_BAD_PARAM naming what can instead */
 CDS_MUST_USE cds_rc cds_task_allows(struct cds_llm *app, const struct cds_model *model, const struct cds_ask *ask, struct cds_err *reterr);
 /** Is it loaded by its first use, also where models are loaded by administrators only? The embedding model is. */

@@ -78,7 +78,8 @@ cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *e
             cds_json_pack("{s:s,s:I,s:I}", "name", end->state, "tokens", (long long)end->state_tokens, "bytes", (long long)end->state_bytes));
     if (end->validated_tokens || end->refuted_tokens)
         cds_json_set(cds, "speculation",
-                     cds_json_pack("{s:I,s:I}", "validated", (long long)end->validated_tokens, "refuted", (long long)end->refuted_tokens));
+                     cds_json_pack("{s:I,s:I,s:I}", "validated", (long long)end->validated_tokens, "refuted", (long long)end->refuted_tokens,
+                                   "forced", (long long)end->forced_tokens));
     return cds;
 }
 

@@ -22,6 +22,7 @@ struct cds_wire_end {
     const char *notice;        /**< sentence for the user, or NULL */
     uint32_t prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens;
     uint32_t validated_tokens, refuted_tokens; /**< guessed ahead: the sampler chose them too, or not; never billed beside the others */
+    uint32_t forced_tokens;                    /**< part of the validated ones: a grammar left no choice about them */
     uint32_t dropped_messages, dropped_tokens; /**< what was left out because the context was full */
     struct {
         int64_t from_ms, to_ms;

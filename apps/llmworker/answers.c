@@ -29,8 +29,9 @@ struct cds_answer {
     uint32_t per_prompt; /**< answers to each prompt */
     unsigned count, running;
     bool tells_chances, tells_tokens;
-    uint64_t save_bytes; /**< the state of its prompt goes out, when it has at most so many bytes; 0: it does not */
-    cds_json *state;     /**< owned: what became of that */
+    struct cds_sched *sched; /**< that has its jobs */
+    uint64_t save_bytes;     /**< the state of its prompt goes out, when it has at most so many bytes; 0: it does not */
+    cds_json *state;         /**< owned: what became of that */
     struct cds_adapter_set adapters;
     struct choice choices[];
 };
@@ -105,9 +106,8 @@ static uint8_t *told_of(struct choice *choice, const cds_json *tell, const int32
     return told;
 }
 
-static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer, unsigned index, const struct cds_prepare *prepare,
-                         const struct cds_adapter_set *adapters, const int32_t *tokens, size_t count, uint32_t max_tokens, uint32_t window,
-                         struct cds_err *reterr)
+static cds_rc add_choice(struct cds_answer *answer, unsigned index, const struct cds_prepare *prepare, const struct cds_adapter_set *adapters,
+                         const int32_t *tokens, size_t count, uint32_t max_tokens, uint32_t window, struct cds_err *reterr)
 {
     struct choice *choice = &answer->choices[index];
     if (prepare->shape.kind != CDS_SHAPE_TEXT)
@@ -141,7 +141,7 @@ static cds_rc add_choice(struct cds_answers *answers, struct cds_answer *answer,
     spec.preload = prepare->preload;
     /* Answers to the same question differ, and the first one is the one a single answer would be. */
     spec.sampling.seed += index;
-    cds_rc rc = cds_sched_add(answers->sched, &spec, reterr);
+    cds_rc rc = cds_sched_add(answer->sched, &spec, reterr);
     if (rc == CDS_OK) {
         own = NULL;
         told = NULL;
@@ -168,8 +168,7 @@ static cds_rc add_prompt(struct cds_answers *answers, struct cds_answer *answer,
     if (prepare->shift && !prepare->messages)
         most = prepare->max_tokens;
     for (unsigned i = 0; i < prepare->choices && rc == CDS_OK; i++)
-        rc = add_choice(answers, answer, (unsigned)index * prepare->choices + i, prepare, &adapters, tokens, count, most, prompter->request_tokens,
-                        reterr);
+        rc = add_choice(answer, (unsigned)index * prepare->choices + i, prepare, &adapters, tokens, count, most, prompter->request_tokens, reterr);
     *prompt_tokens += (uint32_t)count;
     if (most > *max_tokens)
         *max_tokens = most;
@@ -189,15 +188,16 @@ cds_rc cds_answers_add(struct cds_answers *answers, const struct cds_prompter *p
     answer->count = answer->running = count;
     answer->per_prompt = prepare->choices;
     uint32_t prompt_tokens = 0, max_tokens = 0;
-    cds_rc rc = CDS_OK;
+    cds_rc rc = prepare->alone ? cds_solo_open(answers->solo, reterr) : CDS_OK;
+    answer->sched = prepare->alone ? answers->solo->sched : answers->sched;
     for (size_t i = 0; i < prepare->prompt_count && rc == CDS_OK; i++)
         rc = add_prompt(answers, answer, i, prompter, prepare, &prompt_tokens, &max_tokens, reterr);
     answer->tells_chances = prepare->sampling.wants_chance;
     answer->tells_tokens = prepare->tells_tokens;
     if (rc != CDS_OK) {
         /* The request is not in the list yet, so nobody hears of the end of these jobs. */
-        for (unsigned i = 0; i < count; i++)
-            cds_sched_cancel(answers->sched, job_of(answer, i));
+        for (unsigned i = 0; answer->sched && i < count; i++)
+            cds_sched_cancel(answer->sched, job_of(answer, i));
         answer_free(answer);
         return rc;
     }
@@ -217,7 +217,7 @@ void cds_answers_start(struct cds_answers *answers, int64_t id, uint32_t granted
         answer->save_bytes = save_bytes;
     unsigned count = answer && granted ? answer->count : 0;
     for (unsigned i = 0; i < count; i++)
-        cds_sched_start(answers->sched, job_of(answer, i), granted);
+        cds_sched_start(answer->sched, job_of(answer, i), granted);
 }
 
 void cds_answers_grant(struct cds_answers *answers, int64_t id, uint32_t granted, bool last)
@@ -227,7 +227,7 @@ void cds_answers_grant(struct cds_answers *answers, int64_t id, uint32_t granted
     /* A grant may end answers, and the last end frees the request. */
     for (unsigned i = 0; i < count && (answer = find(answers, id)) != NULL; i++)
         if (!answer->choices[i].ended)
-            cds_sched_grant(answers->sched, job_of(answer, i), granted, last);
+            cds_sched_grant(answer->sched, job_of(answer, i), granted, last);
 }
 
 void cds_answers_cancel(struct cds_answers *answers, int64_t id)
@@ -236,7 +236,7 @@ void cds_answers_cancel(struct cds_answers *answers, int64_t id)
     unsigned count = answer ? answer->count : 0;
     for (unsigned i = 0; i < count && (answer = find(answers, id)) != NULL; i++)
         if (!answer->choices[i].ended)
-            cds_sched_cancel(answers->sched, job_of(answer, i));
+            cds_sched_cancel(answer->sched, job_of(answer, i));
 }
 
 /* --- events of the scheduler -------------------------------------------------------------------------------------------- */
@@ -393,7 +393,7 @@ static cds_json *done_of(const struct cds_answers *answers, const struct cds_ans
 {
     static const char *const names[] = {"stop", "length", "cancelled", "failed"};
     long long prompt = 0, cached = 0, evaluated = 0, completion = 0, reasoning = 0, computed = 0, recomputed = 0, foreign = 0, first = 0;
-    long long validated = 0, refuted = 0, shifted = 0;
+    long long validated = 0, refuted = 0, shifted = 0, forced = 0;
     enum cds_job_end end = CDS_JOB_STOP;
     cds_json *choices = cds_json_array();
     for (unsigned i = 0; i < answer->count; i++) {
@@ -409,6 +409,7 @@ static cds_json *done_of(const struct cds_answers *answers, const struct cds_ans
         computed += report->computed_tokens;
         recomputed += report->recomputed_tokens;
         validated += report->validated_tokens;
+        forced += report->forced_tokens;
         refuted += report->refuted_tokens;
         shifted += report->shifted_tokens;
         completion += report->completion_tokens;
@@ -427,6 +428,7 @@ static cds_json *done_of(const struct cds_answers *answers, const struct cds_ans
                                    "recomputed_tokens", recomputed, "foreign_tokens", foreign, "steps_to_first", first, "completion_tokens",
                                    completion, "reasoning_tokens", reasoning, "validated_tokens", validated, "refuted_tokens", refuted,
                                    "shifted_tokens", shifted, "choices", choices);
+    cds_json_set(done, "forced_tokens", cds_json_int(forced));
     if (answer->state)
         cds_json_set(done, "state", cds_json_ref(answer->state));
     return done;

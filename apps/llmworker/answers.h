@@ -8,11 +8,13 @@
 #include "apps/llmworker/message.h"
 #include "apps/llmworker/prompt.h"
 #include "apps/llmworker/scheduler.h"
+#include "apps/llmworker/solo.h"
 
 struct cds_answer;
 struct cds_answers {
     struct cds_answer *first;
     struct cds_sched *sched;
+    struct cds_solo *solo; /**< for answers that must be the same bit by bit */
     const struct cds_engine *engine;
     int64_t token_job; /**< job of the token that was chosen last; on_text follows for the same job */
     int32_t token;

@@ -80,6 +80,7 @@ static cds_rc load_model(struct cds_engine *engine, const struct cds_engine_opti
     cds_loading_begin(options->loading);
     struct llama_model_params params = llama_model_default_params();
     cds_loading_model(options->loading, &params);
+    params.vocab_only = options->vocabulary_only;
     cds_rc rc = cds_backend_model(options->compute, options->cells, &params, reterr);
     if (rc != CDS_OK)
         return rc;
@@ -103,6 +104,14 @@ static cds_rc load_adapters(struct cds_engine *engine, const struct cds_adapter_
     return cds_adapters_load(list, engine->model, complaint, engine->loras, reterr);
 }
 
+bool cds_engine_make_rows(struct cds_engine *engine)
+{
+    engine->batch = llama_batch_init((int32_t)engine->batch_max, 0, 1);
+    engine->order = calloc(engine->batch_max, sizeof(*engine->order));
+    engine->at = calloc(engine->batch_max, sizeof(*engine->at));
+    return engine->batch.token && engine->order && engine->at;
+}
+
 static cds_rc make_context(struct cds_engine *engine, const struct cds_engine_options *options, struct cds_err *reterr)
 {
     engine->threads = options->threads ? options->threads : usable_cores();
@@ -124,10 +133,7 @@ static cds_rc make_context(struct cds_engine *engine, const struct cds_engine_op
     engine->context = cds_loading_context(options->loading, engine->model, &params);
     if (!engine->context)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for %u context tokens of this model.", params.n_ctx);
-    engine->batch = llama_batch_init((int32_t)engine->batch_max, 0, 1);
-    engine->order = calloc(engine->batch_max, sizeof(*engine->order));
-    engine->at = calloc(engine->batch_max, sizeof(*engine->at));
-    if (!engine->batch.token || !engine->order || !engine->at)
+    if (!cds_engine_make_rows(engine))
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for one batch.");
     /* Without flash attention every row looks at every cell however they are put together; a recurrent state cannot be cut back to undo half a step.
      */
@@ -167,6 +173,7 @@ static cds_rc read_vocabulary(struct cds_engine *engine, struct cds_err *reterr)
         if (len > 1 && (llama_vocab_get_attr(engine->vocab, token) & LLAMA_TOKEN_ATTR_CONTROL))
             engine->controls[controls++] = text;
     }
+    engine->spelling = engine->encodes ? NULL : cds_spelling_new(engine->vocab);
     token_text(engine->vocab, llama_vocab_bos(engine->vocab), engine->bos, sizeof(engine->bos));
     token_text(engine->vocab, llama_vocab_eos(engine->vocab), engine->eos, sizeof(engine->eos));
     llama_model_desc(engine->model, engine->description, sizeof(engine->description));
@@ -185,10 +192,16 @@ void cds_engine_close(struct cds_engine **engine)
     free(e->at);
     if (e->context)
         llama_free(e->context);
+    if (e->twin) {
+        free(e);
+        *engine = NULL;
+        return;
+    }
     if (e->model)
         llama_model_free(e->model);
     if (e->backend_up)
         llama_backend_free();
+    cds_spelling_free(e->spelling);
     free(e->controls);
     free(e->room);
     free(e);
@@ -218,9 +231,9 @@ cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engi
         rc = read_vocabulary(engine, reterr);
     if (rc == CDS_OK && options->adapters)
         rc = load_adapters(engine, options->adapters, reterr);
-    if (rc == CDS_OK)
+    if (rc == CDS_OK && !options->vocabulary_only)
         rc = make_context(engine, options, reterr);
-    if (rc == CDS_OK && options->draft_path && !engine->encodes)
+    if (rc == CDS_OK && options->draft_path && !options->vocabulary_only && !engine->encodes)
         open_drafter(engine, options);
     if (rc != CDS_OK)
         // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
@@ -249,7 +262,8 @@ void cds_engine_watch(struct cds_engine *engine, bool (*look)(void *user), void 
 {
     engine->look = look;
     engine->look_user = user;
-    llama_set_abort_callback(engine->context, on_node, engine);
+    if (engine->context)
+        llama_set_abort_callback(engine->context, on_node, engine);
 }
 
 void cds_engine_set_threads(struct cds_engine *engine, uint32_t threads)
@@ -276,7 +290,7 @@ void cds_engine_facts(const struct cds_engine *engine, struct cds_engine_facts *
         .eos = engine->eos,
         .parameters = llama_model_n_params(engine->model),
         .size_bytes = llama_model_size(engine->model),
-        .cells = llama_n_ctx(engine->context),
+        .cells = engine->context ? llama_n_ctx(engine->context) : 0,
         .train_context = (uint32_t)llama_model_n_ctx_train(engine->model),
         .vocabulary = (uint32_t)llama_vocab_n_tokens(engine->vocab),
         .threads = engine->threads,

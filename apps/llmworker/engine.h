@@ -28,7 +28,10 @@ struct cds_engine_ops {
     void (*sampler_free)(void *sampler);
     int32_t (*sample)(void *engine, void *sampler, int row); /**< token chosen from the logits of that row */
     void (*tell)(void *engine, void *sampler, int row,
-                 int32_t token);                                    /**< the chance of that token at that row becomes what the sampler chose last */
+                 int32_t token); /**< the chance of that token at that row becomes what the sampler chose last */
+    /** Tokens that the grammar of a request leaves no choice about: a guess that does not fail. @return how many; NULL: there are never any */
+    unsigned (*forced)(void *sampler, int32_t *ret, unsigned most);
+    bool (*had_no_choice)(void *sampler);                           /**< the last token was forced by its grammar; NULL: never */
     int (*piece)(void *engine, int32_t token, char *buf, int size); /**< bytes written, at most size */
     bool (*is_end)(void *engine, int32_t token);
     void (*drop)(void *engine, int sequence, int from);             /**< forgets positions from..end of a sequence */
@@ -51,6 +54,7 @@ struct cds_engine_options {
     const char *draft_path;                       /**< model of the same vocabulary that guesses (drafter.h); NULL: none */
     const struct cds_adapter_list *adapters;      /**< NULL: none */
     const struct cds_loading *loading;            /**< settings of the load (loading.h); NULL: as the library does it */
+    bool vocabulary_only;                         /**< no weights, no context */
     struct cds_backend_facts *compute;            /**< of cds_backend_open (backend.h), which comes before; it learns the layers on the GPU */
     uint32_t cells, sequences, batch;             /**< context cells, sequences in it, most rows of one batch */
     uint32_t text_tokens;                         /**< most tokens of one text, for a model that makes vectors */
@@ -90,6 +94,10 @@ const char *cds_engine_version(void);
 /** Loads the model. @return CDS_OK; CDS_BAD_PARAM (not a usable model), CDS_EXHAUSTED */
 CDS_MUST_USE cds_rc cds_engine_open(const struct cds_engine_options *options, struct cds_engine **ret, struct cds_err *reterr);
 void cds_engine_close(struct cds_engine **engine);
+/** engine_twin.c: another context of the same model, for one sequence of so many cells, with a number of threads that never changes; what it shows is
+ * that of the model, which must outlive it. cds_engine_close closes it. @return CDS_OK; CDS_EXHAUSTED */
+CDS_MUST_USE cds_rc cds_engine_twin(const struct cds_engine *engine, const struct cds_loading *loading, uint32_t cells, uint32_t batch,
+                                    struct cds_engine **ret, struct cds_err *reterr);
 /** look is called on the owner's thread every few milliseconds of a step; when it returns true, the step is given up. */
 void cds_engine_watch(struct cds_engine *engine, bool (*look)(void *user), void *user);
 /** Compute threads it may use from the next step on, 1..its number at start; it may use fewer while others want the cores. */

@@ -1,5 +1,5 @@
 /* apps/llmworker/engine_inside.h: inside of the engine. Included by its parts only: engine.c (life, facts), engine_step.c (steps, what the scheduler
- * calls), engine_solo.c (a context for one answer at a time).
+ * calls), engine_twin.c (a further context of the same model).
  *
  * Threads: one owner, that of the engine.
  */
@@ -10,6 +10,7 @@
 #include "apps/llmworker/adapters.h"
 #include "apps/llmworker/drafter.h"
 #include "apps/llmworker/engine.h"
+#include "apps/llmworker/forced.h"
 #include "apps/llmworker/governor.h"
 #include "apps/llmworker/pool.h"
 #include "apps/llmworker/split.h"
@@ -29,10 +30,12 @@ struct cds_engine {
     unsigned nodes; /**< of the compute graph since the last look at the clock */
     uint64_t looked_ms;
     char description[128], bos[256], eos[256];
-    llama_token_data *room; /**< candidates of the choice that is being made */
-    int32_t shown;          /**< control token that is part of the text it was chosen for; -1: none */
-    const char **controls;  /**< NULL-terminated; texts belong to the vocabulary */
+    llama_token_data *room;        /**< candidates of the choice that is being made */
+    int32_t shown;                 /**< control token that is part of the text it was chosen for; -1: none */
+    struct cds_spelling *spelling; /**< for grammars; NULL: nothing is known to be forced */
+    const char **controls;         /**< NULL-terminated; texts belong to the vocabulary */
     bool backend_up;
+    bool twin;                                                  /**< a further context: model, vocabulary and room are those of another engine */
     bool encodes;                                               /**< it makes vectors; see encoder.h */
     enum cds_pooling pooling;                                   /**< of a model that encodes */
     struct cds_adapter_list adapters;                           /**< LoRA adapters it was loaded with */
@@ -42,5 +45,7 @@ struct cds_engine {
     char draft_problem[sizeof(((struct cds_err *)0)->message)]; /**< why the one that was named is not used */
 };
 
+/** Room for the rows of one step, batch_max of them. @return false: out of memory */
+bool cds_engine_make_rows(struct cds_engine *engine);
 /** libllama asks after each node of the graph, on the thread that called decode. */
 bool cds_engine_on_node(void *engine);

@@ -58,7 +58,10 @@ static int decode_part(struct cds_engine *engine, const struct cds_row *rows, in
 static void drop(void *user, int sequence, int from)
 {
     const struct cds_engine *engine = user;
-    llama_memory_seq_rm(llama_get_memory(engine->context), sequence, from, -1);
+    if (engine->twin && from == 0)
+        llama_memory_clear(llama_get_memory(engine->context), false); /* the next sequence begins in the first cell again */
+    else
+        llama_memory_seq_rm(llama_get_memory(engine->context), sequence, from, -1);
 }
 
 static int decode(void *user, const struct cds_row *rows, int count)
@@ -82,7 +85,7 @@ static int decode(void *user, const struct cds_row *rows, int count)
     }
     engine->split_steps += first && rc == 0;
     engine->spent_us = process_cpu_us() - cpu_us;
-    if (engine->threads > 1) {
+    if (engine->threads > 1 && !engine->twin) {
         uint32_t before = engine->governor.now;
         look_at_queue(engine);
         if (answers == count)
@@ -104,13 +107,13 @@ static void sampler_free(void *sampler)
 static void *sampler_new(void *user, const struct cds_sampling *sampling)
 {
     const struct cds_engine *engine = user;
-    return cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, NULL);
+    return cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, engine->spelling, NULL);
 }
 
 cds_rc cds_engine_check_sampling(const struct cds_engine *engine, const struct cds_sampling *sampling, struct cds_err *reterr)
 {
     struct cds_err err = {0};
-    struct cds_sampler *sampler = cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, &err);
+    struct cds_sampler *sampler = cds_sampler_new(engine->vocab, sampling, llama_n_ctx(engine->context), engine->room, engine->spelling, &err);
     cds_sampler_free(sampler);
     if (!sampler && reterr)
         *reterr = err;
@@ -133,6 +136,16 @@ static int32_t sample(void *user, void *sampler, int row)
     int32_t token = cds_sampler_pick(sampler, llama_get_logits_ith(engine->context, engine->at[row]));
     engine->shown = cds_sampler_preserves(sampler, token) ? token : -1;
     return token;
+}
+
+static unsigned forced(void *sampler, int32_t *ret, unsigned most)
+{
+    return cds_sampler_forced(sampler, ret, most);
+}
+
+static bool had_no_choice(void *sampler)
+{
+    return cds_sampler_had_no_choice(sampler);
 }
 
 static void tell(void *user, void *sampler, int row, int32_t token)
@@ -217,6 +230,8 @@ const struct cds_engine_ops cds_engine_llama = {
     .sampler_free = sampler_free,
     .sample = sample,
     .tell = tell,
+    .forced = forced,
+    .had_no_choice = had_no_choice,
     .piece = piece,
     .is_end = is_end,
     .drop = drop,

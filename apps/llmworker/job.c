@@ -46,6 +46,7 @@ void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end 
         .foreign_tokens = job->foreign,
         .steps_to_first = job->steps_to_first,
         .shifted_tokens = job->shifted,
+        .forced_tokens = job->forced,
         .validated_tokens = job->validated,
         .refuted_tokens = job->refuted,
         .stop = (int)job->text.hit - 1,
@@ -60,6 +61,8 @@ void cds_job_end(struct cds_sched *sched, struct cds_job *job, enum cds_job_end 
             if (steps > sched->counters.cancel_steps)
                 sched->counters.cancel_steps = steps;
         }
+        if (end != CDS_JOB_FAILED)
+            cds_checkpoints_take(sched, job);
         cds_slots_leave(sched, job, end != CDS_JOB_FAILED);
     }
     cds_job_remove(sched, job);

@@ -7,6 +7,7 @@
 
 #include "apps/llmworker/adapters.h"
 #include "apps/llmworker/cells.h"
+#include "apps/llmworker/checkpoints.h"
 #include "apps/llmworker/cost.h"
 #include "apps/llmworker/lookup.h"
 #include "apps/llmworker/scheduler.h"
@@ -55,7 +56,8 @@ struct cds_job {
     struct cds_lookup lookup;
     int32_t draft[CDS_DRAFT_MAX]; /**< guess at the next tokens, computed with the step that is being built */
     unsigned draft_count;
-    bool drafted_by_model;
+    enum { CDS_DRAFT_LOOKUP, CDS_DRAFT_GRAMMAR, CDS_DRAFT_MODEL } draft_by;
+    uint32_t forced, unsampled;     /**< tokens a grammar left no choice about: computed together with others; taken without sampling */
     uint32_t window, keep, shifted; /**< as in its spec; tokens dropped so far */
     uint32_t prompt_told;           /**< tokens of its prompt when it came */
     uint32_t validated, refuted;    /**< guessed tokens that came true, and that did not */
@@ -84,6 +86,7 @@ struct cds_stake {
     double plain;                   /**< what the running step would cost without them */
     double step;                    /**< what it did cost */
     bool forced;                    /**< a request insisted on its guess: not counted as lost */
+    double run_right;               /**< share of tokens of forced texts that came true; 0: none was tried */
     double draft_each, draft_right; /**< of a draft model: cost of a token; share of its tokens that came true */
 };
 
@@ -106,6 +109,7 @@ struct cds_sched {
     struct cds_costs costs;
     struct cds_stake stake;
     struct cds_turn turn;
+    struct cds_checkpoints checkpoints;
     struct cds_sched_counters counters;
 };
 

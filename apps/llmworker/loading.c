@@ -18,6 +18,7 @@ struct cds_loading {
     int load_mode, lazy, type_k, type_v, flash, numa;
     bool swa_full, check_tensors;
     uint32_t cells_min;
+    uint64_t checkpoint_bytes;
     struct llama_model_kv_override overrides[OVERRIDES_MAX + 1]; /**< the one behind the last has no key */
     unsigned override_count;
 };
@@ -117,6 +118,10 @@ static cds_rc read_members(const cds_json *object, struct cds_loading *ret, stru
     if (least < 0 || least > 131072)
         return wrong(reterr, "context_tokens_min");
     ret->cells_min = (uint32_t)least;
+    int64_t checkpoints = cds_json_get_i64(object, "checkpoint_mib", 0);
+    if (checkpoints < 0 || checkpoints > 65536)
+        return wrong(reterr, "checkpoint_mib");
+    ret->checkpoint_bytes = (uint64_t)checkpoints << 20;
     const cds_json *list = cds_json_get(object, "metadata");
     if (cds_json_size(list) > OVERRIDES_MAX)
         return wrong(reterr, "metadata");
@@ -151,6 +156,11 @@ void cds_loading_free(struct cds_loading **loading)
 }
 
 /* --- using -------------------------------------------------------------------------------------------------------------- */
+
+uint64_t cds_loading_checkpoint_bytes(const struct cds_loading *loading)
+{
+    return loading ? loading->checkpoint_bytes : 0;
+}
 
 void cds_loading_begin(const struct cds_loading *loading)
 {

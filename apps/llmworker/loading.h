@@ -23,6 +23,8 @@ struct cds_loading;
 CDS_MUST_USE cds_rc cds_loading_read(const char *text, struct cds_loading **ret, struct cds_err *reterr);
 void cds_loading_free(struct cds_loading **loading); /**< sets it to NULL */
 
+/** Bytes for checkpoints (checkpoints.h), setting checkpoint_mib. */
+uint64_t cds_loading_checkpoint_bytes(const struct cds_loading *loading);
 /** What must be said before a model is there. loading may be NULL in all of these. */
 void cds_loading_begin(const struct cds_loading *loading);
 /** The overrides are borrowed until the model was loaded. */

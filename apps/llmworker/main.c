@@ -23,6 +23,7 @@ static const char usage[] = "cds-llmworker runs one language model for cds-llmse
                             "  --offload=JSON           what of the model goes to the GPU (offload.h)\n"
                             "  --adapters=DIR           folder of the adapters that the load names, absolute\n"
                             "  --exchange=N             inherited memory file for states\n"
+                            "  --vocabulary             answers questions about words only; no weights are loaded\n"
                             "  --log=LEVEL              debug, info, warn, error\n"
                             "  --check                  tests the libllama this program finds, prints its version\n"
                             "  --help, --version\n";
@@ -54,6 +55,7 @@ enum option_id {
     OPT_OFFLOAD,
     OPT_ADAPTERS,
     OPT_EXCHANGE,
+    OPT_VOCABULARY,
     OPT_LOG,
     OPT_CHECK,
     OPT_HELP,
@@ -123,6 +125,9 @@ static bool take_option(int id, const char *value, struct arguments *args)
             return false;
         args->worker.exchange = (int)number;
         return true;
+    case OPT_VOCABULARY:
+        args->worker.vocabulary_only = true;
+        return true;
     case OPT_LOG:
         return cds_log_level_parse(value, &args->level) == CDS_OK;
     case OPT_CHECK:
@@ -154,6 +159,7 @@ static bool read_arguments(int argc, char **argv, struct arguments *args)
         {"adapters", required_argument, NULL, OPT_ADAPTERS},
         {"exchange", required_argument, NULL, OPT_EXCHANGE},
         {"log", required_argument, NULL, OPT_LOG},
+        {"vocabulary", no_argument, NULL, OPT_VOCABULARY},
         {"check", no_argument, NULL, OPT_CHECK},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},

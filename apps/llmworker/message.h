@@ -44,7 +44,7 @@ struct cds_prepare {
     bool preload;              /**< the prompt is read, nothing is said */
     bool half;                 /**< the last message is not finished, and the answer types on */
     const cds_json *lora;      /**< adapters it names; NULL: those that hold without (adapters.h) */
-    bool alone;                /**< the same text in any company (scheduler.h) */
+    bool alone;                /**< the same bit by bit whatever runs beside it (solo.h) */
     bool tells_tokens;         /**< ids of its tokens go out with the text */
     bool documents;            /**< parameters of tools are described to the model */
     const cds_json *tell;      /**< true, or places of tokens of the prompt: their chances are told; NULL: none */

@@ -55,6 +55,10 @@ static bool next_token(struct cds_sched *sched, struct cds_job *job, unsigned ro
 {
     enum cds_job_end end;
     int32_t token = *ret_token = sched->ops->sample(sched->engine, job->sampler, (int)row);
+    if (sched->ops->had_no_choice && sched->ops->had_no_choice(job->sampler)) {
+        job->unsampled++;
+        sched->counters.unsampled_tokens++;
+    }
     if (sched->sink.on_token)
         sched->sink.on_token(sched->user, job->id, token, job->sampler);
     if (take_token(sched, job, token, &end)) {
@@ -110,6 +114,10 @@ static void keep_guess(struct cds_sched *sched, struct cds_job *job, int32_t tok
     job->reached = job->slot->branch.filled;
     job->validated++;
     job->refuted--;
+    if (job->draft_by == CDS_DRAFT_GRAMMAR) {
+        job->forced++;
+        sched->counters.forced_tokens++;
+    }
 }
 
 /**
@@ -164,6 +172,11 @@ void cds_results_take(struct cds_sched *sched, unsigned generating)
         struct cds_slot *slot = &sched->slots[sched->row_slot[i]];
         if ((size_t)sched->rows[i].position < slot->job->token_count)
             count_row(sched, &sched->rows[i], slot);
+    }
+    for (unsigned i = 0; i < sched->slot_count; i++) {
+        const struct cds_job *job = sched->slots[i].job;
+        if (job && job->state == CDS_JOB_READING && cds_job_filled(job) + 1 == job->prompt_count)
+            cds_checkpoints_take(sched, job);
     }
     uint32_t between = (uint32_t)(sched->counters.prompt_rows - before);
     if (generating && between > sched->counters.most_between)

@@ -6,6 +6,7 @@
 
 #include <llama.h>
 
+#include "apps/llmworker/forced.h"
 #include "apps/llmworker/penalties.h"
 #include "apps/llmworker/shim.h"
 #include "lib/base/cleanup.h"
@@ -24,6 +25,9 @@ struct cds_sampler {
     unsigned bias_count;
     uint32_t logprobs;
     bool wants_chance, greedy;
+    const struct cds_spelling *spelling;
+    struct cds_forced forced;
+    bool no_choice;  /**< the last token was forced */
     uint64_t random; /**< state of the choice among legal tokens */
     llama_token_data likely[LIKELY_MAX];
     struct cds_picked picked;
@@ -173,7 +177,7 @@ static cds_rc make_grammar(struct cds_sampler *sampler, const struct cds_samplin
 }
 
 struct cds_sampler *cds_sampler_new(const struct llama_vocab *vocab, const struct cds_sampling *s, uint32_t context, void *room,
-                                    struct cds_err *reterr)
+                                    const struct cds_spelling *spelling, struct cds_err *reterr)
 {
     CDS_CLEANUP(cleanup) struct cds_sampler *sampler = calloc(1, sizeof(*sampler));
     if (!sampler) {
@@ -183,6 +187,7 @@ struct cds_sampler *cds_sampler_new(const struct llama_vocab *vocab, const struc
     sampler->vocab = vocab;
     sampler->vocabulary = llama_vocab_n_tokens(vocab);
     sampler->room = room;
+    sampler->spelling = spelling;
     sampler->wants_chance = s->wants_chance;
     sampler->logprobs = s->logprobs;
     sampler->greedy = s->temperature <= 0;
@@ -346,17 +351,58 @@ static int32_t obey(struct cds_sampler *sampler, const float *logits, const llam
     return token != LLAMA_TOKEN_NULL && cds_shim_grammar_allows(sampler->grammar, token) ? token : LLAMA_TOKEN_NULL;
 }
 
+/** Has the request ruled this token out? */
+static bool is_ruled_out(const struct cds_sampler *sampler, int32_t token)
+{
+    for (unsigned i = 0; i < sampler->bias_count; i++)
+        if (sampler->bias[i].token == token && sampler->bias[i].bias == -INFINITY)
+            return true;
+    return false;
+}
+
+/** The token that the grammar leaves no choice about; LLAMA_TOKEN_NULL: there is one. A thought has rules of its own. */
+static int32_t forced_one(struct cds_sampler *sampler)
+{
+    if (!sampler->grammar || !sampler->spelling || sampler->thinking)
+        return LLAMA_TOKEN_NULL;
+    cds_forced_find(&sampler->forced, sampler->spelling, sampler->grammar);
+    int32_t token = sampler->forced.len ? cds_forced_next(&sampler->forced, sampler->spelling, sampler->grammar) : -1;
+    return token < 0 || is_ruled_out(sampler, token) ? LLAMA_TOKEN_NULL : token;
+}
+
+unsigned cds_sampler_forced(struct cds_sampler *sampler, int32_t *ret, unsigned most)
+{
+    if (!sampler->grammar || !sampler->spelling || sampler->thinking)
+        return 0;
+    cds_forced_find(&sampler->forced, sampler->spelling, sampler->grammar);
+    const struct cds_forced *forced = &sampler->forced;
+    unsigned count = forced->count - forced->at < most ? forced->count - forced->at : most;
+    memcpy(ret, forced->tokens + forced->at, count * sizeof(*ret));
+    return count;
+}
+
+bool cds_sampler_had_no_choice(const struct cds_sampler *sampler)
+{
+    return sampler->no_choice;
+}
+
 int32_t cds_sampler_pick(struct cds_sampler *sampler, const float *logits)
 {
-    llama_token_data_array all = candidates(sampler, logits);
-    int32_t token = choose(sampler, &all);
-    if (sampler->grammar)
-        token = obey(sampler, logits, &all, token);
+    int32_t token = forced_one(sampler);
+    sampler->no_choice = token != LLAMA_TOKEN_NULL;
+    if (!sampler->no_choice) {
+        llama_token_data_array all = candidates(sampler, logits);
+        token = choose(sampler, &all);
+        if (sampler->grammar)
+            token = obey(sampler, logits, &all, token);
+    }
     bool dead = token == LLAMA_TOKEN_NULL || (sampler->grammar && !cds_shim_grammar_accept(sampler->grammar, token));
     if (dead) {
         cds_log(CDS_LOG_WARN, "no token fits the grammar; the answer ends");
         token = some_end(sampler);
     } else {
+        if (sampler->spelling && sampler->grammar)
+            cds_forced_accept(&sampler->forced, sampler->spelling, token);
         if (sampler->thinking)
             llama_sampler_accept(sampler->thinking, token);
         llama_sampler_accept(sampler->chain, token);

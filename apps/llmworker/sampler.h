@@ -12,6 +12,7 @@
 
 struct llama_vocab;
 struct cds_sampler;
+struct cds_spelling;
 
 /** What was chosen, for logprobs. */
 struct cds_chance {
@@ -24,9 +25,14 @@ struct cds_picked {
 };
 
 /** @param room  n_vocab candidates, shared by all samplers of an engine; borrowed
+ *  @param spelling  of the vocabulary (forced.h); NULL: nothing is known to be forced; borrowed
  *  @return NULL with the reason: out of memory, a grammar that cannot be used, a token that the model does not have */
 struct cds_sampler *cds_sampler_new(const struct llama_vocab *vocab, const struct cds_sampling *sampling, uint32_t context_tokens, void *room,
-                                    struct cds_err *reterr);
+                                    const struct cds_spelling *spelling, struct cds_err *reterr);
+/** Tokens that its grammar leaves no choice about, as the tokenizer spells them. @return how many, at most `most` */
+unsigned cds_sampler_forced(struct cds_sampler *sampler, int32_t *ret, unsigned most);
+/** Was the last choice none, because the grammar forced it? It was then made without the logits. */
+bool cds_sampler_had_no_choice(const struct cds_sampler *sampler);
 void cds_sampler_free(struct cds_sampler *sampler);
 /** Chooses from the logits of one row and remembers the choice. A grammar without a legal token ends the answer: the token is then an end. */
 int32_t cds_sampler_pick(struct cds_sampler *sampler, const float *logits);

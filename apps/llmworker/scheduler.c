@@ -47,6 +47,7 @@ void cds_sched_free(struct cds_sched **sched)
         cds_job_remove(s, s->jobs);
     for (unsigned i = 0; i < s->slot_count; i++)
         cds_branch_clear(&s->slots[i].branch);
+    cds_checkpoints_clear(&s->checkpoints);
     cds_cells_clear(&s->cells);
     free(s->rows);
     free(s->row_slot);
@@ -121,13 +122,19 @@ static unsigned distance(const struct cds_sched *sched, const struct cds_job *jo
     return least;
 }
 
+/** The state before the last token of its prompt is to be kept: that token waits for the next step. */
+static bool ends_piece(const struct cds_sched *sched, const struct cds_job *job)
+{
+    return job->planned && cds_checkpoints_used(sched) && cds_job_filled(job) + job->planned + 1 == job->prompt_count;
+}
+
 /** The prompt that comes next: the one that arrived first, or the one with the least left. */
 static struct cds_job *pick_prompt(struct cds_sched *sched, bool oldest)
 {
     struct cds_job *best = NULL;
     for (unsigned i = 0; i < sched->slot_count; i++) {
         struct cds_job *job = sched->slots[i].job;
-        if (!job || job->state != CDS_JOB_READING || remaining(job) == 0 || !cds_turn_has(sched, job))
+        if (!job || job->state != CDS_JOB_READING || remaining(job) == 0 || !cds_turn_has(sched, job) || ends_piece(sched, job))
             continue;
         if (!best || (oldest ? job->order < best->order : distance(sched, job) < distance(sched, best)))
             best = job;
@@ -137,7 +144,8 @@ static struct cds_job *pick_prompt(struct cds_sched *sched, bool oldest)
 
 static unsigned add_piece(struct cds_sched *sched, struct cds_job *job, unsigned most, unsigned rows)
 {
-    for (unsigned count = remaining(job) < most ? remaining(job) : most; count; count--)
+    unsigned whole = remaining(job) < most ? remaining(job) : most;
+    for (unsigned count = cds_checkpoints_piece(sched, job, whole); count; count--)
         rows = add_row(sched, job, rows);
     return rows;
 }
@@ -262,6 +270,7 @@ struct cds_sched_counters cds_sched_counters(const struct cds_sched *sched)
     struct cds_sched_counters counters = sched->counters;
     counters.active = sched->active;
     counters.waiting = 0;
+    counters.checkpoint_bytes = sched->checkpoints.bytes;
     counters.cells_live = sched->cells.live_count;
     counters.cells_kept = sched->cells.count - sched->cells.unused_count - sched->cells.live_count;
     for (const struct cds_job *job = sched->jobs; job; job = job->next)

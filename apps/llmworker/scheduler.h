@@ -47,6 +47,7 @@ struct cds_sched_limits {
     unsigned jobs;                       /**< requests known at once, at most CDS_JOBS_MAX */
     unsigned answer_reserve;             /**< answer tokens set aside at admission; 0: all a request may generate, so nobody is ever put back */
     bool share;                          /**< the model can share and cut sequences */
+    uint64_t checkpoint_bytes;           /**< for states of sequences that cannot be shared (checkpoints.h); 0: none are kept */
     bool fifo;                           /**< prompts strictly in order of arrival; to measure what the order is worth */
 };
 
@@ -93,6 +94,7 @@ struct cds_job_report {
     uint32_t foreign_tokens;                   /**< prompt tokens of others that were evaluated between its start and its first token */
     uint32_t steps_to_first;                   /**< steps that ended between the two, that of its first token included */
     uint32_t shifted_tokens;                   /**< dropped because the answer outgrew its window */
+    uint32_t forced_tokens;                    /**< part of the validated ones: a grammar left no choice about them */
     uint32_t validated_tokens, refuted_tokens; /**< guessed ones that the sampler chose too (part of completion_tokens), and that it did not */
     int stop;                                  /**< number of the stop string that ended it, from 0 on; -1: none did */
 };
@@ -114,17 +116,21 @@ struct cds_sched_counters {
     uint64_t steps, rows, prompt_rows, cached_tokens;
     uint64_t recomputed_tokens; /**< part of prompt_rows that had been computed before */
     uint64_t restored_tokens;   /**< put in from files */
+    uint64_t checkpoints;       /**< states kept of sequences that cannot be shared */
     uint64_t put_back;          /**< times a request gave up its sequence */
     uint64_t cancelled;         /**< requests that were cancelled after they had a sequence */
     uint64_t validated_tokens, refuted_tokens, guesses;
-    uint64_t turns;           /**< times another set of adapters got the model */
-    uint64_t aborted_steps;   /**< steps given up in the middle: all their requests were cancelled */
-    uint64_t cancel_us;       /**< longest time between a cancel and the end of its request */
-    uint64_t step_us;         /**< longest step */
-    uint32_t cancel_steps;    /**< most steps that ended between a cancel and the end of its request */
-    uint32_t most_between;    /**< most prompt tokens evaluated between two tokens of one answer */
-    uint32_t most_generating; /**< requests in one step */
+    uint64_t forced_tokens;    /**< part of the validated ones: text that a grammar forces */
+    uint64_t unsampled_tokens; /**< taken without sampling: a grammar left no choice */
+    uint64_t turns;            /**< times another set of adapters got the model */
+    uint64_t aborted_steps;    /**< steps given up in the middle: all their requests were cancelled */
+    uint64_t cancel_us;        /**< longest time between a cancel and the end of its request */
+    uint64_t step_us;          /**< longest step */
+    uint32_t cancel_steps;     /**< most steps that ended between a cancel and the end of its request */
+    uint32_t most_between;     /**< most prompt tokens evaluated between two tokens of one answer */
+    uint32_t most_generating;  /**< requests in one step */
     uint32_t active, waiting;
+    uint64_t checkpoint_bytes;       /**< that they take now */
     uint32_t cells_live, cells_kept; /**< cells of running requests, and what ended ones left */
 };
 

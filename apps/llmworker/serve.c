@@ -31,6 +31,8 @@ struct worker {
     struct cds_engine_facts facts;
     struct cds_shim *shim;
     struct cds_sched *sched; /**< NULL: the model encodes, see tasks */
+    struct cds_solo solo;
+    bool solo_turn; /**< the last step was one of that */
     struct cds_tasks tasks;
     struct cds_prompter prompter;
     bool open;
@@ -69,6 +71,11 @@ static void on_prepare(struct worker *worker, const cds_json *params)
     if (cds_tasks_meant(&worker->tasks, params)) {
         if (cds_tasks_prepare(&worker->tasks, params, &job, &err) != CDS_OK)
             send_refused(worker, job, &err);
+        return;
+    }
+    if (!worker->sched) {
+        cds_fail(&err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: only its vocabulary is.");
+        send_refused(worker, cds_json_get_i64(params, "job", 0), &err);
         return;
     }
     uint32_t prompt_tokens = 0, max_tokens = 0;
@@ -178,7 +185,11 @@ static cds_json *work_of(const struct worker *worker)
 {
     if (worker->tasks.vectors)
         return cds_tasks_work(&worker->tasks, cds_engine_threads(worker->engine));
-    struct cds_sched_counters c = cds_sched_counters(worker->sched);
+    if (!worker->sched)
+        return cds_json_object();
+    struct cds_sched_counters c = cds_sched_counters(worker->sched), alone = {0};
+    if (worker->solo.sched)
+        alone = cds_sched_counters(worker->solo.sched);
     const struct {
         const char *name;
         uint64_t value;
@@ -189,6 +200,8 @@ static cds_json *work_of(const struct worker *worker)
         {"cached_tokens", c.cached_tokens},
         {"recomputed_tokens", c.recomputed_tokens},
         {"restored_tokens", c.restored_tokens},
+        {"checkpoints", c.checkpoints},
+        {"checkpoint_bytes", c.checkpoint_bytes},
         {"put_back", c.put_back},
         {"cancelled", c.cancelled},
         {"cancel_steps", c.cancel_steps},
@@ -201,10 +214,16 @@ static cds_json *work_of(const struct worker *worker)
         {"guesses", c.guesses},
         {"validated_tokens", c.validated_tokens},
         {"refuted_tokens", c.refuted_tokens},
+        {"forced_tokens", c.forced_tokens},
+        {"unsampled_tokens", c.unsampled_tokens},
         {"most_between", c.most_between},
         {"most_generating", c.most_generating},
         {"active", c.active},
         {"waiting", c.waiting},
+        {"solo_steps", alone.steps},
+        {"solo_rows", alone.rows},
+        {"solo_active", alone.active},
+        {"solo_waiting", alone.waiting},
         {"cells_live", c.cells_live},
         {"cells_kept", c.cells_kept},
         {"threads", cds_engine_threads(worker->engine)},
@@ -282,11 +301,15 @@ static uint32_t least(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+static bool look(void *user);
+static const struct cds_sched_sink sink = {.on_token = on_token, .on_read = on_read, .on_told = on_told, .on_text = on_text, .on_end = on_end};
+
 static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
 {
     const struct cds_worker_options *o = worker->options;
     struct cds_engine_options options = {
         .model_path = o->model_path,
+        .vocabulary_only = o->vocabulary_only,
         .cells = o->context_tokens,
         .sequences = o->slots + KEPT,
         .draft_path = o->draft_path,
@@ -314,6 +337,8 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
     if (worker->facts.chat_template)
         worker->shim = cds_shim_open(worker->facts.chat_template, worker->facts.bos, worker->facts.eos, why, sizeof(why));
     worker->tasks = (struct cds_tasks){.prompter = &worker->prompter, .facts = &worker->facts, .send = send_frame, .user = worker};
+    if (o->vocabulary_only)
+        return CDS_OK;
     if (worker->facts.encodes)
         return cds_tasks_open(&worker->tasks, worker->engine, o->jobs, reterr);
     if (!worker->shim)
@@ -328,8 +353,17 @@ static cds_rc open_model(struct worker *worker, struct cds_err *reterr)
         .jobs = o->jobs,
         .answer_reserve = ANSWER_RESERVE,
         .share = worker->facts.can_share,
+        .checkpoint_bytes = cds_loading_checkpoint_bytes(worker->loading),
     };
-    static const struct cds_sched_sink sink = {.on_token = on_token, .on_read = on_read, .on_told = on_told, .on_text = on_text, .on_end = on_end};
+    worker->solo = (struct cds_solo){
+        .engine = worker->engine,
+        .loading = worker->loading,
+        .cells = least(o->request_tokens, least(worker->facts.cells, worker->facts.train_context)),
+        .jobs = o->jobs,
+        .sink = &sink,
+        .user = worker,
+        .look = look,
+    };
     return cds_sched_new(&limits, &cds_engine_llama, worker->engine, &sink, worker, &worker->sched, reterr);
 }
 
@@ -347,7 +381,8 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
         .add_bos = f->add_bos,
         .add_eos = f->add_eos,
     };
-    worker->answers = (struct cds_answers){.sched = worker->sched, .engine = worker->engine, .exchange = worker->options->exchange};
+    worker->answers =
+        (struct cds_answers){.sched = worker->sched, .engine = worker->engine, .exchange = worker->options->exchange, .solo = &worker->solo};
     cds_json *hello = cds_json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b}", "library", cds_engine_version(), "description", f->description,
                                     "parameters", (long long)f->parameters, "size_bytes", (long long)f->size_bytes, "cells", (long long)f->cells,
                                     "request_tokens", (long long)request_tokens, "train_context", (long long)f->train_context, "vocabulary",
@@ -369,12 +404,25 @@ static bool look(void *user)
 {
     struct worker *worker = user;
     cds_loop_once(worker->loop, 0);
-    return worker->over || (worker->sched ? cds_sched_step_is_dead(worker->sched) : cds_vectors_step_is_dead(worker->tasks.vectors));
+    return worker->over || cds_solo_step_is_dead(&worker->solo) ||
+           (worker->sched ? cds_sched_step_is_dead(worker->sched) : cds_vectors_step_is_dead(worker->tasks.vectors));
 }
 
 static bool runnable(const struct worker *worker)
 {
-    return worker->sched ? cds_sched_runnable(worker->sched) : cds_vectors_runnable(worker->tasks.vectors);
+    return worker->sched ? cds_sched_runnable(worker->sched) || cds_solo_runnable(&worker->solo)
+                         : worker->tasks.vectors && cds_vectors_runnable(worker->tasks.vectors);
+}
+
+/** Answers that are alone, and all the others, take turns. */
+static void step(struct worker *worker)
+{
+    bool alone = cds_solo_runnable(&worker->solo), others = cds_sched_runnable(worker->sched);
+    worker->solo_turn = alone && (!others || !worker->solo_turn);
+    if (worker->solo_turn)
+        cds_solo_step(&worker->solo);
+    else if (others)
+        cds_sched_step(worker->sched);
 }
 
 static void run(struct worker *worker)
@@ -390,7 +438,7 @@ static void run(struct worker *worker)
         if (worker->restore)
             restore(worker);
         if (worker->sched && runnable(worker))
-            cds_sched_step(worker->sched);
+            step(worker);
         else if (runnable(worker))
             cds_tasks_step(&worker->tasks);
         flush_texts(worker);
@@ -424,7 +472,8 @@ cds_rc cds_worker_serve(const struct cds_worker_options *options, struct cds_err
     if (rc != CDS_OK && worker.over)
         rc = cds_fail(&err, CDS_CANCELLED, __func__, "The server gave up this load."); /* not the model's fault */
     if (rc == CDS_OK) {
-        fitted.request_tokens = least(options->request_tokens, least(worker.facts.cells, worker.facts.train_context));
+        if (!options->vocabulary_only)
+            fitted.request_tokens = least(options->request_tokens, least(worker.facts.cells, worker.facts.train_context));
         worker.open = true;
         say_hello(&worker, fitted.request_tokens);
         run(&worker);
@@ -432,6 +481,7 @@ cds_rc cds_worker_serve(const struct cds_worker_options *options, struct cds_err
         say_failed(&worker, &err);
     }
     cds_tasks_close(&worker.tasks);
+    cds_solo_close(&worker.solo);
     cds_sched_free(&worker.sched);
     cds_answers_clear(&worker.answers);
     cds_shim_close(worker.shim);

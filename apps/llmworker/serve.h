@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "apps/llmworker/nodes.h"
@@ -19,6 +20,7 @@ struct cds_worker_options {
     const char *offload;      /**< what of the model goes to the GPU (offload.h); NULL: all that fits */
     const char *denied;       /**< device file that may not be opened, or "" */
     int exchange;             /**< memory file for states, inherited (exchange.h); below 0: none */
+    bool vocabulary_only;     /**< no weights and no context: tokens, vocabulary and template */
     const char *adapter_dir;  /**< folder of the adapters that the load names; NULL: none can be named */
     uint32_t context_tokens, request_tokens, slots, threads, jobs;
 };

@@ -242,6 +242,15 @@ extern "C" struct cds_shim_grammar *cds_shim_grammar_new(const struct llama_voca
     });
 }
 
+extern "C" struct cds_shim_grammar *cds_shim_grammar_clone(const struct cds_shim_grammar *grammar)
+{
+    return guarded<cds_shim_grammar *>(nullptr, nullptr, 0, [&]() -> cds_shim_grammar * {
+        auto copy = std::unique_ptr<cds_shim_grammar, decltype(&cds_shim_grammar_free)>(new cds_shim_grammar, cds_shim_grammar_free);
+        copy->sampler = llama_sampler_clone(grammar->sampler);
+        return copy->sampler != nullptr ? copy.release() : nullptr;
+    });
+}
+
 extern "C" void cds_shim_grammar_free(struct cds_shim_grammar *grammar)
 {
     guarded<bool>(false, nullptr, 0, [&] {

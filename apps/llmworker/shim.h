@@ -50,6 +50,8 @@ struct cds_shim_grammar;
 struct cds_shim_grammar *cds_shim_grammar_new(const struct llama_vocab *vocab, const char *gbnf, bool lazy, const char *const *patterns,
                                               size_t pattern_count, const char *prefill, char *why, size_t why_size);
 void cds_shim_grammar_free(struct cds_shim_grammar *grammar);
+/** One in the same state, that goes its own way. NULL: it failed */
+struct cds_shim_grammar *cds_shim_grammar_clone(const struct cds_shim_grammar *grammar);
 /** May this token come next? */
 bool cds_shim_grammar_allows(struct cds_shim_grammar *grammar, int32_t token);
 /** Sets the logits of what may not come next to -INFINITY. @return false when the grammar failed */

@@ -307,6 +307,8 @@ static bool seat(struct cds_sched *sched, struct cds_job *job)
         return false;
     if (slot == source)
         cut(sched, slot, shared);
+    if (!sched->limits.share)
+        shared = cds_checkpoints_put(sched, job, slot);
     sit(sched, slot, job, source, shared);
     job->state = CDS_JOB_READING;
     return true;
@@ -359,6 +361,12 @@ cds_rc cds_sched_restore(struct cds_sched *sched, uint64_t scope, const struct c
 {
     if (count >= sched->limits.cells)
         return cds_fail(reterr, CDS_CONTEXT_LENGTH, __func__, "The state has %zu tokens, but the model holds %u in all.", count, sched->limits.cells);
+    if (!sched->limits.share) {
+        if (!cds_checkpoints_used(sched) || !cds_checkpoints_add(sched, scope, adapters, tokens, count, state, state_bytes))
+            return cds_fail(reterr, CDS_EXHAUSTED, __func__, "The state does not fit into the setting \"checkpoint_mib\" of the model.");
+        sched->counters.restored_tokens += count;
+        return CDS_OK;
+    }
     struct cds_slot *slot = cds_slots_make_room(sched, (uint32_t)count) ? empty_slot(sched, NULL) : NULL;
     if (!slot) {
         cds_fail(reterr, CDS_BUSY, __func__, "Running requests hold the context; there is no room for the state now.");

@@ -5,7 +5,7 @@
 /* All guesses together may lose this share of what answers cost, and before anything was earned the cost of so many steps of one row. */
 static const double share_lost = 0.02, steps_at_first = 32;
 /* Of a draft model nothing is known at first but that somebody chose it. */
-static const double right_at_first = 0.8, weight = 0.1, forgives = 0.0003;
+static const double run_right_at_first = 0.95, run_right_enough = 0.6, right_at_first = 0.8, weight = 0.1, forgives = 0.0003;
 
 enum { READ_FOR_ONE = 8 };
 
@@ -52,7 +52,21 @@ static void guess_by_lookup(struct cds_sched *sched, struct cds_job *job, unsign
 {
     unsigned length = length_that_pays(sched, job, rows, cds_lookup_chance(&job->lookup), 0, most);
     job->draft_count = cds_lookup_draft(&job->lookup, job->tokens, job->token_count, job->draft, length);
-    job->drafted_by_model = false;
+    job->draft_by = CDS_DRAFT_LOOKUP;
+}
+
+/** What the grammar forces: the sampler takes it too, unless the request rules a token out or the answer ends. Rows of one step cost less than as
+ * many steps on every machine, so as long as the guesses come true nobody has to calculate. */
+static void guess_by_grammar(struct cds_sched *sched, struct cds_job *job, unsigned rows, unsigned most)
+{
+    struct cds_stake *stake = &sched->stake;
+    unsigned known = sched->ops->forced(job->sampler, job->draft, most);
+    double right = stake->run_right > 0 ? stake->run_right : run_right_at_first;
+    unsigned length = right >= run_right_enough ? known : known ? length_that_pays(sched, job, rows, right, 0, known) : 0;
+    if (known && !length && stake->run_right > 0)
+        stake->run_right += forgives * (run_right_at_first - stake->run_right); /* it is tried again some day */
+    job->draft_count = length;
+    job->draft_by = CDS_DRAFT_GRAMMAR;
 }
 
 static void guess_by_model(struct cds_sched *sched, struct cds_job *job, unsigned rows, unsigned most)
@@ -68,7 +82,7 @@ static void guess_by_model(struct cds_sched *sched, struct cds_job *job, unsigne
         return;
     job->draft_count = sched->ops->draft(sched->engine, (int)(job->slot - sched->slots), job->tokens, job->token_count, job->speculation.confidence,
                                          job->draft, length);
-    job->drafted_by_model = true;
+    job->draft_by = CDS_DRAFT_MODEL;
     double spent = sched->ops->draft_spent ? (double)sched->ops->draft_spent(sched->engine) : 0;
     if (!job->speculation.always)
         stake->lost += spent;
@@ -93,7 +107,9 @@ void cds_speculate_plan(struct cds_sched *sched, unsigned generating)
             most /= 2;
         if (!most)
             continue;
-        if (job->speculation.lookup)
+        if (job->speculation.grammar && sched->ops->forced)
+            guess_by_grammar(sched, job, rows, most);
+        if (!job->draft_count && job->speculation.lookup)
             guess_by_lookup(sched, job, rows, most);
         if (!job->draft_count && job->speculation.draft && sched->ops->draft)
             guess_by_model(sched, job, rows, most);
@@ -136,7 +152,11 @@ void cds_speculate_judge(struct cds_sched *sched, struct cds_job *job, unsigned 
         stake->lost = 0;
     if (!job)
         return;
-    if (job->drafted_by_model) {
+    if (job->draft_by == CDS_DRAFT_GRAMMAR) {
+        double seen = right < guesses ? right + 1 : right, before = stake->run_right > 0 ? stake->run_right : run_right_at_first;
+        stake->run_right = before + weight * (right / seen - before);
+    }
+    if (job->draft_by == CDS_DRAFT_MODEL) {
         /* Each token before the first wrong one was right; what stands behind it tells nothing. */
         double seen = right < guesses ? right + 1 : right;
         double before = stake->draft_right > 0 ? stake->draft_right : right_at_first;

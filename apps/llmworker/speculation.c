@@ -14,6 +14,7 @@ cds_rc cds_speculation_read(const cds_json *params, struct cds_speculation *ret,
         return CDS_BAD_PARAM;
     }
     ret->lookup = cds_json_true(cds_json_get(given, "lookup"), false);
+    ret->grammar = cds_json_true(cds_json_get(given, "grammar"), false);
     ret->draft = cds_json_true(cds_json_get(given, "draft"), false);
     ret->always = cds_json_true(cds_json_get(given, "always"), false);
     ret->min = (uint32_t)min;

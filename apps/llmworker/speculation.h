@@ -15,10 +15,11 @@ enum { CDS_DRAFT_MAX = 63 };
 
 struct cds_speculation {
     bool lookup;        /**< guesses from the text itself (lookup.h) */
+    bool grammar;       /**< text that a grammar leaves no choice about (forced.h) */
     bool draft;         /**< guesses of a draft model, where the text has none */
     bool always;        /**< even when it costs more than it saves; to measure what it is worth */
     uint32_t min, most; /**< a guess of fewer tokens is not used, 0..most; most tokens of a guess, 0: CDS_DRAFT_MAX */
     float confidence;   /**< a draft model stops before a token less likely than this, 0..1 */
 };
-/** "speculation": {"lookup", "draft", "always", "min", "most", "confidence"}; absent: off. @return CDS_OK; CDS_BAD_PARAM */
+/** "speculation": {"lookup", "grammar", "draft", "always", "min", "most", "confidence"}; absent: off. @return CDS_OK; CDS_BAD_PARAM */
 CDS_MUST_USE cds_rc cds_speculation_read(const cds_json *params, struct cds_speculation *ret, struct cds_err *reterr);

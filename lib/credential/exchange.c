@@ -1,4 +1,5 @@
-/* lib/credential/exchange.c: API keys: cds-auth, which alone has the pepper, changes a key for an access token of a minute; that is kept like any other. */
+/* lib/credential/exchange.c: API keys: cds-auth, which alone has the pepper, changes a key for an access token of a minute; that is kept like any
+ * other. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

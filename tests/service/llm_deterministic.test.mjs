@@ -1,17 +1,116 @@
-// "deterministic": the same text for the same request in any company. A model of random weights, whose answers change with the last bit of a sum.
+// "deterministic": the same answer bit by bit, chances included, whatever runs beside it, whatever is kept, in every load of the model.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { assertRefused, llmClient } from '../support/llm.mjs';
 import { waitFor } from '../support/stack.mjs';
 import { TINY, startTiny } from '../support/tiny.mjs';
 
-let stack;
-let llm;
+let stack, llm;
+const admin = (method, path, body) => llm.call(method, path, body, 'admin');
+const status = async () => (await admin('GET', '/admin/status')).json.models.find((m) => m.id === TINY);
+const words = (seed, count) => Array.from({ length: count }, (_, i) => ['river', 'stone', 'bridge', 'market', 'winter', 'garden', 'letter'][(i * seed + (i % 5)) % 7]).join(' ');
+const prompt = `${words(3, 150)} then`;
+
 before(async () => {
   stack = await startTiny({ options: { 'llm.slots': '6', 'llm.context_tokens': '8192', 'llm.request_tokens': '2048' } });
   llm = llmClient(stack);
 });
 after(() => stack?.stop());
+
+/** Text and chances to the last bit (they are told as numbers with all their digits). */
+async function answer(more = {}) {
+  const got = await llm.complete({ prompt, max_tokens: 40, temperature: 0.7, seed: 11, logprobs: 2, deterministic: true, ...more });
+  assert.equal(got.status, 200, got.text);
+  return { told: JSON.stringify([got.json.choices.map((c) => [c.text, c.logprobs])]), usage: got.json.usage };
+}
+/** While these run, other prompts are read and other answers made, which leaves their cells everywhere. */
+async function beside(what) {
+  let over = false;
+  const others = Array.from({ length: 5 }, async (_, i) => {
+    for (let k = 0; !over; k++) await llm.complete({ prompt: `${words(i + 2, 60 + 37 * k)} ${k}`, max_tokens: 30 + 9 * i, temperature: 1 }, 'admin');
+  });
+  try {
+    return await what();
+  } finally {
+    over = true;
+    await Promise.all(others);
+  }
+}
+
+describe('a deterministic answer', () => {
+  test('is_the_same_to_the_last_bit_beside_others_after_others_and_in_another_process', async () => {
+    const first = await answer();
+    assert.ok((await answer()).told === first.told, 'again, with nothing kept');
+    await beside(async () => {
+      for (let i = 0; i < 3; i++) assert.ok((await answer()).told === first.told, 'beside others');
+      const both = await Promise.all([answer(), answer({ prompt: `${words(5, 90)}` }), answer()]);
+      assert.ok(both[0].told === first.told);
+      assert.ok(both[2].told === first.told);
+    });
+    assert.ok((await answer()).told === first.told, 'with the context full of what others left');
+    assert.equal((await admin('POST', '/admin/unload', { model: TINY })).status, 200);
+    assert.equal((await admin('POST', '/admin/load', { model: TINY })).status, 200);
+    await llm.complete({ prompt: words(6, 200), max_tokens: 5 });
+    assert.ok((await answer()).told === first.told, 'in another process');
+  });
+
+  test('an_ordinary_one_is_not_which_is_what_it_is_for', async () => {
+    const plain = { deterministic: false, speculation: 'off' };
+    const first = await answer(plain), seen = new Set([first.told]);
+    await beside(async () => {
+      for (let i = 0; i < 4; i++) seen.add((await answer(plain)).told);
+    });
+    assert.ok(seen.size > 1, 'the last bit of a chance changes with the company');
+  });
+
+  test('nothing_is_shared_with_it_and_nothing_of_it_kept', async () => {
+    await answer({ deterministic: false });
+    const { usage } = await answer();
+    assert.equal(usage.prompt_tokens_details.cached_tokens, 0);
+    assert.equal((await answer()).usage.prompt_tokens_details.cached_tokens, 0);
+    assert.equal((await answer({ max_tokens: 7, temperature: 0 })).usage.completion_tokens, 7);
+  });
+
+  test('without_a_seed_it_has_always_the_same', async () => {
+    const one = await answer({ seed: undefined, temperature: 1.5 }), two = await answer({ seed: undefined, temperature: 1.5 });
+    assert.ok(one.told === two.told);
+  });
+
+  test('streams_chats_cancels_and_stops_like_any_other', async () => {
+    const body = { prompt, max_tokens: 30, temperature: 0, deterministic: true };
+    const whole = (await llm.complete(body)).json.choices[0].text;
+    const streamed = await llm.textStream(body);
+    assert.equal(streamed.events.map((e) => e.choices[0]?.text ?? '').join(''), whole);
+    const stop = whole.slice(8, 12);
+    assert.equal((await llm.complete({ ...body, stop })).json.choices[0].finish_reason, 'stop');
+    const chat = { messages: [{ role: 'user', content: 'Hello' }], max_tokens: 6, temperature: 0, deterministic: true };
+    assert.equal((await llm.chat(chat)).json.choices[0].message.content, (await llm.chat(chat)).json.choices[0].message.content);
+    assert.equal((await stack.rpc('llm.complete', { prompt, max_tokens: 30, temperature: 0, deterministic: true }, 'developer')).content, whole);
+    const id = crypto.randomUUID();
+    const long = llm.complete({ ...body, max_tokens: 600 }, 'developer', { 'x-request-id': id });
+    await waitFor('the request can be cancelled', async () => (await llm.call('POST', `/v1/requests/${id}/cancel`)).status === 202, 20000);
+    assert.equal((await long).json.cds.ended, 'cancelled');
+    assert.equal((await llm.complete(body)).json.choices[0].text, whole);
+  });
+
+  test('others_go_on_meanwhile_and_its_context_is_counted', async () => {
+    const before = (await status()).work;
+    const [slow, fast] = await Promise.all([answer({ max_tokens: 200 }), llm.complete({ prompt: words(4, 20), max_tokens: 40 })]);
+    assert.equal(fast.status, 200);
+    assert.equal(slow.usage.completion_tokens, 200);
+    const { work, need_bytes } = await status();
+    assert.ok(work.solo_steps - before.solo_steps >= 200);
+    assert.ok(work.steps > before.steps);
+    await admin('POST', '/admin/unload', { model: TINY });
+    await admin('POST', '/admin/load', { model: TINY });
+    assert.ok((await status()).need_bytes < need_bytes, 'the context is made by the first one that wants it');
+  });
+
+  test('what_is_only_there_to_be_kept_is_400', async () => {
+    for (const more of [{ preload: true }, { save_state: 'x' }]) assertRefused(await llm.complete({ prompt, deterministic: true, ...more }), 'deterministic', /nothing of such a request is kept/);
+    assertRefused(await llm.complete({ prompt, deterministic: 1 }), 'deterministic', /true or false/);
+  });
+});
 
 const body = { prompt: `Count on without an end. ${'river stone bridge market '.repeat(40)}`, max_tokens: 200, ignore_eos: true, temperature: 1, deterministic: true, return_tokens: true };
 const work = async () => (await llm.call('GET', '/admin/status', undefined, 'admin')).json.models.find((m) => m.id === TINY).work;
@@ -45,5 +144,20 @@ describe('a deterministic request', () => {
     assertRefused(await llm.complete({ ...body, prompt: ['a', 'b'] }), 'deterministic');
     assertRefused(await llm.complete({ ...body, deterministic: 'yes' }), 'deterministic');
     assertRefused(await llm.complete({ ...body, speculation: 'lookup' }), 'speculation');
+  });
+});
+
+describe('its memory', () => {
+  test('where_there_is_no_memory_for_its_context_it_is_refused_with_the_numbers', async () => {
+    const path = `/admin/models/${TINY}/settings`;
+    const { need_bytes } = (await admin('GET', path)).json;
+    await stack.stop();
+    stack = await startTiny({ options: { 'llm.slots': '2', 'llm.request_tokens': '4096', 'llm.memory_bytes': String(Math.floor(need_bytes * 1.03)) } });
+    llm = llmClient(stack);
+    const got = await llm.complete({ prompt, max_tokens: 4, deterministic: true });
+    assert.equal(got.status, 507, got.text);
+    assert.equal(got.json.error.rule, 'llm.memory');
+    assert.match(got.json.error.message, /needs about \d+ MiB more memory for deterministic answers/);
+    assert.equal((await llm.complete({ prompt, max_tokens: 4 })).status, 200);
   });
 });

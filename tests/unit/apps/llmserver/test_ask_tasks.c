@@ -7,6 +7,7 @@
 
 #include "apps/llmserver/request.h"
 #include "apps/llmserver/tasks.h"
+#include "lib/base/buf.h"
 
 static cds_rc parse(enum cds_task task, const char *body, struct cds_ask *ask, struct cds_err *err)
 {
@@ -98,6 +99,29 @@ static void wrong_members_are_named(void **state)
     }
 }
 
+static void a_request_has_at_most_2048_texts(void **state)
+{
+    static const struct {
+        enum cds_task task;
+        const char *begin, *pointer;
+    } cases[] = {{CDS_TASK_EMBED, "{\"input\":[\"a\"", "/input"}, {CDS_TASK_RANK, "{\"query\":\"q\",\"documents\":[\"a\"", "/documents"}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        for (int count = 2048; count <= 2049; count++) {
+            struct cds_ask ask = {0};
+            struct cds_err err = {0};
+            struct cds_buf body = cds_buf_init(1 << 20);
+            assert_int_equal(cds_buf_add_str(&body, cases[i].begin), CDS_OK);
+            for (int n = 1; n < count; n++)
+                assert_int_equal(cds_buf_add_str(&body, ",\"a\""), CDS_OK);
+            assert_int_equal(cds_buf_add_str(&body, "]}"), CDS_OK);
+            assert_int_equal(parse(cases[i].task, body.data, &ask, &err), count == 2048 ? CDS_OK : CDS_BAD_PARAM);
+            assert_string_equal(err.pointer, count == 2048 ? "" : cases[i].pointer);
+            if (count == 2048)
+                cds_ask_clear(&ask);
+            cds_buf_free(&body);
+        }
+}
+
 static void each_task_is_found_by_its_path(void **state)
 {
     static const struct {
@@ -122,6 +146,7 @@ int main(void)
         cmocka_unit_test(a_ranking_takes_texts_and_objects_with_a_text),
         cmocka_unit_test(what_is_written_behind_the_prefix_stands_before_the_gap),
         cmocka_unit_test(wrong_members_are_named),
+        cmocka_unit_test(a_request_has_at_most_2048_texts),
         cmocka_unit_test(each_task_is_found_by_its_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

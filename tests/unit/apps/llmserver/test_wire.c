@@ -105,12 +105,13 @@ static void wire_tells_what_was_done_beside_the_text(void **state)
     more.dropped_messages = 2;
     more.validated_tokens = 5;
     more.refuted_tokens = 1;
+    more.forced_tokens = 3;
     CDS_JSON_AUTO answer = cds_wire_answer(&plain, cds_json_array(), &more);
     CDS_CLEANUP(cds_free_ptr) char *cds = cds_json_dumps(cds_json_get(answer, "cds"), NULL);
     assert_non_null(
         strstr(cds, "\"segments\":[{\"type\":\"thought\",\"start_ms\":10,\"end_ms\":20},{\"type\":\"text\",\"start_ms\":21,\"end_ms\":40}]"));
     assert_non_null(strstr(cds, "\"context_shift\":{\"dropped_messages\":2,\"dropped_tokens\":0}"));
-    assert_non_null(strstr(cds, "\"speculation\":{\"validated\":5,\"refuted\":1}"));
+    assert_non_null(strstr(cds, "\"speculation\":{\"validated\":5,\"refuted\":1,\"forced\":3}"));
 }
 
 int main(void)

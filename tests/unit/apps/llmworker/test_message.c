@@ -67,7 +67,7 @@ static void message_refuses_what_is_missing_or_wrong(void **state)
         {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"repeat_penalty\":0}", "/repeat_penalty"},
         {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"stop\":\"x\"}", "/stop"},
         {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"stop\":[\"\"]}", "/stop"},
-        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\"]}", "/stop"},
+        {"{\"job\":1,\"max_tokens\":1,\"prompts\":[\"x\"],\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\"]}", "/stop"},
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(cases); i++) {
         struct cds_prepare p;

@@ -69,8 +69,8 @@ static void the_hash_depends_on_key_and_pepper(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_key_is_read_back_with_its_id),  cmocka_unit_test(every_changed_character_is_noticed),
-        cmocka_unit_test(a_cut_or_longer_text_is_refused), cmocka_unit_test(the_checksum_is_the_usual_crc32),
+        cmocka_unit_test(a_key_is_read_back_with_its_id),     cmocka_unit_test(every_changed_character_is_noticed),
+        cmocka_unit_test(a_cut_or_longer_text_is_refused),    cmocka_unit_test(the_checksum_is_the_usual_crc32),
         cmocka_unit_test(the_hash_depends_on_key_and_pepper),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -418,6 +418,8 @@ export type LlmChatParams = {
   schema?: string;
   /** Most tokens of thought; 0: none, -1: no limit */
   reasoning_budget?: number;
+  /** The same bit by bit whatever runs beside it: computed alone, which takes longer */
+  deterministic?: boolean;
   /** Adapters of the model that the answer is made with; absent: those that always hold */
   lora?: {
     /** Name of the adapter */
@@ -481,6 +483,8 @@ export type LlmCompleteParams = {
   stop?: string[];
   /** JSON-RPC id of an open llm.complete of the same WebSocket, which is ended first */
   replaces?: string | number;
+  /** The same bit by bit whatever runs beside it: computed alone, which takes longer */
+  deterministic?: boolean;
   /** Adapters of the model that the answer is made with; absent: those that always hold */
   lora?: {
     /** Name of the adapter */
