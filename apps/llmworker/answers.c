@@ -127,7 +127,6 @@ static cds_rc add_choice(struct cds_answer *answer, unsigned index, const struct
         .scope = prepare->scope,
         .key = prepare->key,
         .priority = prepare->priority,
-        .alone = prepare->alone,
         .fork_of = index % prepare->choices ? job_of(answer, index - index % prepare->choices) : 0,
         .sampling = prepare->sampling,
         .text = prepare->text,

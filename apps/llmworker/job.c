@@ -134,7 +134,6 @@ cds_rc cds_sched_add(struct cds_sched *sched, const struct cds_job_spec *spec, s
     job->scope = spec->scope;
     job->key = spec->key ? spec->key : spec->scope;
     job->priority = spec->priority;
-    job->alone = spec->alone;
     job->tokens = spec->tokens;
     job->token_count = job->token_room = job->prompt_count = spec->token_count;
     job->max_tokens = spec->max_tokens;

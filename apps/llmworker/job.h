@@ -41,7 +41,7 @@ struct cds_job {
     uint32_t foreign, steps_to_first;
     uint64_t cancel_step; /**< steps at its cancel */
     uint64_t cancel_ns;
-    bool last_grant, put_back, cancelled, alone;
+    bool last_grant, put_back, cancelled;
     struct cds_job *follow; /**< reads the beginning this one waits for */
     uint32_t follow_until;  /**< tokens of that beginning */
     struct cds_text text;

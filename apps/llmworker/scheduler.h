@@ -13,9 +13,6 @@
  * long as there is room, and what has to be computed again is counted apart. Requests of one key do not hold all sequences while another key
  * waits: whoever has two more than the waiting one gives one back in the same way.
  *
- * Alone: a request that must give the same text in any company begins when nobody else has a sequence; whoever would go behind it waits, what was
- * kept is given up, and until its end nobody gets a sequence. So its steps have the same rows in the same cells each time.
- *
  * Adapters: a step is computed with one set of adapters. Requests of other sets wait for their turn (turn.h), and no cells are shared between sets.
  *
  * Tokens: a request generates only what was granted to it; at the end of the grant it waits without being computed.
@@ -72,7 +69,6 @@ struct cds_job_spec {
     struct cds_end_row end_rows[CDS_END_TOKENS_MAX];
     unsigned end_row_count; /**< rows of tokens that end it like an end token of the model */
     bool preload;           /**< ends when its prompt is read */
-    bool alone;             /**< computed from an empty context, with nobody in its steps: the same text in any company */
     struct cds_speculation speculation;
     struct cds_adapter_set adapters;
     uint32_t window; /**< most tokens it has in the context: beyond them the older half behind `keep` is dropped and the rest read anew; 0: it ends */

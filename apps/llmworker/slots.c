@@ -98,7 +98,7 @@ bool cds_slots_put_back_newest(struct cds_sched *sched)
 /** Only what one user asked with the same adapters is shared. */
 static bool may_share(const struct cds_job *a, uint64_t scope, const struct cds_adapter_set *adapters)
 {
-    return a->scope == scope && !a->alone && cds_adapter_sets_equal(&a->adapters, adapters);
+    return a->scope == scope && cds_adapter_sets_equal(&a->adapters, adapters);
 }
 
 /** The sequence, running or not, that shares the longest beginning with what the job knows. The last token is always evaluated: it gives the
@@ -229,15 +229,6 @@ static struct cds_job *next_waiting(struct cds_sched *sched)
     return first;
 }
 
-/** Must the job wait whatever room there is? Somebody runs alone, or it is to run alone and somebody runs. */
-static bool must_wait(const struct cds_sched *sched, const struct cds_job *job)
-{
-    for (unsigned i = 0; i < sched->slot_count; i++)
-        if (sched->slots[i].job && (job->alone || sched->slots[i].job->alone))
-            return true;
-    return false;
-}
-
 /** Whose place the job may take: of a lower class, or of a key that has two more than its own. The newest of those. */
 static struct cds_job *replaceable(struct cds_sched *sched, const struct cds_job *job)
 {
@@ -331,15 +322,13 @@ bool cds_slots_could_admit(const struct cds_sched *sched)
     /* The answer is worked out on the same lists; nothing is changed but what each job follows. */
     struct cds_sched *s = (struct cds_sched *)(uintptr_t)sched;
     const struct cds_job *job = next_waiting(s);
-    return job && !must_wait(s, job) && ((sched->active < sched->limits.slots && fits(s, job)) || replaceable(s, job));
+    return job && ((sched->active < sched->limits.slots && fits(s, job)) || replaceable(s, job));
 }
 
 void cds_slots_admit(struct cds_sched *sched)
 {
     bool replaced = false;
-    for (struct cds_job *job; (job = next_waiting(sched)) != NULL && !must_wait(sched, job);) {
-        if (job->alone)
-            (void)cds_slots_evict_all(sched);
+    for (struct cds_job *job; (job = next_waiting(sched)) != NULL;) {
         if (sched->active >= sched->limits.slots || !fits(sched, job)) {
             /* One in a step: a request that needs much room takes it little by little. */
             struct cds_job *victim = replaced ? NULL : replaceable(sched, job);

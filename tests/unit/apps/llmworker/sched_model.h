@@ -205,7 +205,6 @@ struct ask {
     enum cds_job_class priority;
     int64_t fork_of;
     uint32_t like; /* own tokens of this request instead of its own; 0: its own */
-    bool alone;
 };
 static inline int32_t token_at(const struct ask *a, uint32_t i)
 {
@@ -223,7 +222,6 @@ static inline cds_rc add(struct ask ask)
                                 .max_tokens = a->max_tokens,
                                 .scope = a->scope ? a->scope : 1,
                                 .priority = a->priority,
-                                .alone = a->alone,
                                 .fork_of = a->fork_of,
                                 .speculation = speculation};
     cds_text_reset(&spec.text);

@@ -124,45 +124,6 @@ static void classes_take_the_place_of_lower_ones(void **state)
     assert_text((struct ask){.id = a, .own = 20, .max_tokens = 100});
 }
 
-/* Its steps must be the same in any company: the same rows in the same cells. */
-static void a_request_alone_has_every_step_and_an_empty_context_to_itself(void **state)
-{
-    int64_t id = talker(400, 200, 60);
-    struct ask alone = {.id = id, .shared = 100, .own = 100, .max_tokens = 60, .alone = true};
-    char text[TEXT_MAX];
-    begin(alone);
-    run();
-    assert_int_equal(model->at[0][0], 0);
-    strcpy(text, got[id].text);
-    assert_text(alone);
-    make();
-    begin(plain(1, 100, 20, 30)); /* leaves cells of the same beginning behind */
-    run();
-    for (int i = 2; i <= 4; i++)
-        begin(plain(i, 100, 40, 50));
-    cds_sched_step(sched);
-    begin(alone);
-    begin(plain(5, 100, 30, 10)); /* behind it */
-    begin((struct ask){.id = 6, .own = 30, .max_tokens = 10, .priority = CDS_CLASS_HIGH});
-    bool first = true;
-    while (!got[id].ended) {
-        cds_sched_step(sched);
-        if (got[id].tokens == 0 || got[id].ended)
-            continue;
-        assert_int_equal(model->rows, first ? 200 - 128 : 1); /* nobody else is in its steps */
-        for (int i = 2; first && i <= 4; i++)
-            assert_true(got[i].ended);
-        first = false;
-        assert_int_equal(cds_sched_counters(sched).cells_kept, 0);
-    }
-    assert_int_equal(got[id].report.cached_tokens, 0);
-    assert_string_equal(got[id].text, text);
-    assert_int_equal(got[5].tokens, 0);
-    run();
-    assert_text(plain(5, 100, 30, 10));
-    assert_text((struct ask){.id = 6, .own = 30, .max_tokens = 10});
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,7 +135,6 @@ int main(void)
         T(full_context_fails_only_what_can_never_fit),
         T(keys_share_the_sequences_so_that_one_request_does_not_wait_for_a_hundred),
         T(classes_take_the_place_of_lower_ones),
-        cmocka_unit_test_setup_teardown(a_request_alone_has_every_step_and_an_empty_context_to_itself, fresh, cleared),
     };
     return RUN_ALL(tests);
 }
