@@ -1,7 +1,7 @@
 /* apps/api/logs.c: GET /stream/logs: the studio's log over WebSocket.
  *
  * The supervisor is the only writer of logs/studio.jsonl; each reader follows it with a descriptor of its own (logfile.h). Admins see all
- * lines, others those that carry their own user_id. As on /ws the socket ends with the token. */
+ * lines, others those that carry their own user_id. An API key with scopes needs the scope logs. As on /ws the socket ends with the token. */
 #include <stdlib.h>
 
 #include "apps/api/logfile.h"
@@ -159,6 +159,8 @@ static void on_credential(void *user, const struct cds_credential *who, const st
         cds_fail(&refused, CDS_INTERNAL, __func__, "A check of the credential ended without an answer.");
         err = &refused;
     }
+    if (!err && cds_credential_may(who, "logs", "The log", &refused))
+        err = &refused;
     if (!err && logs->count >= READERS_MAX) {
         cds_fail(&refused, CDS_BUSY, __func__, "%d log readers are connected already; close one.", READERS_MAX);
         err = &refused;

@@ -108,9 +108,7 @@ bool cds_password_verify(const char *password, size_t len, const char *hash)
 
 bool cds_password_stale(const char *hash, unsigned cost)
 {
-    char now[8];
-    snprintf(now, sizeof(now), "$2b$%02u$", cost);
-    return !cds_starts_with(hash, now);
+    return cds_password_cost(hash) < cost;
 }
 
 unsigned cds_password_cost(const char *hash)

@@ -20,7 +20,7 @@ CDS_MUST_USE cds_rc cds_password_policy(const char *password, size_t len, const 
 CDS_MUST_USE cds_rc cds_password_hash(const char *password, size_t len, unsigned cost, char out[static CDS_HASH_SIZE], struct cds_err *reterr);
 /** True if the password belongs to the hash; always costs one bcrypt, also for passwords that cannot match. */
 bool cds_password_verify(const char *password, size_t len, const char *hash);
-/** True if the hash was made with another cost or another method than now. */
+/** True if the hash was made with a lower cost or another method than now. A higher cost stays: measured on a busy machine it must weaken nothing. */
 bool cds_password_stale(const char *hash, unsigned cost);
 /** The cost a bcrypt hash was made with; 0: it is none. */
 unsigned cds_password_cost(const char *hash);

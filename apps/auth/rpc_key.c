@@ -10,12 +10,12 @@
 #include "lib/base/str.h"
 #include "lib/jwt/apikey.h"
 
-/* The schema has checked the items: no quote, comma, brace or backslash can be in them. */
+/* The schema has checked the items: no quote or backslash can be in them. Quoted, because a bare NULL would be no text. */
 static char *array_of(const cds_json *list, char *out, size_t size)
 {
     size_t n = (size_t)snprintf(out, size, "{");
     for (size_t i = 0; i < cds_json_size(list) && n < size; i++)
-        n += (size_t)snprintf(out + n, size - n, "%s%s", i ? "," : "", cds_json_str(cds_json_at(list, i)));
+        n += (size_t)snprintf(out + n, size - n, "%s\"%s\"", i ? "," : "", cds_json_str(cds_json_at(list, i)));
     if (n < size)
         snprintf(out + n, size - n, "}");
     return out;

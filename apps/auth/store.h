@@ -63,7 +63,8 @@ struct cds_new_session {
     const char *refresh_hash, *device, *address;
     uint64_t max_s;
 };
-/** Opens a session and notes the sign-in. */
+/** Opens a session and notes the sign-in, provided that user->hash is still the stored one and the account active.
+ *  @return CDS_OK; CDS_UNAUTHENTICATED, rule "login.wrong" */
 CDS_MUST_USE cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *user, const struct cds_new_session *fresh,
                                            char ret_session_id[static 37], struct cds_err *reterr);
 /**

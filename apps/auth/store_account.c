@@ -148,11 +148,17 @@ static const char find_sql[] =
                                                                     "FROM invites i JOIN users u ON u.id = i.user_id WHERE i.token_hash = $1";
 enum { COL_KIND = CDS_USER_COLUMN_COUNT, COL_EXPIRES, COL_USED, COL_LATE };
 
+static const char ask[] = "Ask an admin of this studio for a new one.";
+
+static cds_rc unknown_link(struct cds_err *reterr)
+{
+    return refuse(reterr, CDS_DENIED, "invite.unknown", "This link is not valid.", ask);
+}
+
 static cds_rc read_link(const struct cds_rows *rows, struct cds_invite *ret, struct cds_err *reterr)
 {
-    static const char ask[] = "Ask an admin of this studio for a new one.";
     if (!cds_rows_count(rows))
-        return refuse(reterr, CDS_DENIED, "invite.unknown", "This link is not valid.", ask);
+        return unknown_link(reterr);
     if (cds_rows_bool(rows, 0, COL_USED))
         return refuse(reterr, CDS_DENIED, "invite.used", "This link has been used.", "Sign in with the password that was set with it.");
     if (cds_rows_bool(rows, 0, COL_LATE))
@@ -194,7 +200,11 @@ static cds_rc redeem(struct cds_db *db, void *user, struct cds_err *reterr)
     if (rc)
         return rc;
     const char *const change[] = {invite.user.id, r->hash, r->display_name};
-    rc = cds_db_exec(db, "UPDATE invites SET used_at = now() WHERE token_hash = $1", 1, params, false, NULL, reterr);
+    /* A newer link voids this one under the user's row, not the clock's: it may be gone since the look above. */
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *used = NULL;
+    rc = cds_db_exec(db, "UPDATE invites SET used_at = now() WHERE token_hash = $1 AND used_at IS NULL RETURNING 1", 1, params, false, &used, reterr);
+    if (!rc && !cds_rows_count(used))
+        rc = unknown_link(reterr);
     if (!rc)
         rc =
             cds_db_exec(db, "UPDATE users SET password_hash = $2, display_name = CASE WHEN $3 = '' THEN display_name ELSE $3 END WHERE id = $1::uuid",
@@ -202,6 +212,12 @@ static cds_rc redeem(struct cds_db *db, void *user, struct cds_err *reterr)
     if (!rc)
         rc = cds_db_exec(db, "SELECT user_change($1::uuid, NULL, 'active', 'invite'), sessions_end($1::uuid, NULL, 'password')", 1, change, false,
                          NULL, reterr);
+    /* Who needs a new password may have lost more than it: what was made under the old one ends too. */
+    if (!rc && cds_streq(invite.kind, "reset"))
+        rc = cds_db_exec(db,
+                         "SELECT key_end(k.id, k.user_id, 'password') FROM api_keys k WHERE k.user_id = $1::uuid AND k.revoked_at IS NULL "
+                         "AND (k.expires_at IS NULL OR k.expires_at > now())",
+                         1, change, false, NULL, reterr);
     CDS_CLEANUP(cds_rows_free) struct cds_rows *now = NULL;
     if (!rc)
         rc = cds_db_exec(db, "SELECT " CDS_USER_COLUMNS " FROM users u WHERE u.id = $1::uuid", 1, change, false, &now, reterr);
@@ -264,12 +280,17 @@ cds_rc cds_store_session_plain(struct cds_store *store, const struct cds_user *u
     cds_uuid7(id);
     snprintf(seconds, sizeof(seconds), "%" PRIu64, life_s);
     snprintf(version, sizeof(version), "%" PRId64, user->token_version);
-    const char *const params[] = {id, user->id, version, seconds, device, address};
-    const struct cds_statement st = {"WITH u AS (UPDATE users SET last_login_at = now() WHERE id = $2::uuid) "
+    const char *const params[] = {id, user->id, version, seconds, device, address, user->hash};
+    const struct cds_statement st = {"WITH u AS (UPDATE users SET last_login_at = now() WHERE id = $2::uuid AND password_hash = $7 "
+                                     "AND status = 'active' RETURNING id) "
                                      "INSERT INTO sessions (id, user_id, token_version, expires_at, device, address) "
-                                     "VALUES ($1, $2, $3, now() + make_interval(secs => $4::double precision), $5, $6)",
-                                     6, params, false};
-    cds_rc rc = cds_store_run(store, &st, NULL, reterr);
+                                     "SELECT $1::uuid, u.id, $3::bigint, now() + make_interval(secs => $4::double precision), $5, $6 "
+                                     "FROM u RETURNING 1",
+                                     7, params, false};
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
+    cds_rc rc = cds_store_run(store, &st, &rows, reterr);
+    if (!rc && !cds_rows_count(rows))
+        rc = cds_store_changed_meanwhile(reterr);
     if (!rc)
         memcpy(ret_session_id, id, sizeof(id));
     return rc;

@@ -102,29 +102,50 @@ cds_rc cds_store_key_use(struct cds_store *store, const char *id, const char *ha
     return CDS_OK;
 }
 
+static cds_rc not_rotated(struct cds_store *store, const char *user_id, const char *old_id, struct cds_err *reterr)
+{
+    const char *const params[] = {user_id, old_id};
+    const struct cds_statement st = {"SELECT FROM api_keys WHERE user_id = $1::uuid AND id = $2::uuid AND revoked_at IS NULL "
+                                     "AND (expires_at IS NULL OR expires_at > now())",
+                                     2, params, true};
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
+    cds_rc rc = cds_store_run(store, &st, &rows, reterr);
+    if (rc)
+        return rc;
+    if (cds_rows_count(rows))
+        return refuse(reterr, CDS_CONFLICT, "key.count", "You have 100 API keys, the most there may be.",
+                      "Revoke one that is no longer needed, or rotate without an overlap (overlap_s 0).");
+    refuse(reterr, CDS_NOT_FOUND, "key.unknown", "You have no live API key with this id.", "key.list names your keys.");
+    cds_err_pointer(reterr, "/params/key_id");
+    return CDS_NOT_FOUND;
+}
+
 cds_rc cds_store_key_rotate(struct cds_store *store, const char *user_id, const char *old_id, const struct cds_new_key *fresh, const char *overlap_s,
                             char ret_old_until[static 32], char ret_expires_at[static 32], struct cds_err *reterr)
 {
-    const char *const params[] = {user_id, old_id, fresh->id, fresh->hash, overlap_s};
+    char most[16];
+    snprintf(most, sizeof(most), "%d", CDS_KEYS_MAX);
+    const char *const params[] = {user_id, old_id, fresh->id, fresh->hash, overlap_s, most};
     const struct cds_statement st = {
         "WITH old AS (UPDATE api_keys SET expires_at = least(expires_at, greatest(now(), created_at + interval '1 millisecond') + "
         "  make_interval(secs => $5::double precision)) WHERE user_id = $1::uuid AND id = $2::uuid AND revoked_at IS NULL "
-        "  AND (expires_at IS NULL OR expires_at > now()) RETURNING *), "
+        "  AND (expires_at IS NULL OR expires_at > now()) "
+        /* Without an overlap the new one takes the place of the old one. */
+        "  AND (SELECT count(*) FROM api_keys l WHERE l.user_id = $1::uuid AND l.revoked_at IS NULL AND (l.expires_at IS NULL OR l.expires_at > "
+        "  now()) AND (l.id <> $2::uuid OR $5::double precision > 0)) < $6::int RETURNING *), "
         "was AS (SELECT expires_at, created_at FROM api_keys WHERE user_id = $1::uuid AND id = $2::uuid) "
         "INSERT INTO api_keys AS k (user_id, id, hash, name, role, scopes, models, expires_at, requests_per_minute, tokens_per_minute, "
         "  month_tokens_limit, rotated_from) "
         "SELECT o.user_id, $3::uuid, $4, o.name, o.role, o.scopes, o.models, CASE WHEN w.expires_at IS NULL THEN NULL "
         "  ELSE now() + (w.expires_at - w.created_at) END, o.requests_per_minute, o.tokens_per_minute, o.month_tokens_limit, o.id FROM old o, was w "
         "RETURNING (SELECT " TIME_OF("old.expires_at") " FROM old), " TIME_OF("k.expires_at"),
-        5, params, false};
+        6, params, false};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
     cds_rc rc = cds_store_run(store, &st, &rows, reterr);
     if (rc)
         return rc;
-    if (!cds_rows_count(rows)) {
-        cds_err_pointer(reterr, "/params/key_id");
-        return refuse(reterr, CDS_NOT_FOUND, "key.unknown", "You have no live API key with this id.", "key.list names your keys.");
-    }
+    if (!cds_rows_count(rows))
+        return not_rotated(store, user_id, old_id, reterr);
     cds_strcpy(ret_old_until, 32, cds_rows_str(rows, 0, 0));
     cds_strcpy(ret_expires_at, 32, cds_rows_str(rows, 0, 1));
     return CDS_OK;

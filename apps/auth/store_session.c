@@ -8,6 +8,14 @@
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 
+cds_rc cds_store_changed_meanwhile(struct cds_err *reterr)
+{
+    cds_fail(reterr, CDS_UNAUTHENTICATED, __func__, "Mail address or password is wrong.");
+    cds_err_rule(reterr, "login.wrong");
+    cds_err_hint(reterr, "Check both; an admin can set a new password.");
+    return CDS_UNAUTHENTICATED;
+}
+
 cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *user, const struct cds_new_session *fresh,
                               char ret_session_id[static 37], struct cds_err *reterr)
 {
@@ -16,18 +24,23 @@ cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *us
     snprintf(seconds, sizeof(seconds), "%" PRIu64, fresh->max_s);
     snprintf(version, sizeof(version), "%" PRId64, user->token_version);
     snprintf(most, sizeof(most), "%d", CDS_SESSIONS_MAX);
-    const char *const params[] = {id, user->id, version, seconds, fresh->refresh_hash, fresh->device, fresh->address};
-    const struct cds_statement open = {"WITH s AS (INSERT INTO sessions (id, user_id, token_version, expires_at, device, address) "
-                                       "VALUES ($1, $2, $3, now() + make_interval(secs => $4::double precision), $6, $7) RETURNING id), "
-                                       "u AS (UPDATE users SET last_login_at = now() WHERE id = $2) "
-                                       "INSERT INTO refresh_tokens (token_hash, session_id) SELECT $5, s.id FROM s",
-                                       7, params, false};
+    const char *const params[] = {id, user->id, version, seconds, fresh->refresh_hash, fresh->device, fresh->address, user->hash};
+    /* The update waits for a change of the password that is about to commit, and then looks at the row again. */
+    const struct cds_statement open = {
+        "WITH u AS (UPDATE users SET last_login_at = now() WHERE id = $2::uuid AND password_hash = $8 AND status = 'active' RETURNING id), "
+        "s AS (INSERT INTO sessions (id, user_id, token_version, expires_at, device, address) "
+        "SELECT $1::uuid, u.id, $3::bigint, now() + make_interval(secs => $4::double precision), $6, $7 FROM u RETURNING id) "
+        "INSERT INTO refresh_tokens (token_hash, session_id) SELECT $5, s.id FROM s RETURNING 1",
+        8, params, false};
     const char *const of[] = {user->id, most};
     const struct cds_statement end = {
         "SELECT session_end(x.id, NULL, 'limit') FROM (SELECT id FROM sessions WHERE user_id = $1::uuid AND revoked_at IS NULL "
         "AND expires_at > now() ORDER BY last_used_at DESC, id DESC OFFSET $2::int) x",
         2, of, true};
-    cds_rc rc = cds_store_run(store, &open, NULL, reterr);
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
+    cds_rc rc = cds_store_run(store, &open, &rows, reterr);
+    if (!rc && !cds_rows_count(rows))
+        rc = cds_store_changed_meanwhile(reterr);
     if (!rc)
         rc = cds_store_run(store, &end, NULL, reterr);
     if (!rc)

@@ -8,6 +8,7 @@ ALTER TABLE api_keys ADD COLUMN tokens_per_minute bigint CHECK (tokens_per_minut
 ALTER TABLE api_keys ADD COLUMN last_used_at timestamptz;                   -- to the minute
 ALTER TABLE api_keys ADD COLUMN revoked_reason text;
 ALTER TABLE api_keys ADD COLUMN rotated_from uuid;
+UPDATE api_keys SET name = CASE WHEN name = '' THEN '-' ELSE left(name, 100) END WHERE length(name) NOT BETWEEN 1 AND 100;
 ALTER TABLE api_keys ADD CONSTRAINT api_keys_name CHECK (length(name) BETWEEN 1 AND 100);
 CREATE UNIQUE INDEX api_keys_id ON api_keys (id);
 

@@ -12,7 +12,7 @@
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 
-enum { PAGE = 1000, QUEUE = 2, LOOK_DEADLINE_MS = 900 };
+enum { PAGE = 1000, QUEUE = 2, LOOK_DEADLINE_MS = 900, STALL_LOOKS = 5 };
 
 struct cds_standing {
     struct cds_loop *loop;
@@ -25,7 +25,10 @@ struct cds_standing {
     uint64_t confirmed_ms; /* when the last successful look began; 0: there was none */
     uint64_t sent_ms;      /* when the look in flight began */
     uint64_t ended_ms;     /* when everything was told to end last */
+    uint64_t timer_ms;     /* when the timer came last; 0: it did not yet */
+    uint64_t stalled_ms;   /* when it was found that this process had stood still */
     bool looking, again;
+    bool catching_up; /* what is read is the past, much of it superseded: told when all of it is here, each subject once */
     struct cds_standing_wait *waits, **tail;
     size_t waiting;
 };
@@ -100,8 +103,17 @@ static void take_row(struct cds_standing *standing, const struct cds_rows *rows,
     standing->seq = cds_rows_i64(rows, row, 1, standing->seq);
     changes_put(standing->changes, &change);
     cds_metric_add(CDS_M_ACCESS_CHANGES, kind, 1);
-    if (standing->on_change)
+    if (standing->on_change && !standing->catching_up)
         standing->on_change(standing->user, &change);
+}
+
+static void caught_up(struct cds_standing *standing)
+{
+    if (!standing->catching_up)
+        return;
+    standing->catching_up = false;
+    if (standing->on_change)
+        changes_each(standing->changes, standing->on_change, standing->user);
 }
 
 /* A database that was put back to an earlier day: its numbers begin again; what was taken away stays taken away. */
@@ -112,6 +124,7 @@ static bool went_back(struct cds_standing *standing, int64_t clock)
     cds_log(CDS_LOG_WARN, "the numbers of changes of rights went back; all of them are read again", CDS_LI("seq", standing->seq),
             CDS_LI("clock", clock));
     standing->seq = 0;
+    standing->catching_up = true;
     return true;
 }
 
@@ -130,6 +143,7 @@ static void on_look(void *user, const struct cds_rows *rows, const struct cds_er
             standing->again = true;
         } else {
             standing->confirmed_ms = standing->sent_ms;
+            caught_up(standing);
             answer_waits(standing, UINT64_MAX, NULL);
         }
     } else if (!err) {
@@ -158,6 +172,16 @@ static void on_notify(void *user)
     look(user);
 }
 
+/* A process that stood still has not asked, so it cannot say that nobody answered: it looks once more before it judges. Once between two confirmed
+ * looks, so that one that stands still again and again does not put it off for ever. */
+static bool in_grace(struct cds_standing *standing, uint64_t now)
+{
+    if (standing->timer_ms && now - standing->timer_ms > STALL_LOOKS * CDS_STANDING_LOOK_MS && standing->stalled_ms <= standing->confirmed_ms)
+        standing->stalled_ms = now;
+    standing->timer_ms = now;
+    return standing->stalled_ms > standing->confirmed_ms && now - standing->stalled_ms <= CDS_STANDING_LOOK_MS + LOOK_DEADLINE_MS;
+}
+
 static void on_timer(void *user)
 {
     struct cds_standing *standing = user;
@@ -166,7 +190,8 @@ static void on_timer(void *user)
     cds_timer_set(standing->timer, now + CDS_STANDING_LOOK_MS);
     if (cds_standing_unknown(&err))
         answer_waits(standing, now, &err);
-    if (standing->confirmed_ms && now - standing->confirmed_ms > CDS_STANDING_LIMIT_MS && standing->ended_ms < standing->confirmed_ms) {
+    bool grace = in_grace(standing, now);
+    if (!grace && standing->confirmed_ms && now - standing->confirmed_ms > CDS_STANDING_LIMIT_MS && standing->ended_ms < standing->confirmed_ms) {
         standing->ended_ms = now;
         cds_log(CDS_LOG_ERROR, "rights could not be confirmed for too long; what runs under a credential ends",
                 CDS_LI("ms", (long long)(now - standing->confirmed_ms)));
@@ -186,6 +211,7 @@ cds_rc cds_standing_new(struct cds_loop *loop, const char *conninfo, cds_standin
     standing->loop = loop;
     standing->on_change = on_change;
     standing->user = user;
+    standing->catching_up = true;
     standing->tail = &standing->waits;
     standing->changes = changes_new();
     cds_rc rc = standing->changes ? CDS_OK : cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory for the changes of rights.");
@@ -242,7 +268,8 @@ cds_rc cds_standing_ready(const struct cds_standing *standing, struct cds_err *r
 
 void cds_standing_each(const struct cds_standing *standing, cds_standing_fn *fn, void *user)
 {
-    changes_each(standing->changes, fn, user);
+    if (!standing->catching_up)
+        changes_each(standing->changes, fn, user);
 }
 
 /* ---- the check ---- */

@@ -5,8 +5,8 @@
  * Threads: loop thread only.
  * Rules:   a notification makes it look at once. It looks every CDS_STANDING_LOOK_MS all the same, so a lost one costs no more than that. What was
  * not confirmed for CDS_STANDING_FRESH_MS lets nobody in: a check waits for the next look, CDS_STANDING_WAIT_MS at most. After CDS_STANDING_LIMIT_MS
- * everything that runs under a credential has to end (on_change with change NULL). Limits:  CDS_STANDING_MAX changes are kept; when the oldest makes
- * room, tokens from before it no longer count (they are renewed by themselves).
+ * everything that runs under a credential has to end (on_change with change NULL); a process that itself stood still looks once more first. Limits:
+ * CDS_STANDING_MAX changes are kept; when the oldest makes room, tokens from before it no longer count (they are renewed by themselves).
  */
 #pragma once
 
@@ -36,7 +36,8 @@ struct cds_standing_change {
     int64_t at_s;    /**< seconds since 1970, clock of the database */
 };
 
-/** Called after a change was taken over, once for each, also for those of the last day when the process starts. change NULL: nothing has been
+/** Called after a change was taken over, once for each. When the process starts (or the database was put back) the last day is read
+ *  first, and then the last change of each subject is told, in no order: what was undone since ends nothing. change NULL: nothing has been
  *  confirmed for CDS_STANDING_LIMIT_MS; whatever runs under a credential has to end. */
 typedef void cds_standing_fn(void *user, const struct cds_standing_change *change);
 
@@ -60,7 +61,7 @@ bool cds_standing_fresh(const struct cds_standing *standing);
 CDS_MUST_USE cds_rc cds_standing_check(const struct cds_standing *standing, struct cds_credential *credential, struct cds_err *reterr);
 /** CDS_UNAVAILABLE, rule "access.unknown": what a caller says when a look did not come in time. */
 CDS_MUST_USE cds_rc cds_standing_unknown(struct cds_err *reterr);
-/** Each change that is known, in no order. */
+/** The last change of each subject, in no order; none until the first look is confirmed: on_change tells them then. */
 void cds_standing_each(const struct cds_standing *standing, cds_standing_fn *fn, void *user);
 
 /** A place in the line for the next look; part of the caller's own record, zero before use. */

@@ -65,6 +65,16 @@ describe('an invitation', { concurrency: false }, () => {
     assert.equal(await statusOf(made.user_id), 'pending');
   });
 
+  test('a link that is replaced at the very moment of its redemption sets no password', async () => {
+    const made = await admin('user.invite', { email: mail(), role: 'viewer' });
+    const replaced = stack.sql(`DELETE FROM invites WHERE user_id = '${made.user_id}'; SELECT pg_sleep(1.5)`); // one transaction
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const got = await redeem(tokenOf(made.link));
+    await replaced;
+    assert.deepEqual([got.status, got.json.rule], [403, 'invite.unknown']);
+    assert.equal(await statusOf(made.user_id), 'pending');
+  });
+
   test('a blocked account gets no link, and one that was made before does not open it', async () => {
     const made = await admin('user.invite', { email: mail(), role: 'viewer' });
     await admin('user.block', { user_id: made.user_id });
@@ -96,13 +106,28 @@ describe('a password', { concurrency: false }, () => {
     assert.equal((await redeem(tokenOf(link))).json.rule, 'invite.unknown');
   });
 
-  test('set through a link ends every session of before', async () => {
+  test('that changes between its check and the begin of the session opens none, over either way', async () => {
+    for (const attempt of [(who) => signIn(who.email, PASSWORD), (who) => callAs(stack, undefined, 'user.login', { email: who.email, password: PASSWORD })]) {
+      const who = await person(stack);
+      const change = stack.sql(`UPDATE users SET password_hash = '*' WHERE id = '${who.id}'; SELECT pg_sleep(1.5)`); // one transaction: not visible until it ends
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      const got = await attempt(who);
+      await change;
+      assert.deepEqual([got.status, got.json?.rule ?? got.error?.data.rule], [401, 'login.wrong']);
+      assert.equal(await stack.sql(`SELECT count(*) FROM sessions WHERE user_id = '${who.id}'`), '1');
+    }
+  });
+
+  test('set through a link ends every session and every API key of before', async () => {
     const who = await person(stack);
+    const { key } = (await callAs(stack, who.token, 'key.create', { name: 'k' })).result;
+    assert.equal((await callAs(stack, key, 'user.self')).status, 200);
     const made = await admin('user.link', { user_id: who.id });
     assert.equal(made.kind, 'reset');
     assert.equal((await redeem(tokenOf(made.link), 'Nine-Silver-Ladders')).status, 200);
     await waitFor('the old session is void', async () => (await callAs(stack, who.token, 'user.self')).error?.data.rule === 'session.ended', 1000);
     assert.equal((await post(`${stack.authUrl}/auth/refresh`, {}, { cookie: who.refresh })).status, 401);
+    assert.equal((await callAs(stack, key, 'user.self')).error?.data.rule, 'key.revoked');
   });
 
   test('guesses at the old one by a stolen session are slowed down', async () => {

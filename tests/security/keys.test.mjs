@@ -79,6 +79,26 @@ describe('a key', { concurrency: false }, () => {
     assert.equal((await chat(stack.llmUrl, { authorization: `Bearer ${files.key}` })).status, 403);
   });
 
+  test('reads the log only with the scope for it, or with none', async () => {
+    const who = await person(stack);
+    const open = (token) => openSocket({ ...stack, tokens: { ...stack.tokens, mine: token } }, { token, path: '/stream/logs', protocol: 'cds.logs.v1' });
+    await assert.rejects(open((await make(who, { scopes: ['llm', 'user'] })).key), /403/);
+    for (const params of [{ scopes: ['logs'] }, {}]) (await open((await make(who, params)).key)).socket.close();
+  });
+
+  test('counts when it is rotated, and a live one is listed before any number of ended ones', async () => {
+    const who = await person(stack);
+    const first = await make(who, { models: ['NULL'] });
+    const fill = (count, revoked) => stack.sql(`INSERT INTO api_keys (id, user_id, name, hash, created_at, revoked_at) SELECT gen_random_uuid(), '${who.id}', 'x', md5(random()::text) || md5(random()::text), now(), ${revoked} FROM generate_series(1, ${count})`);
+    await fill(210, 'now()');
+    const listed = (await callAs(stack, who.token, 'key.list')).result.keys;
+    assert.equal(listed.length, 200);
+    assert.deepEqual([listed[0].key_id, listed[0].models], [first.key_id, ['NULL']]);
+    await fill(99, 'NULL');
+    assert.equal(rule(await callAs(stack, who.token, 'key.rotate', { key_id: first.key_id, overlap_s: 60 })), 'key.count');
+    assert.ok((await callAs(stack, who.token, 'key.rotate', { key_id: first.key_id, overlap_s: 0 })).result.key);
+  });
+
   test('is never more than its maker, also when the maker becomes less', async () => {
     const who = await person(stack, 'developer', { project: true });
     const wish = await callAs(stack, who.token, 'key.create', { name: 'k', role: 'admin' });

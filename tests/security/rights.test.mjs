@@ -244,6 +244,22 @@ describe('a lost notification', { concurrency: false }, () => {
     await stack.waitPart('api', pids.api);
     await waitFor('the terminal is gone', async () => (await running()) === before - 1, 3000);
   });
+
+  test('terminals of who was blocked and unblocked earlier in the day go on when the gateway starts anew', async () => {
+    const who = await person(stack, 'developer', { project: true });
+    await admin('user.block', { user_id: who.id });
+    await admin('user.unblock', { user_id: who.id });
+    const now = await login(stack, who);
+    const socket = await openSocket(stack, { token: now.token });
+    socket.call(1, 'term.open', { project: who.project, rows: 24, cols: 80 });
+    await socket.answer(1);
+    const before = await running();
+    const pids = await stack.pids();
+    process.kill(pids.api, 'SIGKILL');
+    await stack.waitPart('api', pids.api);
+    await sleep(1500);
+    assert.equal(await running(), before);
+  });
 });
 
 describe('the database out of reach', { concurrency: false }, () => {
@@ -287,6 +303,18 @@ describe('the database out of reach', { concurrency: false }, () => {
       await stack.sql(`SELECT user_change('${who.id}', NULL, 'blocked', 'blocked')`);
     });
     assert.equal((await answer).error?.data.rule, 'user.blocked');
+  });
+
+  test('a process that itself stood still for longer than ten seconds ends nothing that still holds', async () => {
+    const who = await person(stack);
+    const socket = await openSocket(stack, { token: who.token });
+    const { api } = await stack.pids();
+    await whileStopped(api, () => sleep(12_000));
+    await sleep(1500);
+    socket.call(1, 'user.self');
+    assert.equal((await socket.answer(1)).result.email, who.email);
+    assert.equal(socket.closed, null);
+    socket.socket.close();
   });
 });
 

@@ -273,8 +273,8 @@ export type KeyCreateParams = {
   name: string;
   /** At most the caller's own, which it is without this */
   role?: "viewer" | "developer" | "admin";
-  /** Groups of methods it may call; empty or absent: all */
-  scopes?: ("fs" | "image" | "llm" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key")[];
+  /** Groups of methods it may call, and logs for /stream/logs; empty or absent: all */
+  scopes?: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key")[];
   /** Models it may use; empty or absent: all */
   models?: string[];
   /** Life in seconds; without it the key does not expire */
@@ -309,7 +309,7 @@ export type KeyListResult = {
     /** Role */
     role: "viewer" | "developer" | "admin";
     /** Groups of methods it may call; empty or absent: all */
-    scopes: ("fs" | "image" | "llm" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key")[];
+    scopes: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key")[];
     /** Models it may use; empty or absent: all */
     models: string[];
     /** Whether it works */
