@@ -201,7 +201,8 @@ static cds_rc status_error(const struct hop *hop, struct cds_err *reterr)
         reterr->retry_after_ms = wait_s * 1000;
         return CDS_UNAVAILABLE;
     }
-    return cds_fail(reterr, CDS_BAD_PARAM, "transfer", "The server answered HTTP %d where a model file was asked for.", status);
+    /* Not the model's fault: what came so far stays. */
+    return cds_fail(reterr, CDS_CONFLICT, "transfer", "The server answered HTTP %d where a model file was asked for.", status);
 }
 
 static cds_rc curl_error(const struct cds_web *web, const struct hop *hop, CURLcode code, struct cds_err *reterr)

@@ -103,7 +103,7 @@ void cds_flow_fail(struct cds_gen *gen, const struct cds_err *err, const char *o
     }
     bool held = gen->stage >= CDS_GEN_RUNNING;
     cds_flow_leave_model(gen);
-    if (held)
+    if (held && !gen->booked)
         cds_flow_settle_zero(gen, err->code == CDS_MODEL_CRASHED ? "crashed" : "failed");
     cds_metric_add(CDS_M_LLM_REQUESTS, outcome, 1);
     gen->failure = *err;
@@ -280,6 +280,7 @@ static cds_rc room_alone(struct cds_model *model, struct cds_err *err)
 
 void cds_flow_prepare(struct cds_gen *gen)
 {
+    gen->asks_lexicon = false;
     if (gen->ask.needs_draft && !gen->model->drafts) {
         struct cds_err err = {0};
         cds_fail(&err, CDS_BAD_PARAM, __func__, "The model %s has no draft model%s%s", gen->model_id, *gen->model->draft_problem ? ": " : ".",

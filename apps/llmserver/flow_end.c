@@ -167,6 +167,11 @@ void cds_flow_saved(struct cds_gen *gen, const struct cds_err *err)
 {
     if (err) {
         gen->end.state = NULL;
+        /* The prompt was computed, and that its state has no room is what its user asked for. Faults of ours cost nothing. */
+        if (err->code == CDS_EXHAUSTED) {
+            book(gen, NULL);
+            gen->booked = true;
+        }
         cds_flow_fail(gen, err, "error");
         return;
     }

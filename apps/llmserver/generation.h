@@ -69,6 +69,7 @@ struct cds_gen {
     bool prepared_in_vain; /**< the process died once while it prepared this prompt */
     bool asks_lexicon;     /**< the process of the vocabulary answers it (lexicon.h) */
     bool counts;           /**< asks for the tokens of its prompt only */
+    bool booked;           /**< the ledger has what it used already, though it fails */
     bool stop_wanted;      /**< the user asked to end it and keep what there is */
     unsigned ledger_calls; /**< calls whose callback has not come */
     struct cds_wire_end end;

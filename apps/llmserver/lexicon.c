@@ -59,6 +59,11 @@ static void ask_now(struct cds_gen *gen, const struct cds_err *err)
 
 static void give_up(struct cds_gen *gen, const struct cds_err *err)
 {
+    const struct cds_model *model = gen->model;
+    if (err->code == CDS_UNAVAILABLE && gen->stage == CDS_GEN_WAITING && (model->up || model->state == CDS_MODEL_LOADING)) {
+        gen->asks_lexicon = false; /* the model itself is there, or comes: it answers */
+        return;
+    }
     if (err->code == CDS_MODEL_CRASHED && gen->stage == CDS_GEN_PREPARING)
         cds_poison_add(gen->app->poison, gen->suspect, cds_now_ms());
     cds_flow_fail(gen, err, err->code == CDS_MODEL_CRASHED ? "crashed" : "error");

@@ -160,6 +160,7 @@ static void on_exit(void *user, const char *why)
     model->proc = NULL;
     model->up = false;
     model->stopping = false;
+    model->need_bytes -= model->solo_bytes;
     model->solo_bytes = 0;
     model->probe_job = 0;
     cds_states_model_down(model);

@@ -37,6 +37,9 @@ cds_rc cds_state_key(const char *path, unsigned char ret[static CDS_STATE_KEY], 
     struct stat st;
     CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(CDS_STATE_KEY + 1);
     if (stat(path, &st) != 0) {
+        /* Another key makes all states useless: only where there never was one. */
+        if (errno != ENOENT)
+            return failed(reterr, "The key of the states cannot be read");
         cds_random(ret, CDS_STATE_KEY);
         return cds_write_file_atomic(path, ret, CDS_STATE_KEY, 0600, reterr);
     }

@@ -259,7 +259,7 @@ void cds_states_save(struct cds_gen *gen, struct cds_model *model, const cds_jso
     CDS_JSON_AUTO head = cds_states_made_with(model, gen->user_id, gen->ask.save_state, state);
     cds_rc rc = CDS_OK;
     if (problem || bytes <= 0) {
-        rc = cds_fail(&err, CDS_EXHAUSTED, __func__, "%.200s", problem ? problem : "The model process wrote no state.");
+        rc = cds_fail(&err, problem ? CDS_EXHAUSTED : CDS_SYSTEM, __func__, "%.200s", problem ? problem : "The model process wrote no state.");
         cds_err_hint(&err, "Delete states that are not needed any more, or save a shorter prompt.");
     }
     if (rc == CDS_OK)
@@ -392,9 +392,11 @@ static cds_rc model_for(struct cds_llm *app, const cds_json *head, const char *n
     return cds_states_fit(model, head, err);
 }
 
-static cds_rc begin_restore(struct cds_llm *app, struct cds_http_req *req, const char *user_id, const char *name, struct cds_err *err)
+static cds_rc begin_restore(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const char *name,
+                            struct cds_err *err)
 {
     struct cds_states *states = app->states;
+    const char *user_id = credential->claims.user_id;
     char path[PATH_MAX];
     CDS_CLEANUP(cds_free_ptr) char *text = NULL;
     CDS_JSON_AUTO head = NULL;
@@ -413,6 +415,8 @@ static cds_rc begin_restore(struct cds_llm *app, struct cds_http_req *req, const
         rc = cds_fail(err, CDS_BAD_PARAM, __func__, "The file of the state was changed, or is damaged: it is the one of somebody else.");
     if (rc == CDS_OK)
         rc = model_for(app, head, cds_json_get_str(body, "model"), &model, err);
+    if (rc == CDS_OK && model)
+        rc = cds_credential_model(credential, model->id, err);
     if (rc == CDS_OK && states->owner)
         rc = busy(err);
     if (rc == CDS_OK)
@@ -503,7 +507,7 @@ bool cds_states_route(struct cds_llm *app, struct cds_http_req *req, const struc
     if (rc == CDS_OK && lists)
         list(app, req, user_id);
     else if (rc == CDS_OK)
-        rc = post ? begin_restore(app, req, user_id, name, &err) : one(app, req, user_id, name, removes, &err);
+        rc = post ? begin_restore(app, req, credential, name, &err) : one(app, req, user_id, name, removes, &err);
     if (rc != CDS_OK)
         cds_routes_fail(req, user_id, &err);
     return true;

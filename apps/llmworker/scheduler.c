@@ -188,8 +188,16 @@ static void recover(struct cds_sched *sched, int rc)
     else if (newest)
         cds_job_end(sched, newest, CDS_JOB_FAILED);
     /* A failed batch may have left part of its rows in the context: every sequence is cut back to what is known. */
-    for (unsigned i = 0; i < sched->slot_count; i++)
-        sched->ops->drop(sched->engine, (int)i, (int)sched->slots[i].branch.filled);
+    for (unsigned i = 0; i < sched->slot_count; i++) {
+        struct cds_slot *slot = &sched->slots[i];
+        /* A sequence that cannot be cut is as far as the failed batch had come: it is read again from its beginning, and its state is not kept. */
+        if (!sched->limits.share && rc != 1) {
+            cds_branch_cut(&sched->cells, &slot->branch, 0);
+            if (slot->job && (slot->job->state == CDS_JOB_GENERATING || slot->job->state == CDS_JOB_READING))
+                slot->job->state = cds_job_next_state(slot->job);
+        }
+        sched->ops->drop(sched->engine, (int)i, (int)slot->branch.filled);
+    }
 }
 
 /** What was asked while the engine computed. */

@@ -356,7 +356,17 @@ cds_rc cds_sched_restore(struct cds_sched *sched, uint64_t scope, const struct c
         sched->counters.restored_tokens += count;
         return CDS_OK;
     }
-    struct cds_slot *slot = cds_slots_make_room(sched, (uint32_t)count) ? empty_slot(sched, NULL) : NULL;
+    for (unsigned i = 0; i < sched->slot_count; i++) {
+        struct cds_slot *there = &sched->slots[i];
+        if (there->scope == scope && cds_adapter_sets_equal(&there->adapters, adapters) &&
+            cds_branch_common(&sched->cells, &there->branch, tokens, count) == count) {
+            there->used_at = ++sched->clock;
+            return CDS_OK;
+        }
+    }
+    /* What others left goes only if it is enough. */
+    bool room = sched->cells.live_count + count <= sched->limits.cells;
+    struct cds_slot *slot = room && cds_slots_make_room(sched, (uint32_t)count) ? empty_slot(sched, NULL) : NULL;
     if (!slot) {
         cds_fail(reterr, CDS_BUSY, __func__, "Running requests hold the context; there is no room for the state now.");
         if (reterr)

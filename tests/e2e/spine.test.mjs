@@ -313,7 +313,7 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
     await page.getByLabel('Mail address').fill(email);
     await page.getByLabel('Password', { exact: true }).fill('not the password');
     await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByRole('alert').getByText('Mail address or password is wrong.').waitFor();
+    await page.getByRole('alert').getByText('Address or password is wrong. An admin can make a link to set a new password.').waitFor();
     await page.getByLabel('Password', { exact: true }).fill(password);
     await page.getByRole('button', { name: 'Sign in' }).click();
     await page.locator('.monaco-editor .view-lines').waitFor();

@@ -60,7 +60,7 @@ describe('memory', () => {
     try {
       const got = await load();
       assert.equal(got.status, 507, got.text);
-      assert.match(got.json.error.message, /needs about \d+ MiB of memory \(weights 92, cache of 8192 tokens 180, buffers \d+\) and there are 100 MiB/);
+      assert.match(got.json.error.message, /needs about \d+ MiB of memory \(weights 136, cache of 8192 tokens 180, buffers \d+\) and there are 100 MiB/);
       assert.equal(got.json.error.rule, 'llm.memory');
       assert.equal((await model()).state, 'unloaded');
       assert.equal((await fetch(`${stack.llmUrl}/readyz`)).status, 200);

@@ -18,7 +18,7 @@ export function launch() {
 
 /** Notes console errors, uncaught errors and violations of the content security policy of a page in trouble. */
 export async function watch(page, trouble) {
-  page.on('console', (message) => message.type() === 'error' && trouble.push(`console: ${message.text()}`));
+  page.on('console', (message) => message.type() === 'error' && trouble.push(`console: ${message.text()} (${message.location().url})`));
   page.on('pageerror', (error) => trouble.push(`page error: ${error.message}`));
   await page.exposeFunction('cdsViolation', (what) => trouble.push(`content security policy: ${what}`));
   // A page of another origin that is shown inside may load before the function is there.

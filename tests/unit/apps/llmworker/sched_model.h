@@ -26,6 +26,8 @@ static struct model {
     uint64_t cost, cost_sum; /* of the last step, and of all */
     int64_t cancel_inside;   /* this request is cancelled while the step runs */
     bool asked_dead;
+    bool uncut;       /* sequences are forgotten as a whole or not at all, as those of recurrent models */
+    int fails_behind; /* the next step fails behind so many rows; 0: it does not */
 } * model;
 static struct cds_sched *sched;
 
@@ -71,6 +73,10 @@ static inline int model_decode(void *engine, const struct cds_row *rows, int cou
         for (int p = 0; rows[i].sample && p < model->filled[s]; p++)
             state = mix(state, model->cell[model->at[s][p]].token);
         model->state[i] = state;
+        if (i + 1 == model->fails_behind) {
+            model->fails_behind = 0;
+            return -1;
+        }
         bool wrong = model->wrong_in && state % (uint64_t)model->wrong_in == 0;
         model->said[i] = model->period && model->filled[s] > model->period && !wrong
                              ? model->cell[model->at[s][model->filled[s] - model->period]].token
@@ -105,6 +111,8 @@ static inline bool model_end(void *engine, int32_t token)
 }
 static inline void model_drop(void *engine, int sequence, int from)
 {
+    if (model->uncut && from > 0)
+        return;
     while (model->filled[sequence] > from) {
         unsigned cell = model->at[sequence][--model->filled[sequence]];
         model->used -= --model->cell[cell].tags == 0;

@@ -55,6 +55,24 @@ static void cancel_of_all_requests_of_a_step_gives_the_step_up(void **state)
     assert_text((struct ask){.id = 2, .own = 500, .max_tokens = 3, .like = 1});
 }
 
+static void what_cannot_be_cut_is_read_again_after_a_step_that_failed_in_the_middle(void **state)
+{
+    limits.share = false;
+    make();
+    model->uncut = true;
+    begin(plain(1, 0, 30, 20));
+    for (int i = 0; i < 4; i++)
+        cds_sched_step(sched);
+    assert_true(got[1].tokens > 0);
+    begin(plain(2, 0, 30, 5));
+    model->fails_behind = 2;
+    run();
+    assert_int_equal(got[2].report.end, CDS_JOB_FAILED);
+    assert_text(plain(1, 0, 30, 20)); /* nothing of the step that failed is in it */
+    assert_true(got[1].report.recomputed_tokens > 0);
+    assert_int_equal(got[1].report.evaluated_tokens, 30);
+}
+
 static void storm_of_everything_keeps_every_text_and_every_count_right(void **state)
 {
     unsigned seed = 11;
@@ -116,6 +134,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(cancel_frees_the_capacity_within_one_step_in_200_of_200_tries),
         T(cancel_of_all_requests_of_a_step_gives_the_step_up),
+        T(what_cannot_be_cut_is_read_again_after_a_step_that_failed_in_the_middle),
         T(storm_of_everything_keeps_every_text_and_every_count_right),
     };
     return RUN_ALL(tests);

@@ -98,7 +98,7 @@ static void prompts_whose_chances_are_told_stay_one(void **state)
 
 static void a_tile_costs_what_its_products_cost(void **state)
 {
-    assert_float_equal(cds_split_tile(576, 30, 134515008), 1.05, 0.01);   /* 135 M: as much as a row */
+    assert_float_equal(cds_split_tile(576, 30, 134515008), 1.05, 0.01);    /* 135 M: as much as a row */
     assert_float_equal(cds_split_tile(1536, 28, 1543714304), 0.228, 0.01); /* 1.5 billion: a quarter of one */
     assert_float_equal(cds_split_tile(1, 1, 0), 0, 0);
 }
@@ -106,14 +106,10 @@ static void a_tile_costs_what_its_products_cost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_that_are_long_get_a_batch_of_their_own),
-        cmocka_unit_test(every_row_stands_in_one_of_the_two),
-        cmocka_unit_test(steps_that_the_library_does_row_by_row_stay_one),
-        cmocka_unit_test(nothing_is_split_for_less_than_it_costs),
-        cmocka_unit_test(guesses_look_at_the_cells_of_their_answer),
-        cmocka_unit_test(only_prompts_or_only_answers_stay_one),
-        cmocka_unit_test(prompts_whose_chances_are_told_stay_one),
-        cmocka_unit_test(a_tile_costs_what_its_products_cost),
+        cmocka_unit_test(answers_that_are_long_get_a_batch_of_their_own),  cmocka_unit_test(every_row_stands_in_one_of_the_two),
+        cmocka_unit_test(steps_that_the_library_does_row_by_row_stay_one), cmocka_unit_test(nothing_is_split_for_less_than_it_costs),
+        cmocka_unit_test(guesses_look_at_the_cells_of_their_answer),       cmocka_unit_test(only_prompts_or_only_answers_stay_one),
+        cmocka_unit_test(prompts_whose_chances_are_told_stay_one),         cmocka_unit_test(a_tile_costs_what_its_products_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
