@@ -260,14 +260,19 @@ describe('sign-in', { concurrency: false }, () => {
     assert.equal(wrong.json.rule, 'login.wrong');
   });
 
-  test('a hash of another cost is renewed at the next sign-in', async () => {
+  test('a cheaper hash is renewed at the next sign-in, and a dearer one stays', async () => {
     const words = ['user', 'add', '--email', 'older@studio.test', '--role', 'viewer', ...stack.flags, '--auth.bcrypt_cost=11'];
     assert.equal((await run(join(build, 'bin/cds-auth'), words, `${NEW_PASSWORD}\n`)).code, 0);
     const hash = () => sql(`SELECT password_hash FROM users WHERE email = 'older@studio.test'`);
-    assert.match(await hash(), /^\$2b\$11\$/);
-    assert.equal((await post('/auth/login', { email: 'older@studio.test', password: NEW_PASSWORD })).status, 200);
+    const signIn = async () => assert.equal((await post('/auth/login', { email: 'older@studio.test', password: NEW_PASSWORD })).status, 200);
+    const dear = await hash();
+    assert.match(dear, /^\$2b\$11\$/);
+    await signIn();
+    assert.equal(await hash(), dear);
+    await sql(`UPDATE users SET password_hash = '$2b$04$2aUcPZ4g1NSdKKZa2QO3MORz2VjU3Iscndvn8Ix2Rpj./2rAl/el6' WHERE email = 'older@studio.test'`); // of the same password, at cost 4
+    await signIn();
     assert.match(await hash(), /^\$2b\$10\$/);
-    assert.equal((await post('/auth/login', { email: 'older@studio.test', password: NEW_PASSWORD })).status, 200);
+    await signIn();
   });
 });
 
