@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "apps/api/message.h"
+#include "apps/api/owned.h"
 #include "lib/base/str.h"
 
 #define TIME_OF(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
@@ -148,37 +149,20 @@ static void on_sessions(void *user, const struct cds_rows *rows, const struct cd
 
 void session_list(struct call *call)
 {
-    const struct cds_credential *who = call_who(call);
-    const char *wanted = param(call, "user_id");
-    struct cds_err err;
-    if (wanted && !cds_streq(wanted, who->claims.user_id) && cds_credential_need(who, CDS_ROLE_ADMIN, "the list of somebody else's sessions", &err)) {
-        call_fail(call, &err);
-        return;
-    }
-    const char *params[] = {wanted ? wanted : who->claims.user_id, who->claims.session_id};
-    call_query(call, sessions_sql, 2, params, on_sessions);
+    const char *mine = call_who(call)->claims.session_id;
+    const char *params[] = {owned_whose(call, "sessions"), mine};
+    if (params[0])
+        call_query(call, sessions_sql, 2, params, on_sessions);
 }
 
 static void on_revoked(void *user, const struct cds_rows *rows, const struct cds_err *err)
 {
-    struct call *call = call_queried(user, err);
-    struct cds_err gone;
-    if (!call)
-        return;
-    if (cds_streq(cds_rows_str(rows, 0, 0), "ok")) {
-        call_succeed(call, cds_json_pack("{s:s,s:b}", "session_id", param(call, "session_id"), "revoked", 1));
-        return;
-    }
-    cds_fail(&gone, CDS_NOT_FOUND, __func__, "There is no such session, or it has ended already, or it belongs to someone else.");
-    cds_err_pointer(&gone, "/params/session_id");
-    cds_err_hint(&gone, "session.list names your sessions.");
-    call_fail(call, &gone);
+    owned_ended(user, rows, err, "session_id", "session", "session.list");
 }
 
 void session_revoke(struct call *call)
 {
-    const struct cds_credential *who = call_who(call);
-    const char *params[] = {param(call, "session_id"), who->role == CDS_ROLE_ADMIN ? NULL : who->claims.user_id};
+    const char *params[] = {param(call, "session_id"), owned_limit(call)};
     call_query(call, "SELECT session_end($1::uuid, $2::uuid, 'revoked')", 2, params, on_revoked);
 }
 

@@ -63,6 +63,8 @@ struct cds_new_session {
     const char *refresh_hash, *device, *address;
     uint64_t max_s;
 };
+/** What a sign-in answers when address or password is wrong, also when they became wrong while it was made. @return CDS_UNAUTHENTICATED */
+cds_rc cds_login_wrong(struct cds_err *reterr);
 /** Opens a session and notes the sign-in, provided that user->hash is still the stored one and the account active.
  *  @return CDS_OK; CDS_UNAUTHENTICATED, rule "login.wrong" */
 CDS_MUST_USE cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *user, const struct cds_new_session *fresh,

@@ -12,14 +12,6 @@
 
 #define TIME_OF(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 
-static cds_rc refuse(struct cds_err *reterr, cds_rc code, const char *rule, const char *message, const char *hint)
-{
-    cds_fail(reterr, code, "cds_store_account", "%s", message);
-    cds_err_rule(reterr, rule);
-    cds_err_hint(reterr, "%s", hint);
-    return code;
-}
-
 static cds_rc no_user(struct cds_err *reterr)
 {
     cds_fail(reterr, CDS_NOT_FOUND, __func__, "There is no user with this id.");
@@ -41,13 +33,13 @@ cds_rc cds_store_caller(struct cds_store *store, const char *user_id, const char
         return rc;
     const char *status = cds_rows_count(rows) ? cds_rows_str(rows, 0, 1) : "deleted";
     if (cds_streq(status, "deleted"))
-        return refuse(reterr, CDS_UNAUTHENTICATED, "user.gone", "This account does not exist any more.", "Sign in with another one.");
+        return cds_store_refuse(reterr, CDS_UNAUTHENTICATED, "user.gone", "This account does not exist any more.", "Sign in with another one.");
     if (!cds_streq(status, "active"))
-        return refuse(reterr, CDS_DENIED, "user.blocked", "This account is blocked.", "Ask an admin of this studio.");
+        return cds_store_refuse(reterr, CDS_DENIED, "user.blocked", "This account is blocked.", "Ask an admin of this studio.");
     if (version < cds_rows_i64(rows, 0, 2, 0))
-        return refuse(reterr, CDS_UNAUTHENTICATED, "session.stale", "The account changed since this session began.", "Sign in again.");
+        return cds_store_refuse(reterr, CDS_UNAUTHENTICATED, "session.stale", "The account changed since this session began.", "Sign in again.");
     if (!cds_rows_bool(rows, 0, 3))
-        return refuse(reterr, CDS_UNAUTHENTICATED, "session.ended", "This session was ended.", "Sign in again.");
+        return cds_store_refuse(reterr, CDS_UNAUTHENTICATED, "session.ended", "This session was ended.", "Sign in again.");
     cds_strcpy(ret_role, 16, cds_rows_str(rows, 0, 0));
     return CDS_OK;
 }
@@ -127,7 +119,7 @@ static cds_rc make_link(struct cds_db *db, void *user, struct cds_err *reterr)
         return no_user(reterr);
     cds_store_read_user(rows, 0, &making->out.user);
     if (making->out.user.blocked)
-        return refuse(reterr, CDS_CONFLICT, "user.blocked", "This account is blocked, so it gets no link.", "Unblock it first.");
+        return cds_store_refuse(reterr, CDS_CONFLICT, "user.blocked", "This account is blocked, so it gets no link.", "Unblock it first.");
     cds_strcpy(making->out.kind, sizeof(making->out.kind), cds_streq(cds_rows_str(rows, 0, CDS_USER_COLUMN_COUNT), "pending") ? "invite" : "reset");
     rc = cds_db_exec(db, "DELETE FROM invites WHERE user_id = $1::uuid AND used_at IS NULL", 1, params, false, NULL, reterr);
     return rc ? rc : add_link(db, making, reterr);
@@ -152,7 +144,7 @@ static const char ask[] = "Ask an admin of this studio for a new one.";
 
 static cds_rc unknown_link(struct cds_err *reterr)
 {
-    return refuse(reterr, CDS_DENIED, "invite.unknown", "This link is not valid.", ask);
+    return cds_store_refuse(reterr, CDS_DENIED, "invite.unknown", "This link is not valid.", ask);
 }
 
 static cds_rc read_link(const struct cds_rows *rows, struct cds_invite *ret, struct cds_err *reterr)
@@ -160,12 +152,12 @@ static cds_rc read_link(const struct cds_rows *rows, struct cds_invite *ret, str
     if (!cds_rows_count(rows))
         return unknown_link(reterr);
     if (cds_rows_bool(rows, 0, COL_USED))
-        return refuse(reterr, CDS_DENIED, "invite.used", "This link has been used.", "Sign in with the password that was set with it.");
+        return cds_store_refuse(reterr, CDS_DENIED, "invite.used", "This link has been used.", "Sign in with the password that was set with it.");
     if (cds_rows_bool(rows, 0, COL_LATE))
-        return refuse(reterr, CDS_DENIED, "invite.expired", "This link has expired.", ask);
+        return cds_store_refuse(reterr, CDS_DENIED, "invite.expired", "This link has expired.", ask);
     cds_store_read_user(rows, 0, &ret->user);
     if (ret->user.blocked)
-        return refuse(reterr, CDS_DENIED, "user.blocked", "This account is blocked.", "Ask an admin of this studio.");
+        return cds_store_refuse(reterr, CDS_DENIED, "user.blocked", "This account is blocked.", "Ask an admin of this studio.");
     cds_strcpy(ret->kind, sizeof(ret->kind), cds_rows_str(rows, 0, COL_KIND));
     cds_strcpy(ret->expires_at, sizeof(ret->expires_at), cds_rows_str(rows, 0, COL_EXPIRES));
     return CDS_OK;
@@ -255,7 +247,8 @@ static cds_rc change_password(struct cds_db *db, void *user, struct cds_err *ret
     if (rc)
         return rc;
     if (!cds_rows_count(rows))
-        return refuse(reterr, CDS_CONFLICT, "password.changed", "The password was changed by somebody else meanwhile.", "Sign in with the new one.");
+        return cds_store_refuse(reterr, CDS_CONFLICT, "password.changed", "The password was changed by somebody else meanwhile.",
+                                "Sign in with the new one.");
     rc = cds_db_exec(db, "SELECT sessions_end($1::uuid, $2::uuid, 'password')", 2, ends, false, &ended, reterr);
     if (!rc)
         c->ended = cds_rows_i64(ended, 0, 0, 0);
@@ -290,7 +283,7 @@ cds_rc cds_store_session_plain(struct cds_store *store, const struct cds_user *u
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
     cds_rc rc = cds_store_run(store, &st, &rows, reterr);
     if (!rc && !cds_rows_count(rows))
-        rc = cds_store_changed_meanwhile(reterr);
+        rc = cds_login_wrong(reterr);
     if (!rc)
         memcpy(ret_session_id, id, sizeof(id));
     return rc;

@@ -12,14 +12,6 @@
 
 #define TIME_OF(column) "coalesce(to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '')"
 
-static cds_rc refuse(struct cds_err *reterr, cds_rc code, const char *rule, const char *message, const char *hint)
-{
-    cds_fail(reterr, code, "cds_store_key", "%s", message);
-    cds_err_rule(reterr, rule);
-    cds_err_hint(reterr, "%s", hint);
-    return code;
-}
-
 cds_rc cds_store_key_add(struct cds_store *store, const struct cds_new_key *fresh, char ret_expires_at[static 32], struct cds_err *reterr)
 {
     char most[16];
@@ -47,7 +39,8 @@ cds_rc cds_store_key_add(struct cds_store *store, const struct cds_new_key *fres
     if (rc)
         return rc;
     if (!cds_rows_count(rows))
-        return refuse(reterr, CDS_CONFLICT, "key.count", "You have 100 API keys, the most there may be.", "Revoke one that is no longer needed.");
+        return cds_store_refuse(reterr, CDS_CONFLICT, "key.count", "You have 100 API keys, the most there may be.",
+                                "Revoke one that is no longer needed.");
     cds_strcpy(ret_expires_at, 32, cds_rows_str(rows, 0, 0));
     return CDS_OK;
 }
@@ -60,16 +53,16 @@ static cds_rc check(const struct cds_rows *rows, const char *hash, struct cds_er
     const char *stored = cds_rows_count(rows) ? cds_rows_str(rows, 0, COL_HASH) : hash;
     bool same = strlen(stored) == 64 && cds_equal_ct(stored, hash, 64);
     if (!cds_rows_count(rows) || !same)
-        return refuse(reterr, CDS_UNAUTHENTICATED, "key.unknown", "There is no such API key.", "Copy it again, or make a new one.");
+        return cds_store_refuse(reterr, CDS_UNAUTHENTICATED, "key.unknown", "There is no such API key.", "Copy it again, or make a new one.");
     if (cds_rows_bool(rows, 0, COL_REVOKED))
-        return refuse(reterr, CDS_UNAUTHENTICATED, "key.revoked", "This API key was revoked.", "Use another one.");
+        return cds_store_refuse(reterr, CDS_UNAUTHENTICATED, "key.revoked", "This API key was revoked.", "Use another one.");
     if (cds_rows_bool(rows, 0, COL_EXPIRED))
-        return refuse(reterr, CDS_UNAUTHENTICATED, "key.expired", "This API key has expired.", "Use another one.");
+        return cds_store_refuse(reterr, CDS_UNAUTHENTICATED, "key.expired", "This API key has expired.", "Use another one.");
     const char *status = cds_rows_str(rows, 0, COL_STATUS);
     if (cds_streq(status, "deleted"))
-        return refuse(reterr, CDS_UNAUTHENTICATED, "user.gone", "The account of this API key does not exist any more.", "Use another one.");
+        return cds_store_refuse(reterr, CDS_UNAUTHENTICATED, "user.gone", "The account of this API key does not exist any more.", "Use another one.");
     if (!cds_streq(status, "active"))
-        return refuse(reterr, CDS_DENIED, "user.blocked", "The account of this API key is blocked.", "Ask an admin of this studio.");
+        return cds_store_refuse(reterr, CDS_DENIED, "user.blocked", "The account of this API key is blocked.", "Ask an admin of this studio.");
     return CDS_OK;
 }
 
@@ -113,9 +106,9 @@ static cds_rc not_rotated(struct cds_store *store, const char *user_id, const ch
     if (rc)
         return rc;
     if (cds_rows_count(rows))
-        return refuse(reterr, CDS_CONFLICT, "key.count", "You have 100 API keys, the most there may be.",
-                      "Revoke one that is no longer needed, or rotate without an overlap (overlap_s 0).");
-    refuse(reterr, CDS_NOT_FOUND, "key.unknown", "You have no live API key with this id.", "key.list names your keys.");
+        return cds_store_refuse(reterr, CDS_CONFLICT, "key.count", "You have 100 API keys, the most there may be.",
+                                "Revoke one that is no longer needed, or rotate without an overlap (overlap_s 0).");
+    cds_store_refuse(reterr, CDS_NOT_FOUND, "key.unknown", "You have no live API key with this id.", "key.list names your keys.");
     cds_err_pointer(reterr, "/params/key_id");
     return CDS_NOT_FOUND;
 }

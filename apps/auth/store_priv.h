@@ -30,7 +30,7 @@ CDS_MUST_USE cds_rc cds_store_run(struct cds_store *store, const struct cds_stat
 #define CDS_USER_COLUMNS "u.id, u.email, u.display_name, u.role, u.password_hash, u.status = 'blocked', u.token_version"
 enum { CDS_USER_COLUMN_COUNT = 7 };
 void cds_store_read_user(const struct cds_rows *rows, int row, struct cds_user *ret);
-/** What a sign-in answers whose account changed between the check of its password and the begin of its session: login.wrong. */
-cds_rc cds_store_changed_meanwhile(struct cds_err *reterr);
+/** A refusal with its rule and its advice. @return code */
+cds_rc cds_store_refuse(struct cds_err *reterr, cds_rc code, const char *rule, const char *message, const char *hint);
 /** INSERT of one user. @return CDS_CONFLICT, rule "user.exists" */
 CDS_MUST_USE cds_rc cds_store_insert_user(struct cds_db *db, const struct cds_new_user *fresh, struct cds_user *ret, struct cds_err *reterr);

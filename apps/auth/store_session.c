@@ -8,12 +8,18 @@
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 
-cds_rc cds_store_changed_meanwhile(struct cds_err *reterr)
+cds_rc cds_store_refuse(struct cds_err *reterr, cds_rc code, const char *rule, const char *message, const char *hint)
 {
-    cds_fail(reterr, CDS_UNAUTHENTICATED, __func__, "Mail address or password is wrong.");
-    cds_err_rule(reterr, "login.wrong");
-    cds_err_hint(reterr, "Check both; an admin can set a new password.");
-    return CDS_UNAUTHENTICATED;
+    cds_fail(reterr, code, "cds_store", "%s", message);
+    cds_err_rule(reterr, rule);
+    cds_err_hint(reterr, "%s", hint);
+    return code;
+}
+
+cds_rc cds_login_wrong(struct cds_err *reterr)
+{
+    return cds_store_refuse(reterr, CDS_UNAUTHENTICATED, "login.wrong", "Mail address or password is wrong.",
+                            "Check both; an admin can set a new password.");
 }
 
 cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *user, const struct cds_new_session *fresh,
@@ -40,7 +46,7 @@ cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *us
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
     cds_rc rc = cds_store_run(store, &open, &rows, reterr);
     if (!rc && !cds_rows_count(rows))
-        rc = cds_store_changed_meanwhile(reterr);
+        rc = cds_login_wrong(reterr);
     if (!rc)
         rc = cds_store_run(store, &end, NULL, reterr);
     if (!rc)

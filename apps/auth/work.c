@@ -70,12 +70,8 @@ cds_rc cds_auth_check_password(const struct cds_auth *auth, const char *email, c
     bool right = cds_password_verify(password, len, known ? user.hash : auth->dummy_hash);
     if (known && !right)
         cds_password_pad(user.hash, auth->bcrypt_cost);
-    if (!known || !right) {
-        cds_fail(reterr, CDS_UNAUTHENTICATED, __func__, "Mail address or password is wrong.");
-        cds_err_rule(reterr, "login.wrong");
-        cds_err_hint(reterr, "Check both; an admin can set a new password.");
-        return CDS_UNAUTHENTICATED;
-    }
+    if (!known || !right)
+        return cds_login_wrong(reterr);
     if (user.blocked) {
         cds_fail(reterr, CDS_DENIED, __func__, "This account is blocked.");
         cds_err_rule(reterr, "user.blocked");

@@ -21,6 +21,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
+#include "lib/config/fetch_command.h"
 #include "lib/json/json.h"
 
 enum { INSPECT_MS = 30000, LOOK_MS = 60000, VERIFY_MS = 3600000, OUT_MAX = 65536, MODELS_MAX = 256 };
@@ -101,54 +102,15 @@ static void print_json(const cds_json *value)
 
 /* --- what comes from a server -------------------------------------------------------------------------------------------- */
 
-enum { FETCH_ARGS = 14, FETCH_ARG_BYTES = 4300 };
-struct fetch_command {
-    char text[FETCH_ARGS][FETCH_ARG_BYTES];
-    const char *argv[FETCH_ARGS + 3];
-};
-
-/** The command line of `cds-fetch look` and `pull`, as the options say. */
-static void fetch_command(const struct model_tools *tools, const char *word, const char *source, const char *sha256, uint64_t ms,
-                          struct fetch_command *ret)
-{
-    const struct cds_config *c = tools->cmd->config;
-    int n = 0;
-    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--source=%.1023s", source);
-    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--dir=%s", tools->dirs[0]);
-    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--sha256=%.64s", sha256);
-    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--hub=%.1000s", cds_config_str(c, CDS_OPT_LLM_HUB_URL));
-    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--hosts=%.4000s", cds_config_str(c, CDS_OPT_LLM_DOWNLOAD_HOSTS));
-    snprintf(ret->text[n++], FETCH_ARG_BYTES, "--key-file=%.4000s", cds_config_str(c, CDS_OPT_LLM_HUB_TOKEN_FILE));
-    const struct {
-        const char *name;
-        uint64_t value;
-    } numbers[] = {
-        {"parameters-max", cds_config_u64(c, CDS_OPT_LLM_PARAMETERS_MAX)},
-        {"bytes-max", cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_MAX)},
-        {"reserve", cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_RESERVE)},
-        {"stall-ms", cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_STALL_MS)},
-        {"deadline-ms", ms},
-        {"parallel", cds_config_u64(c, CDS_OPT_LLM_DOWNLOAD_PARALLEL)},
-        {"parent", (uint64_t)getpid()},
-    };
-    for (size_t i = 0; i < CDS_ARRAY_LEN(numbers); i++)
-        snprintf(ret->text[n++], FETCH_ARG_BYTES, "--%s=%llu", numbers[i].name, (unsigned long long)numbers[i].value);
-    ret->argv[0] = tools->fetch;
-    ret->argv[1] = word;
-    for (int i = 0; i < n; i++)
-        ret->argv[i + 2] = ret->text[i];
-    ret->argv[n + 2] = NULL;
-}
-
 /** A file that is still at its server: its header alone is read. */
 static enum cds_exit inspect_remote(const struct cds_command *cmd, const char *source)
 {
-    static struct fetch_command command; /* large */
+    static struct cds_fetch_command command; /* large */
     struct model_tools tools;
     struct cds_err err = {0};
     CDS_JSON_AUTO answer = NULL;
     tools_of(cmd, &tools);
-    fetch_command(&tools, "look", source, "", LOOK_MS, &command);
+    cds_fetch_command(cmd->config, tools.fetch, tools.dirs[0], "look", source, "", LOOK_MS, &command);
     if (run_fetch(&tools, command.argv, LOOK_MS + INSPECT_MS, &answer, &err) != CDS_OK)
         return cds_complain(stderr, &err);
     print_json(answer);
@@ -372,9 +334,10 @@ static bool tell_all(int fd)
 
 static cds_rc run_pull(const struct model_tools *tools, const char *source, const char *sha256, bool *ret_fine, struct cds_err *reterr)
 {
-    static struct fetch_command command; /* large */
+    static struct cds_fetch_command command; /* large */
     int pair[2];
-    fetch_command(tools, "pull", source, sha256, cds_config_u64(tools->cmd->config, CDS_OPT_LLM_DOWNLOAD_MS), &command);
+    cds_fetch_command(tools->cmd->config, tools->fetch, tools->dirs[0], "pull", source, sha256,
+                      cds_config_u64(tools->cmd->config, CDS_OPT_LLM_DOWNLOAD_MS), &command);
     if (pipe2(pair, O_CLOEXEC) != 0)
         return cds_fail_errno(reterr, errno, __func__, "No pipe could be opened.");
     CDS_CLEANUP(cds_close_fd) int from = pair[0];

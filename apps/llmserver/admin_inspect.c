@@ -4,12 +4,12 @@
 #include <string.h>
 
 #include "apps/llmserver/downloads.h"
-#include "apps/llmserver/fetch_command.h"
 #include "apps/llmserver/helper.h"
 #include "apps/llmserver/memory.h"
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
+#include "lib/config/fetch_command.h"
 #include "lib/log/log.h"
 
 enum { REAP_MS = 5000, BATCH_ROWS = 256 /* as in model.c */ };
@@ -124,7 +124,7 @@ static cds_rc start(struct cds_llm *app, struct cds_http_req *req, const char *u
         return cds_fail(err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     *look = (struct cds_look){.app = app, .req = req};
     cds_strcpy(look->user_id, sizeof(look->user_id), user_id);
-    cds_fetch_command(app, "look", source, "", CDS_LOOK_MS, &command);
+    cds_fetch_command(app->config, app->models.fetch, app->models.dirs[0], "look", source, "", CDS_LOOK_MS, &command);
     cds_rc rc = cds_helper_start(app->loop, command.argv, cds_now_ms() + CDS_LOOK_MS + REAP_MS, &ops, look, &look->helper, err);
     if (rc != CDS_OK) {
         free(look);

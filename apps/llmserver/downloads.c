@@ -7,11 +7,11 @@
 #include <unistd.h>
 
 #include "apps/llmserver/events.h"
-#include "apps/llmserver/fetch_command.h"
 #include "apps/llmserver/inspection.h"
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
+#include "lib/config/fetch_command.h"
 #include "lib/log/log.h"
 
 enum { FINISH_MS = 60000 };
@@ -168,7 +168,7 @@ static cds_rc launch(struct cds_downloads *downloads, struct cds_download *d, co
     static const struct cds_helper_ops ops = {.on_line = on_line, .on_exit = on_helper_exit};
     static struct cds_fetch_command command; /* large, and only one is built at a time */
     uint64_t ms = cds_config_u64(downloads->app->config, CDS_OPT_LLM_DOWNLOAD_MS);
-    cds_fetch_command(downloads->app, "pull", d->source, sha256, ms, &command);
+    cds_fetch_command(downloads->app->config, downloads->app->models.fetch, downloads->app->models.dirs[0], "pull", d->source, sha256, ms, &command);
     return cds_helper_start(downloads->app->loop, command.argv, cds_now_ms() + ms + FINISH_MS, &ops, d, &d->helper, reterr);
 }
 

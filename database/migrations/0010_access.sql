@@ -63,7 +63,7 @@ DECLARE
 BEGIN
     PERFORM FROM access_clock FOR UPDATE;
     FOR s IN UPDATE sessions SET revoked_at = now(), revoked_reason = reason
-        WHERE user_id = of_user AND revoked_at IS NULL AND id IS DISTINCT FROM but RETURNING id
+        WHERE user_id = of_user AND revoked_at IS NULL AND expires_at > now() AND id IS DISTINCT FROM but RETURNING id
     LOOP
         PERFORM access_note('session', of_user, s, reason);
         n := n + 1;

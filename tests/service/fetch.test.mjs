@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, describe, test } from 'node:test';
 import { build } from '../support/stack.mjs';
-import { gguf, sha256, splitKeys, startHub } from '../support/modelhub.mjs';
+import { gguf, sha256, splitKeys, splitModel, startHub } from '../support/modelhub.mjs';
 
 const PROGRAM = join(build, 'bin/cds-fetch');
 const FILE = 'tiny-Q8_0.gguf';
@@ -93,8 +93,7 @@ describe('a download', () => {
     assert.equal(readFileSync(join(dir, FILE), 'utf8'), 'mine');
   }));
   test('all_parts_of_a_split_model_come_and_their_parameters_are_summed', async () => {
-    const parts = {};
-    for (let i = 0; i < 3; i++) parts[`q/big-Q8_0-0000${i + 1}-of-00003.gguf`] = gguf({ tensors: [[`blk.${i}.w`, [1024, 100]]], extra: splitKeys(i, 3), seed: i + 5 });
+    const parts = splitModel('q/big-Q8_0', 3, [1024, 100]);
     await withHub(parts, async (hub) => {
       const got = await pull(hub);
       assert.equal(got.code, 0, got.text);

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { build } from '../support/stack.mjs';
-import { gguf, keys, sha256, splitKeys, startHub } from '../support/modelhub.mjs';
+import { gguf, keys, sha256, splitModel, startHub } from '../support/modelhub.mjs';
 
 const PROGRAM = join(build, 'bin/cds-fetch');
 const FILE = 'tiny-Q8_0.gguf';
@@ -66,8 +66,7 @@ describe('a remote model', () => {
     assert.equal(got.json.read_bytes, 4 * MIB);
   }));
   test('all_parts_of_a_split_model_are_looked_at_and_summed', async () => {
-    const parts = {};
-    for (let i = 0; i < 3; i++) parts[`q/big-Q8_0-0000${i + 1}-of-00003.gguf`] = gguf({ tensors: [[`blk.${i}.w`, [1024, 100]]], extra: splitKeys(i, 3), seed: i + 5 });
+    const parts = splitModel('q/big-Q8_0', 3, [1024, 100]);
     await withHub(parts, async (hub) => {
       const got = await look(hub);
       assert.equal(got.code, 0, got.text);

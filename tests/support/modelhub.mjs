@@ -47,6 +47,9 @@ export function gguf({ tensors = [['token_embd.weight', [64, 64]]], extra = [], 
   return cut === null ? bytes : bytes.subarray(0, cut);
 }
 export const splitKeys = (part, parts) => [keys.number('split.no', part), keys.number('split.count', parts)];
+/** A model in so many parts, by path: `${stem}-00001-of-00003.gguf`, each with one matrix of these sides. */
+export const splitModel = (stem, parts, sides) => Object.fromEntries(Array.from({ length: parts }, (_, i) => [
+  `${stem}-${String(i + 1).padStart(5, '0')}-of-${String(parts).padStart(5, '0')}.gguf`, gguf({ tensors: [[`blk.${i}.w`, sides]], extra: splitKeys(i, parts), seed: i + 5 })]));
 export const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
 
 /** @param repos { 'owner/repo': { path: bytes | {bytes, size} } } ; size: length that is claimed, with nothing behind the bytes */

@@ -1,11 +1,11 @@
-import { useState, type FormEvent } from "react";
+import { useState } from "react";
 import { Button } from "@/components/ui/Button";
 import { Dialog } from "@/components/ui/Dialog";
 import { SelectField, TextField } from "@/components/ui/Field";
 import { Problem } from "@/components/ui/Problem";
-import { toFailure, type Failure } from "@/lib/failure";
 import { useText } from "@/lib/i18n/i18n";
 import { useStore } from "@/lib/store";
+import { useSubmit } from "@/lib/useSubmit";
 import { chooseProject, createProject, mayDevelop, projects } from "@/lib/workspace";
 
 const newValue = "new";
@@ -39,24 +39,13 @@ function NewProject({ onClose }: { onClose: () => void }) {
   const { t } = useText();
   const [name, setName] = useState("");
   const [template, setTemplate] = useState<"sample" | "empty">("empty");
-  const [failure, setFailure] = useState<Failure | null>(null);
-  const [working, setWorking] = useState(false);
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    if (working) return;
-    setWorking(true);
-    setFailure(null);
-    try {
-      await createProject({ name: name.trim(), template });
-      onClose();
-    } catch (error) {
-      setFailure(toFailure(error));
-      setWorking(false);
-    }
-  };
+  const { working, failure, submit } = useSubmit(async () => {
+    await createProject({ name: name.trim(), template });
+    onClose();
+  });
   return (
     <Dialog title={t("app.project.new.title")} onClose={onClose}>
-      <form className="grid gap-4" onSubmit={(event) => void submit(event)}>
+      <form className="grid gap-4" onSubmit={submit}>
         <TextField label={t("app.project.name")} required maxLength={100} value={name} onChange={(event) => setName(event.target.value)} />
         <SelectField label={t("app.project.template")} value={template} onChange={(event) => setTemplate(event.target.value as "sample" | "empty")}>
           <option value="empty">{t("app.project.template.empty")}</option>

@@ -1,13 +1,13 @@
-import { useState, type FormEvent } from "react";
+import { useState } from "react";
 import { Button } from "@/components/ui/Button";
 import { Dialog } from "@/components/ui/Dialog";
 import { SelectField, TextField } from "@/components/ui/Field";
 import { Problem } from "@/components/ui/Problem";
-import { toFailure, type Failure } from "@/lib/failure";
 import { useText } from "@/lib/i18n/i18n";
 import type { KeyCreateParams } from "@/lib/rpc/methods.gen";
 import type { User } from "@/lib/session/session";
 import { rpc } from "@/lib/studio";
+import { useSubmit } from "@/lib/useSubmit";
 import { daysOf, rolesUpTo, scopes, wordsOf } from "../model/keys";
 
 const lives = [30, 90, 365, 0];
@@ -19,31 +19,20 @@ export function KeyDialog({ role, onClose, onMade }: { role: User["role"]; onClo
   const [days, setDays] = useState(90);
   const [chosen, setChosen] = useState<readonly string[]>([]);
   const [models, setModels] = useState("");
-  const [working, setWorking] = useState(false);
-  const [failure, setFailure] = useState<Failure | null>(null);
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    if (working) return;
-    setWorking(true);
-    setFailure(null);
+  const { working, failure, submit } = useSubmit(async () => {
     const wanted = wordsOf(models);
-    try {
-      const made = await rpc.call("key.create", {
-        name: name.trim(),
-        role: least,
-        ...(chosen.length > 0 && { scopes: chosen as NonNullable<KeyCreateParams["scopes"]> }),
-        ...(wanted.length > 0 && { models: wanted }),
-        ...(days > 0 && { expires_in_s: daysOf(days) }),
-      });
-      onMade(made.key);
-    } catch (error) {
-      setFailure(toFailure(error));
-      setWorking(false);
-    }
-  };
+    const made = await rpc.call("key.create", {
+      name: name.trim(),
+      role: least,
+      ...(chosen.length > 0 && { scopes: chosen as NonNullable<KeyCreateParams["scopes"]> }),
+      ...(wanted.length > 0 && { models: wanted }),
+      ...(days > 0 && { expires_in_s: daysOf(days) }),
+    });
+    onMade(made.key);
+  });
   return (
     <Dialog title={t("keys.make")} onClose={onClose}>
-      <form className="grid gap-4" onSubmit={(event) => void submit(event)}>
+      <form className="grid gap-4" onSubmit={submit}>
         <TextField label={t("keys.name")} required maxLength={100} autoComplete="off" value={name} onChange={(event) => setName(event.target.value)} />
         <div className="grid gap-4 sm:grid-cols-2">
           <SelectField label={t("account.role")} value={least} onChange={(event) => setLeast(event.target.value as User["role"])}>

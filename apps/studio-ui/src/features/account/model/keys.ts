@@ -1,7 +1,7 @@
 import type { User } from "@/lib/session/session";
 
 /** The groups of methods that a key is often kept to; without any it may call all. */
-export const scopes = ["llm", "fs", "run", "term", "project", "preview", "usage", "user"] as const;
+export const scopes = ["llm", "fs", "run", "term", "project", "preview", "usage", "user", "logs"] as const;
 
 const rising: readonly User["role"][] = ["viewer", "developer", "admin"];
 

@@ -1,18 +1,18 @@
-import { useEffect, useState, type FormEvent } from "react";
+import { useEffect, useState,  } from "react";
 import { Button } from "@/components/ui/Button";
 import { TextField } from "@/components/ui/Field";
 import { Icon, type IconName } from "@/components/ui/Icon";
 import { Problem } from "@/components/ui/Problem";
-import { toFailure, type Failure } from "@/lib/failure";
 import { useText, type TextKey } from "@/lib/i18n/i18n";
 import { navigate } from "@/lib/router";
 import { session } from "@/lib/studio";
+import { useNewPassword } from "@/lib/useNewPassword";
+import { useSubmit } from "@/lib/useSubmit";
 import { readAuthState } from "../api/state";
 import { linkStateOf, tokenOfFragment, type LinkState } from "../model/setupLink";
+import { DeadLink } from "./DeadLink";
 import { Frame } from "./Frame";
 import { PasswordField } from "./PasswordField";
-
-const least = 12;
 
 const abilities: [IconName, TextKey][] = [
   ["code", "auth.setup.can.code"],
@@ -37,51 +37,24 @@ function Abilities() {
   );
 }
 
-function DeadLink({ state }: { state: Exclude<LinkState, "usable"> }) {
-  const { t } = useText();
-  return (
-    <div className="grid gap-4" role="alert">
-      <h1 className="heading flex items-center gap-2.5 text-2xl">
-        <Icon name="alert" size={24} className="text-warn" />
-        {t(`auth.setup.${state}.title`)}
-      </h1>
-      <p className="text-muted">{t(`auth.setup.${state}.text`)}</p>
-      <Button look={state === "used" ? "primary" : "plain"} onClick={() => navigate("/login")} className="justify-self-start">
-        {t("auth.setup.login")}
-      </Button>
-    </div>
-  );
-}
-
 function SetupForm({ token, onLink }: { token: string; onLink: (state: LinkState) => void }) {
   const { t } = useText();
   const [email, setEmail] = useState("");
   const [name, setName] = useState("");
-  const [password, setPassword] = useState("");
-  const [working, setWorking] = useState(false);
-  const [failure, setFailure] = useState<Failure | null>(null);
-  const missing = least - [...password].length;
-
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    if (working) return;
-    setWorking(true);
-    setFailure(null);
-    try {
+  const { password, setPassword, complete, note } = useNewPassword();
+  const { working, failure, submit } = useSubmit(
+    async () => {
       await session.setup(token, email.trim(), password, name.trim());
       navigate("/code", true);
-    } catch (error) {
-      const known = toFailure(error);
+    },
+    (known) => {
       const link = linkStateOf(known);
       if (link) onLink(link);
-      else setFailure(known);
-      setWorking(false);
-    }
-  };
-
-  const note = password === "" ? t("auth.password.rule") : missing > 0 ? t("auth.password.left", { count: missing }) : t("auth.password.long");
+      return link !== null;
+    },
+  );
   return (
-    <form onSubmit={(event) => void submit(event)} className="grid gap-5" aria-labelledby="setup-title">
+    <form onSubmit={submit} className="grid gap-5" aria-labelledby="setup-title">
       <div>
         <h1 id="setup-title" className="heading text-2xl">
           {t("auth.setup.title")}
@@ -92,7 +65,7 @@ function SetupForm({ token, onLink }: { token: string; onLink: (state: LinkState
       <TextField label={t("auth.name")} autoComplete="name" maxLength={100} hint={t("auth.name.hint")} value={name} onChange={(event) => setName(event.target.value)} />
       <PasswordField autoComplete="new-password" value={password} onChange={setPassword} hint={note} />
       {failure && <Problem failure={failure} compact />}
-      <Button look="primary" type="submit" disabled={working || missing > 0 || !email}>
+      <Button look="primary" type="submit" disabled={working || !complete || !email}>
         {t(working ? "auth.setup.working" : "auth.setup.submit")}
       </Button>
     </form>
@@ -127,7 +100,7 @@ export function SetupPage() {
         </>
       }
     >
-      {link === "usable" && token ? <SetupForm token={token} onLink={setLink} /> : <DeadLink state={link === "usable" ? "invalid" : link} />}
+      {link === "usable" && token ? <SetupForm token={token} onLink={setLink} /> : <DeadLink kind="setup" state={link === "usable" ? "invalid" : link} />}
     </Frame>
   );
 }

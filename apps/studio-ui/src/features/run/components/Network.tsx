@@ -1,4 +1,4 @@
-import { useEffect, useState, type FormEvent } from "react";
+import { useEffect, useState } from "react";
 import { Button } from "@/components/ui/Button";
 import { Dialog } from "@/components/ui/Dialog";
 import { SelectField, TextArea } from "@/components/ui/Field";
@@ -7,6 +7,7 @@ import { toFailure, type Failure } from "@/lib/failure";
 import { useText } from "@/lib/i18n/i18n";
 import type { ProjectNetworkGetResult } from "@/lib/rpc/methods.gen";
 import { rpc } from "@/lib/studio";
+import { useSubmit } from "@/lib/useSubmit";
 import { mayDevelop } from "@/lib/workspace";
 import { hostsOf, lineOf } from "../model/network";
 
@@ -57,24 +58,13 @@ function NetworkForm({ project, known, onClose }: { project: string; known: Proj
   const { t } = useText();
   const [mode, setMode] = useState(known.mode);
   const [text, setText] = useState(known.rules.join("\n"));
-  const [failure, setFailure] = useState<Failure | null>(null);
-  const [working, setWorking] = useState(false);
+  const { working, failure, submit } = useSubmit(async () => {
+    await rpc.call("project.network.set", { project, mode, rules: hostsOf(text) });
+    onClose();
+  });
   const wrong = failure ? lineOf(text, failure.facts.pointer) : null;
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    if (working) return;
-    setWorking(true);
-    setFailure(null);
-    try {
-      await rpc.call("project.network.set", { project, mode, rules: hostsOf(text) });
-      onClose();
-    } catch (error) {
-      setFailure(toFailure(error));
-      setWorking(false);
-    }
-  };
   return (
-    <form className="grid gap-4" onSubmit={(event) => void submit(event)}>
+    <form className="grid gap-4" onSubmit={submit}>
       <p className="text-muted">{t("network.what")}</p>
       <SelectField label={t("network.mode")} value={mode} onChange={(event) => setMode(event.target.value as typeof mode)}>
         <option value="off">{t("network.mode.off")}</option>
