@@ -59,6 +59,8 @@ static cds_rc listen_for_agent(struct micro_vm *vm, struct cds_err *reterr)
 }
 
 /* ---- its folder ---- */
+static const char too_much[] = "msb has written more to its folder than it may";
+
 /* A guest that has taken over its kernel can write through msb to the root that msb boots. */
 static void on_look(void *user)
 {
@@ -66,7 +68,7 @@ static void on_look(void *user)
     if (vm->lost || vm->ending)
         return;
     if (scratch_is_over(vm->scratch))
-        micro_vm_lose(vm, "msb has written more to its folder than it may");
+        micro_vm_lose(vm, too_much);
     else
         cds_timer_set(vm->look, cds_now_ms() + LOOK_MS);
 }
@@ -83,6 +85,10 @@ void micro_vm_msb_free(struct micro_vm *vm)
 void micro_vm_msb_why(struct micro_vm *vm, int code, char *why, size_t size)
 {
     char words[240], remedy[160], copy[MICRO_LOG_MAX];
+    if (vm->scratch[0] && scratch_is_over(vm->scratch)) {
+        snprintf(why, size, "%s", too_much); /* it met another limit between two looks */
+        return;
+    }
     memcpy(copy, vm->log, sizeof(copy));
     micro_msb_words(copy, words, sizeof(words), remedy, sizeof(remedy));
     snprintf(why, size, "msb ended with exit code %d%s%s", code, words[0] ? ": " : "", words);

@@ -59,9 +59,8 @@ struct cds_spelling *cds_spelling_new(const struct llama_vocab *vocab)
         piece->token = token;
         piece->len = (uint8_t)n;
         spelling->count++;
-        if (n == 1 && spelling->byte[(unsigned char)piece->text[0]] < 0) {
+        if (n == 1 && spelling->byte[(unsigned char)piece->text[0]] < 0)
             spelling->byte[(unsigned char)piece->text[0]] = token;
-        }
     }
     qsort(spelling->pieces, spelling->count, sizeof(*spelling->pieces), by_text);
     for (size_t i = 0; i < spelling->count; i++) {
