@@ -324,7 +324,7 @@ static void a_grant_at_the_limit_lets_the_next_request_in_and_counts_once(void *
     assert_string_equal(reserve(USER, NO_KEY, R(02), "m", "now()", 1, 50), "4 user");
     assert_string_equal(get(GIVE(GRANT, "50", "a present")), "ok 150 0 100");
     assert_string_equal(get(GIVE(GRANT, "50", "a present")), "again 150 0 100"); /* a double click */
-    assert_string_equal(get(GIVE(GRANT, "51", "a present")), "taken");
+    assert_string_equal(get(GIVE(GRANT, "51", "a present")), "taken 150 0 100");
     assert_string_equal(reserve(USER, NO_KEY, R(02), "m", "now()", 1, 50), "1");
     assert_string_equal(reserve(USER, NO_KEY, R(03), "m", "now()", 1, 1), "4 user");
     assert_string_equal(get("SELECT concat_ws(' ', amount, actor, reason) FROM budget_grants"), "50 " OTHER " a present");

@@ -33,6 +33,9 @@ static int make(void **state)
     test_pg_make(&pg);
     test_pg_start(&pg);
     test_pg_migrate(&pg);
+    struct cds_db *db = test_pg_open(&pg);
+    script(db, TEST_BUDGETS);
+    cds_db_close(&db);
     return 0;
 }
 
