@@ -77,7 +77,8 @@ const struct cds_ledger_rule cds_ledger_rules[CDS_LEDGER_CHECKS] = {
      " SELECT count(*), min(user_id || ' ' || period) FROM d"},
     /* $1: the client's list, one answer a line. "ID IN OUT": whole, with these tokens; "ID": at least one token came, so it must be settled. */
     {13, "answers_booked", "Every answer of the client's list is settled once, with the tokens that the client was told.",
-     "WITH a AS (SELECT (CASE WHEN x ~ '^[0-9a-f-]{36}( [0-9]{1,18} [0-9]{1,18})?$' THEN left(x, 36) ELSE x || '?' END)::uuid id, nullif(split_part(x, ' ', 2), '')::bigint n_in, nullif(split_part(x, ' ', 3), '')::bigint"
+     "WITH a AS (SELECT (CASE WHEN x ~ '^[0-9a-f-]{36}( [0-9]{1,18} [0-9]{1,18})?$' THEN left(x, 36) ELSE x || '?' END)::uuid id, "
+     "nullif(split_part(x, ' ', 2), '')::bigint n_in, nullif(split_part(x, ' ', 3), '')::bigint"
      " n_out FROM string_to_table($1, E'\\n') x WHERE x <> '')"
      " SELECT count(*), min(a.id::text) FROM a LEFT JOIN (SELECT q.id, count(*) n, min(l.n_in) n_in, min(l.n_out) n_out FROM llm_requests q"
      " JOIN token_ledger l ON l.user_id = q.user_id AND l.request_id = q.id WHERE q.state = 2 GROUP BY 1) s ON s.id = a.id"

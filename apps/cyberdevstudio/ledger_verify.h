@@ -11,21 +11,21 @@
 
 enum {
     CDS_LEDGER_CHECKS = 16,
-    CDS_LEDGER_OF_ANSWERS = 13,                 /**< number of the rule that needs the client's list */
-    CDS_LEDGER_ANSWERS_MAX = 64 * 1024 * 1024   /**< bytes of that list */
+    CDS_LEDGER_OF_ANSWERS = 13,               /**< number of the rule that needs the client's list */
+    CDS_LEDGER_ANSWERS_MAX = 64 * 1024 * 1024 /**< bytes of that list */
 };
 
 /** One rule as the program knows it; all static. */
 struct cds_ledger_rule {
-    int number;             /**< of docs/ledger-rules.md, 1 to 14; several rules may share one */
+    int number;              /**< of docs/ledger-rules.md, 1 to 14; several rules may share one */
     const char *name, *rule; /**< rule: one sentence */
-    const char *sql;        /**< gives the number of broken rows and one example */
+    const char *sql;         /**< gives the number of broken rows and one example */
 };
 extern const struct cds_ledger_rule cds_ledger_rules[CDS_LEDGER_CHECKS];
 
 /** What became of one rule. */
 struct cds_ledger_check {
-    int number;             /**< as in struct cds_ledger_rule, and so are the next two */
+    int number; /**< as in struct cds_ledger_rule, and so are the next two */
     const char *name, *rule;
     bool skipped;      /**< it needs a list that was not given */
     int64_t broken;    /**< rows that break it */

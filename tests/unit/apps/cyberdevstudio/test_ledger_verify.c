@@ -291,8 +291,8 @@ static void answer_that_is_not_settled_or_with_other_tokens_is_noticed(void **st
     assert_int_equal(of_answers(R1 " 30 21\n").broken, 1);
     assert_int_equal(of_answers(R1 " 29 20\n").broken, 1);
     assert_string_equal(of_answers(R1 " 30 20\n" R5 "\n").example, R5); /* nobody knows it */
-    assert_int_equal(of_answers(R2 "\n").broken, 1);                     /* open */
-    assert_int_equal(of_answers(R3 "\n").broken, 1);                     /* given up */
+    assert_int_equal(of_answers(R2 "\n").broken, 1);                    /* open */
+    assert_int_equal(of_answers(R3 "\n").broken, 1);                    /* given up */
     assert_int_equal(of_answers(R2 " 1 1\n" R3 " 1 1\n" R5 " 1 1\n").broken, 3);
 }
 
