@@ -30,7 +30,7 @@ static const char list_sql[] =
     "  'next_cursor', CASE WHEN (SELECT count(*) FROM f) > $5::int THEN (SELECT max(" PLACE ") FROM g p) END)";
 
 static const char self_sql[] = "SELECT coalesce(json_agg(" POLICY " ORDER BY " PLACE "), '[]') FROM (SELECT * FROM " NOW
-                               " AND p.user_id = $1::uuid) x ORDER BY " PLACE " LIMIT 200) p"
+                               " AND p.user_id = $1::uuid) p ORDER BY " PLACE " LIMIT 200) p"
                                " LEFT JOIN budget_windows b ON b.policy = p.id AND b.starts_at = p.start";
 
 static const char set_sql[] =
