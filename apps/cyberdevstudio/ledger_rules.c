@@ -24,7 +24,8 @@ const struct cds_ledger_rule cds_ledger_rules[CDS_LEDGER_CHECKS] = {
      WINDOWS "SELECT count(*), min(b.policy || ' ' || b.starts_at || ': held ' || b.held || ', open ' || coalesce(c.held, 0))"
              " FROM budget_windows b LEFT JOIN c ON c.p = b.policy AND c.s = b.starts_at WHERE b.held <> coalesce(c.held, 0)"},
     {4, "window_there", "Every window that a request counts in is there.",
-     WINDOWS "SELECT count(*), min(c.p || ' ' || c.s) FROM c LEFT JOIN budget_windows b ON b.policy = c.p AND b.starts_at = c.s WHERE b.policy IS NULL"},
+     WINDOWS
+     "SELECT count(*), min(c.p || ' ' || c.s) FROM c LEFT JOIN budget_windows b ON b.policy = c.p AND b.starts_at = c.s WHERE b.policy IS NULL"},
     {4, "window_granted", "What was granted in a budget window is the sum of its grants, each with a reason.",
      "SELECT count(*), min(coalesce(b.policy, g.policy) || ' ' || coalesce(b.starts_at, g.starts_at) || ': granted ' || coalesce(b.granted, 0) ||"
      " ', lines ' || coalesce(g.n, 0)) FROM budget_windows b"
@@ -72,7 +73,8 @@ const struct cds_ledger_rule cds_ledger_rules[CDS_LEDGER_CHECKS] = {
      "WITH l AS (SELECT user_id, period, sum(n_in + n_out)::bigint t FROM token_ledger GROUP BY 1, 2),"
      " q AS (SELECT user_id, period, sum(held)::bigint h FROM llm_requests WHERE state = 1 GROUP BY 1, 2),"
      " b AS (SELECT user_id, period, coalesce(t, 0) AS tokens, coalesce(h, 0) AS held, (SELECT p.lim FROM budget_policies p WHERE p.scope = 'user'"
-     "   AND p.user_id = x.user_id AND p.unit = 1 AND p.span = 'month' AND p.removed_at IS NULL) AS lim FROM (l FULL JOIN q USING (user_id, period)) x),"
+     "   AND p.user_id = x.user_id AND p.unit = 1 AND p.span = 'month' AND p.removed_at IS NULL) AS lim FROM (l FULL JOIN q USING (user_id, period)) "
+     "x),"
      " d AS ((SELECT user_id, period, tokens, held, lim FROM tokens_used EXCEPT TABLE b) UNION ALL"
      " (TABLE b EXCEPT SELECT user_id, period, tokens, held, lim FROM tokens_used))"
      " SELECT count(*), min(user_id || ' ' || period) FROM d"},

@@ -20,7 +20,7 @@ const policyOf = async (id) => (await rpc('budget.list', { limit: 200 })).polici
 before(async () => {
   stack = await startStack();
   await stack.waitModel();
-  ({ models: [{ id: model }] } = await rpc('llm.list_models', {}));
+  model = (await rpc('llm.list_models', {})).models.find((one) => one.state === 'loaded').id;
 });
 after(() => stack?.stop());
 
@@ -78,7 +78,7 @@ describe('limits', { concurrency: false }, () => {
   });
 
   test('a grant at the limit lets the next request in; a second click gives nothing; a taking blocks', async () => {
-    const { policy_id } = await rpc('budget.set', mine({ scope: 'user_model', model, unit: 'requests', window: 'day', limit: 0 }));
+    const { policy_id } = await rpc('budget.set', mine({ scope: 'user_model', model, unit: 'requests', window: 'lifetime', limit: 0 }));
     const grant_id = randomUUID();
     const give = (amount, id = grant_id) => rpc('budget.grant', { grant_id: id, policy_id, amount, reason: 'The release is near.' });
     try {
@@ -136,7 +136,7 @@ describe('prices and the dry run', { concurrency: false }, () => {
     assert.equal(yes.admitted, true);
     assert.equal(yes.held_tokens, 266);
     assert.equal(yes.cost_at_most, (10 * Math.max(yes.price.input, yes.price.cached) + 1000 * yes.price.output) / 1e6);
-    const { policy_id } = await rpc('budget.set', mine({ scope: 'user_model', model, unit: 'tokens', window: 'hour', limit: 300 }));
+    const { policy_id } = await rpc('budget.set', mine({ scope: 'user_model', model, unit: 'tokens', window: 'lifetime', limit: 300 }));
     try {
       const half = await rpc('budget.check', { model, prompt_tokens: 10, max_tokens: 1000 }, 'developer');
       assert.deepEqual([half.admitted, half.complete, half.short_of.map((p) => p.policy)], [true, false, [policy_id]]);

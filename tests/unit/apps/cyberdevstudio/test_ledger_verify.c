@@ -52,14 +52,17 @@ static int unmake(void **state)
 
 static int fresh(void **state)
 {
-    run(TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer');"
-        "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_USER_MONTH(USER, "1000")
-        TEST_KEY_MONTH(USER, KEY, "300") "SELECT budget_put(NULL, 'global', NULL, NULL, NULL, 2::smallint, 'day', 'UTC', 1000000, '{80}');"
-        "SELECT budget_put(NULL, 'model', NULL, NULL, 'm', 3::smallint, 'hour', 'UTC', 100, '{80}');"
-        "SELECT budget_grant(gen_random_uuid(), id, 5, '" USER "', 'a present') FROM budget_policies WHERE scope = 'global';" TEST_PRICE("m", "10", "1", "100") RESERVE(NO_KEY, R1, "100") RESERVE(NO_KEY, R2, "100") RESERVE(NO_KEY, R3, "100")
-            RESERVE(KEY, R4, "100") SETTLE(NO_KEY, R1, "30", "10", "20")
-                SETTLE(KEY, R4, "5", "0", "5") "UPDATE llm_requests SET expires_at = now() - interval '1 minute' WHERE id = '" R3
-                                               "'; SELECT reap(10)");
+    run(TEST_NOTHING
+        "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer');"
+        "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_USER_MONTH(USER, "1000") TEST_KEY_MONTH(
+            USER, KEY,
+            "300") "SELECT budget_put(NULL, 'global', NULL, NULL, NULL, 2::smallint, 'day', 'UTC', 1000000, '{80}');"
+                   "SELECT budget_put(NULL, 'model', NULL, NULL, 'm', 3::smallint, 'hour', 'UTC', 100, '{80}');"
+                   "SELECT budget_grant(gen_random_uuid(), id, 5, '" USER
+                   "', 'a present') FROM budget_policies WHERE scope = 'global';" TEST_PRICE("m", "10", "1", "100") RESERVE(NO_KEY, R1, "100")
+                       RESERVE(NO_KEY, R2, "100") RESERVE(NO_KEY, R3, "100") RESERVE(KEY, R4, "100") SETTLE(NO_KEY, R1, "30", "10", "20")
+                           SETTLE(KEY, R4, "5", "0", "5") "UPDATE llm_requests SET expires_at = now() - interval '1 minute' WHERE id = '" R3
+                                                          "'; SELECT reap(10)");
     return 0;
 }
 
@@ -156,7 +159,8 @@ static void entry_without_a_settled_request_is_noticed(void **state)
 static void given_up_request_that_holds_or_was_charged_is_noticed(void **state)
 {
     notices("given_up_holds_nothing", "UPDATE llm_requests SET held = 5 WHERE id = '" R3 "'", NULL);
-    notices("given_up_holds_nothing", "UPDATE llm_requests SET state = 3, held = 0 WHERE id = '" R1 "'", "entry_has_request window_used totals one_end");
+    notices("given_up_holds_nothing", "UPDATE llm_requests SET state = 3, held = 0 WHERE id = '" R1 "'",
+            "entry_has_request window_used totals one_end");
 }
 
 static void cost_that_is_not_tokens_times_price_is_noticed(void **state)

@@ -131,8 +131,8 @@ static int reserve_all(struct cds_db *db, const struct batch *batch)
 {
     const char *params[] = {batch->users, batch->keys, batch->ids};
     return ones(db,
-                "SELECT unnest(reserve_many($1, $2, $3, array_fill('m'::text, ARRAY[12]), array_fill('" MONTH "'::timestamptz, ARRAY[12]), array_fill(50::bigint, ARRAY[12]), '" NODE
-                "', interval '1 min'))",
+                "SELECT unnest(reserve_many($1, $2, $3, array_fill('m'::text, ARRAY[12]), array_fill('" MONTH
+                "'::timestamptz, ARRAY[12]), array_fill(50::bigint, ARRAY[12]), '" NODE "', interval '1 min'))",
                 3, params);
 }
 
