@@ -114,11 +114,11 @@ static bool passes_back(const char *name)
 {
     static const char *const names[] = {
         "Set-Cookie", "Cache-Control",          "Retry-After",         "WWW-Authenticate", "Location",          "x-should-retry", "Allow", "ETag",
-        "Vary",       "X-Content-Type-Options", "Content-Disposition", "Retry-After-Ms",   "x-cds-queue-place", "request-id"};
+        "Vary",       "X-Content-Type-Options", "Content-Disposition", "Retry-After-Ms",   "x-cds-queue-place", "request-id", "RateLimit", "RateLimit-Policy"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
         if (!strcasecmp(name, names[i]))
             return true;
-    return false;
+    return !strncasecmp(name, "x-ratelimit-", 12);
 }
 
 static bool own_pass_back(void *user, const char *name, const char *value, struct cds_buf *changed)

@@ -39,7 +39,8 @@ struct cds_http_behind_rules {
 
 /**
  * Sends req to the part, body included, and streams the answer back. Passes Authorization, Content-Type, Accept, Cookie, Origin, x-request-id (ours)
- * and X-Forwarded-For; passes back status, Content-Type, Set-Cookie, Cache-Control, Retry-After, WWW-Authenticate, Location, x-should-retry.
+ * and X-Forwarded-For; passes back status, Content-Type, Set-Cookie, Cache-Control, Retry-After, WWW-Authenticate, Location, x-should-retry, RateLimit,
+ * RateLimit-Policy, x-ratelimit-*.
  * Unreachable: 503 problem that names the part.
  * @param upstream_base  "http://127.0.0.1:6813"
  */
