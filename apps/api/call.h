@@ -104,7 +104,13 @@ void session_revoke(struct call *call);
 void session_revoke_others(struct call *call);
 void key_list(struct call *call);
 void key_revoke(struct call *call);
+void key_self(struct call *call);
 void usage_summary(struct call *call);
+void usage_report(struct call *call);
+void usage_export(struct call *call);
+void usage_track(struct call *call);
+void usage_forecast(struct call *call);
+void usage_anomalies(struct call *call);
 void budget_set(struct call *call);
 
 /* leaf_sandbox.c: the connection to sandboxd. */
