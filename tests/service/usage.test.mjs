@@ -195,15 +195,15 @@ describe('one request', { concurrency: false }, () => {
   test('is told while it runs, when it is booked and when it was given up; only to whom it belongs', async () => {
     const user = await person(stack);
     const node = '00000000-0000-7000-8000-0000000000c1';
-    await stack.sql(`INSERT INTO models (id, price_in, price_cached, price_out) VALUES ('tracked', 10, 1, 100);
-      SELECT reserve('${user.id}', '${noKey}', '${id(1)}', 'tracked', date_trunc('month', now() AT TIME ZONE 'UTC')::date, 300, '${node}', interval '10 min');
+    await stack.sql(`INSERT INTO model_prices (model, price_input, price_cached, price_output) VALUES ('tracked', 10000000, 1000000, 100000000);
+      SELECT reserve('${user.id}', '${noKey}', '${id(1)}', 'tracked', now(), 300, '${node}', interval '10 min');
       SELECT extend('${user.id}', '${id(1)}', 600, 44, 200, interval '10 min')`);
     const open = await asked(user, 'usage.track', { request_id: id(1) });
     assert.deepEqual([open.state, open.held_tokens, open.prompt_tokens, open.completion_tokens, open.cost_micro, open.ended_at, open.key_id], ['open', 600, 44, 200, null, null, null]);
-    await stack.sql(`SELECT settle_many('{${user.id}}', '{${noKey}}', '{${id(1)}}', '{tracked}', ARRAY[date_trunc('month', now() AT TIME ZONE 'UTC')::date], '{44}', '{4}', '{250}', '{stop}', '${node}')`);
+    await stack.sql(`SELECT settle_many('{${user.id}}', '{${noKey}}', '{${id(1)}}', '{tracked}', ARRAY[now()], '{44}', '{4}', '{250}', '{stop}', '${node}')`);
     const booked = await asked(user, 'usage.track', { request_id: id(1) });
     assert.deepEqual([booked.state, booked.outcome, booked.held_tokens, booked.prompt_tokens, booked.cached_tokens, booked.completion_tokens, booked.cost_micro], ['settled', 'stop', 0, 44, 4, 250, 400 + 4 + 25000]);
-    await stack.sql(`SELECT reserve('${user.id}', '${noKey}', '${id(2)}', 'tracked', date_trunc('month', now() AT TIME ZONE 'UTC')::date, 300, '${node}', interval '-1 s'); SELECT reap(10)`);
+    await stack.sql(`SELECT reserve('${user.id}', '${noKey}', '${id(2)}', 'tracked', now(), 300, '${node}', interval '-1 s'); SELECT reap(10)`);
     assert.deepEqual([(await asked(user, 'usage.track', { request_id: id(2) })).state], ['given_up']);
     const other = await callAs(stack, bob.token, 'usage.track', { request_id: id(1) });
     const never = await callAs(stack, bob.token, 'usage.track', { request_id: id(9) });
@@ -224,11 +224,19 @@ describe('a key asks about itself', { concurrency: false }, () => {
     assert.deepEqual([self.remaining_tokens, self.limits], [null, []]);
     await stack.sql(`INSERT INTO token_ledger VALUES ('${user.id}', gen_random_uuid(), 1, '${made.key_id}', '${month}-01', 'm', 100, 0, 50, 7, now()),
         ('${user.id}', gen_random_uuid(), 1, '${noKey}', '${month}-01', 'm', 9, 0, 9, 9, now())`);
-    await stack.rpc('budget.set', { email: user.email, month_tokens: 5000 }, 'admin');
+    await stack.rpc('budget.set', { scope: 'user', user_id: user.id, unit: 'tokens', window: 'month', limit: 5000 }, 'admin');
+    await stack.rpc('budget.set', { scope: 'key', key_id: made.key_id, unit: 'tokens', window: 'day', limit: 1000, zone: 'Europe/Berlin' }, 'admin');
+    await stack.rpc('budget.set', { scope: 'key_model', key_id: made.key_id, model: 'm-a', unit: 'requests', window: 'hour', limit: 3 }, 'admin');
+    await stack.rpc('budget.set', { scope: 'user', user_id: bob.id, unit: 'tokens', window: 'month', limit: 7 }, 'admin');
+    await stack.rpc('budget.set', { scope: 'global', unit: 'tokens', window: 'lifetime', limit: 1000000000 }, 'admin');
     const used = await asked({ token: made.key }, 'key.self', {});
     assert.deepEqual([used.usage.today, used.usage.month], [{ tokens: 150, requests: 1, cost_micro: 7 }, { tokens: 150, requests: 1, cost_micro: 7 }]);
-    assert.deepEqual(used.limits.map((one) => [one.scope, one.unit, one.window, one.limit]), [['user', 'tokens', 'month', 5000]]);
-    assert.equal(used.remaining_tokens, used.limits[0].remaining);
+    assert.deepEqual(used.limits.map((one) => [one.scope, one.model, one.unit, one.window, one.limit]), [['key', null, 'tokens', 'day', 1000], ['key_model', 'm-a', 'requests', 'hour', 3], ['user', null, 'tokens', 'month', 5000]]);
+    for (const one of used.limits) assert.deepEqual([one.remaining, Date.parse(one.resets_at) > Date.now()], [one.limit - one.used - one.held, true]);
+    assert.equal(used.remaining_tokens, Math.min(used.limits[0].remaining, used.limits[2].remaining));
+    await stack.sql(`UPDATE budget_windows SET used = 990 WHERE policy = (SELECT id FROM budget_policies WHERE key_id = '${made.key_id}' AND unit = 1)`);
+    const opened = await stack.sql(`SELECT count(*) FROM budget_windows w JOIN budget_policies p ON p.id = w.policy WHERE p.key_id = '${made.key_id}' AND p.unit = 1`);
+    if (opened !== '0') assert.equal((await asked({ token: made.key }, 'key.self', {})).remaining_tokens, 10);
   });
 
   test('whoever is signed in is none', async () => {
