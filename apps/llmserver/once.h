@@ -12,6 +12,7 @@
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/dialect.h"
 #include "lib/base/random.h"
+#include "lib/db/db.h"
 
 enum { CDS_ONCE_KEY_MAX = 255, CDS_ONCE_ANSWER_MAX = 1 << 20, CDS_ONCE_KEYS_MAX = 1000 };
 
