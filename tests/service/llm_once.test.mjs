@@ -283,6 +283,7 @@ describe('what cost nothing frees the key, and what is too much is refused', { c
     const key = randomUUID();
     const body = { messages: ask('word '.repeat(3000)) };
     for (let i = 0; i < 2; i++) assert.equal((await post('/v1/chat/completions', body, { key, token: who.token })).status, 400);
+    await waitFor('the row is gone', async () => (await rowOf(key)) === '');
     await stack.rpc('budget.set', { scope: 'user', user_id: who.id, unit: 'tokens', window: 'month', limit: 1 }, 'admin');
     const poor = await post('/v1/chat/completions', short, { key, token: who.token });
     assert.equal(poor.status, 429, poor.text);
