@@ -37,7 +37,7 @@ cds_rc cds_store_key_add(struct cds_store *store, const struct cds_new_key *fres
         "WHERE (SELECT count(*) FROM api_keys o WHERE o.user_id = $1::uuid AND o.revoked_at IS NULL AND (o.expires_at IS NULL OR o.expires_at > "
         "now())) "
         "< $11::int RETURNING *) SELECT " TIME_OF("k.expires_at") ", CASE WHEN $13::bigint IS NOT NULL THEN "
-        "  budget_begin('key', k.user_id, k.id, $13::bigint, k.user_id)::text END FROM k",
+                                                                  "  budget_begin('key', k.user_id, k.id, $13::bigint, k.user_id)::text END FROM k",
         13, params, false};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
     cds_rc rc = cds_store_run(store, &st, &rows, reterr);
@@ -97,6 +97,20 @@ cds_rc cds_store_key_use(struct cds_store *store, const char *id, const char *ha
     cds_strcpy(ret->scopes, sizeof(ret->scopes), cds_rows_str(rows, 0, COL_SCOPES));
     cds_strcpy(ret->models, sizeof(ret->models), cds_rows_str(rows, 0, COL_MODELS));
     ret->expires_s = cds_rows_i64(rows, 0, COL_EXPIRES, INT64_MAX);
+    return CDS_OK;
+}
+
+cds_rc cds_store_key_owner(struct cds_store *store, const char *id, char ret_user_id[static 37], struct cds_err *reterr)
+{
+    const char *const params[] = {id};
+    const struct cds_statement st = {"SELECT user_id FROM api_keys WHERE id = $1::uuid", 1, params, true};
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
+    cds_rc rc = cds_store_run(store, &st, &rows, reterr);
+    if (rc)
+        return rc;
+    if (!cds_rows_count(rows))
+        return cds_store_refuse(reterr, CDS_NOT_FOUND, "key.unknown", "There is no API key with this id.", "\"cyberdevstudio key list\" shows all.");
+    cds_strcpy(ret_user_id, 37, cds_rows_str(rows, 0, 0));
     return CDS_OK;
 }
 

@@ -10,15 +10,18 @@
 /** What a key is made of; texts borrowed. Lists as PostgreSQL array literals. */
 struct cds_new_key {
     const char *user_id, *id, *hash, *name, *role, *scopes, *models;
-    const char *expires_in_s;                            /**< decimal; NULL: it does not expire */
+    const char *expires_in_s;                                                  /**< decimal; NULL: it does not expire */
     const char *requests_per_minute, *tokens_per_minute, *concurrent_requests; /**< decimal; NULL: no limit of its own */
-    const char *month_tokens;                                                   /**< its monthly budget, decimal; NULL: none */
-    const char *rotated_from;                            /**< NULL: it is no successor */
+    const char *month_tokens;                                                  /**< its monthly budget, decimal; NULL: none */
+    const char *rotated_from;                                                  /**< NULL: it is no successor */
 };
 /** Adds one. @param ret_expires_at RFC 3339, "" when it does not expire @return CDS_OK; CDS_CONFLICT, rule "key.count": the user has CDS_KEYS_MAX */
 enum { CDS_KEYS_MAX = 100 /**< live keys of one user */ };
 CDS_MUST_USE cds_rc cds_store_key_add(struct cds_store *store, const struct cds_new_key *fresh, char ret_expires_at[static 32],
                                       struct cds_err *reterr);
+
+/** Whose key it is. @return CDS_OK; CDS_NOT_FOUND */
+CDS_MUST_USE cds_rc cds_store_key_owner(struct cds_store *store, const char *id, char ret_user_id[static 37], struct cds_err *reterr);
 
 /** A key that was presented. */
 struct cds_key {
