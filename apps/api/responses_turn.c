@@ -16,6 +16,7 @@ struct responses_turn {
     struct responses_socket *socket;
     cds_json *body;                      /* owned: what is asked; its input is kept until the end */
     size_t bytes;                        /* of the message, while it waits */
+    size_t whole_bytes;                  /* of what is asked, with what it goes on with, while it runs */
     struct cds_http_call *http, *cancel; /* the stream, NULL: it waits; the request to end it */
     struct cds_sse sse;
     struct cds_buf error_body;
@@ -159,7 +160,8 @@ static cds_rc go_on(struct responses_turn *turn, struct cds_err *err)
     const cds_json *previous = cds_json_get(body, "previous_response_id");
     if (cds_json_is(previous, CDS_JSON_NULL))
         return CDS_OK;
-    const cds_json *before = responses_kept_find(turn->socket, cds_json_str(previous));
+    size_t bytes;
+    const cds_json *before = responses_kept_find(turn->socket, cds_json_str(previous), &bytes);
     if (!before) {
         cds_fail(err, CDS_BAD_PARAM, __func__, "This socket keeps no response of that id.");
         cds_err_hint(err, "Send the whole conversation as \"input\"; a socket keeps its last %d responses, and no other has them.",
@@ -180,7 +182,35 @@ static cds_rc go_on(struct responses_turn *turn, struct cds_err *err)
         cds_json_append(whole, cds_json_ref(cds_json_at(fresh, i)));
     cds_json_set(body, "input", whole);
     cds_json_del(body, "previous_response_id");
+    turn->whole_bytes += bytes;
     return CDS_OK;
+}
+
+size_t responses_turns_bytes(const struct responses_socket *s)
+{
+    size_t bytes = 0;
+    for (const struct responses_turn *turn = s->turns; turn; turn = turn->next)
+        bytes += turn->http ? turn->whole_bytes : 0;
+    return bytes;
+}
+
+/* A short message may go on with much: what runs is counted whole, on this socket and on all of its user. */
+static cds_rc check_whole(const struct responses_turn *turn, struct cds_err *err)
+{
+    const struct responses_socket *s = turn->socket;
+    size_t mine = responses_turns_bytes(s), all = 0;
+    for (const struct responses_socket *other = s->api->responses; other; other = other->next)
+        all += cds_streq(other->who.claims.user_id, s->who.claims.user_id) ? responses_turns_bytes(other) : 0;
+    bool socket_full = mine + turn->whole_bytes > RESPONSES_RUNNING_BYTES;
+    if (!socket_full && all + turn->whole_bytes <= RESPONSES_USER_BYTES)
+        return CDS_OK;
+    cds_fail(err, CDS_RATE_LIMITED, __func__,
+             "This response asks %zu bytes together with what it goes on with, and those that run on %s ask %zu already; at most %d bytes may run at once.",
+             turn->whole_bytes, socket_full ? "this socket" : "all your sockets", socket_full ? mine : all,
+             socket_full ? RESPONSES_RUNNING_BYTES : RESPONSES_USER_BYTES);
+    cds_err_rule(err, "responses.bytes");
+    err->retry_after_ms = 1000;
+    return cds_err_hint(err, "Wait for the end of one of them, or go on with a shorter conversation.");
 }
 
 static bool lane_is_busy(const struct responses_turn *turn)
@@ -200,11 +230,14 @@ static bool begin(struct responses_turn *turn)
         .deadline_ms = cds_now_ms() + API_V1_MS, .on_head = on_head, .on_data = on_data, .on_done = on_done, .user = turn};
     const struct llm_caller caller = {s->api, s->authorization, turn->request_id};
     const char *code = NULL;
+    turn->whole_bytes = turn->bytes;
     turn->bytes = 0;
     cds_rc rc = go_on(turn, &err);
     if (rc != CDS_OK)
         code = cds_streq(err.pointer, "/previous_response_id") ? "previous_response_not_found" : NULL;
     else
+        rc = check_whole(turn, &err);
+    if (rc == CDS_OK)
         rc = llm_send(&caller, "POST", "/v1/responses", NULL, turn->body, &spec, &turn->http, &err);
     if (rc == CDS_OK)
         return true;

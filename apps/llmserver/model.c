@@ -14,13 +14,15 @@
 #include "apps/llmserver/settings.h"
 #include "apps/llmserver/states.h"
 #include "apps/llmserver/system.h"
+#include "apps/llmserver/weights.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 
 enum {
-    CHECK_MS = 10000,
+    CHECK_MS = 10000, /* at most: LOOKS times in llm.silent_ms */
+    LOOKS = 4,
     BACKOFF_FIRST_MS = 100,
     BACKOFF_MAX_MS = 10000,
     STOP_GRACE_MS = 2000,
@@ -203,6 +205,12 @@ static void not_started(struct cds_model *model, const struct cds_err *err)
     set_state(model, CDS_MODEL_FAILED);
 }
 
+static uint64_t check_ms(const struct cds_model *model)
+{
+    uint64_t part = cds_config_u64(model->app->config, CDS_OPT_LLM_SILENT_MS) / LOOKS;
+    return part < CHECK_MS ? part : CHECK_MS;
+}
+
 /** Starts its process with the backend that was chosen. */
 static void launch(struct cds_model *model)
 {
@@ -244,12 +252,13 @@ static void launch(struct cds_model *model)
     };
     model->percent = 0;
     model->progress_ms = cds_now_ms();
+    model->weights_mark = cds_weights_mark(model);
     options.memory_bytes = model->limit_bytes + (gpu ? DRIVER_BYTES : 0);
     if (cds_proc_start(app->loop, &options, &ops, model, &model->proc, &err) != CDS_OK) {
         not_started(model, &err);
         return;
     }
-    cds_timer_set(model->timer, cds_now_ms() + CHECK_MS);
+    cds_timer_set(model->timer, cds_now_ms() + check_ms(model));
 }
 
 /** The last running request is over, or they had their time: the process ends now. */
@@ -290,7 +299,7 @@ static void on_timer(void *user)
         cds_log(CDS_LOG_ERROR, "model process is silent and is killed", CDS_LS("model", model->id), CDS_LI("pid", cds_proc_pid(model->proc)));
         cds_proc_stop(model->proc, 0);
     }
-    cds_timer_set(model->timer, cds_now_ms() + CHECK_MS);
+    cds_timer_set(model->timer, cds_now_ms() + check_ms(model));
 }
 
 void cds_model_load(struct cds_model *model)

@@ -80,6 +80,7 @@ struct cds_model {
     uint32_t threads;        /**< its share of the compute threads as it was told last; 0: not yet */
     cds_json *settings;      /**< what administrators set for it (settings.h); NULL: nothing */
     cds_json *loaded_with;   /**< settings of its last load, as they held then; NULL: none yet */
+    uint64_t weights_mark;   /**< how its files looked when its process was started (weights.h) */
     uint64_t cells_wanted;   /**< KV cells of the load: fewer than the setting when memory was short */
     cds_json *work;          /**< what the process counted since it started, as it sent it last (README of llmworker); NULL: nothing yet */
 };

@@ -287,6 +287,42 @@ describe('a socket of responses refuses', () => {
     assert.equal(c.ends().filter((m) => m.error?.code === 'context_length_exceeded').length, 2);
   }));
 
+  test('more than 8 MiB that run on it, or 16 MiB on all sockets of a user, with what they go on with', async () => {
+    const MIB = 1 << 20, sockets = [];
+    const one = async () => {
+      const c = await open();
+      sockets.push(c);
+      c.create({ input: [{ type: 'message', role: 'user', content: 'Hi', id: 'x'.repeat(1.9 * MIB) }], max_output_tokens: 1 });
+      c.kept = (await c.end(1)).response.id;
+      return c;
+    };
+    /** Turns that are each a few bytes long, in lanes of their own; @returns those that are refused */
+    const ask = async (c, from, count) => {
+      for (let i = from; i < from + count; i++) c.create({ ...long, previous_response_id: c.kept, stream_id: `lane ${i}` });
+      await waitFor('all are running or refused', () => new Set(c.messages.filter((m) => m.stream_id && /created|error/.test(m.type)).map((m) => m.stream_id)).size === from + count, 60_000);
+      return c.messages.filter((m) => m.type === 'error' && m.stream_id);
+    };
+    try {
+      const [first, second, third] = [await one(), await one(), await one()];
+      assert.deepEqual(await ask(first, 0, 4), [], 'four of 1.9 MiB fit');
+      const [refused] = await ask(first, 4, 1);
+      assert.equal(refused.status, 429);
+      assert.equal(refused.error.rule, 'responses.bytes');
+      assert.match(refused.error.message, /run on this socket ask \d{7} already; at most 8388608/);
+      assert.deepEqual(await ask(second, 0, 4), []);
+      const [everywhere] = await ask(third, 0, 1);
+      assert.equal(everywhere.status, 429);
+      assert.match(everywhere.error.message, /run on all your sockets ask \d{8} already; at most 16777216/);
+      first.cancel({ stream_id: 'lane 0' });
+      await waitFor('it ends', () => first.ends().some((m) => m.stream_id === 'lane 0'));
+      third.create({ ...short, previous_response_id: third.kept });
+      assert.ok((await third.end(3)).response, 'there is room again');
+    } finally {
+      for (const c of sockets) c.socket.terminate();
+      await llm.idle();
+    }
+  });
+
   test('to keep more than the newest 16 responses', () => withSocket(async (c) => {
     for (let i = 1; i <= 17; i++) {
       c.create({ ...short, max_output_tokens: 1 });
