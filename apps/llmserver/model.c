@@ -55,6 +55,17 @@ static void set_state(struct cds_model *model, enum cds_model_state state)
 
 /* --- frames of the process ---------------------------------------------------------------------------------------------- */
 
+/** How many layers went to a GPU is known now: the rest of the estimate is what other models have to leave to it. */
+static void take_layers(struct cds_model *model)
+{
+    int64_t layers = cds_json_get_i64(model->compute, "layers", 0);
+    struct cds_memory_need need = cds_settings_need(model, (uint64_t)model->cells, BATCH_ROWS);
+    uint64_t there = layers > 0 && cds_backend_would_be_gpu(model) ? cds_memory_on_gpu(model->file.facts, &need, (uint32_t)layers) : 0;
+    uint64_t all = model->need_bytes + model->gpu_bytes;
+    model->gpu_bytes = there < all ? there : all;
+    model->need_bytes = all - model->gpu_bytes;
+}
+
 static void on_hello(struct cds_model *model, const cds_json *params)
 {
     model->parameters = cds_json_get_i64(params, "parameters", 0);
@@ -72,6 +83,7 @@ static void on_hello(struct cds_model *model, const cds_json *params)
     cds_system_heard(model->app, cds_json_get(params, "system"));
     cds_json_unref(model->compute);
     model->compute = cds_json_copy(cds_json_get(params, "compute"));
+    take_layers(model);
     model->up = true;
     model->up_ms = model->used_ms = cds_now_ms();
     model->on_demand = false;
@@ -154,6 +166,18 @@ static void not_loaded(const struct cds_model *model, struct cds_err *err)
 }
 
 static void launch(struct cds_model *model);
+static void not_started(struct cds_model *model, const struct cds_err *err);
+
+/** The next backend is tried, which may need more memory here than the one before it. */
+static void try_backend(struct cds_model *model)
+{
+    struct cds_err err = {0};
+    model->failure = (struct cds_err){0};
+    if (!cds_model_try_room(model, &err)) {
+        model->backend = NULL;
+        not_started(model, &err);
+    }
+}
 
 static void on_exit(void *user, const char *why)
 {
@@ -178,8 +202,7 @@ static void on_exit(void *user, const char *why)
     } else if (model->was_up) {
         after_crash(model, why);
     } else if (cds_backend_next(model, model->failure.code ? model->failure.message : why)) {
-        model->failure = (struct cds_err){0};
-        launch(model);
+        try_backend(model);
     } else {
         if (model->failure.code == CDS_OK)
             cds_fail(&model->failure, CDS_MODEL_CRASHED, __func__, "The model process ended while it loaded %s (%s).", model->id, why);
@@ -358,7 +381,9 @@ bool cds_model_try_room(struct cds_model *model, struct cds_err *reterr)
     if (rc != CDS_OK)
         return false;
     model->cells_wanted = cells;
-    model->need_bytes = cds_settings_need(model, cells, BATCH_ROWS).total_bytes + cds_draft_bytes(model, cells, BATCH_ROWS);
+    struct cds_memory_need need = cds_memory_of(model, cells, BATCH_ROWS);
+    model->need_bytes = need.total_bytes - need.gpu_bytes;
+    model->gpu_bytes = need.gpu_bytes;
     model->wants_room = false;
     launch(model);
     return true;

@@ -65,7 +65,8 @@ struct cds_model {
     bool yielding, evicting;            /**< lets new requests wait; leaves, and its waiting requests stay */
     bool stopping;                      /**< the process was told to end */
     bool drafts;                        /**< its process has a draft model */
-    uint64_t need_bytes;                /**< estimate of its memory (memory.h) */
+    uint64_t need_bytes;                /**< estimate of its memory, without what lies on a GPU (memory.h) */
+    uint64_t gpu_bytes;                 /**< the part on a GPU: the sure layers; once it is up those that went there */
     uint64_t solo_bytes;                /**< part of it: the context for deterministic answers, once one was asked for */
     uint64_t limit_bytes;               /**< what its process may take */
     int64_t probe_job;                  /**< job number of the token /readyz asked for (probe.h); 0: none is asked for */

@@ -202,8 +202,9 @@ static void on_written(void *user)
     struct cds_gen *gen = cds_gen_find(states->app, op->job);
     struct cds_err err = op->err;
     cds_rc rc = op->rc;
-    if (rc == CDS_OK && gen)
-        rc = cds_weights_unchanged(gen->model, &err);
+    const struct cds_model *model = cds_models_find(states->app, op->model);
+    if (rc == CDS_OK && gen && model)
+        rc = cds_weights_unchanged(model, &err);
     if (op->rc == CDS_OK && (!gen || rc != CDS_OK))
         (void)unlink(op->path); /* nobody is told of it, and nobody pays */
     let_go(states);

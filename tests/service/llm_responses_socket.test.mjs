@@ -1,5 +1,5 @@
-// /v1/responses as a WebSocket: turns, lanes, going on, cancel, bad messages and ceilings; with the official client and with bare sockets. Needs
-// the default model.
+// /v1/responses as a WebSocket: turns, lanes, going on, cancel, bad messages and ceilings; with the official client and with bare sockets. The
+// model has random weights: what it says does not matter here.
 import assert from 'node:assert/strict';
 import { test, describe } from 'node:test';
 import OpenAI from 'openai';
@@ -7,14 +7,15 @@ import { ResponsesWS } from 'openai/resources/responses/ws';
 import WebSocket from 'ws';
 import { openSocket, rawHttp, shortToken } from '../support/gateway.mjs';
 import { waitFor } from '../support/stack.mjs';
-import { MODEL, ask, readEvents, withModel } from '../support/llm.mjs';
+import { ask, readEvents } from '../support/llm.mjs';
+import { LONG, TINY as MODEL, withTiny } from '../support/tiny.mjs';
 
 let stack;
 let llm;
-withModel((studio) => ({ stack, llm } = studio));
+withTiny((studio) => ({ stack, llm } = studio));
 
 const PROTOCOL = 'cds.responses.v1';
-const long = { input: 'Write a very long story.', max_output_tokens: 1500, ignore_eos: true };
+const long = { input: 'Write a very long story.', max_output_tokens: LONG, ignore_eos: true };
 const short = { input: 'Say hello.', max_output_tokens: 6, temperature: 0 };
 const terminal = ['response.completed', 'response.incomplete', 'response.failed', 'error'];
 
@@ -82,9 +83,9 @@ describe('a socket of responses', () => {
   }, { of: { ...stack, apiUrl: stack.url } }));
 
   test('takes the turns of one lane in their order and those of several lanes beside each other', () => withSocket(async (c) => {
-    c.create({ ...short, stream_id: 'a', max_output_tokens: 40, ignore_eos: true });
+    c.create({ ...short, stream_id: 'a', max_output_tokens: 400, ignore_eos: true });
     c.create({ ...short, stream_id: 'a', max_output_tokens: 3 });
-    c.create({ ...short, stream_id: 'b', max_output_tokens: 40, ignore_eos: true });
+    c.create({ ...short, stream_id: 'b', max_output_tokens: 400, ignore_eos: true });
     for (const nth of [1, 2, 3]) await c.end(nth);
     const inA = c.messages.filter((m) => m.stream_id === 'a');
     const first = inA.findIndex((m) => terminal.includes(m.type));
@@ -140,7 +141,7 @@ describe('a response on a socket ends', () => {
     const { type, response } = await c.end(1);
     assert.equal(type, 'response.incomplete');
     assert.equal(response.incomplete_details.reason, 'cancelled');
-    assert.ok(response.usage.output_tokens > 0 && response.usage.output_tokens < 1500);
+    assert.ok(response.usage.output_tokens > 0 && response.usage.output_tokens < LONG);
     assert.notEqual((await c.end(2)).type, 'error');
   }));
 
@@ -190,7 +191,7 @@ describe('a response on a socket ends', () => {
       const mine = recent.filter((r) => ids.includes(`resp_${r.request_id.replaceAll('-', '')}`) && r.state === 'gone');
       return mine.length === 2 && held_tokens === 0 && mine;
     });
-    for (const row of rows) assert.ok(row.completion_tokens >= 3 && row.completion_tokens < 1500, JSON.stringify(row));
+    for (const row of rows) assert.ok(row.completion_tokens >= 3 && row.completion_tokens < LONG, JSON.stringify(row));
   });
 
   test('as failed when the model process dies, and the socket goes on', () => withSocket(async (c) => {
@@ -207,8 +208,8 @@ describe('a response on a socket ends', () => {
   }));
 
   test('regularly after the token has expired, and then the socket closes', async () => {
-    const c = await open({ token: shortToken(stack, 3) });
-    c.create({ ...long, max_output_tokens: 400 });
+    const c = await open({ token: shortToken(stack, 2) });
+    c.create({ ...long, t_max_predict_ms: 3500 }); // longer than the token
     await waitFor('it speaks', () => c.deltas().length > 3);
     await waitFor('it is over', () => c.closed !== null, 60_000);
     assert.equal(c.closed, 4001);
@@ -278,7 +279,7 @@ describe('a socket of responses refuses', () => {
 
   test('more than 4 MiB that wait', () => withSocket(async (c) => {
     c.create(long);
-    const big = { input: 'x'.repeat(1_500_000), max_output_tokens: 1 };
+    const big = { input: 'a '.repeat(750_000), max_output_tokens: 1 };
     for (let i = 0; i < 3; i++) c.create(big);
     const refused = await c.next((m) => m.type === 'error');
     assert.equal(refused.status, 429);

@@ -8,7 +8,7 @@ import { waitFor } from '../support/stack.mjs';
 import { MODEL, ask, assemble, readEvents, withModel } from '../support/llm.mjs';
 
 const GRACE_MS = 1500;
-const KEEP_MS = 3000;
+const KEEP_MS = 2000;
 const BYTES = 200_000;
 let stack;
 let llm;
