@@ -5,7 +5,7 @@ UI := apps/studio-ui
 UI_SOURCES = $(shell find $(UI)/src $(UI)/build-tools $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
 STEP := tools/step $(BUILD).log
 
-.PHONY: run build native ui test check fmt bench bench-llm bench-sandbox abuse-storm storm-micro storm-llm night guards-llm micro fuzz wasmer coverage coverage-sandbox clean setup
+.PHONY: run build native ui test check fmt bench bench-llm bench-sandbox abuse-storm storm-micro storm-llm storm-ledger night guards-llm micro fuzz wasmer coverage coverage-sandbox clean setup
 .DEFAULT_GOAL := build
 # Set-up comes before the build and the build before the start, also with -j; Ninja uses all cores by itself.
 .NOTPARALLEL:
@@ -63,6 +63,10 @@ storm-micro: setup native
 storm-llm: setup native ui
 	@CDS_KILLS=$(or $(CDS_KILLS),200) CDS_BUILD=$(BUILD) node --test --test-reporter=spec tests/service/llm_storm.test.mjs
 
+# kill -9 of gateway, model server, model process and database at 200 random moments under load, then `ledger verify`; CDS_SEED=n as above.
+storm-ledger: setup native ui
+	@CDS_KILLS=$(or $(CDS_KILLS),200) CDS_BUILD=$(BUILD) node --test --test-reporter=spec tests/service/ledger_storm.test.mjs
+
 # Takes each guard of the model server away once: its test must fail.
 guards-llm: setup native ui
 	@tools/llm_guards
@@ -71,7 +75,7 @@ guards-llm: setup native ui
 night:
 	@tools/setup test
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(or $(NIGHT_FUZZ_SECONDS),600)
-	@$(MAKE) --no-print-directory abuse-storm storm-llm guards-llm
+	@$(MAKE) --no-print-directory abuse-storm storm-llm storm-ledger guards-llm
 	@tools/abuse_guards
 
 # The engine for WebAssembly: built once, see tools/setup_wasmer.

@@ -47,7 +47,10 @@ static const struct {
     {{"image", "add"}, cds_cmd_image_add, "NAME TAR|DIR", "make an image of what docker save wrote, of the tar of a root folder, or of a folder"},
     {{"image", "pull"}, cds_cmd_image_pull, "NAME REFERENCE", "fetch an image from a registry, where microsandbox (msb) works"},
     {{"image", "remove"}, cds_cmd_image_remove, "NAME", "remove an image"},
-    {{"ledger", "verify"}, cds_cmd_ledger_verify, "[--json]", "check that every token and credit adds up"},
+    {{"ledger", "verify"},
+     cds_cmd_ledger_verify,
+     "[--json] [--answers FILE]",
+     "check that every token and credit adds up; FILE: what a client was told, \"request-id prompt completion\" a line"},
 };
 
 enum { LEFT_COLUMN = 40 };

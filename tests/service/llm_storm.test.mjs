@@ -13,17 +13,13 @@ import { fileURLToPath } from 'node:url';
 import { waitFor } from '../support/stack.mjs';
 import { TINY, startTiny } from '../support/tiny.mjs';
 import { llmClient } from '../support/llm.mjs';
+import { checkSettled, randomFrom, rowsOf, sum } from '../support/storm.mjs';
 
 const KILLS = Number(process.env.CDS_KILLS ?? 10);
 const SEED = Number(process.env.CDS_SEED ?? Date.now() % 1_000_000);
 const TWIN = 'random-twin';
 const VICTIMS = ['client', 'llmworker', 'llmserver'];
-const AHEAD = 64; // tokens that a server may have noted, and not yet sent, when it is killed
-let state = SEED;
-const random = (below) => {
-  state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-  return Math.floor((state / 0x80000000) * below);
-};
+const random = randomFrom(SEED);
 
 let stack;
 let llm;
@@ -66,48 +62,6 @@ function client(requests) {
     last.set(one.id, one);
   });
   return { child, requests, seen: (id) => last.get(id) ?? { told: 0, end: null }, told: () => [...last.values()].reduce((sum, one) => sum + one.told, 0), gone: new Promise((done) => child.on('close', done)) };
-}
-
-/** What the ledger has of these requests: id → row. A request that was never admitted has none; one that is settled twice fails here. */
-async function rowsOf(requests) {
-  const list = requests.map((r) => `'${r.id}'`).join();
-  const text = await stack.sql(`SELECT q.id, q.state, q.outcome, q.held, q.used, count(l.*), coalesce(sum(l.n_in), 0), coalesce(sum(l.n_cached), 0), coalesce(sum(l.n_out), 0),
-    coalesce(sum(l.cost_micro), 0) FROM llm_requests q LEFT JOIN token_ledger l ON l.user_id = q.user_id AND l.request_id = q.id WHERE q.id IN (${list}) GROUP BY 1, 2, 3, 4, 5`);
-  const rows = new Map();
-  for (const line of text ? text.split('\n') : []) {
-    const [id, open, outcome, held, used, booked, n_in, n_cached, n_out, cost] = line.split('|');
-    rows.set(id, { open, outcome, held: +held, used: +used, booked: +booked, n_in: +n_in, n_cached: +n_cached, n_out: +n_out, cost: +cost });
-  }
-  return rows;
-}
-
-const sum = (list, of) => list.reduce((total, one) => total + of(one), 0);
-
-/** One request against what its client was told. */
-function checkOne(r, row, seen, name) {
-  if (!row) {
-    assert.notEqual(seen.end?.how, 'whole', `${name}: an answer without a row in the ledger`);
-    assert.equal(seen.told, 0, `${name}: tokens without a row in the ledger`);
-    return;
-  }
-  assert.equal(row.open, '2', `${name} is settled`);
-  assert.equal(row.booked, 1, `${name} is booked once`);
-  assert.equal(row.used, row.n_in + row.n_out, `${name}: request and ledger agree`);
-  assert.ok(row.n_cached <= row.n_in, name);
-  if (seen.end?.how === 'whole') {
-    assert.equal(seen.end.request_id, r.id, name);
-    assert.equal(row.n_in, seen.end.usage.prompt_tokens, name);
-    assert.equal(row.n_out, seen.end.usage.completion_tokens, name);
-    assert.equal(row.n_out, seen.told, `${name}: each token that is billed was told`);
-    assert.equal(row.n_out, r.body.max_tokens * r.choices, `${name}: nothing of it is missing`);
-  } else if (row.outcome === 'node_lost') {
-    assert.ok(row.n_out <= (r.body.stream ? seen.told + AHEAD : r.body.max_tokens * r.choices), `${name}: ${row.n_out} booked, ${seen.told} told`);
-  } else if (row.outcome === 'crashed' || row.outcome === 'failed') {
-    assert.equal(row.used, 0, `${name} is free`);
-    assert.equal(row.cost, 0, `${name} is free`);
-  } else {
-    assert.ok(row.n_out >= seen.told && row.n_out <= r.body.max_tokens * r.choices, `${name} (${row.outcome}): ${row.n_out} booked, ${seen.told} told`);
-  }
 }
 
 /** All that a model process did since `begin` is what was booked for its requests. Not for one that died: its counters died with it. */
@@ -160,8 +114,8 @@ async function round(number, victim) {
   await kill(victim, clients, pids);
   await Promise.all([...clients, other].map((c) => c.gone));
   await quiet(requests);
-  const rows = await rowsOf(requests);
-  for (const c of [...clients, other]) for (const r of c.requests) checkOne(r, rows.get(r.id), c.seen(r.id), `${name}, request ${r.id}`);
+  const rows = await rowsOf(stack, requests);
+  for (const c of [...clients, other]) for (const r of c.requests) checkSettled(r, rows.get(r.id), c.seen(r.id), `${name}, request ${r.id}`);
   const end = { [TINY]: await model(TINY), [TWIN]: await model(TWIN) };
   if (victim !== 'llmserver') {
     for (const r of others) assert.equal(other.seen(r.id).end?.how, 'whole', `${name}: the other model's streams are whole`);

@@ -109,13 +109,13 @@ static void notices(const char *name, const char *damage, const char *also)
 
 static void used_that_is_not_the_sum_of_the_ledger_is_noticed(void **state)
 {
-    notices("user_used", "UPDATE budget_user SET used = used + 1", NULL);
-    notices("user_used", "UPDATE budget_user SET used = used - 1", NULL);
+    notices("user_used", "UPDATE budget_user SET used = used + 1", "totals");
+    notices("user_used", "UPDATE budget_user SET used = used - 1", "totals");
     notices("user_used",
             "UPDATE llm_requests SET state = 3, held = 0, used = NULL, cost_micro = NULL WHERE id = '" R1 "';"
             "DELETE FROM token_ledger WHERE request_id = '" R1 "'",
-            NULL);
-    notices("user_used", "DELETE FROM budget_user", "user_held");
+            "totals one_end");
+    notices("user_used", "DELETE FROM budget_user", "user_held totals");
 }
 
 static void held_that_is_not_the_sum_of_open_requests_is_noticed(void **state)
@@ -141,24 +141,24 @@ static void key_that_counts_less_is_right(void **state)
 
 static void settled_request_without_its_entry_is_noticed(void **state)
 {
-    notices("request_booked", "DELETE FROM token_ledger WHERE request_id = '" R1 "'", "user_used");
-    notices("request_booked", "UPDATE llm_requests SET used = used + 1 WHERE id = '" R1 "'", NULL);
-    notices("request_booked", "UPDATE llm_requests SET used = NULL WHERE id = '" R1 "'", NULL);
-    notices("request_booked", "UPDATE llm_requests SET cost_micro = cost_micro + 1 WHERE id = '" R1 "'", NULL);
-    notices("request_booked", "UPDATE llm_requests SET period = '2026-10-01' WHERE id = '" R1 "'", NULL);
+    notices("request_booked", "DELETE FROM token_ledger WHERE request_id = '" R1 "'", "user_used totals");
+    notices("request_booked", "UPDATE llm_requests SET used = used + 1 WHERE id = '" R1 "'", "totals");
+    notices("request_booked", "UPDATE llm_requests SET used = NULL WHERE id = '" R1 "'", "totals");
+    notices("request_booked", "UPDATE llm_requests SET cost_micro = cost_micro + 1 WHERE id = '" R1 "'", "totals");
+    notices("request_booked", "UPDATE llm_requests SET period = '2026-10-01' WHERE id = '" R1 "'", "totals");
     notices("request_booked", "UPDATE llm_requests SET key_id = '" NODE "' WHERE id = '" R1 "'", NULL);
 }
 
 static void entry_without_a_settled_request_is_noticed(void **state)
 {
-    notices("entry_has_request", "DELETE FROM llm_requests WHERE id = '" R1 "'", NULL);
-    notices("entry_has_request", "UPDATE llm_requests SET state = 1, held = 0 WHERE id = '" R1 "'", NULL);
+    notices("entry_has_request", "DELETE FROM llm_requests WHERE id = '" R1 "'", "totals");
+    notices("entry_has_request", "UPDATE llm_requests SET state = 1, held = 0 WHERE id = '" R1 "'", "totals one_end");
 }
 
 static void given_up_request_that_holds_or_was_charged_is_noticed(void **state)
 {
     notices("given_up_holds_nothing", "UPDATE llm_requests SET held = 5 WHERE id = '" R3 "'", NULL);
-    notices("given_up_holds_nothing", "UPDATE llm_requests SET state = 3, held = 0 WHERE id = '" R1 "'", "entry_has_request");
+    notices("given_up_holds_nothing", "UPDATE llm_requests SET state = 3, held = 0 WHERE id = '" R1 "'", "entry_has_request totals one_end");
 }
 
 static void cost_that_is_not_tokens_times_price_is_noticed(void **state)
@@ -214,9 +214,98 @@ static void usage_that_was_booked_without_a_hold_is_right_and_no_more_than_that(
 
 static void end_without_an_explanation_is_noticed(void **state)
 {
-    notices("ended_explained", "UPDATE llm_requests SET outcome = NULL WHERE id = '" R1 "'", NULL);
-    notices("ended_explained", "UPDATE llm_requests SET ended_at = NULL WHERE id = '" R3 "'", NULL);
-    notices("ended_explained", "UPDATE llm_requests SET expires_at = now() - interval '61 minutes' WHERE id = '" R2 "'", NULL);
+    notices("one_end", "UPDATE llm_requests SET outcome = NULL WHERE id = '" R1 "'", NULL);
+    notices("one_end", "UPDATE llm_requests SET ended_at = NULL WHERE id = '" R3 "'", NULL);
+}
+
+static void request_with_two_ends_is_noticed(void **state)
+{
+    notices("one_end", "UPDATE llm_requests SET outcome = 'stop' WHERE id = '" R2 "'", NULL);
+    notices("one_end", "UPDATE llm_requests SET ended_at = now() WHERE id = '" R2 "'", NULL);
+    notices("one_end", "UPDATE llm_requests SET outcome = 'stop' WHERE id = '" R3 "'", NULL);
+    notices("one_end", "UPDATE llm_requests SET used = 1 WHERE id = '" R3 "'", NULL);
+    notices("one_end", "UPDATE llm_requests SET cost_micro = 0 WHERE id = '" R3 "'", NULL);
+}
+
+static void request_that_outlived_its_lease_is_noticed(void **state)
+{
+    notices("lease_kept", "UPDATE llm_requests SET expires_at = now() - interval '61 minutes' WHERE id = '" R2 "'", NULL);
+    run("UPDATE llm_requests SET expires_at = now() - interval '59 minutes' WHERE id = '" R2 "'");
+    assert_int_equal(verify().broken, 0);
+}
+
+/* Two mistakes that cancel each other out in every line are found in no line: the sums of the months find one that moved. */
+static void month_whose_sums_differ_is_noticed(void **state)
+{
+    notices("totals", "UPDATE token_ledger SET period = '2026-10-01' WHERE request_id = '" R1 "'", "user_used request_booked");
+    notices("totals", "INSERT INTO budget_user (user_id, period, used) VALUES ('" NODE "', '2026-11-01', 3)", "user_used");
+}
+
+static void shown_usage_that_is_not_the_ledgers_is_noticed(void **state)
+{
+    notices("usage_by_day",
+            "CREATE TABLE kept AS SELECT pg_get_viewdef('token_usage') AS v; CREATE OR REPLACE VIEW token_usage AS SELECT user_id,"
+            " (created_at AT TIME ZONE 'UTC')::date AS day, model, count(*) AS requests, sum(n_in) AS prompt_tokens, sum(n_cached) AS cached_tokens,"
+            " sum(n_out) + 1 AS completion_tokens, sum(cost_micro) AS cost_micro FROM token_ledger GROUP BY 1, 2, 3",
+            NULL);
+    run("DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW token_usage AS ' || (SELECT v FROM kept); END $$; DROP TABLE kept");
+    notices("usage_by_model",
+            "CREATE TABLE kept AS SELECT pg_get_viewdef('model_usage') AS v; CREATE OR REPLACE VIEW model_usage AS SELECT model,"
+            " (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS requests, sum(n_in) AS prompt_tokens, sum(n_cached) AS cached_tokens,"
+            " sum(n_out) AS completion_tokens, sum(cost_micro) AS cost_micro FROM token_ledger WHERE request_id <> '" R4 "' GROUP BY 1, 2",
+            NULL);
+    run("DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW model_usage AS ' || (SELECT v FROM kept); END $$; DROP TABLE kept");
+    notices("month_shown",
+            "CREATE TABLE kept AS SELECT pg_get_viewdef('tokens_used') AS v;"
+            "CREATE OR REPLACE VIEW tokens_used AS SELECT user_id, period, used - 1 AS tokens, held, lim FROM budget_user",
+            NULL);
+    run("DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW tokens_used AS ' || (SELECT v FROM kept); END $$; DROP TABLE kept");
+    assert_int_equal(verify().broken, 0);
+}
+
+/* ---- the client's list ---- */
+static struct cds_ledger_check of_answers(const char *answers)
+{
+    struct cds_ledger_report report;
+    struct cds_err err = {0};
+    if (cds_ledger_verify_answers(db, answers, &report, &err))
+        fail_msg("%s %s", err.message, err.detail);
+    for (int i = 0; i < CDS_LEDGER_CHECKS; i++)
+        if (report.checks[i].number == CDS_LEDGER_OF_ANSWERS)
+            return report.checks[i];
+    fail_msg("there is no rule %d", CDS_LEDGER_OF_ANSWERS);
+    return report.checks[0];
+}
+
+static void answers_that_are_settled_as_told_are_right(void **state)
+{
+    assert_int_equal(of_answers(R1 " 30 20\n" R4 " 5 5\n").broken, 0);
+    assert_int_equal(of_answers(R1 "\n" R4 "\n").broken, 0);
+    assert_int_equal(of_answers("").broken, 0);
+    assert_false(of_answers("").skipped);
+    assert_true(of_answers(NULL).skipped);
+}
+
+static void answer_that_is_not_settled_or_with_other_tokens_is_noticed(void **state)
+{
+    assert_int_equal(of_answers(R1 " 30 21\n").broken, 1);
+    assert_int_equal(of_answers(R1 " 29 20\n").broken, 1);
+    assert_string_equal(of_answers(R1 " 30 20\n" R5 "\n").example, R5); /* nobody knows it */
+    assert_int_equal(of_answers(R2 "\n").broken, 1);                    /* open */
+    assert_int_equal(of_answers(R3 "\n").broken, 1);                    /* given up */
+    assert_int_equal(of_answers(R2 " 1 1\n" R3 " 1 1\n" R5 " 1 1\n").broken, 3);
+}
+
+static void list_that_is_none_is_refused(void **state)
+{
+    static const char *const lists[] = {"hello\n", R1 " 30\n" R1 " x 20\n", R1 " 99999999999999999999 1\n"};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(lists); i++) {
+        struct cds_ledger_report report = {.broken = -7};
+        struct cds_err err = {0};
+        assert_int_equal(cds_ledger_verify_answers(db, lists[i], &report, &err), CDS_BAD_PARAM);
+        assert_non_null(strstr(err.message, "request id"));
+        assert_int_equal(report.broken, -7);
+    }
 }
 
 /* The checks read one snapshot: what is booked between two of them cannot make them disagree. */
@@ -259,6 +348,13 @@ int main(void)
         ROW(limit_that_was_lowered_later_is_right),
         ROW(usage_that_was_booked_without_a_hold_is_right_and_no_more_than_that),
         ROW(end_without_an_explanation_is_noticed),
+        ROW(request_with_two_ends_is_noticed),
+        ROW(request_that_outlived_its_lease_is_noticed),
+        ROW(month_whose_sums_differ_is_noticed),
+        ROW(shown_usage_that_is_not_the_ledgers_is_noticed),
+        ROW(answers_that_are_settled_as_told_are_right),
+        ROW(answer_that_is_not_settled_or_with_other_tokens_is_noticed),
+        ROW(list_that_is_none_is_refused),
         ROW(transaction_of_the_check_is_over_afterwards),
         ROW(database_without_a_ledger_is_an_error_and_leaves_the_report_as_it_was),
     };

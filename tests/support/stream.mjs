@@ -1,0 +1,47 @@
+// One request to a model as a client sees it: tokens told so far, and the end.
+
+/** Tokens of one chunk, all choices together (return_tokens). */
+const tokensOf = (event) => (event.choices ?? []).reduce((sum, choice) => sum + (choice.tokens?.length ?? 0), 0);
+
+/**
+ * Sends it and reads its answer to the end, whatever that is; never throws.
+ * @param request  { id, path, body }
+ * @param say      called with the state at each chunk
+ * @param signal   an AbortSignal, when the client may leave
+ * @returns { id, told, end }: end.how is "whole" with usage, "error" with its code, "broken" when the connection was cut
+ */
+export async function ask({ url, token, request: { id, path, body }, say = () => {}, signal }) {
+  const state = { id, told: 0, end: null };
+  try {
+    const reply = await fetch(`${url}${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${token}`, 'x-request-id': id },
+      body: JSON.stringify(body),
+      signal,
+    });
+    let text = '';
+    for await (const piece of reply.body.pipeThrough(new TextDecoderStream())) {
+      text += piece;
+      if (!body.stream || reply.status !== 200) continue;
+      for (let cut; (cut = text.indexOf('\n\n')) >= 0; text = text.slice(cut + 2)) {
+        const line = text.slice(0, cut);
+        if (!line.startsWith('data: {')) continue;
+        const event = JSON.parse(line.slice(6));
+        state.told += tokensOf(event);
+        if (event.error) state.end = { how: 'error', code: event.error.code };
+        if (event.usage) state.end = { how: 'whole', usage: event.usage, request_id: event.cds.request_id };
+        say(state);
+      }
+    }
+    if (!body.stream || reply.status !== 200) {
+      const json = JSON.parse(text);
+      state.told = json.error ? 0 : tokensOf(json);
+      state.end = json.error ? { how: 'error', code: json.error.code } : { how: 'whole', usage: json.usage, request_id: json.cds.request_id };
+    }
+  } catch (error) {
+    state.end ??= { how: 'broken', code: error.cause?.code ?? error.message };
+  }
+  state.end ??= { how: 'broken', code: 'cut' };
+  say(state);
+  return state;
+}
