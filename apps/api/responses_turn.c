@@ -24,6 +24,7 @@ struct responses_turn {
     bool held;   /* the stream waits for the reader */
     bool ended;  /* its last event was told */
     bool broken; /* what comes is thrown away */
+    bool early;  /* the request to end it was sent before the stream began, and may have come before the stream's own */
     char lane[RESPONSES_LANE_MAX + 1];
     char request_id[CDS_UUID_LEN + 1];
 };
@@ -205,7 +206,8 @@ static cds_rc check_whole(const struct responses_turn *turn, struct cds_err *err
     if (!socket_full && all + turn->whole_bytes <= RESPONSES_USER_BYTES)
         return CDS_OK;
     cds_fail(err, CDS_RATE_LIMITED, __func__,
-             "This response asks %zu bytes together with what it goes on with, and those that run on %s ask %zu already; at most %d bytes may run at once.",
+             "This response asks %zu bytes together with what it goes on with, and those that run on %s ask %zu already; at most %d bytes may run at "
+             "once.",
              turn->whole_bytes, socket_full ? "this socket" : "all your sockets", socket_full ? mine : all,
              socket_full ? RESPONSES_RUNNING_BYTES : RESPONSES_USER_BYTES);
     cds_err_rule(err, "responses.bytes");
@@ -340,16 +342,34 @@ cds_rc responses_turn_add(struct responses_socket *s, cds_json *event, size_t by
 
 /* ---- ends ---- */
 
-/* The answer to our wish, as in leaf_llm_stream.c: a stream that has begun and is not known any more has just ended by itself. */
+static cds_rc ask_to_end(struct responses_turn *turn, struct cds_err *err);
+
+/* The answer to our wish, as in leaf_llm_stream.c: a stream that has begun and is not known any more has just ended by itself; one that was not
+ * known yet is asked to end once more. */
 static void on_cancel_done(void *user, int status, const char *body, size_t len, const struct cds_err *http_err)
 {
     struct responses_turn *turn = user;
     struct cds_err err = {0};
     turn->cancel = NULL;
-    if (!http_err && (status / 100 == 2 || (status == 404 && turn->status != 0)))
+    bool unknown = !http_err && status == 404 && turn->status != 0;
+    if (unknown && turn->early && !turn->ended && ask_to_end(turn, &err) == CDS_OK)
+        return;
+    if (!http_err && (status / 100 == 2 || unknown))
         return;
     cds_fail(&err, CDS_CANCELLED, __func__, "The response was cancelled.");
     finish(turn, &err, NULL);
+}
+
+static cds_rc ask_to_end(struct responses_turn *turn, struct cds_err *err)
+{
+    char path[128];
+    const struct llm_caller caller = {turn->socket->api, turn->socket->authorization, turn->request_id};
+    struct cds_http_call_spec spec = {
+        .deadline_ms = cds_now_ms() + CANCEL_MS, .body_max_bytes = LLM_ERROR_MAX, .on_done = on_cancel_done, .user = turn};
+    CDS_JSON_AUTO empty = cds_json_object();
+    snprintf(path, sizeof(path), "/v1/requests/%s/cancel", turn->request_id);
+    turn->early = turn->status == 0;
+    return llm_send(&caller, "POST", path, NULL, empty, &spec, &turn->cancel, err);
 }
 
 /* "resp_" and the digits of its request id. */
@@ -368,7 +388,6 @@ static bool has_id(const struct responses_turn *turn, const char *id)
 cds_rc responses_turn_cancel(struct responses_socket *s, const cds_json *event, struct cds_err *err)
 {
     const char *id = cds_json_get_str(event, "response_id"), *lane;
-    char path[128];
     cds_rc rc = responses_lane(event, &lane, err);
     struct responses_turn *turn = rc == CDS_OK ? s->turns : NULL;
     while (turn && (turn->ended || (id ? !has_id(turn, id) : !cds_streq(turn->lane, lane ? lane : ""))))
@@ -383,12 +402,7 @@ cds_rc responses_turn_cancel(struct responses_socket *s, const cds_json *event, 
         finish(turn, &cancelled, NULL);
         return CDS_OK;
     }
-    const struct llm_caller caller = {s->api, s->authorization, turn->request_id};
-    struct cds_http_call_spec spec = {
-        .deadline_ms = cds_now_ms() + CANCEL_MS, .body_max_bytes = LLM_ERROR_MAX, .on_done = on_cancel_done, .user = turn};
-    CDS_JSON_AUTO empty = cds_json_object();
-    snprintf(path, sizeof(path), "/v1/requests/%s/cancel", turn->request_id);
-    return llm_send(&caller, "POST", path, NULL, empty, &spec, &turn->cancel, err);
+    return ask_to_end(turn, err);
 }
 
 void responses_turns_drop(struct responses_socket *s)

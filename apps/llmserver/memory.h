@@ -32,8 +32,8 @@ uint64_t cds_memory_available(const char *meminfo);
 /** Is there room for so many bytes more of a loaded model? what: what they are for. @return CDS_OK; CDS_EXHAUSTED (rule llm.memory) */
 CDS_MUST_USE cds_rc cds_memory_more(const struct cds_model *model, uint64_t bytes, const char *what, struct cds_err *reterr);
 /**
- * Is there room for this model beside those that are loaded, for the part of it that is not on a GPU? Counted twice: against the memory that is really free (less
- * llm.memory_reserve_bytes), and against llm.memory_bytes for all models together.
+ * Is there room for this model beside those that are loaded, for the part of it that is not on a GPU? Counted twice: against the memory that is
+ * really free (less llm.memory_reserve_bytes), and against llm.memory_bytes for all models together.
  * @param ret_limit_bytes  what its process may take: the estimate, half as much again, and 1 GiB
  * @return CDS_OK; CDS_EXHAUSTED with what it needs and what there is (rule llm.memory)
  */

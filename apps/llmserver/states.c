@@ -41,9 +41,9 @@ struct cds_states {
     char dir[PATH_MAX];
     unsigned char key[CDS_STATE_KEY];
     bool has_key;
-    int64_t owner; /**< job that has the memory files; 0: none */
+    int64_t owner;                  /**< job that has the memory files; 0: none */
     struct cds_weights_known known; /**< of the pool's thread */
-    struct op *op; /**< what is on its way; NULL: nothing, or the prompt of the owner is still being read */
+    struct op *op;                  /**< what is on its way; NULL: nothing, or the prompt of the owner is still being read */
 };
 
 cds_rc cds_states_new(struct cds_llm *app, struct cds_states **ret, struct cds_err *reterr)
@@ -430,7 +430,8 @@ static cds_rc one(struct cds_llm *app, struct cds_http_req *req, const char *use
     if (lstat(path, &st) != 0 || (removes && unlink(path) != 0))
         return cds_fail(err, CDS_NOT_FOUND, __func__, "You have no state \"%s\".", name);
     cds_admin_reply(req, user_id, 200,
-                    removes ? cds_json_pack("{s:s,s:s,s:b}", "object", "state", "name", name, "deleted", 1) : cds_states_show(name, path, (uint64_t)st.st_size));
+                    removes ? cds_json_pack("{s:s,s:s,s:b}", "object", "state", "name", name, "deleted", 1)
+                            : cds_states_show(name, path, (uint64_t)st.st_size));
     return CDS_OK;
 }
 

@@ -2,6 +2,7 @@
 // model has random weights: what it says does not matter here.
 import assert from 'node:assert/strict';
 import { test, describe } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { ResponsesWS } from 'openai/resources/responses/ws';
 import WebSocket from 'ws';
@@ -143,6 +144,16 @@ describe('a response on a socket ends', () => {
     assert.equal(response.incomplete_details.reason, 'cancelled');
     assert.ok(response.usage.output_tokens > 0 && response.usage.output_tokens < LONG);
     assert.notEqual((await c.end(2)).type, 'error');
+  }));
+
+  test('by response.cancel at any moment, also when the wish overtakes the request', () => withSocket(async (c) => {
+    for (let i = 0; i < 24; i++) {
+      c.create(long);
+      await sleep(i / 2);
+      c.cancel();
+      const end = await c.end(i + 1);
+      assert.equal(end.type === 'error' ? end.error.code : end.response.incomplete_details.reason, 'cancelled', `after ${i / 2} ms: ${JSON.stringify(end)}`);
+    }
   }));
 
   test('by its id or its lane, and leaves the others alone', () => withSocket(async (c) => {

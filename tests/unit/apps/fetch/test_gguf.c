@@ -215,10 +215,9 @@ static void the_default_model_is_what_its_card_says(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(facts_are_counted_from_the_shapes),       cmocka_unit_test(every_cut_of_a_header_wants_more_or_is_refused),
-        cmocka_unit_test(impossible_tensors_are_refused),          cmocka_unit_test(impossible_keys_are_refused),
-        cmocka_unit_test(a_cache_of_an_impossible_size_is_refused),
-        cmocka_unit_test(the_default_model_is_what_its_card_says),
+        cmocka_unit_test(facts_are_counted_from_the_shapes),        cmocka_unit_test(every_cut_of_a_header_wants_more_or_is_refused),
+        cmocka_unit_test(impossible_tensors_are_refused),           cmocka_unit_test(impossible_keys_are_refused),
+        cmocka_unit_test(a_cache_of_an_impossible_size_is_refused), cmocka_unit_test(the_default_model_is_what_its_card_says),
     };
     return RUN_ALL(tests);
 }

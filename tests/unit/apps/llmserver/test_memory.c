@@ -19,8 +19,9 @@ static void the_estimate_is_the_sum_of_its_parts_and_grows_with_the_context(void
 
 static void what_layers_take_of_a_gpu_is_not_taken_here(void **state)
 {
-    CDS_JSON_AUTO facts = cds_json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "tensor_bytes", 96576768LL, "kv_values", 11520LL, "embedding", 576LL,
-                                        "feed_forward", 1536LL, "vocabulary", 49152LL, "data_offset", 1785664LL, "layers", 30LL, "parameters", 134515008LL);
+    CDS_JSON_AUTO facts =
+        cds_json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "tensor_bytes", 96576768LL, "kv_values", 11520LL, "embedding", 576LL, "feed_forward",
+                      1536LL, "vocabulary", 49152LL, "data_offset", 1785664LL, "layers", 30LL, "parameters", 134515008LL);
     struct cds_memory_need need = cds_memory_need(facts, 4096, 192);
     uint64_t each, output;
     cds_memory_layers(facts, need.weights_bytes, &each, &output);
@@ -42,7 +43,14 @@ static void layers_that_depend_on_the_room_of_a_gpu_are_not_sure(void **state)
     static const struct {
         const char *wish;
         uint32_t layers;
-    } cases[] = {{"[\"max\"]", UINT32_MAX}, {"[7]", 7}, {"[{\"min\":3,\"max\":9}]", 3}, {"[{\"max\":9}]", 0}, {"[\"auto\"]", 0}, {"[{\"fit_context\":4096}]", 0}, {"[0]", 0}, {"[-4]", 0}};
+    } cases[] = {{"[\"max\"]", UINT32_MAX},
+                 {"[7]", 7},
+                 {"[{\"min\":3,\"max\":9}]", 3},
+                 {"[{\"max\":9}]", 0},
+                 {"[\"auto\"]", 0},
+                 {"[{\"fit_context\":4096}]", 0},
+                 {"[0]", 0},
+                 {"[-4]", 0}};
     for (size_t i = 0; i < CDS_ARRAY_LEN(cases); i++) {
         CDS_JSON_AUTO list = NULL;
         assert_int_equal(cds_json_parse(cases[i].wish, strlen(cases[i].wish), &list, NULL), CDS_OK);
