@@ -235,7 +235,7 @@ static void on_reserved(void *user, const struct cds_err *err)
 void cds_flow_reserve(struct cds_gen *gen)
 {
     struct cds_err err = {0};
-    cds_meter_period(gen->period);
+    cds_meter_now(gen->admitted);
     struct cds_meter_request request = cds_flow_ledger_request(gen);
     gen->stage = CDS_GEN_RESERVING;
     gen->ledger_calls++;

@@ -216,6 +216,7 @@ static struct cds_gen *gen_new(struct cds_llm *app, struct cds_http_req *req, co
     gen->who = *credential;
     cds_strcpy(gen->user_id, sizeof(gen->user_id), credential->claims.user_id);
     cds_strcpy(gen->key, sizeof(gen->key), credential->claims.user_id);
+    cds_strcpy(gen->key_id, sizeof(gen->key_id), credential->claims.key_id);
     cds_strcpy(gen->model_id, sizeof(gen->model_id), model->id);
     cds_strcpy(gen->http_id, sizeof(gen->http_id), cds_http_request_id(req));
     cds_strcpy(gen->request_id, sizeof(gen->request_id), gen->http_id);

@@ -51,10 +51,11 @@ struct cds_gen {
     char user_id[CDS_UUID_LEN + 1];
     char request_id[CDS_UUID_LEN + 1]; /**< in the ledger */
     char http_id[CDS_UUID_LEN + 1];    /**< in the log and in x-request-id; the same unless the client used it before */
+    char key_id[CDS_UUID_LEN + 1];     /**< API key it was asked with, for the ledger; "": a signed-in session */
     char key[CDS_UUID_LEN + 1];        /**< whose share of the model it uses: the user's */
     unsigned priority;                 /**< its class in the queue */
     char model_id[CDS_ASK_MODEL_MAX + 1];
-    char period[CDS_METER_PERIOD_LEN + 1]; /**< budget month of its reservation */
+    char admitted[CDS_METER_TIME_LEN + 1]; /**< time of its reservation, for the ledger */
     int64_t job;
     enum cds_gen_stage stage;
     int status; /**< of the answer, for the log */

@@ -1,21 +1,298 @@
 // Made by tools/gen_rpc from schemas/rpc; edit those files instead.
 /* eslint-disable */
 
-/** Parameters of budget.set: Sets the monthly token limit of a user. */
+/** Parameters of budget.check: Would a request be let in now, and what could it cost? Nothing is held. */
+export type BudgetCheckParams = {
+  /** Model id */
+  model: string;
+  /** Tokens of the prompt */
+  prompt_tokens: number;
+  /** Longest answer; 256 without it */
+  max_tokens?: number;
+  /** Of whom; the caller without it */
+  user_id?: string;
+  /** With which of the user's API keys */
+  key_id?: string;
+};
+/** Result of budget.check. */
+export type BudgetCheckResult = {
+  /** The prompt and the first part of an answer fit */
+  admitted: boolean;
+  /** The longest answer fits too */
+  complete: boolean;
+  /** What the first hold takes */
+  held_tokens: number;
+  /** Prompt and longest answer */
+  tokens_at_most: number;
+  /** When nothing is answered, micro-credits */
+  cost_at_least: number;
+  /** With the longest answer, micro-credits */
+  cost_at_most: number;
+  price: {
+    /** Prompt token, micro-credits per million tokens */
+    input: number;
+    /** Prompt token that was there already, micro-credits per million tokens */
+    cached: number;
+    /** Answer token, micro-credits per million tokens */
+    output: number;
+  };
+  /** Limits that would refuse it */
+  refused_by: {
+    /** Limit id */
+    policy: string;
+    /** What it is about */
+    scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** How long a window is */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** Most in this window, grants included */
+    limit: number;
+    /** What is left */
+    remaining: number;
+    /** What the first hold takes */
+    needs: number;
+    /** What the longest answer would take */
+    needs_at_most: number;
+    /** End of the window, RFC 3339 UTC; null: it has none */
+    resets_at: string | null;
+  }[];
+  /** Limits that the longest answer would pass */
+  short_of: {
+    /** Limit id */
+    policy: string;
+    /** What it is about */
+    scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** How long a window is */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** Most in this window, grants included */
+    limit: number;
+    /** What is left */
+    remaining: number;
+    /** What the first hold takes */
+    needs: number;
+    /** What the longest answer would take */
+    needs_at_most: number;
+    /** End of the window, RFC 3339 UTC; null: it has none */
+    resets_at: string | null;
+  }[];
+};
+
+/** Parameters of budget.grant: Gives or takes in the window of now of a limit, with a reason: a line of the ledger. The same call again changes nothing. */
+export type BudgetGrantParams = {
+  /** A new UUID; the same one again is the same grant */
+  grant_id: string;
+  /** Limit id */
+  policy_id: string;
+  /** To give, or (below 0) to take; not 0 */
+  amount: number;
+  /** Why */
+  reason: string;
+};
+/** Result of budget.grant. */
+export type BudgetGrantResult = {
+  /** Id of the grant */
+  grant_id: string;
+  /** Limit id */
+  policy_id: string;
+  /** Given or taken */
+  amount: number;
+  /** Limit of the window with its grants */
+  limit: number;
+  /** Settled in this window */
+  used: number;
+  /** Held by running requests */
+  held: number;
+  /** true: it was made before; nothing changed now */
+  again: boolean;
+};
+
+/** Parameters of budget.grants: What was given and taken, newest first. */
+export type BudgetGrantsParams = {
+  /** Only of this limit */
+  policy_id?: string;
+  /** Entries of one page; 50 without it */
+  limit?: number;
+  /** next_cursor of the page before */
+  cursor?: string;
+};
+/** Result of budget.grants. */
+export type BudgetGrantsResult = {
+  grants: {
+    /** Id of the grant */
+    grant_id: string;
+    /** Limit id */
+    policy_id: string;
+    /** What the limit is about */
+    scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+    /** How long its windows are */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** Given, or (below 0) taken */
+    amount: number;
+    /** Why */
+    reason: string;
+    /** Who */
+    actor_id: string;
+    /** Email address */
+    actor: string | null;
+    /** When, RFC 3339 UTC */
+    at: string;
+  }[];
+  /** For the next page; null: this is the last */
+  next_cursor: string | null;
+};
+
+/** Parameters of budget.list: The limits that are set, with what counts in the window of now. */
+export type BudgetListParams = {
+  /** Only those about this */
+  scope?: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+  /** Only those of this user and its keys */
+  user_id?: string;
+  /** Only those of this model */
+  model?: string;
+  /** Entries of one page; 50 without it */
+  limit?: number;
+  /** next_cursor of the page before */
+  cursor?: string;
+};
+/** Result of budget.list. */
+export type BudgetListResult = {
+  policies: {
+    /** Limit id */
+    policy_id: string;
+    /** What it is about */
+    scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+    /** User */
+    user_id: string | null;
+    /** Email address */
+    email: string | null;
+    /** API key; of a rotated one: the first of its line */
+    key_id: string | null;
+    /** Name of the key */
+    key_name: string | null;
+    /** Model id */
+    model: string | null;
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** How long a window is */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** Time zone of its calendar */
+    zone: string;
+    /** Most in one window */
+    limit: number;
+    /** Percentages that are told */
+    soft: number[];
+    /** Given (taken: below 0) in this window */
+    granted: number;
+    /** Settled in this window */
+    used: number;
+    /** Held by running requests */
+    held: number;
+    /** limit + granted - used - held, never below 0 */
+    remaining: number;
+    /** Highest of its soft percentages that was passed; 0: none */
+    passed: number;
+    /** Start of the window of now, RFC 3339 UTC; null: it is the only one */
+    starts_at: string | null;
+    /** Its end; null: it has none */
+    ends_at: string | null;
+  }[];
+  /** For the next page; null: this is the last */
+  next_cursor: string | null;
+};
+
+/** Parameters of budget.remove: Removes a limit: from now on it refuses nothing. */
+export type BudgetRemoveParams = {
+  /** Limit id */
+  policy_id: string;
+};
+/** Result of budget.remove. */
+export type BudgetRemoveResult = {
+  /** Limit id */
+  policy_id: string;
+  /** It is gone */
+  removed: boolean;
+};
+
+/** Parameters of budget.self: The limits of the caller and of the caller's API keys, with what counts in the window of now. */
+export type BudgetSelfParams = Record<string, never>;
+/** Result of budget.self. */
+export type BudgetSelfResult = {
+  policies: {
+    /** Limit id */
+    policy_id: string;
+    /** What it is about */
+    scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+    /** User */
+    user_id: string | null;
+    /** Email address */
+    email: string | null;
+    /** API key; of a rotated one: the first of its line */
+    key_id: string | null;
+    /** Name of the key */
+    key_name: string | null;
+    /** Model id */
+    model: string | null;
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** How long a window is */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** Time zone of its calendar */
+    zone: string;
+    /** Most in one window */
+    limit: number;
+    /** Percentages that are told */
+    soft: number[];
+    /** Given (taken: below 0) in this window */
+    granted: number;
+    /** Settled in this window */
+    used: number;
+    /** Held by running requests */
+    held: number;
+    /** limit + granted - used - held, never below 0 */
+    remaining: number;
+    /** Highest of its soft percentages that was passed; 0: none */
+    passed: number;
+    /** Start of the window of now, RFC 3339 UTC; null: it is the only one */
+    starts_at: string | null;
+    /** Its end; null: it has none */
+    ends_at: string | null;
+  }[];
+};
+
+/** Parameters of budget.set: Sets the limit of a user, key, model, user and model, key and model, or of the studio, for one unit and window. */
 export type BudgetSetParams = {
+  /** What it is about; beside it user_id or email, key_id, model as its name says */
+  scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+  /** User */
+  user_id?: string;
   /** Email address */
-  email: string;
-  /** Tokens per calendar month, UTC; 0 lets nothing through */
-  month_tokens: number;
+  email?: string;
+  /** API key */
+  key_id?: string;
+  /** Model id */
+  model?: string;
+  /** What is counted */
+  unit: "tokens" | "microcredits" | "requests";
+  /** How long a window is; weeks begin on Monday */
+  window: "hour" | "day" | "week" | "month" | "lifetime";
+  /** Time zone of its calendar, e.g. Europe/Berlin; UTC without it. Another one holds from the next window on */
+  zone?: string;
+  /** Most in one window; 0 lets nothing through */
+  limit: number;
+  /** Percent of the limit at which it is told; 50, 80, 95 without it */
+  soft?: number[];
 };
 /** Result of budget.set. */
 export type BudgetSetResult = {
-  /** User id */
-  user_id: string;
-  /** Email address */
-  email: string;
-  /** The limit that holds now */
-  month_tokens: number;
+  /** Limit id */
+  policy_id: string;
+  /** false: it was there and was changed */
+  created: boolean;
 };
 
 /** Parameters of fs.create: Makes an empty file or a folder that does not exist yet. */
@@ -274,7 +551,7 @@ export type KeyCreateParams = {
   /** At most the caller's own, which it is without this */
   role?: "viewer" | "developer" | "admin";
   /** Groups of methods it may call, and logs for /stream/logs; empty or absent: all */
-  scopes?: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key")[];
+  scopes?: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key" | "price")[];
   /** Models it may use; empty or absent: all */
   models?: string[];
   /** Life in seconds; without it the key does not expire */
@@ -283,6 +560,10 @@ export type KeyCreateParams = {
   requests_per_minute?: number;
   /** Tokens per minute */
   tokens_per_minute?: number;
+  /** Requests at the same time */
+  concurrent_requests?: number;
+  /** Tokens per calendar month, UTC; budget.set and budget.remove change it */
+  month_tokens?: number;
 };
 /** Result of key.create. */
 export type KeyCreateResult = {
@@ -309,7 +590,7 @@ export type KeyListResult = {
     /** Role */
     role: "viewer" | "developer" | "admin";
     /** Groups of methods it may call; empty or absent: all */
-    scopes: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key")[];
+    scopes: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key" | "price")[];
     /** Models it may use; empty or absent: all */
     models: string[];
     /** Whether it works */
@@ -326,6 +607,8 @@ export type KeyListResult = {
     tokens_per_minute: number | null;
     /** The key whose place it took */
     rotated_from: string | null;
+    /** Requests at the same time */
+    concurrent_requests: number | null;
   }[];
 };
 
@@ -838,6 +1121,54 @@ export type PreviewPortsParams = {
 export type PreviewPortsResult = {
   /** Ports, rising; at most 64, the lowest ones */
   ports: number[];
+};
+
+/** Parameters of price.list: What tokens of each model cost, cost before, and will cost. */
+export type PriceListParams = {
+  /** Only of this model */
+  model?: string;
+};
+/** Result of price.list. */
+export type PriceListResult = {
+  prices: {
+    /** Model id */
+    model: string;
+    /** Prompt token, micro-credits per million tokens */
+    input: number;
+    /** Prompt token that was there already, micro-credits per million tokens */
+    cached: number;
+    /** Answer token, micro-credits per million tokens */
+    output: number;
+    /** RFC 3339 UTC; null: from ever */
+    valid_from: string | null;
+    /** null: until another price is set */
+    valid_to: string | null;
+    /** Does it hold? */
+    state: "past" | "now" | "future";
+    /** Email address */
+    set_by: string | null;
+  }[];
+};
+
+/** Parameters of price.set: Sets the price of a model from a moment on. Requests keep the price at which they were admitted. */
+export type PriceSetParams = {
+  /** Model id */
+  model: string;
+  /** Prompt token, micro-credits per million tokens */
+  input: number;
+  /** Prompt token that was there already; as input without it, micro-credits per million tokens */
+  cached?: number;
+  /** Answer token, micro-credits per million tokens */
+  output: number;
+  /** RFC 3339, not in the past; now without it */
+  valid_from?: string;
+};
+/** Result of price.set. */
+export type PriceSetResult = {
+  /** Model id */
+  model: string;
+  /** It is set */
+  set: boolean;
 };
 
 /** Parameters of project.create: Makes a project from a template. */
@@ -1739,6 +2070,12 @@ export type TermOutputNote = {
 
 /** Every method with its parameters, its result and the notifications sent before the result. */
 export interface Methods {
+  "budget.check": { params: BudgetCheckParams; result: BudgetCheckResult; notifications: never };
+  "budget.grant": { params: BudgetGrantParams; result: BudgetGrantResult; notifications: never };
+  "budget.grants": { params: BudgetGrantsParams; result: BudgetGrantsResult; notifications: never };
+  "budget.list": { params: BudgetListParams; result: BudgetListResult; notifications: never };
+  "budget.remove": { params: BudgetRemoveParams; result: BudgetRemoveResult; notifications: never };
+  "budget.self": { params: BudgetSelfParams; result: BudgetSelfResult; notifications: never };
   "budget.set": { params: BudgetSetParams; result: BudgetSetResult; notifications: never };
   "fs.create": { params: FsCreateParams; result: FsCreateResult; notifications: never };
   "fs.delete": { params: FsDeleteParams; result: FsDeleteResult; notifications: never };
@@ -1771,6 +2108,8 @@ export interface Methods {
   "preview.list": { params: PreviewListParams; result: PreviewListResult; notifications: never };
   "preview.open": { params: PreviewOpenParams; result: PreviewOpenResult; notifications: never };
   "preview.ports": { params: PreviewPortsParams; result: PreviewPortsResult; notifications: never };
+  "price.list": { params: PriceListParams; result: PriceListResult; notifications: never };
+  "price.set": { params: PriceSetParams; result: PriceSetResult; notifications: never };
   "project.create": { params: ProjectCreateParams; result: ProjectCreateResult; notifications: never };
   "project.list": { params: ProjectListParams; result: ProjectListResult; notifications: never };
   "project.network.get": { params: ProjectNetworkGetParams; result: ProjectNetworkGetResult; notifications: never };
@@ -1824,6 +2163,12 @@ export interface MethodInfo {
   billable: boolean;
 }
 export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
+  "budget.check": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "budget.grant": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "budget.grants": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "budget.list": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "budget.remove": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "budget.self": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "budget.set": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "fs.create": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "fs.delete": { role: "developer", deadlineMs: 30000, streams: false, billable: false },
@@ -1856,6 +2201,8 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "preview.list": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "preview.open": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "preview.ports": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "price.list": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "price.set": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "project.create": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
   "project.list": { role: "viewer", deadlineMs: 15000, streams: false, billable: false },
   "project.network.get": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
