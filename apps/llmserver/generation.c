@@ -7,6 +7,7 @@
 #include "apps/llmserver/flow.h"
 #include "apps/llmserver/grammars.h"
 #include "apps/llmserver/lexicon.h"
+#include "apps/llmserver/once.h"
 #include "apps/llmserver/pace.h"
 #include "apps/llmserver/poison.h"
 #include "apps/llmserver/settings.h"
@@ -296,15 +297,17 @@ static cds_rc keep_events(struct cds_gen *gen, struct cds_err *err)
         return CDS_OK;
     if (gen->app->replays)
         gen->replay = cds_replay_new(gen->app->replays, gen->user_id, gen->http_id, on_abandoned, gen);
-    if (gen->replay)
+    if (gen->replay) {
+        cds_replay_note_model(gen->replay, gen->model->id);
         return CDS_OK;
+    }
     cds_fail(err, CDS_BUSY, __func__, "%d streams are kept for their clients already.", CDS_REPLAY_COUNT_MAX);
     err->retry_after_ms = 5000;
     return cds_err_hint(err, "Ask without \"resumable\", or try again in a few seconds.");
 }
 
 void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const struct cds_dialect *dialect,
-                   bool counts)
+                   bool counts, struct cds_once *once)
 {
     struct cds_err err = {0};
     struct cds_ask ask = {0};
@@ -337,6 +340,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         if (let_in)
             cds_pace_cancel(app->pace, credential);
         cds_ask_clear(&ask);
+        cds_once_drop(&once);
         cds_metric_add(CDS_M_LLM_REQUESTS, "refused", 1);
         if (place)
             add_place(req, place);
@@ -349,6 +353,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     gen->dialect = dialect;
     gen->asked = cds_json_ref(asked);
     gen->counts = counts;
+    gen->once = once;
     gen->ask = ask;
     gen->suspect = fingerprint;
     if (ask.deadline_ms && gen->started_ms + ask.deadline_ms < gen->deadline_at_ms) {
@@ -480,6 +485,12 @@ void cds_gen_model_drain(struct cds_model *model, const struct cds_err *err)
 
 void cds_gen_left(struct cds_gen *gen, bool gone)
 {
+    if (gone && gen->once) {
+        cds_buf_free(&gen->out); /* it goes on: whoever asks again gets its answer */
+        if (gen->stage >= CDS_GEN_LEAVING)
+            cds_flow_over(gen);
+        return;
+    }
     if (gone) {
         gen->status = 499;
         cds_buf_free(&gen->out);
