@@ -45,6 +45,7 @@ struct cds_gen {
     cds_json *asked;                   /**< owned: the caller's body, for dialects that tell parts of it again; else NULL */
     struct cds_http_req *req;          /**< NULL: the client is gone or has its whole answer, or its stream is the replay's */
     struct cds_replay *replay;         /**< events go here and not to req; NULL: an ordinary answer, or the replay has all of it */
+    struct cds_once *once;             /**< its answer is kept for whoever asks again, so it goes on without a reader; NULL: it is not */
     struct cds_ask ask;
     struct cds_wire wire;
     struct cds_credential who; /**< who reads it: its caller, or whoever came back for its stream last */
@@ -94,9 +95,10 @@ struct cds_gen {
     int64_t sequence;             /**< number of the next event, for dialects that count them */
 };
 
-/** A request in one of the dialects, or for one of the tasks of tasks.h; counts: for the number of its prompt's tokens only, which is free. */
+/** A request in one of the dialects, or for one of the tasks of tasks.h; counts: for the number of its prompt's tokens only, which is free. once: of
+ * a request with an Idempotency-Key (taken over), else NULL. */
 void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const struct cds_dialect *dialect,
-                   bool counts);
+                   bool counts, struct cds_once *once);
 /** The prompt of a request that counts has been counted. */
 void cds_gen_counted(struct cds_gen *gen);
 /** POST /v1/requests/{id}/cancel: the stream ends at once with what there is. @return CDS_OK; CDS_NOT_FOUND */

@@ -88,8 +88,12 @@ cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *e
 cds_json *cds_wire_finish(const struct cds_wire *wire, unsigned index, const char *reason, bool last, const struct cds_wire_end *end)
 {
     cds_json *finish = chunk(wire, choice(wire, index, wire->chat ? cds_json_object() : cds_json_string(""), NULL, reason));
-    if (last && !wire->include_usage)
-        cds_json_set(finish, "cds", cds_wire_own(wire, end));
+    if (last && !wire->include_usage) {
+        /* OpenAI's clients must not see "usage" unless they asked for it; the last chunk tells it all the same. */
+        cds_json *own = cds_wire_own(wire, end);
+        cds_json_set(own, "usage", usage(end));
+        cds_json_set(finish, "cds", own);
+    }
     return finish;
 }
 

@@ -93,7 +93,7 @@ for (const example of loadExamples()) {
       if (JSON.stringify(example).includes("$TERM")) own.TERM = (await client.call("term.open", { project: own.PROJECT, rows: 24, cols: 80 })).term_id;
       if (JSON.stringify(example).includes("$STREAM"))
         own.STREAM = (await client.call("llm.chat", { messages: [{ role: "user", content: "Say hello." }], max_tokens: 4, resumable: true })).request_id;
-      if (/\$(USER|SESSION|PASSWORD|USERMAIL|KEY)\b|"as":"user"/.test(JSON.stringify(example))) Object.assign(own, await client.person(own.UNIQUE));
+      if (/\$(USER|SESSION|PASSWORD|USERMAIL|KEY)\b|"as":"(user|key)"/.test(JSON.stringify(example))) Object.assign(own, await client.person(own.UNIQUE));
       if (JSON.stringify(example).includes("$POLICY"))
         own.POLICY = (await client.call("budget.set", { scope: "model", model: `m-${own.UNIQUE}`, unit: "tokens", window: "day", limit: 5000 }, "admin")).policy_id;
       own.UUID = randomUUID();

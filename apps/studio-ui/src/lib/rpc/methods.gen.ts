@@ -644,6 +644,84 @@ export type KeyRotateResult = {
   old_until: string;
 };
 
+/** Parameters of key.self: What the API key that makes this call is: name, rights, expiry, what is left of its budget, what it used. Needs no scope. */
+export type KeySelfParams = Record<string, never>;
+/** Result of key.self. */
+export type KeySelfResult = {
+  /** Key id */
+  key_id: string;
+  /** What it is for */
+  name: string;
+  /** What it may do now: the lesser of its own role and its maker's */
+  role: "viewer" | "developer" | "admin";
+  /** Groups of methods it may call; empty or absent: all */
+  scopes: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key" | "price")[];
+  /** Models it may use; empty or absent: all */
+  models: string[];
+  /** RFC 3339, UTC */
+  created_at: string;
+  /** RFC 3339, UTC; null: never */
+  expires_at: string | null;
+  /** RFC 3339, UTC, to the minute; null: never */
+  last_used_at: string | null;
+  /** Requests per minute */
+  requests_per_minute: number | null;
+  /** Tokens per minute */
+  tokens_per_minute: number | null;
+  /** Tokens that each of its limits of tokens leaves, whatever the model: the least of them; null: there is none */
+  remaining_tokens: number | null;
+  /** What counts for it now: limits of its own and of its user; those of the whole studio are not told */
+  limits: {
+    /** What the limit is of */
+    scope: "key_model" | "key" | "user_model" | "user";
+    /** Of this model only; null: of all */
+    model: string | null;
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** Time in which it is counted */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** The most there may be */
+    limit: number;
+    /** Booked */
+    used: number;
+    /** Held by running requests */
+    held: number;
+    /** limit - used - held, never below 0 */
+    remaining: number;
+    /** When the next window begins, RFC 3339 UTC; null: never */
+    resets_at: string | null;
+  }[];
+  usage: {
+    /** Since midnight, UTC */
+    today: {
+      /** Prompt and completion tokens */
+      tokens: number;
+      /** Requests */
+      requests: number;
+      /** Cost, micro-credits */
+      cost_micro: number;
+    };
+    /** Since Monday, UTC */
+    week: {
+      /** Prompt and completion tokens */
+      tokens: number;
+      /** Requests */
+      requests: number;
+      /** Cost, micro-credits */
+      cost_micro: number;
+    };
+    /** Since the first of the month, UTC */
+    month: {
+      /** Prompt and completion tokens */
+      tokens: number;
+      /** Requests */
+      requests: number;
+      /** Cost, micro-credits */
+      cost_micro: number;
+    };
+  };
+};
+
 /** Parameters of llm.cancel: Ends a running answer by its request id, from any connection of the same user; whoever reads it gets its end with usage. */
 export type LlmCancelParams = {
   /** Request id (UUIDv7), the same in log, ledger and error text */
@@ -829,6 +907,31 @@ export type LlmDownloadResult = {
   total_bytes: number;
   /** Whether it still works */
   running: boolean;
+};
+
+/** Parameters of llm.embed: Vectors of texts, in their order. Deadline as for llm.chat. */
+export type LlmEmbedParams = {
+  /** Texts */
+  input: string[];
+  /** Model id; absent: the embedding model */
+  model?: string;
+  /** The first so many numbers of each vector */
+  dimensions?: number;
+};
+/** Result of llm.embed. */
+export type LlmEmbedResult = {
+  /** Request id (UUIDv7), the same in log, ledger and error text */
+  request_id: string;
+  /** Model id */
+  model: string;
+  /** Who made them: the model server, or PostgresML in the database, which is not metered */
+  engine: "llm" | "pgml";
+  /** One for each text */
+  vectors: number[][];
+  /** Tokens read */
+  prompt_tokens: number;
+  /** Cost, micro-credits */
+  cost_micro: number;
 };
 
 /** Parameters of llm.list_models: The models on disk and whether they can answer now. */
@@ -1710,6 +1813,199 @@ export type TermResizeResult = {
   cols: number;
 };
 
+/** Parameters of usage.anomalies: Days on which a key, or the sessions of a user, used far more than they do: of the caller, or for admins of anybody or everybody. */
+export type UsageAnomaliesParams = {
+  /** First day, UTC */
+  from: string;
+  /** Last day, at most 92 days in all */
+  to: string;
+  /** Whose; the caller's own without it */
+  user_id?: string;
+  /** True: of all users together, for admins */
+  everybody?: boolean;
+};
+/** Result of usage.anomalies. */
+export type UsageAnomaliesResult = {
+  /** Newest first */
+  days: {
+    /** Day, UTC */
+    day: string;
+    /** Whose */
+    user_id: string;
+    /** Whose */
+    email: string | null;
+    /** API key; null: signed-in sessions */
+    key_id: string | null;
+    /** What the key is for */
+    key_name: string | null;
+    /** Used on that day */
+    tokens: number;
+    /** Median of up to 28 days before it */
+    typical_tokens: number;
+    /** How far beyond that, in spreads of those days; over 3.5 is unusual */
+    score: number;
+  }[];
+};
+
+/** Parameters of usage.export: The lines of the ledger in a range of days, as CSV or as objects: their sum is what usage.report says about the same range. */
+export type UsageExportParams = {
+  /** csv: text with a head line on the first page; json: objects */
+  format: "csv" | "json";
+  /** First day */
+  from: string;
+  /** Last day, at most 400 days in all */
+  to: string;
+  /** IANA name of the time zone in which days begin; UTC without it */
+  time_zone?: string;
+  /** Whose; the caller's own without it */
+  user_id?: string;
+  /** True: of all users together, for admins */
+  everybody?: boolean;
+  /** Of this model only */
+  model?: string;
+  /** next_cursor of the page before */
+  cursor?: string;
+  /** Lines of a page; 1000 without it */
+  limit?: number;
+};
+/** Result of usage.export. */
+export type UsageExportResult = {
+  /** As asked */
+  format: "csv" | "json";
+  /** Lines of RFC 4180, CR LF behind each; the texts of all pages, one behind the other, are the file. A field that a table program would take for a formula begins with an apostrophe */
+  csv: string | null;
+  /** In the order in which they were booked */
+  lines: {
+    /** When it was booked, RFC 3339 UTC */
+    at: string;
+    /** Request id, the same in log, ledger and error text */
+    request_id: string;
+    /** Whose */
+    user_id: string;
+    /** Whose */
+    email: string | null;
+    /** API key; null: a signed-in session */
+    key_id: string | null;
+    /** What the key is for */
+    key_name: string | null;
+    /** Model id */
+    model: string;
+    /** Tokens read, cached ones included */
+    prompt_tokens: number;
+    /** Tokens read that had been computed before */
+    cached_tokens: number;
+    /** Tokens written */
+    completion_tokens: number;
+    /** Cost, micro-credits */
+    cost_micro: number;
+  }[] | null;
+  /** To be sent as cursor for the next page; null: this is the last one */
+  next_cursor: string | null;
+};
+
+/** Parameters of usage.forecast: What the month will have used when it is over, and how sure that is: of the caller, or for admins of anybody or everybody. */
+export type UsageForecastParams = {
+  /** Whose; the caller's own without it */
+  user_id?: string;
+  /** True: of all users together, for admins */
+  everybody?: boolean;
+};
+/** Result of usage.forecast. */
+export type UsageForecastResult = {
+  /** Month, UTC */
+  period: string;
+  /** Its end, RFC 3339 UTC */
+  resets_at: string;
+  /** Who made it: plain SQL, or PostgresML */
+  engine: "sql" | "pgml";
+  /** none: nothing was used before today; mean: of fewer than seven days; trend: a line through the days of the last eight weeks */
+  basis: "none" | "mean" | "trend";
+  /** Whole days it is made from */
+  days: number;
+  /** Tokens booked this month */
+  used_tokens: number;
+  /** Tokens of the whole month, as expected */
+  expected_tokens: number;
+  /** Four of five such months end between this */
+  low_tokens: number;
+  /** and this; null: one day or none says nothing about that */
+  high_tokens: number | null;
+  /** Expected for a day that is left */
+  per_day_tokens: number;
+};
+
+/** Parameters of usage.report: What was used in a range of days, by day, model, API key or user: the caller's own, or for admins anybody's and everybody's. */
+export type UsageReportParams = {
+  /** What one row is about */
+  by: "day" | "model" | "key" | "user";
+  /** First day */
+  from: string;
+  /** Last day, at most 400 days in all */
+  to: string;
+  /** IANA name of the time zone in which days begin; UTC without it */
+  time_zone?: string;
+  /** Whose; the caller's own without it */
+  user_id?: string;
+  /** True: of all users together, for admins */
+  everybody?: boolean;
+  /** Of this model only */
+  model?: string;
+  /** next_cursor of the page before */
+  cursor?: string;
+  /** Rows of a page; 100 without it */
+  limit?: number;
+};
+/** Result of usage.report. */
+export type UsageReportResult = {
+  /** As asked */
+  by: "day" | "model" | "key" | "user";
+  /** First day */
+  from: string;
+  /** Last day */
+  to: string;
+  /** IANA name of the time zone in which days begin; UTC without it */
+  time_zone: string;
+  /** In the order of the days, model ids, users and keys; days without use are left out */
+  rows: {
+    /** By day: the day, in the time zone asked for */
+    day: string | null;
+    /** By model: its id */
+    model: string | null;
+    /** By key: its id; null beside a user_id: what was asked by signed-in sessions */
+    key_id: string | null;
+    /** By key: what it is for; null: a session, or the key is gone */
+    key_name: string | null;
+    /** By key and by user: whose */
+    user_id: string | null;
+    /** By key and by user: whose */
+    email: string | null;
+    /** Requests */
+    requests: number;
+    /** Tokens read, cached ones included */
+    prompt_tokens: number;
+    /** Tokens read that had been computed before */
+    cached_tokens: number;
+    /** Tokens written */
+    completion_tokens: number;
+    /** Cost, micro-credits */
+    cost_micro: number;
+  }[];
+  totals: {
+    /** Requests */
+    requests: number;
+    /** Tokens read, cached ones included */
+    prompt_tokens: number;
+    /** Tokens read that had been computed before */
+    cached_tokens: number;
+    /** Tokens written */
+    completion_tokens: number;
+    /** Cost, micro-credits */
+    cost_micro: number;
+  };
+  /** To be sent as cursor for the next page; null: this is the last one */
+  next_cursor: string | null;
+};
+
 /** Parameters of usage.summary: Tokens and cost of the caller in the current month, by model, and the latest requests. */
 export type UsageSummaryParams = Record<string, never>;
 /** Result of usage.summary. */
@@ -1759,6 +2055,41 @@ export type UsageSummaryResult = {
     /** Time of admission, RFC 3339 UTC */
     at: string;
   }[];
+};
+
+/** Parameters of usage.track: What one request has used: so far while it runs, as booked when it is over. Only the model server books: nobody reports use of their own. */
+export type UsageTrackParams = {
+  /** Request id, as in x-request-id of its answer */
+  request_id: string;
+  /** Whose; the caller's own without it */
+  user_id?: string;
+};
+/** Result of usage.track. */
+export type UsageTrackResult = {
+  /** As asked */
+  request_id: string;
+  /** open: it runs; settled: booked; given_up: its server was lost and nothing is booked yet */
+  state: "open" | "settled" | "given_up";
+  /** Model id */
+  model: string;
+  /** API key; null: a signed-in session */
+  key_id: string | null;
+  /** RFC 3339, UTC */
+  admitted_at: string;
+  /** RFC 3339, UTC; null: it runs */
+  ended_at: string | null;
+  /** stop, length, cancelled, gone, crashed, failed, node_lost, expired; null: it runs */
+  outcome: string | null;
+  /** Tokens reserved and not booked yet */
+  held_tokens: number;
+  /** Tokens read; while it runs, as noted last */
+  prompt_tokens: number;
+  /** Tokens read that had been computed before */
+  cached_tokens: number;
+  /** Tokens written; while it runs, as noted last */
+  completion_tokens: number;
+  /** Cost, micro-credits; null: nothing is booked yet */
+  cost_micro: number | null;
 };
 
 /** Parameters of user.block: Blocks a user: sessions, sockets, streams, runs and terminals end within a second. */
@@ -2093,10 +2424,12 @@ export interface Methods {
   "key.list": { params: KeyListParams; result: KeyListResult; notifications: never };
   "key.revoke": { params: KeyRevokeParams; result: KeyRevokeResult; notifications: never };
   "key.rotate": { params: KeyRotateParams; result: KeyRotateResult; notifications: never };
+  "key.self": { params: KeySelfParams; result: KeySelfResult; notifications: never };
   "llm.cancel": { params: LlmCancelParams; result: LlmCancelResult; notifications: never };
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
   "llm.complete": { params: LlmCompleteParams; result: LlmCompleteResult; notifications: "llm.delta" };
   "llm.download": { params: LlmDownloadParams; result: LlmDownloadResult; notifications: never };
+  "llm.embed": { params: LlmEmbedParams; result: LlmEmbedResult; notifications: never };
   "llm.list_models": { params: LlmListModelsParams; result: LlmListModelsResult; notifications: never };
   "llm.models": { params: LlmModelsParams; result: LlmModelsResult; notifications: never };
   "llm.resume": { params: LlmResumeParams; result: LlmResumeResult; notifications: "llm.delta" };
@@ -2130,7 +2463,12 @@ export interface Methods {
   "term.list": { params: TermListParams; result: TermListResult; notifications: never };
   "term.open": { params: TermOpenParams; result: TermOpenResult; notifications: never };
   "term.resize": { params: TermResizeParams; result: TermResizeResult; notifications: never };
+  "usage.anomalies": { params: UsageAnomaliesParams; result: UsageAnomaliesResult; notifications: never };
+  "usage.export": { params: UsageExportParams; result: UsageExportResult; notifications: never };
+  "usage.forecast": { params: UsageForecastParams; result: UsageForecastResult; notifications: never };
+  "usage.report": { params: UsageReportParams; result: UsageReportResult; notifications: never };
   "usage.summary": { params: UsageSummaryParams; result: UsageSummaryResult; notifications: never };
+  "usage.track": { params: UsageTrackParams; result: UsageTrackResult; notifications: never };
   "user.block": { params: UserBlockParams; result: UserBlockResult; notifications: never };
   "user.delete": { params: UserDeleteParams; result: UserDeleteResult; notifications: never };
   "user.invite": { params: UserInviteParams; result: UserInviteResult; notifications: never };
@@ -2186,10 +2524,12 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "key.list": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "key.revoke": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "key.rotate": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "key.self": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.cancel": { role: "developer", deadlineMs: 5000, streams: false, billable: false },
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.complete": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.download": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "llm.embed": { role: "developer", deadlineMs: 310000, streams: false, billable: true },
   "llm.list_models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.resume": { role: "developer", deadlineMs: 310000, streams: true, billable: false },
@@ -2223,7 +2563,12 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "term.list": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "term.open": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "term.resize": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "usage.anomalies": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "usage.export": { role: "viewer", deadlineMs: 20000, streams: false, billable: false },
+  "usage.forecast": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "usage.report": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "usage.summary": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "usage.track": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "user.block": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "user.delete": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "user.invite": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
@@ -2247,6 +2592,7 @@ export const errorCodes = {
   DENIED: -32003,
   NOT_FOUND: -32004,
   CONFLICT: -32009,
+  KEY_REUSED: -32022,
   TOO_LARGE: -32013,
   RATE_LIMITED: -32029,
   BUDGET_EXCEEDED: -32030,
