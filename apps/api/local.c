@@ -67,6 +67,8 @@ void local_start(struct call *call)
         {"project.network.get", project_network_get},
         {"project.network.set", project_network_set},
         {"budget.set", budget_set},
+        {"audit.list", audit_list},
+        {"audit.export", audit_export},
         {"run.history", run_history},
         {"term.ack", term_ack},
     };

@@ -35,6 +35,8 @@ enum cds_exit cds_cmd_user_unblock(const struct cds_command *cmd);
 enum cds_exit cds_cmd_user_delete(const struct cds_command *cmd);
 enum cds_exit cds_cmd_user_signout(const struct cds_command *cmd);
 enum cds_exit cds_cmd_migrate(const struct cds_command *cmd);
+enum cds_exit cds_cmd_backup(const struct cds_command *cmd);
+enum cds_exit cds_cmd_restore(const struct cds_command *cmd);
 enum cds_exit cds_cmd_ledger_verify(const struct cds_command *cmd);
 enum cds_exit cds_cmd_model_list(const struct cds_command *cmd);
 enum cds_exit cds_cmd_model_pull(const struct cds_command *cmd);

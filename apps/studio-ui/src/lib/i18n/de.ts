@@ -1,9 +1,11 @@
 import { accountsDe } from "./accounts.de";
+import { auditDe } from "./audit.de";
 import type { en } from "./en";
 
 /** Alle Texte der Seite, deutsch. */
 export const de: Record<keyof typeof en, string> = {
   ...accountsDe,
+  ...auditDe,
   "app.tagline": "Code schreiben, sicher ausführen, das eigene Modell fragen.",
   "app.skip": "Zum Inhalt springen",
   "app.starting": "Das Studio wird geöffnet ...",

@@ -6,6 +6,7 @@ import { toFailure, type Failure } from "@/lib/failure";
 import { useText } from "@/lib/i18n/i18n";
 import { rpc } from "@/lib/studio";
 import { invited, statuses, type Handed, type Status, type UserRow } from "../model/users";
+import { AuditLog } from "./AuditLog";
 import { InviteDialog } from "./InviteDialog";
 import { LinkDialog } from "./LinkDialog";
 import { Users } from "./Users";
@@ -97,6 +98,7 @@ export function AdminPage({ self }: { self: string }) {
             {t("common.more")}
           </Button>
         )}
+        <AuditLog />
       </div>
       {inviting && (
         <InviteDialog
