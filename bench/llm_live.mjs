@@ -70,13 +70,19 @@ async function streams(stack, count, answer, round) {
 }
 
 async function cpu(model, lib) {
-  await withStudio(model, { 'llm.slots': '32' }, async (stack) => {
-    await streams(stack, 1, 8, 0);
+  await withStudio(model, { 'llm.slots': '32' }, async (stack, llm, id) => {
+    // The yardsticks begin with an empty KV cache, so we do too; what prompts kept from earlier requests cost has a row of its own.
+    const empty = async () => {
+      for (const path of ['/admin/unload', '/admin/load']) await llm.call('POST', path, { model: id }, 'admin');
+      await stack.waitModel();
+      await streams(stack, 1, 8, 0);
+    };
     const other = existsSync(join(modules, 'node_modules/node-llama-cpp'));
     heads('streams', 'ours over HTTP, CPU ms per token', 'bare loop', 'ratio', 'node-llama-cpp', 'ratio', 'worst / median first token');
     for (const [count, answer] of [[1, 128], [8, 48], [32, 32]].slice(0, Number(process.env.BENCH_STREAMS ?? 3))) {
       const [ours, bare, node] = [[], [], []];
       for (let i = 1; i <= ROUNDS; i++) {
+        await empty();
         ours.push(await streams(stack, count, answer, i * 100 + count));
         bare.push(json(join(build, 'bench/llm_bare'), [model, lib, 1, count, 64, answer]).cpu_ms_per_token);
         if (other) node.push(json(process.execPath, [join(root, 'bench/llm_node.mjs'), modules, model, 1, count, 64, answer]).cpu_ms_per_token);
@@ -84,6 +90,12 @@ async function cpu(model, lib) {
       const ms = ours.map((o) => o.ms);
       row(count, figure(ms), figure(bare), (median(ms) / median(bare)).toFixed(3), other ? figure(node) : '', other ? (median(ms) / median(node)).toFixed(3) : '',
         median(ours.map((o) => o.equal)).toFixed(2));
+      if (count < 32) continue;
+      const full = [];
+      for (let i = 1; i <= ROUNDS + 2; i++) full.push(await streams(stack, count, answer, i * 1000 + count));
+      const kept = full.slice(2).map((o) => o.ms);
+      row(`${count}, the cache full of kept prompts`, figure(kept), '', (median(kept) / median(bare)).toFixed(3), '', other ? (median(kept) / median(node)).toFixed(3) : '',
+        median(full.slice(2).map((o) => o.equal)).toFixed(2));
     }
   });
 }
