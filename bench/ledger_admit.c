@@ -53,7 +53,7 @@ static void on_granted(void *user, const struct cds_err *err)
 static void start(struct one *one)
 {
     struct cds_err err;
-    snprintf(one->user, sizeof(one->user), "00000000-0000-7000-9000-%012ld", 1 + begun % users);
+    snprintf(one->user, sizeof(one->user), "00000000-0000-7000-9000-%012u", (unsigned)(1 + begun % users));
     cds_uuid7(one->id);
     cds_meter_now(one->admitted);
     const struct cds_meter_request request = request_of(one);

@@ -12,7 +12,7 @@
 
 /* One more than a page is read, so that the last page knows that it is the last. */
 static const char list_sql[] =
-    "WITH u AS (SELECT id, email, display_name, role, status, created_at, last_login_at, month_tokens_limit FROM users WHERE status <> 'deleted' AND "
+    "WITH u AS (SELECT id, email, display_name, role, status, created_at, last_login_at FROM users WHERE status <> 'deleted' AND "
     "($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR role = $2)"
     "   AND ($3::text IS NULL OR position(lower($3) IN email) > 0 OR position(lower($3) IN lower(display_name)) > 0)"
     "   AND ($4::text IS NULL OR email > $4) ORDER BY email LIMIT $5::int + 1),"
@@ -20,7 +20,8 @@ static const char list_sql[] =
     " SELECT json_build_object('users', coalesce((SELECT json_agg(json_build_object('user_id', id, 'email', email, 'display_name', display_name,"
     "   'role', role, 'status', status, 'created_at', " TIME_OF("created_at") ", 'last_login_at', " TIME_OF(
         "last_login_at") ","
-                         "   'month_tokens_limit', month_tokens_limit,"
+                         "   'month_tokens_limit', (SELECT b.lim FROM budget_policies b WHERE b.subject = 'user ' || p.id AND b.unit = 1 AND b.span = 'month'"
+                         "     AND b.removed_at IS NULL),"
                          "   'sessions', (SELECT count(*) FROM sessions s WHERE s.user_id = p.id AND s.revoked_at IS NULL AND s.expires_at > now()),"
                          "   'link_expires_at', (SELECT " TIME_OF(
                              "max(i.expires_at)") " FROM invites i WHERE i.user_id = p.id AND i.used_at IS NULL AND i.expires_at > now()))"

@@ -238,6 +238,8 @@ static cds_rc check_credential(const struct call *call, struct cds_err *err)
         rc = cds_credential_need(&message->who, call->method->least_role, call->method->name, err);
     if (rc)
         return rc;
+    if (cds_streq(call->method->name, "key.self")) /* whatever a key may, it may ask what that is */
+        return CDS_OK;
     char scope[32];
     cds_strcpy(scope, sizeof(scope), call->method->name);
     scope[strcspn(scope, ".")] = '\0';

@@ -111,10 +111,24 @@ void session_revoke(struct call *call);
 void session_revoke_others(struct call *call);
 void key_list(struct call *call);
 void key_revoke(struct call *call);
+void key_self(struct call *call);
 void usage_summary(struct call *call);
+void usage_report(struct call *call);
+void usage_export(struct call *call);
+void usage_track(struct call *call);
+void usage_forecast(struct call *call);
+void usage_anomalies(struct call *call);
 void budget_set(struct call *call);
 void audit_list(struct call *call);
 void audit_export(struct call *call);
+void budget_remove(struct call *call);
+void budget_list(struct call *call);
+void budget_self(struct call *call);
+void budget_grant(struct call *call);
+void budget_grants(struct call *call);
+void budget_check(struct call *call);
+void price_list(struct call *call);
+void price_set(struct call *call);
 
 /* leaf_sandbox.c: the connection to sandboxd. */
 CDS_MUST_USE cds_rc sandbox_link_new(struct api *api, struct sandbox_link **ret, struct cds_err *reterr);

@@ -24,6 +24,8 @@ struct cds_downloads;
 struct cds_events;
 struct cds_replay;
 struct cds_replays;
+struct cds_once;
+struct cds_onces;
 struct cds_states;
 struct cds_look;
 
@@ -49,6 +51,7 @@ struct cds_llm {
     struct cds_look *looks; /**< headers of remote models that are being read (admin_inspect.h) */
     struct cds_timer *residency_timer;
     struct cds_replays *replays; /**< streams that their clients may come back to */
+    struct cds_onces *onces;     /**< requests with an Idempotency-Key that are on their way */
     struct cds_states *states;   /**< states of prompts in files */
     cds_json *catalogue;         /**< array of catalogue.json; NULL: there is none */
     struct cds_events *events;   /**< readers of /admin/events */

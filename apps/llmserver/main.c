@@ -13,6 +13,7 @@
 #include "apps/llmserver/events.h"
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/grammars.h"
+#include "apps/llmserver/once.h"
 #include "apps/llmserver/poison.h"
 #include "apps/llmserver/residency.h"
 #include "apps/llmserver/states.h"
@@ -124,6 +125,8 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     if (rc == CDS_OK)
         rc = cds_replays_new(app->loop, &kept, &app->replays, err);
     if (rc == CDS_OK)
+        rc = cds_onces_new(app, conninfo, node, &app->onces, err);
+    if (rc == CDS_OK)
         rc = cds_states_new(app, &app->states, err);
     if (rc == CDS_OK)
         rc = cds_downloads_new(app, &app->downloads, err);
@@ -151,7 +154,7 @@ static void finish(struct cds_llm *app)
     uint64_t deadline = cds_now_ms() + FINISH_MS;
     app->draining = true;
     cds_gen_stop_all(app);
-    while ((cds_gen_count(app) > 0 || !cds_meter_idle(app->meter)) && cds_now_ms() < deadline)
+    while ((cds_gen_count(app) > 0 || !cds_meter_idle(app->meter) || !cds_onces_idle(app->onces)) && cds_now_ms() < deadline)
         cds_loop_once(app->loop, 100);
     cds_models_stop(app);
     deadline = cds_now_ms() + STOP_MS;
@@ -193,6 +196,7 @@ int main(int argc, char **argv)
     free(app.poison);
     cds_events_free(&app.events);
     cds_replays_free(&app.replays);
+    cds_onces_free(&app.onces);
     cds_json_unref(app.catalogue);
     cds_service_stop(&service);
     return status;
