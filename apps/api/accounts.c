@@ -1,4 +1,4 @@
-/* apps/api/accounts.c: users and sessions as far as no secret is involved: user.list, user.set_role, user.block, user.unblock, user.delete,
+/* apps/api/accounts.c: users and sessions as far as no secret is involved: user.list, user.set_role, user.block, user.unblock,
  * session.list, session.revoke, session.revoke_others. What touches a password or a token is cds-auth's (leaf_auth.c). The changes are SQL functions
  * of database/migrations/0010_access.sql, which also tell every process. */
 #include <stdio.h>
@@ -118,27 +118,6 @@ void user_block(struct call *call)
 void user_unblock(struct call *call)
 {
     change(call, NULL, "active", "unblocked");
-}
-
-static void on_forgotten(void *user, const struct cds_rows *rows, const struct cds_err *err)
-{
-    struct call *call = call_queried(user, err);
-    if (!call)
-        return;
-    const char *verdict = cds_rows_str(rows, 0, 0);
-    if (cds_streq(verdict, "ok"))
-        call_succeed(call, cds_json_pack("{s:s,s:b}", "user_id", param(call, "user_id"), "deleted", 1));
-    else if (cds_streq(verdict, "last_admin"))
-        fail(call, CDS_CONFLICT, "user.last_admin", "This is the last active admin: without one nobody could manage the studio.",
-             "Give somebody else the role admin first.");
-    else
-        no_user(call);
-}
-
-void user_delete(struct call *call)
-{
-    const char *params[] = {param(call, "user_id")};
-    call_query(call, "SELECT user_forget($1::uuid)", 1, params, on_forgotten);
 }
 
 /* ---- sessions ---- */

@@ -229,7 +229,14 @@ static cds_rc check_credential(const struct call *call, struct cds_err *err)
         *err = message->auth_err;
         return err->code;
     }
-    if (message->who.claims.expires_s * 1000 <= (int64_t)cds_wall_ms()) {
+    bool expired = message->who.claims.expires_s * 1000 <= (int64_t)cds_wall_ms();
+    if (expired && *message->who.claims.key_id) { /* renew.c asks for it again and again */
+        cds_fail(err, CDS_UNAVAILABLE, __func__, "The sign-in service did not answer, so the API key cannot be checked.");
+        cds_err_rule(err, "auth.unreachable");
+        err->retry_after_ms = 1000;
+        return CDS_UNAVAILABLE;
+    }
+    if (expired) {
         cds_fail(err, CDS_UNAUTHENTICATED, __func__, "The access token of this connection has expired.");
         return cds_err_hint(err, "Sign in again or refresh the token, then connect again.");
     }

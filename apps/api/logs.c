@@ -1,11 +1,13 @@
 /* apps/api/logs.c: GET /stream/logs: the studio's log over WebSocket.
  *
  * The supervisor is the only writer of logs/studio.jsonl; each reader follows it with a descriptor of its own (logfile.h). Admins see all
- * lines, others those that carry their own user_id. An API key with scopes needs the scope logs. As on /ws the socket ends with the token. */
+ * lines, others those that carry their own user_id. An API key with scopes needs the scope logs. As on /ws the socket ends with the token, or with
+ * the key (renew.h). */
 #include <stdlib.h>
 
 #include "apps/api/logfile.h"
 #include "apps/api/message.h"
+#include "apps/api/renew.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/http/ws.h"
@@ -26,10 +28,11 @@ struct reader {
     struct cds_http_req *req;
     struct cds_credential_wait *wait;
     struct cds_ws *ws;
-    struct cds_timer *expiry;
+    struct renewal renewal;
     struct cds_credential who;
     bool ended; /* its credential no longer holds; it is being closed */
     struct logfile file;
+    char token[CDS_JWT_MAX];
 };
 
 struct logs {
@@ -105,16 +108,26 @@ void api_logs_free(struct logs **logs)
     *logs = NULL;
 }
 
+static void end_reader(void *user, const struct cds_err *err)
+{
+    struct reader *reader = user;
+    if (reader->ended)
+        return;
+    reader->ended = true;
+    cds_metric_add(CDS_M_ACCESS_ENDED, "logs", 1);
+    cds_ws_close(reader->ws, API_CLOSE_ENDED, err->message);
+}
+
 void api_logs_recheck(struct logs *logs, bool unknown)
 {
     struct cds_err err;
     for (struct reader *reader = logs->readers, *next; reader; reader = next) {
         next = reader->next;
-        if (!reader->ended && api_access_check(logs->api, &reader->who, unknown, &err)) {
-            reader->ended = true;
-            cds_metric_add(CDS_M_ACCESS_ENDED, "logs", 1);
-            cds_ws_close(reader->ws, API_CLOSE_ENDED, err.message);
-        }
+        cds_rc rc = reader->ended ? CDS_OK : api_access_check(logs->api, &reader->who, unknown, &err);
+        if (rc && renewal_in_doubt(&reader->renewal, &err))
+            renewal_now(&reader->renewal);
+        else if (rc)
+            end_reader(reader, &err);
     }
 }
 
@@ -128,7 +141,7 @@ static void on_close(void *user, struct cds_ws *ws)
 {
     struct reader *reader = user;
     unlink_reader(reader);
-    cds_timer_remove(&reader->expiry);
+    renewal_end(&reader->renewal);
     logfile_close(&reader->file);
     free(reader);
 }
@@ -165,20 +178,26 @@ static void on_credential(void *user, const struct cds_credential *who, const st
         cds_fail(&refused, CDS_BUSY, __func__, "%d log readers are connected already; close one.", READERS_MAX);
         err = &refused;
     }
-    int64_t left_s = who ? who->claims.expires_s - (int64_t)(cds_wall_ms() / 1000) : 0;
-    if (!err && cds_timer_add(logs->api->loop, cds_now_ms() + (left_s > 0 ? (uint64_t)left_s * 1000 : 0), on_expiry, reader, &reader->expiry)) {
-        cds_fail(&refused, CDS_EXHAUSTED, __func__, "Out of memory.");
-        err = &refused;
+    if (!err) {
+        reader->who = *who;
+        reader->renewal = (struct renewal){.loop = logs->api->loop,
+                                           .creds = logs->api->creds,
+                                           .who = &reader->who,
+                                           .authorization = reader->token,
+                                           .on_expired = on_expiry,
+                                           .on_refused = end_reader,
+                                           .user = reader};
+        if (renewal_begin(&reader->renewal, &refused))
+            err = &refused;
     }
     if (err) {
         free(reader);
         cds_http_reply_err(req, err);
         return;
     }
-    reader->who = *who;
     logfile_open(&reader->file, logs->path, cds_http_query(req, "after"));
     if (cds_ws_accept(req, api_allowed_origin(logs->api, req), "cds.logs.v1", 4096, OUT_MAX, &ops, reader, &reader->ws)) {
-        cds_timer_remove(&reader->expiry);
+        renewal_end(&reader->renewal);
         logfile_close(&reader->file);
         free(reader);
         return;
@@ -206,5 +225,6 @@ void api_logs_ws(struct api *api, struct cds_http_req *req)
     reader->logs = api->logs;
     reader->req = req;
     cds_http_set_user(req, reader, on_gone, NULL);
+    cds_strcpy(reader->token, sizeof(reader->token), token);
     cds_credential_check(api->creds, token, on_credential, reader, &reader->wait);
 }

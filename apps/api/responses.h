@@ -8,6 +8,7 @@
 #pragma once
 
 #include "apps/api/api.h"
+#include "apps/api/renew.h"
 #include "apps/api/sse.h"
 #include "lib/http/ws.h"
 
@@ -36,7 +37,7 @@ struct responses_socket {
     struct cds_credential_wait *wait;
     struct cds_ws *ws;
     struct cds_credential who;
-    struct cds_timer *expiry;
+    struct renewal renewal;
     bool ended; /**< its credential no longer holds; it is being closed */
     bool expired;
     struct responses_turn *turns; /**< in the order they came */

@@ -1,8 +1,8 @@
 /* apps/api/responses_socket.c: GET /v1/responses as a WebSocket: who may open one, what its messages are, its end (see responses.h).
  *
  * The credential is that of every other call: an Authorization header, or the subprotocol "cds.bearer.<token>" where a page cannot set one. The
- * socket lives as long as the token: what runs then is finished, and it closes with 4001. When its user or session no longer holds it ends at once,
- * with an error and 4003. */
+ * socket lives as long as the token, with an API key as long as that (renew.h): what runs then is finished, and it closes with 4001. When its user or
+ * session no longer holds it ends at once, with an error and 4003. */
 #include "apps/api/responses.h"
 
 #include <stdlib.h>
@@ -87,10 +87,24 @@ static void on_close(void *user, struct cds_ws *ws)
     s->ws = NULL;
     responses_turns_drop(s);
     responses_kept_free(s);
-    cds_timer_remove(&s->expiry);
+    renewal_end(&s->renewal);
     if ((*s->back = s->next))
         s->next->back = s->back;
     free(s);
+}
+
+static void end_socket(void *user, const struct cds_err *err)
+{
+    struct responses_socket *s = user;
+    if (s->ended)
+        return;
+    s->ended = s->expired = true;
+    cds_log(CDS_LOG_INFO, "socket ended", CDS_LS("user_id", s->who.claims.user_id), CDS_LS("rule", err->rule));
+    cds_metric_add(CDS_M_ACCESS_ENDED, "socket", 1);
+    responses_turns_drop(s);
+    responses_fail(s, err, NULL, NULL);
+    if (s->ws)
+        cds_ws_close(s->ws, API_CLOSE_ENDED, err->message);
 }
 
 void api_responses_recheck(struct api *api, bool unknown)
@@ -98,16 +112,11 @@ void api_responses_recheck(struct api *api, bool unknown)
     struct cds_err err;
     for (struct responses_socket *s = api->responses, *next; s; s = next) {
         next = s->next; /* a closed socket is freed later, by on_close */
-        if (s->ended ||
-            (!api_access_check(api, &s->who, unknown, &err) && !cds_credential_need(&s->who, CDS_ROLE_DEVELOPER, "text generation", &err)))
-            continue;
-        s->ended = s->expired = true;
-        cds_log(CDS_LOG_INFO, "socket ended", CDS_LS("user_id", s->who.claims.user_id), CDS_LS("rule", err.rule));
-        cds_metric_add(CDS_M_ACCESS_ENDED, "socket", 1);
-        responses_turns_drop(s);
-        responses_fail(s, &err, NULL, NULL);
-        if (s->ws)
-            cds_ws_close(s->ws, API_CLOSE_ENDED, err.message);
+        cds_rc rc = s->ended ? CDS_OK : api_access_check(api, &s->who, unknown, &err);
+        if (rc && renewal_in_doubt(&s->renewal, &err))
+            renewal_now(&s->renewal);
+        else if (rc || cds_credential_need(&s->who, CDS_ROLE_DEVELOPER, "text generation", &err))
+            end_socket(s, &err);
     }
 }
 
@@ -116,7 +125,7 @@ static void on_expiry(void *user)
     struct responses_socket *s = user;
     s->expired = true;
     if (s->turns)
-        cds_timer_set(s->expiry, cds_now_ms() + EXPIRED_GRACE_MS);
+        cds_timer_set(s->renewal.timer, cds_now_ms() + EXPIRED_GRACE_MS);
     else
         cds_ws_close(s->ws, CLOSE_EXPIRED, "The access token has expired; connect again with a fresh one.");
 }
@@ -135,10 +144,14 @@ static cds_rc admit(struct responses_socket *s, const struct cds_credential *who
     if (rc != CDS_OK)
         return rc;
     s->who = *who;
-    int64_t left_s = who->claims.expires_s - (int64_t)(cds_wall_ms() / 1000);
-    if (cds_timer_add(s->api->loop, cds_now_ms() + (left_s > 0 ? (uint64_t)left_s * 1000 : 0), on_expiry, s, &s->expiry))
-        return cds_fail(err, CDS_EXHAUSTED, __func__, "Out of memory.");
-    return CDS_OK;
+    s->renewal = (struct renewal){.loop = s->api->loop,
+                                  .creds = s->api->creds,
+                                  .who = &s->who,
+                                  .authorization = s->authorization,
+                                  .on_expired = on_expiry,
+                                  .on_refused = end_socket,
+                                  .user = s};
+    return renewal_begin(&s->renewal, err);
 }
 
 static void on_credential(void *user, const struct cds_credential *who, const struct cds_err *err)
@@ -159,7 +172,7 @@ static void on_credential(void *user, const struct cds_credential *who, const st
     cds_log(CDS_LOG_INFO, "socket", CDS_LS("request_id", cds_http_request_id(req)), CDS_LS("user_id", who->claims.user_id),
             CDS_LS("path", "/v1/responses"));
     if (cds_ws_accept(req, api_allowed_origin(s->api, req), protocol, API_WS_MESSAGE_MAX, API_WS_OUT_MAX, &ops, s, &s->ws)) {
-        cds_timer_remove(&s->expiry);
+        renewal_end(&s->renewal);
         free(s);
         return;
     }

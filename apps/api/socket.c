@@ -1,12 +1,13 @@
 /* apps/api/socket.c: GET /ws: JSON-RPC over WebSocket.
  *
- * The access token comes as a subprotocol, so that it stands in no URL. The socket lives as long as the token: when it expires, no new call
- * is taken, what has no end of its own (a terminal's reader) is cancelled, and the socket closes with 4001 once the others have ended; the page then
- * connects again with a fresh token. When the user or session no longer holds, each open call is told why and the socket closes at once with 4003.
- * Another role holds from then on: session.changed tells it, and calls that need more are ended. */
+ * The access token comes as a subprotocol, so that it stands in no URL. The socket lives as long as the token, with an API key as long as that
+ * (renew.h): when it expires, no new call is taken, what has no end of its own (a terminal's reader) is cancelled, and the socket closes with 4001
+ * once the others have ended; the page then connects again with a fresh token. When the user or session no longer holds, each open call is told why
+ * and the socket closes at once with 4003. Another role holds from then on: session.changed tells it, and calls that need more are ended. */
 #include <stdlib.h>
 
 #include "apps/api/message.h"
+#include "apps/api/renew.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/http/ws.h"
@@ -23,7 +24,7 @@ struct socket {
     struct cds_ws *ws;
     struct cds_credential who;
     struct message *open;
-    struct cds_timer *expiry;
+    struct renewal renewal;
     bool ended; /* its credential no longer holds; it is being closed */
     char authorization[CDS_JWT_MAX + 8];
     char ip[46];
@@ -83,7 +84,7 @@ static void on_close(void *user, struct cds_ws *ws)
     s->ws = NULL;
     while (s->open)
         message_drop(s->open);
-    cds_timer_remove(&s->expiry);
+    renewal_end(&s->renewal);
     if ((*s->back = s->next))
         s->next->back = s->back;
     free(s);
@@ -119,7 +120,10 @@ void api_sockets_recheck(struct api *api, bool unknown)
     for (struct socket *s = api->sockets, *next; s; s = next) {
         next = s->next; /* a closed socket is freed later, by on_close */
         struct cds_credential who = s->who;
-        if (!s->ended && api_access_check(api, &who, unknown, &err)) {
+        cds_rc rc = s->ended ? CDS_OK : api_access_check(api, &who, unknown, &err);
+        if (rc && renewal_in_doubt(&s->renewal, &err)) {
+            renewal_now(&s->renewal);
+        } else if (rc) {
             s->ended = true;
             end_socket(s, &err);
         } else if (!s->ended && who.role != s->who.role) {
@@ -136,9 +140,18 @@ static void on_expiry(void *user)
         message_expire(m);
     }
     if (s->open)
-        cds_timer_set(s->expiry, cds_now_ms() + EXPIRED_GRACE_MS);
+        cds_timer_set(s->renewal.timer, cds_now_ms() + EXPIRED_GRACE_MS);
     else
         cds_ws_close(s->ws, CLOSE_EXPIRED, "The access token has expired; connect again with a fresh one.");
+}
+
+static void on_refused(void *user, const struct cds_err *err)
+{
+    struct socket *s = user;
+    if (!s->ended) {
+        s->ended = true;
+        end_socket(s, err);
+    }
 }
 
 static void on_gone(void *user)
@@ -161,17 +174,22 @@ static void on_credential(void *user, const struct cds_credential *who, const st
         return;
     }
     s->who = *who;
-    int64_t left_s = who->claims.expires_s - (int64_t)(cds_wall_ms() / 1000);
-    if (cds_timer_add(s->api->loop, cds_now_ms() + (left_s > 0 ? (uint64_t)left_s * 1000 : 0), on_expiry, s, &s->expiry)) {
-        struct cds_err full;
-        cds_fail(&full, CDS_EXHAUSTED, __func__, "Out of memory.");
+    struct cds_err full;
+    s->renewal = (struct renewal){.loop = s->api->loop,
+                                  .creds = s->api->creds,
+                                  .who = &s->who,
+                                  .authorization = s->authorization,
+                                  .on_expired = on_expiry,
+                                  .on_refused = on_refused,
+                                  .user = s};
+    if (renewal_begin(&s->renewal, &full)) {
         free(s);
         cds_http_reply_err(req, &full);
         return;
     }
     cds_log(CDS_LOG_INFO, "socket", CDS_LS("request_id", cds_http_request_id(req)), CDS_LS("user_id", who->claims.user_id), CDS_LS("path", "/ws"));
     if (cds_ws_accept(req, api_allowed_origin(s->api, req), "cds.rpc.v1", API_WS_MESSAGE_MAX, API_WS_OUT_MAX, &ops, s, &s->ws)) {
-        cds_timer_remove(&s->expiry);
+        renewal_end(&s->renewal);
         free(s);
         return;
     }

@@ -15,7 +15,8 @@ enum { TOKEN_S = 60 };
 struct exchange {
     struct cds_auth *auth;
     struct cds_http_req *req; /* NULL once the client left; loop thread only */
-    char key[CDS_APIKEY_LEN + 1], id[37];
+    char key[CDS_APIKEY_LEN + 1], id[37], ip[46];
+    bool guess; /* counts against that address until it turns out to be none */
     cds_rc rc;
     struct cds_err err;
     char *token; /* owned */
@@ -67,6 +68,8 @@ static void exchange_free(struct exchange *x)
 static void on_done(void *user)
 {
     struct exchange *x = user;
+    if (x->guess && x->rc != CDS_UNAUTHENTICATED && x->rc != CDS_DENIED)
+        cds_throttle_undo(x->auth->throttle, x->ip, NULL, cds_now_ms());
     if (x->req) {
         cds_http_set_user(x->req, NULL, NULL, NULL);
         reply(x);
@@ -95,6 +98,15 @@ static cds_rc read_key(struct exchange *x, struct cds_err *reterr)
     return rc;
 }
 
+/* The services of this machine ask for their callers, and keep to a measure of their own (lib/credential/exchange.c). Whoever else comes here,
+ * through the page's proxy too, tries keys: like passwords. */
+static cds_rc check_asker(struct exchange *x, struct cds_err *reterr)
+{
+    cds_http_client_ip(x->req, x->ip);
+    x->guess = cds_http_header(x->req, "X-Forwarded-For") || !(cds_starts_with(x->ip, "127.") || cds_streq(x->ip, "::1"));
+    return x->guess ? cds_throttle_begin(x->auth->throttle, x->ip, NULL, cds_now_ms(), reterr) : CDS_OK;
+}
+
 void cds_auth_key_handle(struct cds_auth *auth, struct cds_http_req *req)
 {
     struct exchange *x = calloc(1, sizeof(*x));
@@ -107,11 +119,15 @@ void cds_auth_key_handle(struct cds_auth *auth, struct cds_http_req *req)
     x->auth = auth;
     x->req = req;
     x->rc = read_key(x, &x->err);
+    if (!x->rc)
+        x->rc = check_asker(x, &x->err);
     if (!x->rc) {
         cds_http_set_user(req, x, on_gone, NULL);
         if (!cds_pool_submit(auth->sql_pool, work, on_done, x))
             return;
         cds_http_set_user(req, NULL, NULL, NULL);
+        if (x->guess)
+            cds_throttle_undo(auth->throttle, x->ip, NULL, cds_now_ms());
         x->rc = cds_fail(&x->err, CDS_BUSY, __func__, "Too many calls wait for the sign-in service.");
         x->err.retry_after_ms = 1000;
     }

@@ -6,7 +6,8 @@
 #include "lib/service/service.h"
 
 static const char about[] = "Signs users in and issues access tokens. Commands: (none) serves; "
-                            "\"user add --email MAIL --role ROLE [--name NAME]\" adds a user, the password is the first line of standard input.";
+                            "\"user add --email MAIL --role ROLE [--name NAME]\" adds a user, the password is the first line of standard input; "
+                            "\"key create\" and \"key rotate\" make API keys.";
 
 /* A refused option of a command is one plain sentence for the person at the keyboard, not a log line. */
 static int run_command(int argc, char **argv)
@@ -19,6 +20,8 @@ static int run_command(int argc, char **argv)
     }
     if (cds_streq(argv[1], "user"))
         return cds_auth_user_command(config, argc, argv);
+    if (cds_streq(argv[1], "key"))
+        return cds_auth_key_command(config, argc, argv);
     fprintf(stderr, "Unknown command %s; --help lists commands and options.\n", argv[1]);
     return 2;
 }

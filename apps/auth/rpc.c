@@ -15,9 +15,9 @@
 #include "lib/metrics/metrics.h"
 
 static const struct cds_auth_method methods[] = {
-    {"key.create", cds_auth_rpc_key_create, false}, {"key.rotate", cds_auth_rpc_key_rotate, false},
-    {"user.invite", cds_auth_rpc_invite, false},    {"user.link", cds_auth_rpc_link, false},
-    {"user.login", cds_auth_rpc_login, true},       {"user.password.change", cds_auth_rpc_password, true},
+    {"key.create", cds_auth_rpc_key_create, .makes = true}, {"key.rotate", cds_auth_rpc_key_rotate, .makes = true},
+    {"user.invite", cds_auth_rpc_invite, .makes = false},   {"user.link", cds_auth_rpc_link, .makes = false},
+    {"user.login", cds_auth_rpc_login, .guesses = true},    {"user.password.change", cds_auth_rpc_password, .guesses = true},
 };
 
 static const struct cds_auth_method *find(const char *name)
@@ -202,6 +202,8 @@ static cds_rc read_call(struct cds_auth_rpc *call, struct cds_err *reterr)
 /* A guess counts against the address and the account it is made at: the address that was typed, or the caller's own. */
 static cds_rc begin_guess(struct cds_auth_rpc *call, struct cds_err *reterr)
 {
+    if (call->method->makes)
+        return cds_throttle_make(call->auth->throttle, call->who.user_id, cds_now_ms(), reterr);
     if (!call->method->guesses)
         return CDS_OK;
     const char *email = cds_json_get_str(call->params, "email");
@@ -210,8 +212,11 @@ static cds_rc begin_guess(struct cds_auth_rpc *call, struct cds_err *reterr)
         cds_err_pointer(reterr, "/params/email");
         return rc;
     }
-    if (!email)
+    if (!email) {
+        /* Only a session of the account comes here, so nobody else can make its owner wait: it counts wherever it comes from. */
         cds_strcpy(call->account, sizeof(call->account), call->who.user_id);
+        cds_strcpy(call->ip, sizeof(call->ip), call->who.user_id);
+    }
     return cds_throttle_begin(call->auth->throttle, call->ip, call->account, cds_now_ms(), reterr);
 }
 

@@ -30,6 +30,7 @@ struct cds_auth_method {
     const char *name;
     cds_auth_method_fn *run;
     bool guesses; /**< takes a password: throttled, and on the threads for bcrypt */
+    bool makes;   /**< makes a key: throttled too */
 };
 
 /** POST /auth/rpc */

@@ -19,9 +19,19 @@
 
 struct ping {
     struct cds_auth *auth;
-    bool sweep;
+    bool sweep, dearest;
     struct cds_err err;
 };
+
+/* A hash of a machine that is quicker, or was told so, takes longer to compare than ours: all answers take as long then. */
+static cds_rc look_for_dearest(struct cds_auth *auth, struct cds_err *reterr)
+{
+    unsigned dearest = 0;
+    cds_rc rc = cds_store_dearest(auth->store, &dearest, reterr);
+    if (!rc)
+        atomic_store(&auth->answer_cost, dearest > auth->bcrypt_cost ? dearest : auth->bcrypt_cost);
+    return rc;
+}
 
 static void run_ping(void *user)
 {
@@ -29,6 +39,8 @@ static void run_ping(void *user)
     cds_rc rc = cds_store_ping(ping->auth->store, &ping->err);
     if (!rc && ping->sweep)
         rc = cds_store_sweep(ping->auth->store, &ping->err);
+    if (!rc && ping->dearest)
+        rc = look_for_dearest(ping->auth, &ping->err);
     ping->err.code = rc;
     struct cds_err err;
     if (!rc && ping->sweep && cds_store_seal(ping->auth->store, &err))
@@ -44,6 +56,8 @@ static void ping_done(void *user)
     auth->database = ping->err;
     if (ping->sweep && !ping->err.code)
         auth->sweep_ms = cds_now_ms() + CDS_AUTH_SWEEP_MS;
+    if (ping->dearest && !ping->err.code)
+        auth->dearest_ms = cds_now_ms() + CDS_AUTH_DEAREST_MS;
     free(ping);
 }
 
@@ -57,6 +71,7 @@ static void on_ping_timer(void *user)
         return;
     ping->auth = auth;
     ping->sweep = now_ms >= auth->sweep_ms;
+    ping->dearest = now_ms >= auth->dearest_ms;
     auth->pinging = cds_pool_submit(auth->sql_pool, run_ping, ping_done, ping) == CDS_OK;
     if (!auth->pinging)
         free(ping);
@@ -76,22 +91,23 @@ static cds_rc own_keyset(struct cds_auth *auth, struct cds_err *reterr)
 }
 
 /* 32 random bytes in a file of their own, made when they are first needed: a stolen database alone makes no key guessable. */
-static cds_rc open_pepper(struct cds_auth *auth, struct cds_err *reterr)
+cds_rc cds_auth_open_pepper(const struct cds_config *config, unsigned char ret[static 32], struct cds_err *reterr)
 {
+    enum { SIZE = 32 };
     char path[512];
-    cds_config_path(auth->config, "keys/pepper", path, sizeof(path));
+    cds_config_path(config, "keys/pepper", path, sizeof(path));
     CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(64);
     cds_rc rc = cds_read_file(path, &text, reterr);
     if (rc == CDS_NOT_FOUND) {
-        cds_random(auth->pepper, sizeof(auth->pepper));
-        return cds_write_file_atomic(path, auth->pepper, sizeof(auth->pepper), 0600, reterr);
+        cds_random(ret, SIZE);
+        return cds_write_file_atomic(path, ret, SIZE, 0600, reterr);
     }
-    if (!rc && text.len != sizeof(auth->pepper)) {
+    if (!rc && text.len != SIZE) {
         cds_fail(reterr, CDS_BAD_PARAM, __func__, "The pepper of API keys in %s is not 32 bytes long.", path);
         return cds_err_hint(reterr, "Restore it from a backup, or move it away: all API keys are void then.");
     }
     if (!rc)
-        memcpy(auth->pepper, text.data, sizeof(auth->pepper));
+        memcpy(ret, text.data, SIZE);
     cds_wipe(text.data, text.len);
     return rc;
 }
@@ -109,13 +125,12 @@ static cds_rc open_parts(struct cds_auth *auth, struct cds_err *reterr)
     if (!rc)
         rc = own_keyset(auth, reterr);
     if (!rc)
-        rc = open_pepper(auth, reterr);
+        rc = cds_auth_open_pepper(auth->config, auth->pepper, reterr);
     if (!rc)
         rc = cds_rpc_table_init(reterr);
     if (!rc)
         rc = cds_password_set_cost(cds_config_u64(config, CDS_OPT_BCRYPT_COST), &auth->bcrypt_cost, reterr);
-    if (!rc)
-        rc = cds_password_dummy(auth->bcrypt_cost, auth->dummy_hash, reterr);
+    atomic_init(&auth->answer_cost, auth->bcrypt_cost);
     if (!rc)
         rc = cds_throttle_new(&auth->throttle, reterr);
     if (!rc)

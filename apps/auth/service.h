@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "apps/auth/input.h"
 #include "apps/auth/origin.h"
 #include "apps/auth/store.h"
@@ -21,6 +23,7 @@ enum {
     CDS_AUTH_SQL_QUEUE = 256, /**< refreshes and sign-outs that may wait */
     CDS_AUTH_PING_MS = 2000,
     CDS_AUTH_SWEEP_MS = 600000,
+    CDS_AUTH_DEAREST_MS = 10000, /**< how often it is looked for the dearest hash */
 };
 
 struct cds_auth {
@@ -33,7 +36,8 @@ struct cds_auth {
     struct cds_timer *ping_timer;
     struct cds_err database; /**< outcome of the last look at the database; code CDS_OK when it works */
     bool pinging;
-    uint64_t sweep_ms; /**< when old sessions are removed next */
+    uint64_t sweep_ms;   /**< when old sessions are removed next */
+    uint64_t dearest_ms; /**< when it is looked for the dearest hash next */
     char key_path[512];
     struct cds_keyset *keyset; /**< of our own key: who calls /auth/rpc? */
     /* workers */
@@ -41,8 +45,8 @@ struct cds_auth {
     struct cds_store *store;
     struct cds_signer *signer;
     unsigned char pepper[32]; /**< of API keys' hashes */
-    char dummy_hash[64];      /**< compared against when the mail is unknown, so that both cost the same */
     unsigned bcrypt_cost;
+    atomic_uint answer_cost; /**< what each wrong guess costs: that of new hashes, or of the dearest that is stored */
     uint64_t access_s, refresh_idle_s, refresh_max_s, month_tokens, invite_s;
 };
 
@@ -92,5 +96,9 @@ CDS_MUST_USE cds_rc cds_auth_check_password(const struct cds_auth *auth, const c
 /** work.c: an access token of that session. Worker. */
 CDS_MUST_USE cds_rc cds_auth_sign(const struct cds_auth *auth, const struct cds_user *user, const char *session_id, char **ret,
                                   struct cds_err *reterr);
+/** service.c: the pepper of API keys, made when there is none. */
+CDS_MUST_USE cds_rc cds_auth_open_pepper(const struct cds_config *config, unsigned char ret[static 32], struct cds_err *reterr);
+/** `cds-auth key create|rotate`. Returns the exit status. */
+int cds_auth_key_command(struct cds_config *config, int argc, char **argv);
 /** A user straight into the database, for `cds-auth user add`. Returns the exit status. */
 int cds_auth_user_command(struct cds_config *config, int argc, char **argv);

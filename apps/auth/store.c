@@ -103,17 +103,26 @@ cds_rc cds_store_run(struct cds_store *store, const struct cds_statement *st, st
     return rc;
 }
 
+/* A connection that lay idle while the database restarted is found broken here, where nothing was done yet: it is given up for another. All idle
+ * ones may be broken, so the last try is one that was opened now. */
+static cds_rc begin(struct cds_store *store, struct cds_db **ret, struct cds_err *reterr)
+{
+    cds_rc rc = CDS_UNAVAILABLE;
+    for (unsigned i = 0; i <= store->most && rc == CDS_UNAVAILABLE; i++) {
+        if ((rc = cds_store_take(store, ret, reterr)))
+            return rc;
+        if ((rc = cds_db_script(*ret, "BEGIN", reterr)))
+            cds_store_give(store, *ret, false);
+    }
+    return rc;
+}
+
 cds_rc cds_store_tx(struct cds_store *store, cds_store_tx_fn *fn, void *user, struct cds_err *reterr)
 {
     struct cds_db *db = NULL;
-    cds_rc rc = cds_store_take(store, &db, reterr);
+    cds_rc rc = begin(store, &db, reterr);
     if (rc)
         return rc;
-    rc = cds_db_script(db, "BEGIN", reterr);
-    if (rc) {
-        cds_store_give(store, db, false);
-        return rc;
-    }
     rc = fn(db, user, reterr);
     struct cds_err end_err;
     cds_rc end_rc = cds_db_script(db, rc == CDS_OK ? "COMMIT" : "ROLLBACK", &end_err);
@@ -197,6 +206,18 @@ cds_rc cds_store_user_add(struct cds_store *store, const struct cds_new_user *fr
         return rc;
     rc = cds_store_insert_user(db, fresh, ret, reterr);
     cds_store_give(store, db, still_good(rc));
+    return rc;
+}
+
+cds_rc cds_store_dearest(struct cds_store *store, unsigned *ret, struct cds_err *reterr)
+{
+    const struct cds_statement st = {
+        .sql = "SELECT coalesce(least(max(substr(password_hash, 5, 2))::int, 15), 0) FROM users WHERE password_hash ~ '^\\$2b\\$[0-9]{2}\\$'",
+        .repeatable = true};
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
+    cds_rc rc = cds_store_run(store, &st, &rows, reterr);
+    if (!rc)
+        *ret = (unsigned)cds_rows_i64(rows, 0, 0, 0);
     return rc;
 }
 

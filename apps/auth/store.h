@@ -49,6 +49,8 @@ CDS_MUST_USE cds_rc cds_store_setup_needed(struct cds_store *store, bool *ret, s
 CDS_MUST_USE cds_rc cds_store_user(struct cds_store *store, const char *email, struct cds_user *ret, struct cds_err *reterr);
 /** @return CDS_OK; CDS_CONFLICT, rule "user.exists" */
 CDS_MUST_USE cds_rc cds_store_user_add(struct cds_store *store, const struct cds_new_user *fresh, struct cds_user *ret, struct cds_err *reterr);
+/** The highest bcrypt cost of a stored hash, at most 15; 0: there is none. */
+CDS_MUST_USE cds_rc cds_store_dearest(struct cds_store *store, unsigned *ret, struct cds_err *reterr);
 /** Replaces old_hash by new_hash, unless the password was changed meanwhile. */
 CDS_MUST_USE cds_rc cds_store_rehash(struct cds_store *store, const char *user_id, const char *old_hash, const char *new_hash,
                                      struct cds_err *reterr);
@@ -69,13 +71,21 @@ cds_rc cds_login_wrong(struct cds_err *reterr);
  *  @return CDS_OK; CDS_UNAUTHENTICATED, rule "login.wrong" */
 CDS_MUST_USE cds_rc cds_store_session_open(struct cds_store *store, const struct cds_user *user, const struct cds_new_session *fresh,
                                            char ret_session_id[static 37], struct cds_err *reterr);
+/** How a session is continued; texts borrowed. */
+struct cds_continuation {
+    const char *old_hash, *new_hash;
+    const char *device; /**< as the browser calls itself now */
+    uint64_t idle_s;
+    uint64_t lost_s; /**< for so long the last token that was used up may come again when the one that followed it was never shown */
+};
 /**
- * Continues a session: old_hash is used up, new_hash takes its place. A token that was used up more than 10 s ago ends the whole session.
+ * Continues a session: the old token is used up, the new one takes its place. One that comes again ends the whole session, unless it is the same
+ * browser's and either a parallel tab's (10 s: no new token), or the answer that carried its successor was lost: then that successor is void, and
+ * whoever shows it ends the session.
  * @return CDS_OK; CDS_UNAUTHENTICATED, rule "refresh.unknown", "refresh.reused", "session.ended", "session.expired" or "session.stale";
  *         CDS_DENIED, rule "user.blocked"
  */
-CDS_MUST_USE cds_rc cds_store_refresh(struct cds_store *store, const char *old_hash, const char *new_hash, uint64_t idle_s, struct cds_refresh *ret,
-                                      struct cds_err *reterr);
+CDS_MUST_USE cds_rc cds_store_refresh(struct cds_store *store, const struct cds_continuation *how, struct cds_refresh *ret, struct cds_err *reterr);
 /** Ends the session of a refresh token. ret_user_id is "" when there was none. */
 CDS_MUST_USE cds_rc cds_store_session_close(struct cds_store *store, const char *refresh_hash, char ret_user_id[static 37], struct cds_err *reterr);
 /** Ends a session; one that has ended stays as it is. */

@@ -111,8 +111,11 @@ static cds_rc make_link(struct cds_db *db, void *user, struct cds_err *reterr)
     struct making *making = user;
     const char *const params[] = {making->user_id};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
-    cds_rc rc = cds_db_exec(db, "SELECT " CDS_USER_COLUMNS ", u.status FROM users u WHERE u.id = $1::uuid AND u.status <> 'deleted' FOR UPDATE", 1,
-                            params, false, &rows, reterr);
+    /* The clock's row first, as everybody who touches links and users: a redemption takes them in the other order. */
+    cds_rc rc = cds_db_exec(db, "SELECT FROM access_clock FOR UPDATE", 0, NULL, false, NULL, reterr);
+    if (!rc)
+        rc = cds_db_exec(db, "SELECT " CDS_USER_COLUMNS ", u.status FROM users u WHERE u.id = $1::uuid AND u.status <> 'deleted' FOR UPDATE", 1,
+                         params, false, &rows, reterr);
     if (rc)
         return rc;
     if (!cds_rows_count(rows))
@@ -284,6 +287,8 @@ cds_rc cds_store_session_plain(struct cds_store *store, const struct cds_user *u
     cds_rc rc = cds_store_run(store, &st, &rows, reterr);
     if (!rc && !cds_rows_count(rows))
         rc = cds_login_wrong(reterr);
+    if (!rc)
+        rc = cds_store_sessions_limit(store, user->id, reterr);
     if (!rc)
         memcpy(ret_session_id, id, sizeof(id));
     return rc;

@@ -100,6 +100,20 @@ cds_rc cds_store_key_use(struct cds_store *store, const char *id, const char *ha
     return CDS_OK;
 }
 
+cds_rc cds_store_key_owner(struct cds_store *store, const char *id, char ret_user_id[static 37], struct cds_err *reterr)
+{
+    const char *const params[] = {id};
+    const struct cds_statement st = {"SELECT user_id FROM api_keys WHERE id = $1::uuid", 1, params, true};
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
+    cds_rc rc = cds_store_run(store, &st, &rows, reterr);
+    if (rc)
+        return rc;
+    if (!cds_rows_count(rows))
+        return cds_store_refuse(reterr, CDS_NOT_FOUND, "key.unknown", "There is no API key with this id.", "\"cyberdevstudio key list\" shows all.");
+    cds_strcpy(ret_user_id, 37, cds_rows_str(rows, 0, 0));
+    return CDS_OK;
+}
+
 static cds_rc not_rotated(struct cds_store *store, const char *user_id, const char *old_id, struct cds_err *reterr)
 {
     const char *const params[] = {user_id, old_id};

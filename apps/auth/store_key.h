@@ -20,6 +20,9 @@ enum { CDS_KEYS_MAX = 100 /**< live keys of one user */ };
 CDS_MUST_USE cds_rc cds_store_key_add(struct cds_store *store, const struct cds_new_key *fresh, char ret_expires_at[static 32],
                                       struct cds_err *reterr);
 
+/** Whose key it is. @return CDS_OK; CDS_NOT_FOUND */
+CDS_MUST_USE cds_rc cds_store_key_owner(struct cds_store *store, const char *id, char ret_user_id[static 37], struct cds_err *reterr);
+
 /** A key that was presented. */
 struct cds_key {
     struct cds_user user;

@@ -32,5 +32,7 @@ enum { CDS_USER_COLUMN_COUNT = 7 };
 void cds_store_read_user(const struct cds_rows *rows, int row, struct cds_user *ret);
 /** A refusal with its rule and its advice. @return code */
 cds_rc cds_store_refuse(struct cds_err *reterr, cds_rc code, const char *rule, const char *message, const char *hint);
+/** Ends the sessions of a user beyond CDS_SESSIONS_MAX, those idle longest. */
+CDS_MUST_USE cds_rc cds_store_sessions_limit(struct cds_store *store, const char *user_id, struct cds_err *reterr);
 /** INSERT of one user. @return CDS_CONFLICT, rule "user.exists" */
 CDS_MUST_USE cds_rc cds_store_insert_user(struct cds_db *db, const struct cds_new_user *fresh, struct cds_user *ret, struct cds_err *reterr);

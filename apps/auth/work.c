@@ -9,6 +9,9 @@
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 
+/* A browser whose answer was lost tries again at once, and with the token it gets then lives until the next refresh. */
+enum { LOST_SPARE_S = 60 };
+
 static void hash_token(const char *token, char out[static 65])
 {
     cds_sha256_hex(token, strlen(token), out);
@@ -66,10 +69,14 @@ cds_rc cds_auth_check_password(const struct cds_auth *auth, const char *email, c
         return rc;
     /* An account without a password (invited, or gone) is as unknown as one that never was. */
     bool known = rc == CDS_OK && !cds_streq(user.hash, CDS_NO_PASSWORD);
-    /* Unknown mail and wrong password cost the same work and read the same. */
-    bool right = cds_password_verify(password, len, known ? user.hash : auth->dummy_hash);
+    /* Unknown mail and wrong password cost the same work and read the same: that of the dearest hash there is. */
+    unsigned cost = atomic_load(&auth->answer_cost);
+    char dummy[CDS_HASH_SIZE] = "";
+    if (!known && (rc = cds_password_dummy(cost, dummy, reterr)))
+        return rc;
+    bool right = cds_password_verify(password, len, known ? user.hash : dummy);
     if (known && !right)
-        cds_password_pad(user.hash, auth->bcrypt_cost);
+        cds_password_pad(user.hash, cost);
     if (!known || !right)
         return cds_login_wrong(reterr);
     if (user.blocked) {
@@ -142,7 +149,12 @@ static cds_rc refresh(struct cds_auth_job *job)
     char old_hash[65], new_hash[65];
     hash_token(job->old_refresh, old_hash);
     cds_auth_token(job->refresh, new_hash);
-    cds_rc rc = cds_store_refresh(job->auth->store, old_hash, new_hash, job->auth->refresh_idle_s, &out, &job->err);
+    const struct cds_continuation how = {.old_hash = old_hash,
+                                         .new_hash = new_hash,
+                                         .device = job->device,
+                                         .idle_s = job->auth->refresh_idle_s,
+                                         .lost_s = job->auth->access_s + LOST_SPARE_S};
+    cds_rc rc = cds_store_refresh(job->auth->store, &how, &out, &job->err);
     if (rc || !out.rotated)
         job->refresh[0] = '\0';
     if (rc)

@@ -4,22 +4,27 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "apps/cyberdevstudio/ask_sandbox.h"
 #include "apps/cyberdevstudio/database.h"
 #include "apps/cyberdevstudio/parts.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
+#include "lib/db/forget.h"
 #include "lib/json/json.h"
 #include "lib/jwt/jwt.h"
 
-enum { TOKEN_BYTES = 32, TOKEN_TEXT = 43 };
+enum { TOKEN_BYTES = 32, TOKEN_TEXT = 43, FOLDER_MS = 60000 };
 
 struct asked {
     const struct cds_command *cmd;
     const char *act; /**< of the audit log, NULL: nothing is changed */
     cds_database_fn *fn;
     const char *email, *role, *status;
+    const char *heir; /* of user delete: who gets the projects */
+    bool remove;      /* of user delete: the projects are removed */
     bool json;
+    char gone[CDS_FORGET_PROJECTS_MAX * 40 + 8]; /* ids of removed projects, JSON */
 };
 
 /* ---- list ---- */
@@ -92,12 +97,52 @@ static cds_rc change(void *user, struct cds_db *db, const struct cds_patience *p
                 reterr);
 }
 
+static const char forget_words[] = "Say who gets them with --projects-to ADDRESS, or --remove-projects to remove them with all files.";
+
+static cds_rc tell_forgotten(struct asked *asked, const struct cds_rows *rows, struct cds_err *reterr)
+{
+    const char *verdict = cds_rows_str(rows, 0, 0);
+    long long projects = (long long)cds_rows_i64(rows, 0, 1, 0);
+    if (cds_streq(verdict, "projects")) {
+        cds_fail(reterr, CDS_CONFLICT, __func__, "%s has %lld project%s with files.", asked->email, projects, projects == 1 ? "" : "s");
+        return cds_err_hint(reterr, "%s", forget_words);
+    }
+    if (cds_streq(verdict, "no_heir"))
+        return cds_fail(reterr, CDS_BAD_PARAM, __func__, "Projects go to another user of this studio who is not blocked.");
+    if (cds_streq(verdict, "heir_full"))
+        return cds_fail(reterr, CDS_CONFLICT, __func__, "%s would have more projects than one account may have; choose somebody else.", asked->heir);
+    cds_rc rc = told(asked, verdict, "deleted", reterr);
+    if (!rc && projects)
+        printf("%lld project%s %s%s.\n", projects, projects == 1 ? "" : "s", asked->heir ? "handed over to " : "removed",
+               asked->heir ? asked->heir : "");
+    cds_strcpy(asked->gone, sizeof(asked->gone), cds_rows_str(rows, 0, 2));
+    return rc;
+}
+
+static cds_rc id_of(struct cds_db *db, const char *email, char ret[static 37], struct cds_err *reterr)
+{
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
+    cds_rc rc = cds_db_exec(db, "SELECT id FROM users WHERE email = lower($1)", 1, &email, true, &rows, reterr);
+    if (!rc && !cds_rows_count(rows))
+        rc = no_user(email, reterr);
+    if (!rc)
+        cds_strcpy(ret, 37, cds_rows_str(rows, 0, 0));
+    return rc;
+}
+
 static cds_rc forget(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
 {
-    const struct asked *asked = user;
+    struct asked *asked = user;
+    char id[37], heir[37], most[16];
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
-    cds_rc rc = cds_db_exec(db, "SELECT user_forget(id) FROM users WHERE email = lower($1)", 1, &asked->email, false, &rows, reterr);
-    return rc != CDS_OK ? rc : told(asked, cds_rows_count(rows) ? cds_rows_str(rows, 0, 0) : NULL, "deleted", reterr);
+    snprintf(most, sizeof(most), "%d", CDS_FORGET_PROJECTS_MAX);
+    cds_rc rc = id_of(db, asked->email, id, reterr);
+    if (!rc && asked->heir)
+        rc = id_of(db, asked->heir, heir, reterr);
+    const char *const params[] = {id, asked->heir ? heir : NULL, asked->remove ? "t" : "f", most};
+    if (!rc)
+        rc = cds_db_exec(db, cds_forget_sql, 4, params, false, &rows, reterr);
+    return rc ? rc : tell_forgotten(asked, rows, reterr);
 }
 
 static cds_rc end_sessions(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
@@ -203,10 +248,47 @@ enum cds_exit cds_cmd_user_unblock(const struct cds_command *cmd)
     return run_for_one(cmd, &asked, change, "unblock");
 }
 
+/* The folders, once the rows are gone: whoever ran in them was ended by the same change. */
+static enum cds_exit remove_folders(const struct cds_command *cmd, const char *list)
+{
+    CDS_JSON_AUTO ids = NULL;
+    char request[37];
+    enum cds_exit worst = CDS_EXIT_OK;
+    if (!*list || cds_json_parse(list, strlen(list), &ids, NULL))
+        return CDS_EXIT_OK;
+    for (size_t i = 0; i < cds_json_size(ids); i++) {
+        CDS_JSON_AUTO result = NULL;
+        const char *id = cds_json_str(cds_json_at(ids, i));
+        cds_uuid7(request);
+        enum cds_exit code =
+            cds_ask_sandbox(cmd, "project.discard", cds_json_pack("{s:s,s:s}", "project", id, "request_id", request), FOLDER_MS, &result);
+        if (code != CDS_EXIT_OK) {
+            fprintf(stderr, "cyberdevstudio: the folder projects/%s could not be removed; remove it by hand.\n", id);
+            worst = code;
+        }
+    }
+    return worst;
+}
+
 enum cds_exit cds_cmd_user_delete(const struct cds_command *cmd)
 {
-    struct asked asked = {.act = "user delete"};
-    return run_for_one(cmd, &asked, forget, "delete");
+    struct cds_command rest = *cmd;
+    struct asked asked = {.act = "user delete", .remove = cds_take_switch(&rest, "--remove-projects")};
+    CDS_JSON_AUTO there = NULL;
+    if (!cds_take_value(&rest, "--projects-to", &asked.heir))
+        return CDS_EXIT_USAGE;
+    if (asked.heir && asked.remove) {
+        fprintf(stderr, "cyberdevstudio: projects are handed over or removed, not both.\n");
+        return CDS_EXIT_USAGE;
+    }
+    /* Folders are removed by the sandbox: without one the rows would go and the files stay. */
+    if (asked.remove) {
+        enum cds_exit code = cds_ask_sandbox(cmd, "image.list", cds_json_object(), FOLDER_MS, &there);
+        if (code != CDS_EXIT_OK)
+            return code;
+    }
+    enum cds_exit code = run_for_one(&rest, &asked, forget, "delete");
+    return code == CDS_EXIT_OK ? remove_folders(cmd, asked.gone) : code;
 }
 
 enum cds_exit cds_cmd_user_signout(const struct cds_command *cmd)

@@ -7,25 +7,18 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "apps/cyberdevstudio/capture.h"
+#include "apps/cyberdevstudio/auth_program.h"
 #include "apps/cyberdevstudio/database.h"
-#include "apps/cyberdevstudio/parts.h"
-#include "apps/cyberdevstudio/services.h"
-#include "lib/base/clock.h"
 #include "lib/base/str.h"
 
 enum {
-    PASSWORD_MAX = 256 /* bytes of the line, as in cds-auth, which has the rules for what a password is */,
-    AUTH_MS = 30000,
-    AUTH_OUT_MAX = 8192,
-    ARGS_MAX = 160
+    PASSWORD_MAX = 256 /* bytes of the line, as in cds-auth, which has the rules for what a password is */
 };
 
 struct new_user {
     const struct cds_command *cmd;
     const char *email, *role, *name;
     char password[PASSWORD_MAX + 2]; /* with newline */
-    int exit_code;
 };
 
 static volatile sig_atomic_t caught;
@@ -127,44 +120,9 @@ static bool ask_password(char *password, size_t size)
 
 static cds_rc run_auth(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
 {
-    struct new_user *fresh = user;
-    const struct cds_command *cmd = fresh->cmd;
-    char program_dir[PATH_MAX], program[PATH_MAX + 16], home_flag[PATH_MAX + 32], note[512];
-    snprintf(program, sizeof(program), "%s/cds-auth", cds_program_dir(program_dir, sizeof(program_dir)));
-    snprintf(home_flag, sizeof(home_flag), "--studio.home=%s", cds_config_home(cmd->config));
-    const char *argv[ARGS_MAX] = {program, home_flag};
-    int argc = 2;
-    for (int i = 0; i < cmd->flag_count && argc < ARGS_MAX - 16; i++)
-        if (cds_flag_passes(cmd->flags[i], true))
-            argv[argc++] = cmd->flags[i];
-    const char *const words[] = {"user", "add", "--email", fresh->email, "--role", fresh->role};
-    for (size_t i = 0; i < CDS_ARRAY_LEN(words); i++)
-        argv[argc++] = words[i];
-    if (fresh->name) {
-        argv[argc++] = "--name";
-        argv[argc++] = fresh->name;
-    }
-    struct cds_identity who;
-    cds_services_identity(cmd->config, cds_config_home(cmd->config), program_dir, true, &who, note, sizeof(note));
-    struct cds_capture_how how = {.argv = argv,
-                                  .input = fresh->password,
-                                  .as = &who,
-                                  .env = {.database = true, .home = who.change ? cds_config_home(cmd->config) : NULL},
-                                  .deadline_ms = cds_now_ms() + AUTH_MS,
-                                  .patience = *patience,
-                                  .max_bytes = AUTH_OUT_MAX};
-    CDS_CLEANUP(cds_capture_free) struct cds_capture got = {0};
-    cds_rc rc = cds_capture_run(&how, &got, reterr);
-    if (rc != CDS_OK)
-        return rc;
-    if (got.timed_out)
-        return cds_fail(reterr, CDS_TIMED_OUT, __func__, "The user was not added within %d s; look at the log.", AUTH_MS / 1000);
-    fresh->exit_code = got.exit_code;
-    if (got.exit_code != 0)
-        return cds_fail(reterr, got.exit_code == CDS_EXIT_USAGE ? CDS_BAD_PARAM : CDS_SYSTEM, __func__, "%s",
-                        got.out.data ? got.out.data : "The user was not added.");
-    printf("%s\n", got.out.data ? got.out.data : "The user was added.");
-    return CDS_OK;
+    const struct new_user *fresh = user;
+    const char *words[] = {"user", "add", "--email", fresh->email, "--role", fresh->role, fresh->name ? "--name" : NULL, fresh->name, NULL};
+    return cds_run_auth(fresh->cmd, words, fresh->password, patience, reterr);
 }
 
 enum cds_exit cds_cmd_user_add(const struct cds_command *cmd)

@@ -151,7 +151,8 @@ static void on_abandoned(void *user)
     end_early(gen);
 }
 
-static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struct cds_model **ret, struct cds_err *err)
+static cds_rc choose_model(struct cds_llm *app, const struct cds_credential *credential, const struct cds_ask *ask, struct cds_model **ret,
+                           struct cds_err *err)
 {
     struct cds_model *model = cds_task_model(app, ask);
     if (!model) {
@@ -162,6 +163,10 @@ static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struc
         cds_err_pointer(err, "/model");
         return cds_err_hint(err, "GET /v1/models lists the models.");
     }
+    /* Before its state is looked at: whether a model that is forbidden is loaded is nobody's business. */
+    cds_rc rc = cds_credential_model(credential, model->id, err);
+    if (rc != CDS_OK)
+        return rc;
     if (cds_task_allows(app, model, ask, err) != CDS_OK)
         return CDS_BAD_PARAM;
     if (cds_lexicon_serves(model, ask)) {
@@ -315,9 +320,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     if (rc == CDS_OK && app->draining)
         rc = cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down.");
     if (rc == CDS_OK)
-        rc = choose_model(app, &ask, &model, &err);
-    if (rc == CDS_OK && model)
-        rc = cds_credential_model(credential, model->id, &err);
+        rc = choose_model(app, credential, &ask, &model, &err);
     if (rc == CDS_OK && model)
         cds_settings_apply(model, &ask);
     unsigned place = 0;

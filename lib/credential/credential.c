@@ -49,41 +49,58 @@ static cds_rc token_of(const char *text, const char **ret_token, size_t *ret_len
     return CDS_OK;
 }
 
+/* Never told to a caller: the check goes on with the exchange. */
+static cds_rc exchange_needed(struct cds_err *reterr)
+{
+    cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The API key has to be changed for a token first.");
+    cds_err_rule(reterr, "auth.exchange_needed");
+    return CDS_UNAVAILABLE;
+}
+
 static cds_rc verify_token(struct cds_credentials *creds, const char *token, size_t len, struct cds_credential *ret, struct cds_err *reterr)
 {
     struct cds_credential found;
     unsigned char hash[32];
     int64_t now_s = (int64_t)(cds_wall_ms() / 1000);
     cds_sha256(token, len, hash);
-    struct cds_seen_token *slot = cds_keys_slot(creds, hash);
-    if (slot->credential.claims.expires_s > now_s && cds_equal_ct(slot->hash, hash, sizeof(hash))) {
-        *ret = slot->credential;
+    const struct cds_credential *seen = cds_seen_find(creds, hash, now_s);
+    if (seen) {
+        *ret = *seen;
         return CDS_OK;
     }
-    if (cds_apikey_is(token, len)) {
-        cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The API key has to be changed for a token first.");
-        cds_err_rule(reterr, "auth.exchange_needed");
-        return CDS_UNAVAILABLE;
-    }
+    if (cds_apikey_is(token, len))
+        return exchange_needed(reterr);
     cds_rc rc = cds_jwt_verify(creds->keyset, token, len, now_s, &found.claims, reterr);
     if (rc)
         return rc;
     found.role = cds_role_parse(found.claims.role);
     if (found.role == CDS_ROLE_NONE)
         return refuse(reterr, "jwt.role", "The access token names a role that this studio does not know.", "Sign in again.");
-    memcpy(slot->hash, hash, sizeof(hash));
-    slot->credential = found;
+    cds_seen_put(creds, hash, &found);
     *ret = found;
     return CDS_OK;
 }
 
-/* What the token says, held against what has changed since. */
+/* What was issued before more changes than can be remembered says nothing: a key is changed for a token of now, a session asks for one. */
+static cds_rc hold(struct cds_credentials *creds, const char *token, size_t len, struct cds_credential *found, struct cds_err *reterr)
+{
+    cds_rc rc = creds->standing ? cds_standing_check(creds->standing, found, reterr) : CDS_OK;
+    if (rc == CDS_UNAUTHENTICATED && reterr && cds_streq(reterr->rule, "access.before") && cds_apikey_is(token, len)) {
+        unsigned char hash[32];
+        cds_sha256(token, len, hash);
+        cds_seen_drop(creds, hash);
+        rc = exchange_needed(reterr);
+    }
+    return rc;
+}
+
+/* What the token says, held against what has changed since. reterr is written when it is refused. */
 static cds_rc verify(struct cds_credentials *creds, const char *token, size_t len, struct cds_credential *ret, struct cds_err *reterr)
 {
     struct cds_credential found;
     cds_rc rc = verify_token(creds, token, len, &found, reterr);
-    if (!rc && creds->standing)
-        rc = cds_standing_check(creds->standing, &found, reterr);
+    if (!rc)
+        rc = hold(creds, token, len, &found, reterr);
     if (!rc)
         *ret = found;
     return rc;
@@ -129,13 +146,20 @@ cds_rc cds_credential_check_now(struct cds_credentials *creds, const char *text,
     return CDS_UNAVAILABLE;
 }
 
-/* Answers one waiting check from the fresh key set. */
+/* Answers one waiting check from the fresh key set. A key that nothing stands for any more, or not yet, is asked for: what it was changed for may
+ * have made room for others meanwhile, or its key set did. */
 static void settle(struct cds_credential_wait *wait)
 {
-    struct cds_credential found;
+    struct cds_credentials *creds = wait->creds;
+    struct cds_credential found = wait->found;
     struct cds_err err = {0};
-    cds_rc rc = verify(wait->creds, wait->token, wait->len, &found, &err);
+    bool exchanged = wait->exchanged;
+    wait->exchanged = false; /* it is good for one look */
+    cds_rc rc = exchanged ? hold(creds, wait->token, wait->len, &found, &err) : verify(creds, wait->token, wait->len, &found, &err);
+    if (rc && cds_streq(err.rule, "auth.exchange_needed") && !(rc = cds_exchange_start(wait, &err)))
+        return;
     wait->done(wait->user, rc ? NULL : &found, rc ? &err : NULL);
+    free(wait);
 }
 
 static void unlink_wait(struct cds_credential_wait *wait)
@@ -191,10 +215,8 @@ void cds_credential_settle_all(struct cds_credentials *creds)
         return;
     }
     take_all(creds, &list);
-    for (struct cds_credential_wait *wait; (wait = pop(&list));) {
+    for (struct cds_credential_wait *wait; (wait = pop(&list));)
         settle(wait);
-        free(wait);
-    }
 }
 
 static void fail_wait(struct cds_credential_wait *wait, const struct cds_err *err)
@@ -282,21 +304,19 @@ void cds_credential_resume(struct cds_credential_wait *wait)
         return;
     }
     settle(wait);
-    free(wait);
 }
 
-/* A key that no token stands for yet is asked for; all others wait for the key set or a look. */
-static bool begin(struct cds_credential_wait *wait)
+/* A key that no token stands for yet is asked for, once there is a key set to check that token with; all others wait for the key set or a look. */
+static cds_rc begin(struct cds_credential_wait *wait, struct cds_err *reterr)
 {
     struct cds_credential found;
     struct cds_err err = {0};
-    bool exchange = cds_apikey_is(wait->token, wait->len) &&
-                    (!wait->creds->keyset || verify_token(wait->creds, wait->token, wait->len, &found, &err) == CDS_UNAVAILABLE);
-    if (!exchange) {
-        line_up(wait);
-        return true;
-    }
-    return cds_exchange_start(wait, &err) == CDS_OK;
+    bool exchange = cds_apikey_is(wait->token, wait->len) && wait->creds->keyset &&
+                    verify_token(wait->creds, wait->token, wait->len, &found, &err) == CDS_UNAVAILABLE;
+    if (exchange)
+        return cds_exchange_start(wait, reterr);
+    line_up(wait);
+    return CDS_OK;
 }
 
 void cds_credential_check(struct cds_credentials *creds, const char *text, cds_credential_done_fn *done, void *user,
@@ -315,18 +335,31 @@ void cds_credential_check(struct cds_credentials *creds, const char *text, cds_c
     size_t len = 0;
     rc = token_of(text, &token, &len, &err);
     struct cds_credential_wait *wait = rc ? NULL : enqueue(creds, token, len, done, user);
-    if (wait && !begin(wait)) {
+    if (!wait) {
+        cds_fail(&err, CDS_BUSY, __func__, "Too many calls wait for the sign-in service.");
+        err.retry_after_ms = 1000;
+    } else if (begin(wait, &err)) {
         free(wait);
         wait = NULL;
     }
     if (!wait) {
-        cds_fail(&err, CDS_BUSY, __func__, "Too many calls wait for the sign-in service.");
-        err.retry_after_ms = 1000;
         done(user, NULL, &err);
         return;
     }
     if (ret_wait)
         *ret_wait = wait;
+}
+
+void cds_credential_renew(struct cds_credentials *creds, const char *text)
+{
+    const char *token;
+    size_t len;
+    unsigned char hash[32];
+    if (token_of(text, &token, &len, NULL) || !cds_apikey_is(token, len))
+        return;
+    cds_sha256(token, len, hash);
+    if (!cds_seen_find(creds, hash, (int64_t)(cds_wall_ms() / 1000) + CDS_CREDENTIAL_AHEAD_S))
+        cds_seen_drop(creds, hash);
 }
 
 cds_rc cds_credential_may(const struct cds_credential *credential, const char *scope, const char *what, struct cds_err *reterr)

@@ -4,8 +4,8 @@
  * Threads: loop thread only.
  * Limits:  the key set is fetched every 60 s, and at once when a token names an unknown key, but at most once a second; a check waits at
  *          most CDS_CREDENTIAL_WAIT_MS for that, and at most CDS_CREDENTIAL_WAITERS checks wait. While auth is away the last good set
- *          stays in use. What a token says is held against the changes of rights (standing.h): a blocked user or an ended session is refused
- *          though the token is good, and the role is the one of now.
+ *          stays in use. API keys that never worked here are asked for CDS_STRANGERS_MAX at a time (keys.h). What a token says is held against the
+ * changes of rights (standing.h): a blocked user or an ended session is refused though the token is good, and the role is the one of now.
  */
 #pragma once
 
@@ -14,7 +14,7 @@
 #include "lib/jwt/jwt.h"
 #include "lib/rpc/rpc.h"
 
-enum { CDS_CREDENTIAL_WAIT_MS = 2000, CDS_CREDENTIAL_WAITERS = 256 };
+enum { CDS_CREDENTIAL_WAIT_MS = 2000, CDS_CREDENTIAL_WAITERS = 256, CDS_CREDENTIAL_AHEAD_S = 5 };
 
 /** A checked caller. A plain value: copy it to keep it. */
 struct cds_credential {
@@ -54,13 +54,16 @@ typedef void cds_credential_done_fn(void *user, const struct cds_credential *cre
  *
  * err is CDS_UNAUTHENTICATED with a sentence (absent, malformed, expired, signed by another key, void by now); CDS_DENIED (blocked);
  * CDS_UNAVAILABLE when no key set could be had from auth in time (rule "auth.unreachable") or the rights of now could not be confirmed (rule
- * "access.unknown"); CDS_BUSY when too many checks wait.
+ * "access.unknown"); CDS_BUSY when too many checks wait;
+ * CDS_RATE_LIMITED, rule "key.flood": an API key that never worked here, while too many such are tried.
  */
 void cds_credential_check(struct cds_credentials *creds, const char *text, cds_credential_done_fn *done, void *user,
                           struct cds_credential_wait **ret_wait);
 /** The synchronous fast path: answers from the key set at hand.
  *  @return CDS_OK; CDS_UNAUTHENTICATED as above; CDS_DENIED; CDS_UNAVAILABLE with rule "auth.fetch_needed": only cds_credential_check can tell */
 CDS_MUST_USE cds_rc cds_credential_check_now(struct cds_credentials *creds, const char *text, struct cds_credential *ret, struct cds_err *reterr);
+/** An API key whose token ends within CDS_CREDENTIAL_AHEAD_S is changed for another by the next check; nothing for other credentials. */
+void cds_credential_renew(struct cds_credentials *creds, const char *text);
 /** The caller is gone: done will not be called. Sets *wait to NULL; accepts NULL inside. */
 void cds_credential_forget(struct cds_credential_wait **wait);
 

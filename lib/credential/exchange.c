@@ -44,9 +44,34 @@ static cds_rc keep(struct cds_credential_wait *wait, const cds_json *answer, str
         return rc;
     unsigned char hash[32];
     cds_sha256(wait->token, wait->len, hash);
-    struct cds_seen_token *slot = cds_keys_slot(creds, hash);
-    memcpy(slot->hash, hash, sizeof(hash));
-    slot->credential = found;
+    cds_seen_put(creds, hash, &found);
+    wait->found = found;
+    wait->exchanged = true;
+    if (wait->stranger)
+        creds->strangers_ms -= CDS_STRANGER_MS; /* it was none */
+    return CDS_OK;
+}
+
+/* Invented keys cost a question to cds-auth each, and refreshes and sign-ins wait in the same line there. So keys that never worked here are asked
+ * for so many at a time only; those that did are not held up by them. */
+static cds_rc admit(struct cds_credential_wait *wait, struct cds_err *reterr)
+{
+    struct cds_credentials *creds = wait->creds;
+    unsigned char hash[32];
+    uint64_t now_ms = cds_now_ms(), most_ms = now_ms + (uint64_t)(CDS_STRANGERS_MAX - 1) * CDS_STRANGER_MS;
+    cds_sha256(wait->token, wait->len, hash);
+    wait->stranger = !cds_seen_before(creds, hash);
+    if (!wait->stranger)
+        return CDS_OK;
+    if (creds->strangers_ms > most_ms) {
+        cds_fail(reterr, CDS_RATE_LIMITED, __func__, "Too many API keys that are not known are being tried.");
+        cds_err_rule(reterr, "key.flood");
+        cds_err_hint(reterr, "Try again in a second.");
+        if (reterr)
+            reterr->retry_after_ms = 1000;
+        return CDS_RATE_LIMITED;
+    }
+    creds->strangers_ms = (creds->strangers_ms > now_ms ? creds->strangers_ms : now_ms) + CDS_STRANGER_MS;
     return CDS_OK;
 }
 
@@ -80,6 +105,9 @@ cds_rc cds_exchange_start(struct cds_credential_wait *wait, struct cds_err *rete
 {
     struct cds_credentials *creds = wait->creds;
     char body[CDS_APIKEY_LEN + 32], url[200];
+    cds_rc rc = admit(wait, reterr);
+    if (rc)
+        return rc;
     snprintf(url, sizeof(url), "%s/auth/key", creds->auth_url);
     int len = snprintf(body, sizeof(body), "{\"key\":\"%.*s\"}", (int)wait->len, wait->token);
     static const char *const headers[] = {"Content-Type: application/json", NULL};
@@ -92,7 +120,7 @@ cds_rc cds_exchange_start(struct cds_credential_wait *wait, struct cds_err *rete
                                             .body_max_bytes = ANSWER_MAX,
                                             .on_done = on_done,
                                             .user = wait};
-    cds_rc rc = cds_http_call_start(creds->client, &spec, &wait->call, reterr);
+    rc = cds_http_call_start(creds->client, &spec, &wait->call, reterr);
     cds_wipe(body, sizeof(body));
     if (rc)
         return rc;

@@ -9,11 +9,6 @@
 
 static void fetch(struct cds_credentials *creds);
 
-struct cds_seen_token *cds_keys_slot(struct cds_credentials *creds, const unsigned char hash[static 32])
-{
-    return &creds->seen[hash[0] % CDS_SEEN_TOKENS];
-}
-
 static uint64_t earliest_fetch_ms(const struct cds_credentials *creds)
 {
     return creds->started_ms + (creds->keyset ? CDS_KEYS_RETRY_MS : CDS_KEYS_FIRST_MS);
@@ -62,8 +57,7 @@ static cds_rc adopt(struct cds_credentials *creds, int status, const char *body,
         return rc;
     cds_keyset_free(&creds->keyset);
     creds->keyset = fresh;
-    /* What the old set vouched for is forgotten with it. */
-    memset(creds->seen, 0, sizeof(creds->seen));
+    creds->era++; /* what the old set vouched for counts no longer */
     return CDS_OK;
 }
 
@@ -120,7 +114,7 @@ cds_rc cds_credentials_new(struct cds_loop *loop, struct cds_http_client *client
     creds->client = client;
     creds->tail = &creds->waits;
     creds->auth_url = strdup(auth_url);
-    if (!creds->auth_url || asprintf(&creds->url, "%s/.well-known/jwks.json", auth_url) < 0) {
+    if (!cds_seen_alloc(creds) || !creds->auth_url || asprintf(&creds->url, "%s/.well-known/jwks.json", auth_url) < 0) {
         cds_credentials_free(&creds);
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory while preparing the credential check.");
     }
@@ -152,6 +146,7 @@ void cds_credentials_free(struct cds_credentials **creds)
     cds_keyset_free(&c->keyset);
     free(c->url);
     free(c->auth_url);
+    free(c->seen);
     free(c);
 }
 

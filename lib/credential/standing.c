@@ -296,7 +296,7 @@ cds_rc cds_standing_check(const struct cds_standing *standing, struct cds_creden
         return refuse(reterr, CDS_UNAUTHENTICATED, "key.revoked", "This API key was revoked.");
     if (ended)
         return refuse(reterr, CDS_UNAUTHENTICATED, "session.ended", "This session was ended.");
-    if (claims->issued_s < changes_floor(standing->changes))
+    if (claims->issued_s < changes_floor(standing->changes, claims->user_id))
         return refuse(reterr, CDS_UNAUTHENTICATED, "access.before", "This access token is from before more changes than can be remembered.");
     /* A key keeps to the lesser of its own role and its user's. */
     enum cds_role own = *claims->key_id ? cds_role_parse(claims->role) : CDS_ROLE_ADMIN;

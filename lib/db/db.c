@@ -12,8 +12,11 @@
 
 enum { RETRIES = 5, PAUSE_US = 50000, OLDEST = 150000, RECONNECT_MS = 5000 };
 
-/* One try to connect, in seconds; a connection string may say otherwise. */
+/* One try to connect, in seconds, and how long what was sent may stay unconfirmed by the other machine, in ms: a host that vanished without a word
+ * is noticed then, not after the kernel's quarter of an hour. A connection string may say otherwise; sockets of this machine have neither. */
 #define CONNECT_S "5"
+#define UNCONFIRMED_MS "10000"
+#define SILENT_S "10" /* an idle connection is asked whether it lives after this long, and again twice */
 
 struct cds_db {
     PGconn *pg;
@@ -194,8 +197,9 @@ static void ignore_notice(void *user, const PGresult *result)
 PGconn *db_connect(const char *conninfo, bool wait)
 {
     /* What the connection string says comes later and wins. */
-    static const char *const names[] = {"connect_timeout", "application_name", "dbname", NULL};
-    const char *const values[] = {CONNECT_S, "cyberdevstudio", conninfo, NULL};
+    static const char *const names[] = {"connect_timeout",  "tcp_user_timeout", "keepalives_idle", "keepalives_interval",
+                                        "keepalives_count", "application_name", "dbname",          NULL};
+    const char *const values[] = {CONNECT_S, UNCONFIRMED_MS, SILENT_S, "5", "2", "cyberdevstudio", conninfo, NULL};
     return wait ? PQconnectdbParams(names, values, 1) : PQconnectStartParams(names, values, 1);
 }
 

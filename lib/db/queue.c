@@ -9,7 +9,8 @@
 #include "lib/base/clock.h"
 #include "lib/db/priv.h"
 
-enum { BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 2000, CONNECT_MS = 5000, SWEEP_MS = 250 };
+/* A database that restarts is back within seconds, and everything waits for it: a try costs less than a longer pause. */
+enum { BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 250, CONNECT_MS = 5000, SWEEP_MS = 250 };
 
 struct job {
     struct job *next;

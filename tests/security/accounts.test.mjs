@@ -1,7 +1,7 @@
 // Accounts: links that work once, passwords, the last admin, guesses that are slowed down and tell nothing, and sign-ins that stall nobody.
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { openSocket } from '../support/gateway.mjs';
@@ -63,6 +63,27 @@ describe('an invitation', { concurrency: false }, () => {
     assert.equal((await redeem(tokenOf(again.link))).json.rule, 'invite.expired');
     assert.equal((await redeem(randomBytes(32).toString('base64url'))).json.rule, 'invite.unknown');
     assert.equal(await statusOf(made.user_id), 'pending');
+  });
+
+  test('a link that is made while another of the same user is taken up waits for it', async () => {
+    const made = await admin('user.invite', { email: mail(), role: 'viewer' });
+    // What a redemption does, in its order, slowly.
+    const redemption = stack.sql(`BEGIN; SELECT FROM access_clock FOR UPDATE; UPDATE invites SET expires_at = expires_at WHERE user_id = '${made.user_id}'; SELECT pg_sleep(0.8);
+      UPDATE users SET display_name = 'Grace' WHERE id = '${made.user_id}'; SELECT pg_sleep(0.8); COMMIT`);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const got = await callAs(stack, stack.tokens.admin, 'user.link', { user_id: made.user_id });
+    await redemption;
+    assert.equal(got.status, 200, JSON.stringify(got.error));
+    assert.equal(await stack.sql(`SELECT display_name FROM users WHERE id = '${made.user_id}'`), 'Grace');
+  });
+
+  test('is made at once also when every connection to the database was lost meanwhile', async () => {
+    await Promise.all([1, 2, 3].map(() => admin('user.invite', { email: mail(), role: 'viewer' })));
+    await stack.sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`);
+    const begin = performance.now();
+    const got = await post(`${stack.authUrl}/auth/rpc`, { jsonrpc: '2.0', id: 1, method: 'user.invite', params: { email: mail(), role: 'viewer' } }, { token: stack.tokens.admin });
+    assert.equal(got.status, 200, JSON.stringify(got.json));
+    assert.ok(performance.now() - begin < 1000);
   });
 
   test('a link that is replaced at the very moment of its redemption sets no password', async () => {
@@ -181,6 +202,48 @@ describe('somebody who is deleted', { concurrency: false }, () => {
     const fresh = await admin('user.invite', { email: who.email, role: 'viewer' });
     assert.notEqual(fresh.user_id, who.id);
   });
+
+  const file = (project) => join(stack.home, 'projects', project, 'kept.txt');
+  const withFile = async () => {
+    const who = await person(stack, 'developer', { project: true });
+    assert.equal((await callAs(stack, who.token, 'fs.write', { project: who.project, path: 'kept.txt', content: 'work of months' })).status, 200);
+    return who;
+  };
+
+  test('and has projects: nothing happens until it is said what becomes of them', async () => {
+    const who = await withFile();
+    const got = await callAs(stack, stack.tokens.admin, 'user.delete', { user_id: who.id });
+    assert.deepEqual([got.status, got.error.data.rule], [409, 'user.projects']);
+    assert.equal((await callAs(stack, who.token, 'user.self')).status, 200);
+    const both = await callAs(stack, stack.tokens.admin, 'user.delete', { user_id: who.id, remove_projects: true, projects_to: who.id });
+    assert.deepEqual([both.status, both.error.data.rule], [400, 'user.heir']);
+    for (const heir of [who.id, '0190f5a0-0000-7000-8000-00000000ffff']) {
+      const none = await callAs(stack, stack.tokens.admin, 'user.delete', { user_id: who.id, projects_to: heir });
+      assert.deepEqual([none.status, none.error.data.rule], [400, 'user.heir'], heir);
+    }
+    assert.ok(existsSync(file(who.project)));
+  });
+
+  test('and has projects: they are handed over with their files, also one whose name the heir has', async () => {
+    const [who, heir] = [await withFile(), await withFile()];
+    const got = await admin('user.delete', { user_id: who.id, projects_to: heir.id });
+    assert.equal(got.projects, 1);
+    const { projects } = (await callAs(stack, heir.token, 'project.list')).result;
+    assert.deepEqual(projects.map((one) => one.id).sort(), [heir.project, who.project].sort());
+    assert.equal(new Set(projects.map((one) => one.name)).size, 2);
+    assert.equal((await callAs(stack, heir.token, 'fs.read', { project: who.project, path: 'kept.txt' })).result.content, 'work of months');
+  });
+
+  test('and has projects: they are removed with all files, what runs in them ends', async () => {
+    const who = await withFile();
+    const socket = await openSocket(stack, { token: who.token });
+    socket.call(1, 'term.open', { project: who.project, rows: 24, cols: 80 });
+    await socket.answer(1);
+    const got = await admin('user.delete', { user_id: who.id, remove_projects: true });
+    assert.equal(got.projects, 1);
+    await waitFor('the folder is gone', async () => !existsSync(join(stack.home, 'projects', who.project)), 15_000);
+    assert.equal(await stack.sql(`SELECT count(*) FROM projects WHERE user_id = '${who.id}'`), '0');
+  });
 });
 
 describe('guesses', { concurrency: false }, () => {
@@ -242,6 +305,28 @@ describe('guesses', { concurrency: false }, () => {
   });
 });
 
+describe('who makes too much', { concurrency: false }, () => {
+  test('has a hundred sessions at most, also by user.login: the one idle longest ends', async () => {
+    const who = await person(stack);
+    await stack.sql(`INSERT INTO sessions (id, user_id, token_version, expires_at, last_used_at) SELECT gen_random_uuid(), '${who.id}', 1, now() + interval '1 hour', now() - n * interval '1 second' FROM generate_series(1, 99) n`);
+    const oldest = await stack.sql(`SELECT id FROM sessions WHERE user_id = '${who.id}' ORDER BY last_used_at LIMIT 1`);
+    assert.ok((await callAs(stack, undefined, 'user.login', { email: who.email, password: who.password })).result);
+    assert.equal(await stack.sql(`SELECT count(*) FROM sessions WHERE user_id = '${who.id}' AND revoked_at IS NULL`), '100');
+    assert.equal(await stack.sql(`SELECT revoked_reason FROM sessions WHERE id = '${oldest}'`), 'limit');
+  });
+
+  test('of keys waits, so that nobody fills the memory of what has ended', async () => {
+    const who = await person(stack);
+    let last;
+    for (let i = 0; i < 220 && last?.status !== 429; i++) {
+      last = await callAs(stack, who.token, 'key.create', { name: 'k' });
+      if (last.result) await callAs(stack, who.token, 'key.revoke', { key_id: last.result.key_id });
+    }
+    assert.deepEqual([last.status, last.error?.data.rule], [429, 'key.often']);
+    assert.equal((await callAs(stack, stack.tokens.admin, 'user.self')).status, 200, 'others are not touched');
+  });
+});
+
 test('user.login gives a token of the user, and its session ends with it', async () => {
   const who = await person(stack);
   const got = (await callAs(stack, undefined, 'user.login', { email: who.email, password: who.password })).result;
@@ -292,6 +377,18 @@ describe('the command line', { concurrency: false }, () => {
     assert.equal(await of(who.email), undefined);
   });
 
+  test('deletes somebody with projects only when told what becomes of them', async () => {
+    const [one, two, heir] = await Promise.all([1, 2, 3].map(() => person(stack, 'developer', { project: true })));
+    const refused = await run('delete', '--email', one.email);
+    assert.notEqual(refused.code, 0);
+    assert.match(refused.text, /has 1 project with files.*--projects-to.*--remove-projects/);
+    assert.match((await run('delete', '--email', one.email, '--projects-to', heir.email)).text, new RegExp(`1 project handed over to ${heir.email}`));
+    assert.equal((await callAs(stack, heir.token, 'project.list')).result.projects.length, 2);
+    assert.match((await run('delete', '--email', two.email, '--remove-projects')).text, /1 project removed/);
+    assert.ok(!existsSync(join(stack.home, 'projects', two.project)));
+    assert.ok(existsSync(join(stack.home, 'projects', one.project)));
+  });
+
   test('a link from it sets a password, also for the only admin; it refuses to take that admin away', async () => {
     const made = await run('link', '--email', users.admin.email);
     assert.equal(made.code, 0, made.text);
@@ -326,4 +423,20 @@ test('a flood of sign-ins stalls neither refreshes nor calls', async () => {
   } finally {
     await slow.stop();
   }
+});
+
+test('a wrong guess takes as long for an unknown address as for an account with a dearer hash', async () => {
+  const dear = await person(stack);
+  const time = async (email) => {
+    const begin = performance.now();
+    const got = await signIn(email, 'not-the-password');
+    assert.equal(got.status, 401, JSON.stringify(got.json));
+    return performance.now() - begin;
+  };
+  const before = Math.min(await time(mail()), await time(mail()), await time(mail()));
+  const cost = Number((await stack.sql(`SELECT substr(password_hash, 5, 2) FROM users WHERE id = '${dear.id}'`))) + 3;
+  await stack.sql(`UPDATE users SET password_hash = '$2b$${cost}$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW' WHERE id = '${dear.id}'`);
+  await waitFor('unknown addresses take longer', async () => (await time(mail())) > before * 4, 30_000);
+  const [unknown, known] = [Math.min(await time(mail()), await time(mail())), Math.min(await time(dear.email), await time(dear.email))];
+  assert.ok(known < unknown * 2 && unknown < known * 2, `known ${known.toFixed(0)} ms, unknown ${unknown.toFixed(0)} ms`);
 });

@@ -1,5 +1,6 @@
 // API keys: what one may, what it may not, and when it ends.
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -9,14 +10,34 @@ import { callAs, modelStream, person, post } from './support.mjs';
 
 let stack;
 let model;
+let lasting; // sockets of a key, open while the other tests run
 before(async () => {
   stack = await startStack({ fresh: true });
   model = (await stack.waitModel()).id;
+  const who = await person(stack);
+  const made = await make(who);
+  lasting = { ...made, who, since: performance.now() };
+  lasting.ws = await openSocket(stack, { token: made.key });
+  lasting.logs = await openSocket(stack, { token: made.key, path: '/stream/logs', protocol: 'cds.logs.v1' });
+  lasting.responses = await openSocket(stack, { token: made.key, path: '/v1/responses', protocol: 'cds.responses.v1' });
 });
 after(() => stack?.stop());
 
 const shape = /^cds_key_[0-9a-f]{32}_[A-Za-z0-9_-]{43}_[0-9a-f]{8}$/;
 const make = async (who, params = {}) => (await callAs(stack, who.token, 'key.create', { name: 'k', ...params })).result;
+/** A key of the right form, with the id of another one and a secret of its own. */
+function makeText(key) {
+  const body = `${key.slice(0, 8)}${randomBytes(16).toString('hex')}_${randomBytes(33).toString('base64url').slice(0, 43)}`;
+  return `${body}_${(crc32(body) >>> 0).toString(16).padStart(8, '0')}`;
+}
+function crc32(text) {
+  let crc = ~0;
+  for (const byte of Buffer.from(text)) {
+    crc ^= byte;
+    for (let i = 0; i < 8; i++) crc = (crc >>> 1) ^ (0xedb88320 & -(crc & 1));
+  }
+  return ~crc;
+}
 const rule = (got) => got.error?.data.rule;
 const chat = (base, headers, body = {}) => fetch(`${base}/v1/chat/completions`, {
   method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify({ messages: [{ role: 'user', content: 'Hi' }], max_tokens: 4, ...body }),
@@ -162,4 +183,76 @@ describe('a key', { concurrency: false }, () => {
     await waitFor('the old one has ended', async () => rule(await callAs(stack, again.key, 'user.self')) === 'key.expired', 2000);
     assert.equal((await callAs(stack, now.key, 'user.self')).status, 200);
   });
+});
+
+describe('keys that nobody has', { concurrency: false }, () => {
+  test('are guessed through the page as slowly as passwords', async () => {
+    const { key } = await make(await person(stack));
+    const ask = (text, ip) => post(`${stack.url}/auth/key`, { key: text }, { ip });
+    const invented = makeText(key);
+    const all = [];
+    for (let i = 0; i < 6; i++) all.push(await ask(invented, '203.0.113.200'));
+    assert.deepEqual(all.map((got) => got.status), [401, 401, 401, 401, 401, 429]);
+    assert.equal((await callAs(stack, key, 'user.self')).status, 200);
+  });
+
+  test('are asked for so many at a time only, and refreshes and keys that work are not held up', async () => {
+    const { key } = await make(await person(stack));
+    assert.equal((await callAs(stack, key, 'user.self')).status, 200);
+    const all = await Promise.all(Array.from({ length: 200 }, async () => callAs(stack, makeText(key), 'user.self')));
+    const rules = new Set(all.map(rule));
+    assert.deepEqual([...rules].sort(), ['key.flood', 'key.unknown']);
+    assert.ok(all.filter((got) => got.status === 429).every((got) => Number(got.headers.get('retry-after')) >= 1));
+    assert.equal((await callAs(stack, key, 'user.self')).status, 200);
+  });
+});
+
+describe('the command line', { concurrency: false }, () => {
+  const run = async (...words) => {
+    const got = await stack.command(['key', ...words]);
+    return { code: got.code, text: got.stdout + got.stderr };
+  };
+  const keyIn = (text) => /cds_key_[0-9a-f]{32}_[A-Za-z0-9_-]{43}_[0-9a-f]{8}/.exec(text)?.[0];
+  const idIn = (text) => /id is ([0-9a-f-]{36})/.exec(text)[1];
+
+  test('makes, lists, rotates and revokes keys; the running studio follows', async () => {
+    const who = await person(stack);
+    const made = await run('create', '--email', who.email, '--name', 'for the build', '--scopes', 'user,llm', '--models', model, '--days', '30');
+    assert.equal(made.code, 0, made.text);
+    const key = keyIn(made.text);
+    assert.equal((await callAs(stack, key, 'user.self')).result.email, who.email);
+    assert.equal(rule(await callAs(stack, key, 'usage.summary')), 'key.scope');
+    const listed = JSON.parse((await run('list', '--email', who.email, '--json')).text);
+    assert.deepEqual(listed.map((one) => [one.key_id, one.name, one.role, one.state, one.scopes, one.models]), [[idIn(made.text), 'for the build', 'developer', 'active', 'user,llm', model]]);
+    assert.match((await run('list')).text, /for the build/);
+    const next = await run('rotate', '--id', idIn(made.text), '--overlap-s', '0');
+    assert.equal(next.code, 0, next.text);
+    assert.equal((await callAs(stack, keyIn(next.text), 'user.self')).status, 200);
+    assert.equal((await run('revoke', '--id', idIn(next.text))).code, 0);
+    await waitFor('the key has ended', async () => rule(await callAs(stack, keyIn(next.text), 'user.self')) === 'key.revoked', 1000);
+    assert.doesNotMatch(readFileSync(join(stack.home, 'logs/studio.jsonl'), 'utf8'), new RegExp(key.slice(42, 80)));
+  });
+
+  test('refuses what the page would refuse, with a sentence', async () => {
+    const who = await person(stack, 'viewer');
+    for (const [words, why] of [
+      [['create', '--email', who.email], /needs --name/], [['create', '--email', who.email, '--name', 'x', '--role', 'admin'], /cannot have the role admin/],
+      [['create', '--email', 'nobody@studio.test', '--name', 'x'], /no user/], [['create', '--email', who.email, '--name', 'x', '--scopes', 'everything'], /scopes/],
+      [['create', '--email', who.email, '--name', 'x', '--days', 'many'], /expires_in_s/], [['rotate', '--id', '0190f5a0-0000-7000-8000-00000000ffff'], /no API key/],
+      [['revoke', '--id', 'x'], /named by its id/], [['revoke', '--id', '0190f5a0-0000-7000-8000-00000000ffff'], /no live API key/], [['list', 'x'], /not an argument/],
+    ]) {
+      const got = await run(...words);
+      assert.notEqual(got.code, 0, words.join(' '));
+      assert.match(got.text, why, words.join(' '));
+    }
+  });
+});
+
+test('sockets of a key live as long as the key: past its minute of a token, and not past its end', async () => {
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, 63_000 - (performance.now() - lasting.since))));
+  for (const name of ['ws', 'logs', 'responses']) assert.equal(lasting[name].closed, null, name);
+  lasting.ws.call(1, 'user.self');
+  assert.equal((await lasting.ws.answer(1)).result.email, lasting.who.email);
+  await callAs(stack, lasting.who.token, 'key.revoke', { key_id: lasting.key_id });
+  for (const name of ['ws', 'logs', 'responses']) await waitFor(`${name} is closed`, () => lasting[name].closed === 4003, 1000);
 });

@@ -36,7 +36,7 @@ async function owner() {
   await waitFor('a program listens', async () => (await callAs(stack, who.token, 'preview.ports', { project: who.project, term_id })).result?.ports?.includes(8000), 30_000, 100);
   const { key_id } = (await callAs(stack, who.token, 'key.create', { name: 'mine' })).result;
   const { preview_id } = (await callAs(stack, who.token, 'preview.open', { project: who.project, term_id, port: 8000 })).result;
-  return { ...who, socket, stream, things: { project: who.project, term_id, run_id, request_id, session_id: who.sid, user_id: who.id, preview_id, key_id } };
+  return { ...who, socket, stream, things: { project: who.project, term_id, run_id, request_id, session_id: who.sid, user_id: who.id, projects_to: who.id, preview_id, key_id } };
 }
 
 /** The answer without what names this very call. */

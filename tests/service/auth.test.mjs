@@ -239,15 +239,34 @@ describe('sign-in', { concurrency: false }, () => {
     assert.equal((await login()).status, 200);
   });
 
-  test('an account is throttled wherever the failures come from, known or not', async () => {
+  test('an account has to wait where the failures come from, known or not, and nowhere else', async () => {
     for (const email of ['quiet@studio.test', 'ghost@studio.test']) {
       if (email.startsWith('quiet')) await addUser(email, 'viewer');
-      for (let i = 0; i < 3; i++) assert.equal((await post('/auth/login', { email, password: 'not-the-password' })).status, 401);
-      const got = await post('/auth/login', { email, password: 'not-the-password' });
+      const ip = address();
+      const guess = (options) => post('/auth/login', { email, password: 'not-the-password' }, options);
+      for (let i = 0; i < 3; i++) assert.equal((await guess({ ip })).status, 401);
+      const got = await guess({ ip });
       assert.equal(got.status, 429);
       assert.equal(got.json.rule, 'login.account');
       assert.ok(Number(got.headers.get('retry-after')) >= 1);
+      assert.equal((await guess()).status, 401, 'another address');
     }
+    assert.equal((await post('/auth/login', { email: 'quiet@studio.test', password: NEW_PASSWORD })).status, 200, 'its owner elsewhere');
+  });
+
+  test('failures from ever new addresses are slowed down together, but not for who signed in from an address before', async () => {
+    const email = 'wanted@studio.test';
+    const home = '192.0.2.77';
+    await addUser(email, 'viewer');
+    const signIn = (password, ip) => post('/auth/login', { email, password }, { ip });
+    assert.equal((await signIn(NEW_PASSWORD, home)).status, 200);
+    let refused = null;
+    for (let i = 0; i < 70 && !refused; i++) {
+      const got = await signIn('not-the-password', `203.0.113.${i}`);
+      if (got.status === 429) refused = got.json.rule;
+    }
+    assert.equal(refused, 'login.account');
+    assert.equal((await signIn(NEW_PASSWORD, home)).status, 200);
   });
 
   test('a blocked user is refused, but told so only with the right password', async () => {
@@ -319,10 +338,48 @@ describe('sessions', { concurrency: false }, () => {
     assert.equal((await post('/auth/refresh', {}, { cookie: cookies[0] })).status, 200);
   });
 
+  const used = (token, ago) => sql(`UPDATE refresh_tokens SET used_at = now() - interval '${ago}' WHERE token_hash = '${sha256(token)}'`);
+
+  test('an answer that was lost costs no session: the browser shows the old token again and goes on with another', async () => {
+    const first = await login();
+    const lost = await post('/auth/refresh', {}, { cookie: first.refresh });
+    await used(first.refresh, '9 minutes');
+    const again = await post('/auth/refresh', {}, { cookie: first.refresh });
+    assert.equal(again.status, 200);
+    assert.ok(again.refresh && again.refresh !== lost.refresh);
+    const next = await post('/auth/refresh', {}, { cookie: again.refresh });
+    assert.equal(next.status, 200);
+    assert.equal(decode(next.json.access_token).sid, decode(first.json.access_token).sid);
+  });
+
+  test('once the successor of a token is shown beside another, or by two, the session ends: one of them is a copy', async () => {
+    for (const thief of ['with the old token', 'with the new one']) {
+      const first = await login();
+      const second = await post('/auth/refresh', {}, { cookie: first.refresh });
+      await used(first.refresh, '9 minutes');
+      const [one, other] = thief === 'with the old token' ? [first, second] : [second, first];
+      assert.equal((await post('/auth/refresh', {}, { cookie: one.refresh })).status, 200);
+      const caught = await post('/auth/refresh', {}, { cookie: other.refresh });
+      assert.deepEqual([caught.status, caught.json.rule], [401, 'refresh.reused'], thief);
+      const sid = decode(first.json.access_token).sid;
+      assert.equal(await sql(`SELECT revoked_reason FROM sessions WHERE id = '${sid}'`), 'reuse');
+    }
+  });
+
+  test('the old token is good for a lost answer in its own browser only', async () => {
+    for (const ago of ['1 second', '9 minutes']) {
+      const first = await login();
+      await post('/auth/refresh', {}, { cookie: first.refresh });
+      await used(first.refresh, ago);
+      const got = await post('/auth/refresh', {}, { cookie: first.refresh, headers: { 'user-agent': 'Another browser' } });
+      assert.equal(got.json.rule, 'refresh.reused', ago);
+    }
+  });
+
   test('a token used again later ends the whole family', async () => {
     const first = await login();
     const second = await post('/auth/refresh', {}, { cookie: first.refresh });
-    await sql(`UPDATE refresh_tokens SET used_at = now() - interval '11 seconds' WHERE token_hash = '${sha256(first.refresh)}'`);
+    await used(first.refresh, '2 hours');
     const reuse = await post('/auth/refresh', {}, { cookie: first.refresh });
     assert.equal(reuse.status, 401);
     assert.equal(reuse.json.rule, 'refresh.reused');

@@ -29,7 +29,6 @@ static const char csp[] = "default-src 'none'; script-src 'self'; style-src 'sel
 static void add_security_headers(const struct ui *ui, struct cds_http_req *req)
 {
     cds_http_add_header(req, "Content-Security-Policy", ui->csp);
-    cds_http_add_header(req, "X-Content-Type-Options", "nosniff");
     cds_http_add_header(req, "Referrer-Policy", "no-referrer");
     cds_http_add_header(req, "Cross-Origin-Opener-Policy", "same-origin");
     cds_http_add_header(req, "Cross-Origin-Resource-Policy", "same-origin");

@@ -67,18 +67,25 @@ static void tries_in_parallel_count_before_any_of_them_has_failed(void **state)
     refuses(*state, "192.0.2.1", "ada@example.org", 1000, "login.account", 1000);
 }
 
+/* An address for each i. */
+static const char *from(unsigned i)
+{
+    static char ip[32];
+    snprintf(ip, sizeof(ip), "10.%u.%u.1", i / 250, i % 250);
+    return ip;
+}
+
 static void an_account_waits_longer_after_each_failure_and_thirty_seconds_at_most(void **state)
 {
     static const uint32_t waits[] = {1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000};
     uint64_t now_ms = 1000;
-    char ip[32];
     for (int i = 0; i < CDS_THROTTLE_FREE; i++)
         takes(*state, "192.0.2.1", "ada@example.org", now_ms);
     for (size_t i = 0; i < CDS_ARRAY_LEN(waits); i++) {
-        snprintf(ip, sizeof(ip), "192.0.2.%zu", 10 + i); /* a new address each time: the account is what counts */
-        refuses(*state, ip, "ada@example.org", now_ms, "login.account", waits[i]);
+        cds_throttle_succeeded(*state, "192.0.2.1", NULL, now_ms); /* so that it is not the address that waits */
+        refuses(*state, "192.0.2.1", "ada@example.org", now_ms, "login.account", waits[i]);
         now_ms += waits[i];
-        takes(*state, ip, "ada@example.org", now_ms);
+        takes(*state, "192.0.2.1", "ada@example.org", now_ms);
     }
     takes(*state, "192.0.2.99", "bob@example.org", now_ms);
 }
@@ -87,14 +94,65 @@ static void an_account_starts_afresh_after_success_or_a_quiet_quarter_of_an_hour
 {
     for (int i = 0; i < CDS_THROTTLE_FREE; i++)
         takes(*state, "192.0.2.1", "ada@example.org", 1000);
-    takes(*state, "192.0.2.2", "ada@example.org", 2000);
-    cds_throttle_succeeded(*state, "192.0.2.2", "ada@example.org", 2000);
-    takes(*state, "192.0.2.3", "ada@example.org", 2000);
-    for (int i = 1; i < CDS_THROTTLE_FREE; i++)
-        takes(*state, "192.0.2.3", "ada@example.org", 2000);
-    refuses(*state, "192.0.2.4", "ada@example.org", 2000, "login.account", 1000);
-    takes(*state, "192.0.2.4", "ada@example.org", 2000 + CDS_THROTTLE_FORGET_MS);
-    takes(*state, "192.0.2.4", "ada@example.org", 2000 + CDS_THROTTLE_FORGET_MS);
+    takes(*state, "192.0.2.1", "ada@example.org", 2000);
+    cds_throttle_succeeded(*state, "192.0.2.1", "ada@example.org", 2000);
+    for (int i = 0; i < CDS_THROTTLE_FREE; i++)
+        takes(*state, "192.0.2.1", "ada@example.org", 50000);
+    refuses(*state, "192.0.2.1", "ada@example.org", 50000, "login.account", 1000);
+    takes(*state, "192.0.2.1", "ada@example.org", 50000 + CDS_THROTTLE_FORGET_MS);
+    takes(*state, "192.0.2.1", "ada@example.org", 50000 + CDS_THROTTLE_FORGET_MS);
+}
+
+static void an_outsider_makes_nobody_wait_elsewhere(void **state)
+{
+    for (int i = 0; i < CDS_THROTTLE_FREE; i++)
+        takes(*state, "192.0.2.66", "ada@example.org", 1000);
+    refuses(*state, "192.0.2.66", "ada@example.org", 1000, "login.account", 1000);
+    takes(*state, "192.0.2.1", "ada@example.org", 1000);
+}
+
+static void guesses_from_many_addresses_are_slowed_down_together_but_not_at_the_addresses_of_the_owner(void **state)
+{
+    takes(*state, "192.0.2.1", "ada@example.org", 1000);
+    cds_throttle_succeeded(*state, "192.0.2.1", "ada@example.org", 1000);
+    for (unsigned i = 0; i < CDS_THROTTLE_ACCOUNT_BURST; i++)
+        takes(*state, from(i), "ada@example.org", 1000);
+    refuses(*state, from(1000), "ada@example.org", 1000, "login.account", CDS_THROTTLE_ACCOUNT_MS);
+    takes(*state, "192.0.2.1", "ada@example.org", 1000);
+    takes(*state, from(1000), "bob@example.org", 1000);
+    takes(*state, from(1001), "ada@example.org", 1000 + CDS_THROTTLE_ACCOUNT_MS);
+    refuses(*state, from(1002), "ada@example.org", 1000 + CDS_THROTTLE_ACCOUNT_MS, "login.account", CDS_THROTTLE_ACCOUNT_MS);
+}
+
+static void a_flood_of_failures_does_not_make_the_address_of_an_owner_a_strange_one(void **state)
+{
+    char account[64];
+    takes(*state, "192.0.2.1", "ada@example.org", 1000);
+    cds_throttle_succeeded(*state, "192.0.2.1", "ada@example.org", 1000);
+    for (unsigned i = 0; i < 40000; i++) {
+        snprintf(account, sizeof(account), "user%u@example.org", i);
+        takes(*state, from(i), account, 2000 + i);
+    }
+    for (unsigned i = 0; i < CDS_THROTTLE_ACCOUNT_BURST; i++)
+        takes(*state, from(50000 + i), "ada@example.org", 50000);
+    refuses(*state, from(60000), "ada@example.org", 50000, "login.account", CDS_THROTTLE_ACCOUNT_MS);
+    takes(*state, "192.0.2.1", "ada@example.org", 50000);
+}
+
+static void sessions_and_keys_are_not_made_without_end(void **state)
+{
+    struct cds_err err = {0};
+    for (int i = 0; i < CDS_THROTTLE_MADE_BURST; i++) {
+        takes(*state, "192.0.2.1", "ada@example.org", 1000);
+        cds_throttle_succeeded(*state, "192.0.2.1", "ada@example.org", 1000);
+        assert_int_equal(cds_throttle_make(*state, "ada", 1000, NULL), CDS_OK);
+    }
+    refuses(*state, "192.0.2.1", "ada@example.org", 1000, "login.often", CDS_THROTTLE_MADE_MS);
+    assert_int_equal(cds_throttle_make(*state, "ada", 1000, &err), CDS_RATE_LIMITED);
+    assert_string_equal(err.rule, "key.often");
+    takes(*state, "192.0.2.1", "bob@example.org", 1000);
+    takes(*state, "192.0.2.1", "ada@example.org", 1000 + CDS_THROTTLE_MADE_MS);
+    assert_int_equal(cds_throttle_make(*state, "ada", 1000 + CDS_THROTTLE_MADE_MS, NULL), CDS_OK);
 }
 
 static void undo_counts_for_neither(void **state)
@@ -135,6 +193,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(tries_in_parallel_count_before_any_of_them_has_failed, setup, teardown),
         cmocka_unit_test_setup_teardown(an_account_waits_longer_after_each_failure_and_thirty_seconds_at_most, setup, teardown),
         cmocka_unit_test_setup_teardown(an_account_starts_afresh_after_success_or_a_quiet_quarter_of_an_hour, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_outsider_makes_nobody_wait_elsewhere, setup, teardown),
+        cmocka_unit_test_setup_teardown(guesses_from_many_addresses_are_slowed_down_together_but_not_at_the_addresses_of_the_owner, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_flood_of_failures_does_not_make_the_address_of_an_owner_a_strange_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(sessions_and_keys_are_not_made_without_end, setup, teardown),
         cmocka_unit_test_setup_teardown(undo_counts_for_neither, setup, teardown),
         cmocka_unit_test_setup_teardown(ipv6_addresses_of_one_network_count_together, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_table_keeps_working, setup, teardown),

@@ -15,6 +15,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
+#include "lib/db/priv.h"
 #include "tests/support/pg.h"
 
 enum { QUEUE = 8, TURN_MS = 20, LONG_MS = 20000, LOG_MAX = 64 };
@@ -115,6 +116,38 @@ static void session_has_its_settings(void **state)
     assert_string_equal(answers[0].text, "10s");
     assert_string_equal(answers[1].text, "2s");
     cds_dbq_close(&q);
+}
+
+/* The pause between two tries does not grow while a database restarts: it is asked again as soon as it can be there. */
+static void a_database_that_comes_back_is_found_within_a_third_of_a_second(void **state)
+{
+    struct cds_dbq *q = open_queue(pg.conninfo);
+    turn_until_ready(q, true);
+    test_pg_stop(&pg, SIGINT);
+    turn_until_ready(q, false);
+    uint64_t away_until_ms = cds_now_ms() + 2500; /* long enough for a pause that doubles to have grown */
+    while (cds_ms_left(away_until_ms))
+        cds_loop_once(loop, TURN_MS);
+    test_pg_start(&pg);
+    uint64_t begin_ms = cds_now_ms();
+    turn_until_ready(q, true);
+    assert_true(cds_now_ms() - begin_ms < 350);
+    cds_dbq_close(&q);
+}
+
+/* A host that vanished without a word is noticed by the kernel within seconds, on every connection that goes over the network. */
+static void connections_notice_a_silent_host(void **state)
+{
+    PGconn *conn = db_connect("host=127.0.0.1 port=1", true);
+    int found = 0;
+    PQconninfoOption *options = PQconninfo(conn);
+    for (const PQconninfoOption *o = options; o && o->keyword; o++) {
+        found += cds_streq(o->keyword, "tcp_user_timeout") && cds_streq(o->val, "10000");
+        found += cds_streq(o->keyword, "keepalives_idle") && cds_streq(o->val, "10");
+    }
+    assert_int_equal(found, 2);
+    PQconninfoFree(options);
+    PQfinish(conn);
 }
 
 static void full_queue_refuses(void **state)
@@ -351,6 +384,8 @@ int main(void)
         cmocka_unit_test(late_statements_are_answered_and_the_queue_goes_on),
         cmocka_unit_test(absent_server_is_waited_for_until_the_deadline),
         cmocka_unit_test(restart_fails_the_statement_in_flight_and_keeps_the_others),
+        cmocka_unit_test(a_database_that_comes_back_is_found_within_a_third_of_a_second),
+        cmocka_unit_test(connections_notice_a_silent_host),
         cmocka_unit_test(error_says_whether_the_outcome_is_known),
         cmocka_unit_test(idle_connection_that_breaks_is_noticed_and_opened_again),
         cmocka_unit_test(big_statement_from_inside_a_callback_is_sent_whole),

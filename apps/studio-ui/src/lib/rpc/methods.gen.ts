@@ -2148,10 +2148,14 @@ export type UserBlockResult = {
   changed: boolean;
 };
 
-/** Parameters of user.delete: Takes a person out of the studio: address, name and password are forgotten, what was booked stays under the user id. */
+/** Parameters of user.delete: Takes a person out of the studio: address, name and password are forgotten, projects are handed over or removed, what was booked stays under the user id. */
 export type UserDeleteParams = {
   /** User id */
   user_id: string;
+  /** Who gets the projects of the person */
+  projects_to?: string;
+  /** True: the projects are removed with all of their files */
+  remove_projects?: boolean;
 };
 /** Result of user.delete. */
 export type UserDeleteResult = {
@@ -2159,6 +2163,8 @@ export type UserDeleteResult = {
   user_id: string;
   /** The account cannot be used any more */
   deleted: boolean;
+  /** How many projects were handed over or removed */
+  projects: number;
 };
 
 /** Parameters of user.invite: Makes an account and a link by which its owner sets the password. */

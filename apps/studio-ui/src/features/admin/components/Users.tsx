@@ -17,7 +17,7 @@ export function Users({ users, self, act, link }: Props) {
   return (
     <ul className="grid grid-cols-[minmax(0,1fr)] gap-2" aria-label={t("admin.users")}>
       {users.map((user) => (
-        <Row key={user.user_id} user={user} self={user.user_id === self} act={act} link={link} />
+        <Row key={user.user_id} user={user} self={self} users={users} act={act} link={link} />
       ))}
     </ul>
   );
@@ -27,9 +27,14 @@ const look: Record<UserRow["status"], string> = { active: "text-ok", pending: "t
 
 type Asked = "block" | "delete";
 
-function Row({ user, self, act, link }: Omit<Props, "users" | "self"> & { user: UserRow; self: boolean }) {
+/** Who may get the projects of somebody who is deleted, beside oneself. */
+const heirs = (users: readonly UserRow[], self: string, gone: string) =>
+  users.filter((one) => one.user_id !== gone && one.user_id !== self && one.status !== "blocked");
+
+function Row({ user, self, users, act, link }: Props & { user: UserRow }) {
   const { t, locale } = useText();
   const [asked, setAsked] = useState<Asked | null>(null);
+  const [heir, setHeir] = useState(user.user_id === self ? "" : self); // "": the projects are removed
   const id = user.user_id;
   const facts = [
     user.last_login_at ? t("admin.seen", { time: moment(new Date(user.last_login_at), locale) }) : t("admin.never"),
@@ -38,7 +43,8 @@ function Row({ user, self, act, link }: Omit<Props, "users" | "self"> & { user: 
   ];
   const sure = () => {
     setAsked(null);
-    void act(asked === "delete" ? rpc.call("user.delete", { user_id: id }) : rpc.call("user.block", { user_id: id }));
+    const projects = heir ? { projects_to: heir } : { remove_projects: true };
+    void act(asked === "delete" ? rpc.call("user.delete", { user_id: id, ...projects }) : rpc.call("user.block", { user_id: id }));
   };
   return (
     <li className="surface grid items-center gap-3 px-4 py-3 lg:grid-cols-[minmax(0,1fr)_10rem_auto]" data-testid="user">
@@ -46,7 +52,7 @@ function Row({ user, self, act, link }: Omit<Props, "users" | "self"> & { user: 
         <span className="flex flex-wrap items-baseline gap-x-2">
           <span className="font-semibold break-all">{user.display_name || user.email}</span>
           <span className={`text-[0.8125rem] ${look[user.status]}`}>{t(`admin.status.${user.status}`)}</span>
-          {self && <span className="text-[0.8125rem] text-muted">{t("admin.you")}</span>}
+          {id === self && <span className="text-[0.8125rem] text-muted">{t("admin.you")}</span>}
         </span>
         {user.display_name && <span className="block break-all">{user.email}</span>}
         <span className="block text-xs break-words text-muted">{facts.filter(Boolean).join(" · ")}</span>
@@ -66,6 +72,17 @@ function Row({ user, self, act, link }: Omit<Props, "users" | "self"> & { user: 
       {asked ? (
         <span className="flex flex-wrap items-center gap-2" role="group" aria-label={t(`admin.${asked}.sure`, { email: user.email })}>
           <span className="text-[0.8125rem] text-muted">{t(`admin.${asked}.what`)}</span>
+          {asked === "delete" && (
+            <select className="field w-auto max-w-full" aria-label={t("admin.delete.projects", { email: user.email })} value={heir} onChange={(event) => setHeir(event.target.value)}>
+              {id !== self && <option value={self}>{t("admin.delete.me")}</option>}
+              {heirs(users, self, id).map((one) => (
+                <option key={one.user_id} value={one.user_id}>
+                  {t("admin.delete.heir", { email: one.email })}
+                </option>
+              ))}
+              <option value="">{t("admin.delete.remove")}</option>
+            </select>
+          )}
           <Button small data-first autoFocus onClick={() => setAsked(null)}>
             {t("common.cancel")}
           </Button>
