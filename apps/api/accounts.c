@@ -20,7 +20,8 @@ static const char list_sql[] =
     " SELECT json_build_object('users', coalesce((SELECT json_agg(json_build_object('user_id', id, 'email', email, 'display_name', display_name,"
     "   'role', role, 'status', status, 'created_at', " TIME_OF("created_at") ", 'last_login_at', " TIME_OF(
         "last_login_at") ","
-                         "   'month_tokens_limit', (SELECT b.lim FROM budget_policies b WHERE b.subject = 'user ' || p.id AND b.unit = 1 AND b.span = 'month'"
+                         "   'month_tokens_limit', (SELECT b.lim FROM budget_policies b WHERE b.subject = 'user ' || p.id AND b.unit = 1 AND b.span "
+                         "= 'month'"
                          "     AND b.removed_at IS NULL),"
                          "   'sessions', (SELECT count(*) FROM sessions s WHERE s.user_id = p.id AND s.revoked_at IS NULL AND s.expires_at > now()),"
                          "   'link_expires_at', (SELECT " TIME_OF(

@@ -30,7 +30,7 @@ static const char list_sql[] =
     "  'next_cursor', CASE WHEN (SELECT count(*) FROM f) > $5::int THEN (SELECT max(" PLACE ") FROM g p) END)";
 
 static const char self_sql[] = "SELECT coalesce(json_agg(" POLICY " ORDER BY " PLACE "), '[]') FROM (SELECT * FROM " NOW
-                               " AND p.user_id = $1::uuid) x ORDER BY " PLACE " LIMIT 200) p"
+                               " AND p.user_id = $1::uuid) p ORDER BY " PLACE " LIMIT 200) p"
                                " LEFT JOIN budget_windows b ON b.policy = p.id AND b.starts_at = p.start";
 
 static const char set_sql[] =
@@ -65,7 +65,7 @@ static void on_set(void *user, const struct cds_rows *rows, const struct cds_err
                of_key ? "There is no API key with this id." : "There is no user with this id or address.",
                of_key ? "key.list names the keys of a user." : "user.list names the users.");
     } else if (cds_streq(verdict, "zone")) {
-        refuse(call, CDS_BAD_PARAM, "budget.zone", "/params/zone", "There is no time zone with this name.", "Use a name like Europe/Berlin, or UTC.");
+        refuse(call, CDS_NOT_FOUND, "budget.zone", "/params/zone", "There is no time zone with this name.", "Use a name like Europe/Berlin, or UTC.");
     } else if (cds_streq(verdict, "order")) {
         char message[200];
         snprintf(message, sizeof(message), "A shorter window may not allow more than a longer one, and there is a limit for another window: %s.",
@@ -130,7 +130,8 @@ static void on_removed(void *user, const struct cds_rows *rows, const struct cds
     if (cds_streq(cds_rows_str(rows, 0, 0), "ok"))
         call_succeed(call, cds_json_pack("{s:s,s:b}", "policy_id", param(call, "policy_id"), "removed", 1));
     else
-        refuse(call, CDS_NOT_FOUND, "budget.no_policy", "/params/policy_id", "There is no such limit, or it was removed already.", "budget.list names them.");
+        refuse(call, CDS_NOT_FOUND, "budget.no_policy", "/params/policy_id", "There is no such limit, or it was removed already.",
+               "budget.list names them.");
 }
 
 void budget_remove(struct call *call)

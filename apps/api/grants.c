@@ -9,13 +9,16 @@
 
 static const char grants_sql[] =
     "WITH g AS (SELECT g.*, p.unit, p.scope, p.span FROM budget_grants g JOIN budget_policies p ON p.id = g.policy"
-    "   WHERE ($1::uuid IS NULL OR g.policy = $1::uuid) AND ($2::uuid IS NULL OR (g.created_at, g.id) < (SELECT o.created_at, o.id FROM budget_grants o"
+    "   WHERE ($1::uuid IS NULL OR g.policy = $1::uuid) AND ($2::uuid IS NULL OR (g.created_at, g.id) < (SELECT o.created_at, o.id FROM "
+    "budget_grants o"
     "   WHERE o.id = $2::uuid)) ORDER BY g.created_at DESC, g.id DESC LIMIT $3::int + 1),"
     " f AS (SELECT * FROM g ORDER BY created_at DESC, id DESC LIMIT $3::int)"
-    " SELECT json_build_object('grants', (SELECT coalesce(json_agg(json_build_object('grant_id', id, 'policy_id', policy, 'scope', scope, 'window', span,"
+    " SELECT json_build_object('grants', (SELECT coalesce(json_agg(json_build_object('grant_id', id, 'policy_id', policy, 'scope', scope, 'window', "
+    "span,"
     "   'unit', (ARRAY['tokens', 'microcredits', 'requests'])[unit], 'amount', amount, 'reason', reason, 'actor_id', actor,"
-    "   'actor', (SELECT email FROM users u WHERE u.id = actor), 'at', " TIME_OF("created_at") ") ORDER BY created_at DESC, id DESC), '[]') FROM f),"
-    "  'next_cursor', CASE WHEN (SELECT count(*) FROM g) > $3::int THEN (SELECT id FROM f ORDER BY created_at, id LIMIT 1) END)";
+    "   'actor', (SELECT email FROM users u WHERE u.id = actor), 'at', " TIME_OF(
+        "created_at") ") ORDER BY created_at DESC, id DESC), '[]') FROM f),"
+                      "  'next_cursor', CASE WHEN (SELECT count(*) FROM g) > $3::int THEN (SELECT id FROM f ORDER BY created_at, id LIMIT 1) END)";
 
 static const char prices_sql[] =
     "WITH p AS (SELECT *, lead(valid_from) OVER (PARTITION BY model ORDER BY valid_from) AS valid_to FROM model_prices"
@@ -69,10 +72,11 @@ static void on_grant(void *user, const struct cds_rows *rows, const struct cds_e
         refuse(call, CDS_CONFLICT, "budget.grant_taken", "/params/grant_id", "Another grant has this id already; nothing was changed.",
                "Make a new id for each grant.");
     else if (cds_streq(verdict, "below"))
-        refuse(call, CDS_CONFLICT, "budget.grant_below", "/params/amount", "That is more than there is to take: the limit and its grants would fall below 0.",
-               "Take less, or set the limit to 0.");
+        refuse(call, CDS_CONFLICT, "budget.grant_below", "/params/amount",
+               "That is more than there is to take: the limit and its grants would fall below 0.", "Take less, or set the limit to 0.");
     else
-        refuse(call, CDS_NOT_FOUND, "budget.no_policy", "/params/policy_id", "There is no such limit, or it was removed already.", "budget.list names them.");
+        refuse(call, CDS_NOT_FOUND, "budget.no_policy", "/params/policy_id", "There is no such limit, or it was removed already.",
+               "budget.list names them.");
 }
 
 void budget_grant(struct call *call)
@@ -81,7 +85,8 @@ void budget_grant(struct call *call)
     const char *params[] = {param(call, "grant_id"), param(call, "policy_id"), number(call, "amount", 0, amount), call_who(call)->claims.user_id,
                             param(call, "reason")};
     if (cds_json_get_i64(call->params, "amount", 0) == 0)
-        refuse(call, CDS_BAD_PARAM, "budget.grant_nothing", "/params/amount", "A grant of 0 changes nothing.", "Name a number above 0 to give, below 0 to take.");
+        refuse(call, CDS_BAD_PARAM, "budget.grant_nothing", "/params/amount", "A grant of 0 changes nothing.",
+               "Name a number above 0 to give, below 0 to take.");
     else
         call_query(call, "SELECT verdict, lim, used, held FROM budget_grant($1::uuid, $2::uuid, $3::bigint, $4::uuid, $5)", 5, params, on_grant);
 }
@@ -148,7 +153,8 @@ static void on_price(void *user, const struct cds_rows *rows, const struct cds_e
     if (cds_streq(cds_rows_str(rows, 0, 0), "ok"))
         call_succeed(call, cds_json_pack("{s:s,s:b}", "model", param(call, "model"), "set", 1));
     else
-        refuse(call, CDS_BAD_PARAM, "price.past", "/params/valid_from", "A price cannot hold from a moment in the past: requests were admitted at the old one.",
+        refuse(call, CDS_BAD_PARAM, "price.past", "/params/valid_from",
+               "A price cannot hold from a moment in the past: requests were admitted at the old one.",
                "Leave valid_from out for now, or name a moment to come.");
 }
 

@@ -1,5 +1,5 @@
-/* apps/auth/key_command.c: `cds-auth key create|rotate`: the work of the RPC methods of those names, with the rights of the key's user, for the command line.
- * The parameters are checked by the same schemas; the key is printed and kept nowhere. */
+/* apps/auth/key_command.c: `cds-auth key create|rotate`: the work of the RPC methods of those names, with the rights of the key's user, for the
+ * command line. The parameters are checked by the same schemas; the key is printed and kept nowhere. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -37,7 +37,7 @@ cds_rc cds_store_key_add(struct cds_store *store, const struct cds_new_key *fres
         "WHERE (SELECT count(*) FROM api_keys o WHERE o.user_id = $1::uuid AND o.revoked_at IS NULL AND (o.expires_at IS NULL OR o.expires_at > "
         "now())) "
         "< $11::int RETURNING *) SELECT " TIME_OF("k.expires_at") ", CASE WHEN $13::bigint IS NOT NULL THEN "
-        "  budget_begin('key', k.user_id, k.id, $13::bigint, k.user_id)::text END FROM k",
+                                                                  "  budget_begin('key', k.user_id, k.id, $13::bigint, k.user_id)::text END FROM k",
         13, params, false};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
     cds_rc rc = cds_store_run(store, &st, &rows, reterr);

@@ -13,27 +13,27 @@
 
 const struct cds_ledger_rule cds_ledger_rules[CDS_LEDGER_CHECKS] = {
     /* The ledger has one line for each settlement, so "each transaction sums to zero" becomes: what a settlement wrote into the ledger is what it
-     * wrote into the request. Here in total, below line by line. */
+     * wrote into the request and into its windows. Here in total, below line by line. */
     {1, "totals", "In each month ledger and settled requests count the same tokens and the same cost.",
      "WITH l AS (SELECT period, sum(n_in + n_out) t, sum(cost_micro) c FROM token_ledger GROUP BY 1),"
      " q AS (SELECT period, sum(used) t, sum(cost_microcredits) c FROM llm_requests WHERE state = 2 GROUP BY 1)"
-     " SELECT count(*), min(period || ': ledger ' || coalesce(l.t, 0) || ', requests ' || coalesce(q.t, 0) || ' tokens; ledger ' || coalesce(l.c, 0) "
-     "||"
-     " ', requests ' || coalesce(q.c, 0) || ' micro-credits') FROM l FULL JOIN q USING (period)"
+     " SELECT count(*), min(period || ': ledger ' || coalesce(l.t, 0) || ', requests ' || coalesce(q.t, 0) ||"
+     " ' tokens; ledger ' || coalesce(l.c, 0) || ', requests ' || coalesce(q.c, 0) || ' micro-credits') FROM l FULL JOIN q USING (period)"
      " WHERE coalesce(l.t, 0) <> coalesce(q.t, 0) OR coalesce(l.c, 0) <> coalesce(q.c, 0)"},
-    {2, "window_granted", "What was granted in a budget window is the sum of its grants, each with a reason.",
-     "SELECT count(*), min(coalesce(b.policy, g.policy) || ' ' || coalesce(b.starts_at, g.starts_at) || ': granted ' || coalesce(b.granted, 0) ||"
-     " ', lines ' || coalesce(g.n, 0)) FROM budget_windows b FULL JOIN (SELECT policy, starts_at, sum(amount) n FROM budget_grants GROUP BY 1, 2) g"
-     " ON g.policy = b.policy AND g.starts_at = b.starts_at WHERE b.policy IS NULL OR b.granted <> coalesce(g.n, 0)"},
+    {2, "window_used", "What a budget window has used is what its policy found and the sum of the settled requests that count in it.",
+     WINDOWS "SELECT count(*), min(b.policy || ' ' || b.starts_at || ': used ' || b.used || ', settled ' || b.seeded + coalesce(c.used, 0))"
+             " FROM budget_windows b LEFT JOIN c ON c.p = b.policy AND c.s = b.starts_at WHERE b.used <> b.seeded + coalesce(c.used, 0)"},
     {3, "window_held", "What is held in a budget window is the sum over the open requests that count in it.",
      WINDOWS "SELECT count(*), min(b.policy || ' ' || b.starts_at || ': held ' || b.held || ', open ' || coalesce(c.held, 0))"
              " FROM budget_windows b LEFT JOIN c ON c.p = b.policy AND c.s = b.starts_at WHERE b.held <> coalesce(c.held, 0)"},
-    {4, "window_used", "What a budget window has used is what its policy found and the sum of the settled requests that count in it.",
-     WINDOWS "SELECT count(*), min(b.policy || ' ' || b.starts_at || ': used ' || b.used || ', settled ' || b.seeded + coalesce(c.used, 0))"
-             " FROM budget_windows b LEFT JOIN c ON c.p = b.policy AND c.s = b.starts_at WHERE b.used <> b.seeded + coalesce(c.used, 0)"},
     {4, "window_there", "Every window that a request counts in is there.",
      WINDOWS
      "SELECT count(*), min(c.p || ' ' || c.s) FROM c LEFT JOIN budget_windows b ON b.policy = c.p AND b.starts_at = c.s WHERE b.policy IS NULL"},
+    {4, "window_granted", "What was granted in a budget window is the sum of its grants, each with a reason.",
+     "SELECT count(*), min(coalesce(b.policy, g.policy) || ' ' || coalesce(b.starts_at, g.starts_at) || ': granted ' || coalesce(b.granted, 0) ||"
+     " ', lines ' || coalesce(g.n, 0)) FROM budget_windows b"
+     " FULL JOIN (SELECT policy, starts_at, sum(amount) n FROM budget_grants GROUP BY 1, 2) g ON g.policy = b.policy AND g.starts_at = b.starts_at"
+     " WHERE b.policy IS NULL OR b.granted <> coalesce(g.n, 0)"},
     /* What was booked without a hold (lost in a crash, or given up by the reaper) may pass a limit, and a limit may be set below what counts. */
     {5, "within_limit", "No budget counts more than its limit, or than it counted when the limit was set, but for what was booked without a hold.",
      WINDOWS "SELECT count(*), min(b.policy || ' ' || b.starts_at || ': used ' || b.used || ', held ' || b.held || ', limit ' || b.lim + b.granted)"
@@ -88,10 +88,15 @@ const struct cds_ledger_rule cds_ledger_rules[CDS_LEDGER_CHECKS] = {
      " FROM model_usage GROUP BY 1, 2), l AS (SELECT model, (created_at AT TIME ZONE 'UTC')::date AS day, count(*)::numeric, sum(n_in), "
      "sum(n_cached),"
      " sum(n_out), sum(cost_micro) FROM token_ledger GROUP BY 1, 2)" DIFFERENCE "SELECT count(*), min(model || ' ' || day) FROM d"},
-    {12, "month_shown", "What is shown of a user's month is what ledger and open requests sum up to.",
-     "WITH v AS (SELECT user_id, period, tokens::numeric, held::numeric FROM tokens_used), l AS (SELECT user_id, period, sum(n_in + n_out),"
-     " coalesce((SELECT sum(q.held) FROM llm_requests q WHERE q.user_id = e.user_id AND q.period = e.period AND q.state = 1), 0)"
-     " FROM token_ledger e GROUP BY 1, 2)" DIFFERENCE "SELECT count(*), min(user_id || ' ' || period) FROM d"},
+    {12, "month_shown", "What is shown of a month is what ledger, open requests and limits say.",
+     "WITH l AS (SELECT user_id, period, sum(n_in + n_out)::bigint t FROM token_ledger GROUP BY 1, 2),"
+     " q AS (SELECT user_id, period, sum(held)::bigint h FROM llm_requests WHERE state = 1 GROUP BY 1, 2),"
+     " b AS (SELECT user_id, period, coalesce(t, 0) AS tokens, coalesce(h, 0) AS held, (SELECT p.lim FROM budget_policies p WHERE p.scope = 'user'"
+     "   AND p.user_id = x.user_id AND p.unit = 1 AND p.span = 'month' AND p.removed_at IS NULL) AS lim FROM (l FULL JOIN q USING (user_id, period)) "
+     "x),"
+     " d AS ((SELECT user_id, period, tokens, held, lim FROM tokens_used EXCEPT TABLE b) UNION ALL"
+     " (TABLE b EXCEPT SELECT user_id, period, tokens, held, lim FROM tokens_used))"
+     " SELECT count(*), min(user_id || ' ' || period) FROM d"},
     /* $1: the client's list, one answer a line. "ID IN OUT": whole, with these tokens; "ID": at least one token came, so it must be settled. */
     {13, "answers_booked", "Every answer of the client's list is settled once, with the tokens that the client was told.",
      "WITH a AS (SELECT (CASE WHEN x ~ '^[0-9a-f-]{36}( [0-9]{1,18} [0-9]{1,18})?$' THEN left(x, 36) ELSE x || '?' END)::uuid id, "

@@ -13,24 +13,24 @@
  * booked all the same. An extension that was granted must not vanish: the request would use more than the hold that is left, and a node that died
  * would be billed for less than it noted. */
 #define QUICK "FROM set_config('synchronous_commit', 'off', true) s, "
-static const char reserve_one[] = "SELECT x.code, x.refused " QUICK
-                                  "reserve($1::uuid, $2::uuid, $3::uuid, $4::text, $5::timestamptz, $6::bigint, $7::uuid, $8::interval, $9::bigint) x";
+static const char reserve_one[] =
+    "SELECT x.code, x.refused " QUICK
+    "reserve($1::uuid, $2::uuid, $3::uuid, $4::text, $5::timestamptz, $6::bigint, $7::uuid, $8::interval, $9::bigint) x";
 static const char reserve_batch[] =
     "SELECT x.code " QUICK "unnest(reserve_many($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::bigint[], $7::uuid,"
     " $8::interval, $9::bigint[])) WITH ORDINALITY x(code, n) ORDER BY x.n";
-static const char extend_one[] =
-    "SELECT x.code, x.refused FROM extend($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint, $6::interval) x";
+static const char extend_one[] = "SELECT x.code, x.refused FROM extend($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint, $6::interval) x";
 static const char extend_batch[] =
     "SELECT x.code FROM unnest(extend_many($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::interval))"
     " WITH ORDINALITY x(code, n) ORDER BY x.n";
-static const char settle_batch[] =
-    "SELECT code, cost_micro, soft, soft_policy, fresh FROM settle_many($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::bigint[],"
-    " $7::bigint[], $8::bigint[], $9::text[], $10::uuid)";
+static const char settle_batch[] = "SELECT code, cost_micro, soft, soft_policy, fresh FROM settle_many($1::uuid[], $2::uuid[], $3::uuid[], "
+                                   "$4::text[], $5::timestamptz[], $6::bigint[],"
+                                   " $7::bigint[], $8::bigint[], $9::text[], $10::uuid)";
 const char cds_ledger_sql_recover[] = "SELECT release_node($1::uuid)";
 const char cds_ledger_sql_prolong[] = "SELECT prolong($1::uuid[], $2::uuid[], $3::uuid, $4::interval)";
 const char cds_ledger_sql_reap[] = "SELECT reap(500)";
-const char cds_ledger_sql_add_model[] =
-    "INSERT INTO model_prices (model, price_input, price_cached, price_output) VALUES ($1::text, $2::bigint, $2::bigint, $3::bigint) ON CONFLICT DO NOTHING";
+const char cds_ledger_sql_add_model[] = "INSERT INTO model_prices (model, price_input, price_cached, price_output) VALUES ($1::text, $2::bigint, "
+                                        "$2::bigint, $3::bigint) ON CONFLICT DO NOTHING";
 const char cds_ledger_ttl[] = "120 seconds";
 
 /* Stands for "no key: a signed-in session". */

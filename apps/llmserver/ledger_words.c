@@ -57,10 +57,9 @@ static void tell(const struct cds_ledger_op *op, const cds_json *first, size_t o
         snprintf(more, sizeof(more), " (and %zu more)", others);
     if (resets_at)
         when(resets_at, resets, sizeof(resets));
-    cds_fail(err, CDS_BUDGET_EXCEEDED, __func__,
-             "The %s %s budget %s%s does not allow %" PRId64 " more %s: %" PRId64 " of %" PRId64 " are used%s%s", windows[w].adjective, units[u].kind, of,
-             more, cds_json_get_i64(first, "needs", op->tokens), units[u].plural, cds_json_get_i64(first, "used", 0),
-             cds_json_get_i64(first, "limit", 0), held_text, resets);
+    cds_fail(err, CDS_BUDGET_EXCEEDED, __func__, "The %s %s budget %s%s does not allow %" PRId64 " more %s: %" PRId64 " of %" PRId64 " are used%s%s",
+             windows[w].adjective, units[u].kind, of, more, cds_json_get_i64(first, "needs", op->tokens), units[u].plural,
+             cds_json_get_i64(first, "used", 0), cds_json_get_i64(first, "limit", 0), held_text, resets);
     cds_err_hint(err, resets_at ? "Ask for a shorter answer, wait for the reset, or ask an administrator for more."
                                 : "Ask for a shorter answer, or ask an administrator for more.");
     snprintf(rule, sizeof(rule), "budget.%.12s.%.10s", scope ? scope : "user", windows[w].window);

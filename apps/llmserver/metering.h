@@ -43,7 +43,8 @@ struct cds_meter_request {
 struct cds_meter_used {
     uint32_t prompt_tokens, cached_tokens, completion_tokens; /**< cached ones are a part of the prompt */
 };
-/** err NULL: granted. CDS_BUDGET_EXCEEDED with the first budget that refuses, used, limit and reset date; CDS_CONFLICT (id was used before); CDS_UNAVAILABLE (fail closed). */
+/** err NULL: granted. CDS_BUDGET_EXCEEDED with the first budget that refuses, used, limit and reset date; CDS_CONFLICT (id was used before);
+ * CDS_UNAVAILABLE (fail closed). */
 typedef void cds_meter_granted_fn(void *user, const struct cds_err *err);
 /** Holds tokens for a request. done is called exactly once, later, unless this returns an error.
  *  @return CDS_OK; CDS_BUSY (too many wait); CDS_CONFLICT (a request of this server with this id is not settled yet); CDS_UNAVAILABLE (not ready);

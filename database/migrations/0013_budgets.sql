@@ -184,10 +184,10 @@ ALTER TABLE users DROP COLUMN month_tokens_limit;
 ALTER TABLE api_keys DROP COLUMN month_tokens_limit;
 
 CREATE VIEW tokens_used AS
-    SELECT u.user_id, u.period, u.tokens, coalesce(h.held, 0) AS held, (SELECT p.lim FROM budget_policies p
-        WHERE p.subject = 'user ' || u.user_id AND p.unit = 1 AND p.span = 'month' AND p.removed_at IS NULL) AS lim
-    FROM (SELECT user_id, period, sum(n_in + n_out)::bigint AS tokens FROM token_ledger GROUP BY 1, 2) u
-    LEFT JOIN (SELECT user_id, period, sum(held)::bigint AS held FROM llm_requests WHERE state = 1 GROUP BY 1, 2) h USING (user_id, period);
+    SELECT x.user_id, x.period, coalesce(x.tokens, 0) AS tokens, coalesce(x.held, 0) AS held, (SELECT p.lim FROM budget_policies p
+        WHERE p.subject = 'user ' || x.user_id AND p.unit = 1 AND p.span = 'month' AND p.removed_at IS NULL) AS lim
+    FROM ((SELECT user_id, period, sum(n_in + n_out)::bigint AS tokens FROM token_ledger GROUP BY 1, 2) u
+        FULL JOIN (SELECT user_id, period, sum(held)::bigint AS held FROM llm_requests WHERE state = 1 GROUP BY 1, 2) h USING (user_id, period)) x;
 
 CREATE VIEW budget_usage AS
     SELECT p.id AS policy, p.scope, p.user_id, p.key_id, p.model, (ARRAY['tokens', 'microcredits', 'requests'])[p.unit] AS unit, p.span, p.zone,

@@ -150,7 +150,7 @@ describe('a running studio', () => {
     await stack.sql("INSERT INTO budget_windows (policy, starts_at, ends_at, used) VALUES ('00000000-0000-7000-8000-000000000000', '2026-01-01', '2026-02-01', 5)");
     const broken = await stack.command(['ledger', 'verify']);
     assert.equal(broken.code, 1);
-    assert.match(broken.stdout, /BROKEN +4 What a budget window has used .* 1 times \(window_used\), e\.g\. 00000000-.*used 5, settled 0/);
+    assert.match(broken.stdout, /BROKEN +2 What a budget window has used .* 1 times \(window_used\), e\.g\. 00000000-.*used 5, settled 0/);
     const json = JSON.parse((await stack.command(['ledger', 'verify', '--json'])).stdout);
     assert.equal(json.ok, false);
     assert.equal(json.checks.find((c) => c.name === 'window_used').broken, 1);

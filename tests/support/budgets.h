@@ -6,7 +6,7 @@
 
 #define TEST_MONTHS(scope, id)                                                                                                                       \
     "SELECT (SELECT p." id " FROM budget_policies p WHERE p.id = w.policy) AS " id ", (w.starts_at AT TIME ZONE 'UTC')::date AS period, w.lim,"      \
-    " w.used, w.held, w.counted_when_set FROM budget_windows w WHERE w.policy IN (SELECT id FROM budget_policies p WHERE p.scope = '" scope           \
+    " w.used, w.held, w.counted_when_set FROM budget_windows w WHERE w.policy IN (SELECT id FROM budget_policies p WHERE p.scope = '" scope          \
     "' AND p.unit = 1 AND p.span = 'month')"
 #define TEST_BUDGETS "CREATE VIEW budget_user AS " TEST_MONTHS("user", "user_id") "; CREATE VIEW budget_key AS " TEST_MONTHS("key", "key_id") ";"
 #define TEST_NOTHING                                                                                                                                 \

@@ -105,9 +105,8 @@ static void on_settled(void *user, const struct cds_meter_booked *booked)
 }
 
 /** What the budgets say when they refuse. */
-static const char *refused_json =
-    "[{\"scope\":\"user\",\"window\":\"month\",\"unit\":\"tokens\",\"limit\":55,\"used\":7,\"held\":7,\"needs\":100,"
-    "\"resets_at\":\"2026-12-01T00:00:00Z\"}]";
+static const char *refused_json = "[{\"scope\":\"user\",\"window\":\"month\",\"unit\":\"tokens\",\"limit\":55,\"used\":7,\"held\":7,\"needs\":100,"
+                                  "\"resets_at\":\"2026-12-01T00:00:00Z\"}]";
 
 /** Answers the oldest call of which `text` is a part. */
 static void answer(const char *text, int count, int64_t code, int64_t cost, const struct cds_err *err)

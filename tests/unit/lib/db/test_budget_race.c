@@ -1,5 +1,5 @@
-/* Tests of database/migrations/0013_budgets.sql and 0014_budget_admin.sql with many connections at once: limits of every kind are never passed, limits and
- * prices are set while requests run, a double click is one grant. The database counts deadlocks; there must be none. */
+/* Tests of database/migrations/0013_budgets.sql and 0014_budget_admin.sql with many connections at once: limits of every kind are never passed,
+ * limits and prices are set while requests run, a double click is one grant. The database counts deadlocks; there must be none. */
 #include "tests/support/test.h"
 
 #include <pthread.h>
@@ -49,9 +49,10 @@ static int unmake(void **state)
 static struct cds_db *fresh(void)
 {
     struct cds_db *db = test_pg_open(&pg);
-    script(db, TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer'),"
-                            " ('" OTHER "', 'b@x.org', '-', 'developer');"
-                            "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_PRICE("m", "10", "1", "100"));
+    script(db,
+           TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer'),"
+                        " ('" OTHER "', 'b@x.org', '-', 'developer');"
+                        "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_PRICE("m", "10", "1", "100"));
     admitted = refused = failed = other = 0;
     over = false;
     return db;
@@ -163,8 +164,8 @@ static void *live_and_die(void *unused)
         code = number(db, "SELECT code FROM extend('" USER "', $1, 30, 10, 5, '1 min')", 1, params);
         failed += code != 1 && code != 3 && code != 4;
         code = number(db,
-                      "SELECT code FROM settle_many('{" USER "}', '{" KEY "}', ARRAY[$1::uuid], '{m}', ARRAY[now()], '{10}', '{5}', '{7}', '{stop}', '" NODE
-                      "')",
+                      "SELECT code FROM settle_many('{" USER "}', '{" KEY
+                      "}', ARRAY[$1::uuid], '{m}', ARRAY[now()], '{10}', '{5}', '{7}', '{stop}', '" NODE "')",
                       1, params);
         failed += code != 1;
     }

@@ -1,4 +1,5 @@
-/* Tests of database/migrations/0013_budgets.sql and 0014_budget_admin.sql: what each limit counts and refuses, prices that change, grants, the dry run. */
+/* Tests of database/migrations/0013_budgets.sql and 0014_budget_admin.sql: what each limit counts and refuses, prices that change, grants, the dry
+ * run. */
 #include "tests/support/test.h"
 
 #include "apps/cyberdevstudio/ledger_verify.h"
@@ -71,8 +72,8 @@ static int verified(void **state)
 static const char *put(const char *scope, const char *u, const char *k, const char *m, int unit, const char *span, const char *zone, long limit)
 {
     char sql[600];
-    snprintf(sql, sizeof(sql), "SELECT verdict FROM budget_put(NULL, '%s', %s, %s, %s, %d::smallint, '%s', '%s', %ld, '{50,80,95}')", scope, u, k, m, unit,
-             span, zone, limit);
+    snprintf(sql, sizeof(sql), "SELECT verdict FROM budget_put(NULL, '%s', %s, %s, %s, %d::smallint, '%s', '%s', %ld, '{50,80,95}')", scope, u, k, m,
+             unit, span, zone, limit);
     return get(sql);
 }
 
@@ -81,8 +82,8 @@ static const char *reserve(const char *user, const char *key, const char *reques
 {
     char sql[600];
     snprintf(sql, sizeof(sql),
-             "SELECT concat_ws(' ', code, refused -> 0 ->> 'scope') FROM reserve('%s', '%s', '%s', '%s', %s, %d, '" NODE "', interval '1 min', %d)", user,
-             key, request, model, at, tokens, prompt);
+             "SELECT concat_ws(' ', code, refused -> 0 ->> 'scope') FROM reserve('%s', '%s', '%s', '%s', %s, %d, '" NODE "', interval '1 min', %d)",
+             user, key, request, model, at, tokens, prompt);
     return get(sql);
 }
 
@@ -103,12 +104,9 @@ static void each_scope_limits_its_own_and_nothing_else(void **state)
 {
     static const struct {
         const char *scope, *u, *k, *m, *other_user, *other_key, *other_model;
-    } rows[] = {{"global", "NULL", "NULL", "NULL", NULL, NULL, NULL},
-                {"user", "'" USER "'", "NULL", "NULL", OTHER, NO_KEY, "m"},
-                {"key", "NULL", "'" KEY "'", "NULL", USER, NO_KEY, "m"},
-                {"model", "NULL", "NULL", "'m'", USER, KEY, "n"},
-                {"user_model", "'" USER "'", "NULL", "'m'", USER, KEY, "n"},
-                {"key_model", "NULL", "'" KEY "'", "'m'", USER, KEY, "n"}};
+    } rows[] = {{"global", "NULL", "NULL", "NULL", NULL, NULL, NULL},        {"user", "'" USER "'", "NULL", "NULL", OTHER, NO_KEY, "m"},
+                {"key", "NULL", "'" KEY "'", "NULL", USER, NO_KEY, "m"},     {"model", "NULL", "NULL", "'m'", USER, KEY, "n"},
+                {"user_model", "'" USER "'", "NULL", "'m'", USER, KEY, "n"}, {"key_model", "NULL", "'" KEY "'", "'m'", USER, KEY, "n"}};
     for (size_t i = 0; i < CDS_ARRAY_LEN(rows); i++) {
         char refused[40];
         fresh(NULL);
@@ -128,8 +126,8 @@ static void all_limits_that_refuse_are_named_the_narrowest_first(void **state)
     put("user", "'" USER "'", "NULL", "NULL", 1, "month", "UTC", 10);
     put("key", "NULL", "'" KEY "'", "NULL", 1, "hour", "UTC", 10);
     put("key", "NULL", "'" KEY "'", "NULL", 2, "hour", "UTC", 1000000);
-    assert_string_equal(get("SELECT string_agg(x ->> 'scope', ' ') || ' ' || min(lim) FROM reserve('" USER "', '" KEY "', '" R(01) "', 'm', now(), 11, '" NODE
-                            "', '1 min') r, jsonb_array_elements(r.refused) x"),
+    assert_string_equal(get("SELECT string_agg(x ->> 'scope', ' ') || ' ' || min(lim) FROM reserve('" USER "', '" KEY
+                            "', '" R(01) "', 'm', now(), 11, '" NODE "', '1 min') r, jsonb_array_elements(r.refused) x"),
                         "key user global 10");
     assert_string_equal(get("SELECT count(*) FROM llm_requests"), "0");
 }
@@ -173,8 +171,9 @@ static void a_request_counts_in_the_window_of_its_admission_to_its_end(void **st
     assert_string_equal(reserve(USER, NO_KEY, R(03), "m", "'2026-11-30 23:59:56+00'", 1, 40), "1");
     assert_string_equal(get("SELECT code FROM extend('" USER "', '" R(01) "', 61, 1, 50, '1 min')"), "4");
     settle(R(01), 1, 59);
-    assert_string_equal(get("SELECT string_agg(concat_ws(' ', starts_at::date, used, held), ', ' ORDER BY starts_at) FROM budget_usage WHERE used + held > 0"),
-                        "2026-11-30 60 40, 2026-12-01 0 60");
+    assert_string_equal(
+        get("SELECT string_agg(concat_ws(' ', starts_at::date, used, held), ', ' ORDER BY starts_at) FROM budget_usage WHERE used + held > 0"),
+        "2026-11-30 60 40, 2026-12-01 0 60");
 }
 
 static void windows_follow_the_calendar_of_their_zone(void **state)
@@ -182,17 +181,17 @@ static void windows_follow_the_calendar_of_their_zone(void **state)
     static const struct {
         const char *span, *zone, *at, *start, *hours;
     } rows[] = {
-        {"day", "Europe/Berlin", "2026-03-29 12:00+00", "2026-03-28 23:00:00+00", "23"},    /* the clock goes forward */
-        {"day", "Europe/Berlin", "2026-10-25 12:00+00", "2026-10-24 22:00:00+00", "25"},    /* and back */
-        {"hour", "Europe/Berlin", "2026-10-25 00:30+00", "2026-10-25 00:00:00+00", "1"},    /* 02:30, the first time */
-        {"hour", "Europe/Berlin", "2026-10-25 01:30+00", "2026-10-25 01:00:00+00", "1"},    /* 02:30, the second time */
-        {"hour", "Asia/Kolkata", "2026-11-26 10:10+00", "2026-11-26 09:30:00+00", "1"},     /* half an hour off */
-        {"week", "UTC", "2026-11-29 23:59+00", "2026-11-23 00:00:00+00", "168"},            /* a Sunday belongs to the Monday before */
+        {"day", "Europe/Berlin", "2026-03-29 12:00+00", "2026-03-28 23:00:00+00", "23"}, /* the clock goes forward */
+        {"day", "Europe/Berlin", "2026-10-25 12:00+00", "2026-10-24 22:00:00+00", "25"}, /* and back */
+        {"hour", "Europe/Berlin", "2026-10-25 00:30+00", "2026-10-25 00:00:00+00", "1"}, /* 02:30, the first time */
+        {"hour", "Europe/Berlin", "2026-10-25 01:30+00", "2026-10-25 01:00:00+00", "1"}, /* 02:30, the second time */
+        {"hour", "Asia/Kolkata", "2026-11-26 10:10+00", "2026-11-26 09:30:00+00", "1"},  /* half an hour off */
+        {"week", "UTC", "2026-11-29 23:59+00", "2026-11-23 00:00:00+00", "168"},         /* a Sunday belongs to the Monday before */
         {"week", "UTC", "2026-11-30 00:00+00", "2026-11-30 00:00:00+00", "168"},
         {"week", "UTC", "2027-01-01 12:00+00", "2026-12-28 00:00:00+00", "168"},
         {"week", "Europe/Berlin", "2026-03-25 12:00+00", "2026-03-22 23:00:00+00", "167"},
         {"month", "UTC", "2026-01-31 23:59+00", "2026-01-01 00:00:00+00", "744"},
-        {"month", "UTC", "2028-02-29 12:00+00", "2028-02-01 00:00:00+00", "696"},           /* a leap year */
+        {"month", "UTC", "2028-02-29 12:00+00", "2028-02-01 00:00:00+00", "696"}, /* a leap year */
         {"month", "UTC", "2027-02-28 23:59+00", "2027-02-01 00:00:00+00", "672"},
         {"month", "America/New_York", "2026-12-01 04:59+00", "2026-11-01 04:00:00+00", "721"},
         {"day", "America/Sao_Paulo", "2018-11-04 12:00+00", "2018-11-04 03:00:00+00", "23"}, /* a day without a midnight */
@@ -210,11 +209,13 @@ static void windows_follow_the_calendar_of_their_zone(void **state)
 
 static void each_moment_of_a_year_lies_in_its_window(void **state)
 {
-    static const char *const zones[] = {"UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Apia", "Australia/Sydney", "America/Sao_Paulo"};
+    static const char *const zones[] = {"UTC",          "Europe/Berlin",    "America/New_York", "Asia/Kolkata",
+                                        "Pacific/Apia", "Australia/Sydney", "America/Sao_Paulo"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(zones); i++) {
         char sql[800];
         snprintf(sql, sizeof(sql),
-                 "SELECT count(*) FROM generate_series('2026-01-01'::timestamptz, '2027-01-02', '31 minutes') t, unnest('{hour,day,week,month}'::text[]) p,"
+                 "SELECT count(*) FROM generate_series('2026-01-01'::timestamptz, '2027-01-02', '31 minutes') t, "
+                 "unnest('{hour,day,week,month}'::text[]) p,"
                  " budget_start(p, '%s', 'UTC', '-infinity', t) s, budget_end(p, '%s', 'UTC', '-infinity', s) e WHERE t < s OR t >= e"
                  " OR budget_start(p, '%s', 'UTC', '-infinity', e) <> e",
                  zones[i], zones[i], zones[i]);
@@ -307,7 +308,8 @@ static void a_removed_limit_refuses_nothing_and_the_books_stay_right(void **stat
 static void a_rotated_key_counts_in_the_budget_of_its_first_one(void **state)
 {
     put("key", "NULL", "'" KEY "'", "NULL", 1, "month", "UTC", 100);
-    run("INSERT INTO api_keys (user_id, id, name, hash, rotated_from, budget_key) VALUES ('" USER "', '" NEXT_KEY "', 'k', 'h2', '" KEY "', '" KEY "')");
+    run("INSERT INTO api_keys (user_id, id, name, hash, rotated_from, budget_key) VALUES ('" USER "', '" NEXT_KEY "', 'k', 'h2', '" KEY "', '" KEY
+        "')");
     assert_string_equal(reserve(USER, KEY, R(01), "m", "now()", 1, 60), "1");
     assert_string_equal(reserve(USER, NEXT_KEY, R(02), "m", "now()", 1, 60), "3 key");
     assert_string_equal(reserve(USER, NEXT_KEY, R(02), "m", "now()", 1, 40), "1");
@@ -315,7 +317,9 @@ static void a_rotated_key_counts_in_the_budget_of_its_first_one(void **state)
 }
 
 /* ---- grants ---- */
-#define GIVE(id, amount, why) "SELECT concat_ws(' ', verdict, lim, used, held) FROM (SELECT id FROM budget_policies) p, budget_grant('" id "', p.id, " amount ", '" OTHER "', '" why "')"
+#define GIVE(id, amount, why)                                                                                                                        \
+    "SELECT concat_ws(' ', verdict, lim, used, held) FROM (SELECT id FROM budget_policies) p, budget_grant('" id "', p.id, " amount ", '" OTHER      \
+    "', '" why "')"
 
 static void a_grant_at_the_limit_lets_the_next_request_in_and_counts_once(void **state)
 {
@@ -324,7 +328,7 @@ static void a_grant_at_the_limit_lets_the_next_request_in_and_counts_once(void *
     assert_string_equal(reserve(USER, NO_KEY, R(02), "m", "now()", 1, 50), "4 user");
     assert_string_equal(get(GIVE(GRANT, "50", "a present")), "ok 150 0 100");
     assert_string_equal(get(GIVE(GRANT, "50", "a present")), "again 150 0 100"); /* a double click */
-    assert_string_equal(get(GIVE(GRANT, "51", "a present")), "taken");
+    assert_string_equal(get(GIVE(GRANT, "51", "a present")), "taken 150 0 100");
     assert_string_equal(reserve(USER, NO_KEY, R(02), "m", "now()", 1, 50), "1");
     assert_string_equal(reserve(USER, NO_KEY, R(03), "m", "now()", 1, 1), "4 user");
     assert_string_equal(get("SELECT concat_ws(' ', amount, actor, reason) FROM budget_grants"), "50 " OTHER " a present");
@@ -380,10 +384,11 @@ static void a_cost_is_exact_and_rounded_up_once(void **state)
     assert_string_equal(get("SELECT ledger_cost(3, 1, 5, 300000, 100000, 700000)"), "5"); /* 0.6 + 0.1 + 3.5 = 4.2 */
     assert_string_equal(get("SELECT ledger_cost(0, 0, 0, 7, 7, 7)"), "0");
     assert_string_equal(get("SELECT ledger_cost(4294967295, 0, 4294967295, 1000000000000000, 0, 1000000000000000)"), "8589934590000000000");
-    assert_string_equal(get("SELECT count(*) FROM (SELECT (random() * 100000)::bigint a, (random() * 100000)::bigint o, (random() * 1e9)::bigint p,"
-                            " (random() * 1e9)::bigint c, (random() * 1e9)::bigint q FROM generate_series(1, 2000)) x"
-                            " WHERE ledger_cost(a, a / 3, o, p, c, q) <> ceil(((a - a / 3)::numeric * p + (a / 3)::numeric * c + o::numeric * q) / 1000000)"),
-                        "0");
+    assert_string_equal(
+        get("SELECT count(*) FROM (SELECT (random() * 100000)::bigint a, (random() * 100000)::bigint o, (random() * 1e9)::bigint p,"
+            " (random() * 1e9)::bigint c, (random() * 1e9)::bigint q FROM generate_series(1, 2000)) x"
+            " WHERE ledger_cost(a, a / 3, o, p, c, q) <> ceil(((a - a / 3)::numeric * p + (a / 3)::numeric * c + o::numeric * q) / 1000000)"),
+        "0");
 }
 
 /* ---- soft limits ---- */
@@ -402,7 +407,9 @@ static void soft_limits_are_told_and_noted_once_each(void **state)
 }
 
 /* ---- dry run ---- */
-#define CHECK(prompt, answer) "SELECT concat_ws(' ', j -> 'admitted', j -> 'complete', j -> 'held_tokens', j -> 'cost_at_least', j -> 'cost_at_most', j -> 'refused_by' -> 0 -> 'needs', j -> 'short_of' -> 0 -> 'remaining') FROM budget_check('" USER "', '" NO_KEY "', 'm', " prompt ", " answer ", 256) j"
+#define CHECK(prompt, answer)                                                                                                                        \
+    "SELECT concat_ws(' ', j -> 'admitted', j -> 'complete', j -> 'held_tokens', j -> 'cost_at_least', j -> 'cost_at_most', j -> 'refused_by' -> 0 " \
+    "-> 'needs', j -> 'short_of' -> 0 -> 'remaining') FROM budget_check('" USER "', '" NO_KEY "', 'm', " prompt ", " answer ", 256) j"
 
 static void the_dry_run_says_what_a_request_would_meet_and_holds_nothing(void **state)
 {

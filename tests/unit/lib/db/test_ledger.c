@@ -195,7 +195,8 @@ static void months_are_counted_apart(void **state)
 
 /* ---- batches ---- */
 #define BATCH(users, keys, requests, models, amounts)                                                                                                \
-    "SELECT reserve_many('{" users "}', '{" keys "}', '{" requests "}', '{" models "}', array_fill(" MONTH "::timestamptz, ARRAY[cardinality('{" users "}'::uuid[])]), '{" amounts "}', '" NODE "', '1 min')"
+    "SELECT reserve_many('{" users "}', '{" keys "}', '{" requests "}', '{" models "}', array_fill(" MONTH                                           \
+    "::timestamptz, ARRAY[cardinality('{" users "}'::uuid[])]), '{" amounts "}', '" NODE "', '1 min')"
 
 static void reserve_many_holds_all(void **state)
 {

@@ -33,6 +33,9 @@ static int make(void **state)
     test_pg_make(&pg);
     test_pg_start(&pg);
     test_pg_migrate(&pg);
+    struct cds_db *db = test_pg_open(&pg);
+    script(db, TEST_BUDGETS);
+    cds_db_close(&db);
     return 0;
 }
 
@@ -147,8 +150,8 @@ static void *reserve_batches(void *unused)
         const char *params[] = {list};
         int64_t code = number(db,
                               "SELECT (reserve_many(array_fill('" USER "'::uuid, ARRAY[5]), array_fill('" NO_KEY
-                              "'::uuid, ARRAY[5]), $1, array_fill('m'::text, ARRAY[5]), array_fill('" MONTH "'::timestamptz, ARRAY[5]), array_fill(100::bigint, ARRAY[5]), '" NODE
-                              "', '1 min'))[1]",
+                              "'::uuid, ARRAY[5]), $1, array_fill('m'::text, ARRAY[5]), array_fill('" MONTH
+                              "'::timestamptz, ARRAY[5]), array_fill(100::bigint, ARRAY[5]), '" NODE "', '1 min'))[1]",
                               1, params);
         if (code == 1)
             admitted += BATCH;

@@ -36,6 +36,9 @@ static int make(void **state)
     test_pg_make(&pg);
     test_pg_start(&pg);
     test_pg_migrate(&pg);
+    struct cds_db *db = test_pg_open(&pg);
+    script(db, TEST_BUDGETS);
+    cds_db_close(&db);
     return 0;
 }
 
@@ -128,8 +131,8 @@ static int reserve_all(struct cds_db *db, const struct batch *batch)
 {
     const char *params[] = {batch->users, batch->keys, batch->ids};
     return ones(db,
-                "SELECT unnest(reserve_many($1, $2, $3, array_fill('m'::text, ARRAY[12]), array_fill('" MONTH "'::timestamptz, ARRAY[12]), array_fill(50::bigint, ARRAY[12]), '" NODE
-                "', interval '1 min'))",
+                "SELECT unnest(reserve_many($1, $2, $3, array_fill('m'::text, ARRAY[12]), array_fill('" MONTH
+                "'::timestamptz, ARRAY[12]), array_fill(50::bigint, ARRAY[12]), '" NODE "', interval '1 min'))",
                 3, params);
 }
 
