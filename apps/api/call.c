@@ -278,7 +278,7 @@ static cds_rc guard(const struct call *call, struct cds_err *err)
 static uint64_t allowed_ms(const struct call *call)
 {
     const char *name = call->method->name;
-    if (cds_streq(name, "llm.chat") || cds_streq(name, "llm.complete") || cds_streq(name, "llm.resume"))
+    if (cds_streq(name, "llm.chat") || cds_streq(name, "llm.complete") || cds_streq(name, "llm.resume") || cds_streq(name, "llm.embed"))
         return cds_config_u64(call->api->config, CDS_OPT_LLM_REQUEST_MS) + API_LLM_GRACE_MS;
     return call->method->deadline_ms;
 }

@@ -83,6 +83,16 @@ struct cds_once *cds_once_add_new(struct cds_onces *onces, const struct cds_once
     return once;
 }
 
+/** It is in no list any more. */
+static void once_free(struct cds_once *gone)
+{
+    if (gone->state == CDS_ONCE_KEEPING)
+        gone->all->keeping--;
+    cds_timer_remove(&gone->retry);
+    cds_buf_free(&gone->answer);
+    free(gone);
+}
+
 void cds_once_forget(struct cds_once **once)
 {
     struct cds_once *gone = *once;
@@ -93,11 +103,7 @@ void cds_once_forget(struct cds_once **once)
     while (*link != gone)
         link = &(*link)->next;
     *link = gone->next;
-    if (gone->state == CDS_ONCE_KEEPING)
-        gone->all->keeping--;
-    cds_timer_remove(&gone->retry);
-    cds_buf_free(&gone->answer);
-    free(gone);
+    once_free(gone);
 }
 
 enum cds_once_state cds_once_state(const struct cds_once *once)
@@ -282,8 +288,10 @@ void cds_onces_free(struct cds_onces **onces)
     if (all->db)
         cds_dbq_close(&all->db); /* answers what is open, which forgets it */
     for (size_t i = 0; i < BUCKETS; i++)
-        for (struct cds_once *once; (once = all->buckets[i]) != NULL;)
-            cds_once_forget(&once);
+        for (struct cds_once *once; (once = all->buckets[i]) != NULL;) {
+            all->buckets[i] = once->next;
+            once_free(once);
+        }
     cds_timer_remove(&all->sweep);
     free(all);
 }

@@ -72,7 +72,7 @@ describe('usage in the browser', { timeout: 240_000 }, () => {
     await page.getByTestId('report').getByText('Signed in').waitFor();
     await page.getByLabel('Whose').selectOption('all');
     await page.getByLabel('Sum by').selectOption('user');
-    for (const user of [users.admin, users.developer]) await page.getByTestId('report').getByText(user.email).waitFor();
+    for (const user of [users.admin, users.developer]) await page.getByTestId('report').getByRole('rowheader', { name: user.email, exact: true }).waitFor();
     assert.equal((await sum())[0], await stack.sql('SELECT count(*) FROM token_ledger'));
     await shot('everybody');
   });

@@ -178,7 +178,7 @@ describe('PostgresML', { concurrency: false }, () => {
 
   test('is found when the studio connects, named in status, and used where ml.pgml is 1', async () => {
     await stack.sql("CREATE OR REPLACE FUNCTION pgml.train(project_name text, task text, relation_name text, y_column_name text) RETURNS TABLE (project text) LANGUAGE sql AS $$ SELECT project_name $$");
-    for (const [options, used, words] of [[{}, false, 'not used: ml.pgml is 0'], [{ 'ml.pgml': 1 }, true, 'makes forecasts']]) {
+    for (const [options, used, words] of [[{}, false, 'not used: ml.pgml is 0'], [{ 'ml.pgml': 1, 'ml.embed_model': 'mini' }, true, 'makes forecasts']]) {
       await stack.stop();
       stack = await startStack({ llm: false, home: join(folder, 'home'), setup: false, options });
       const { database } = await stack.status();
@@ -186,6 +186,9 @@ describe('PostgresML', { concurrency: false }, () => {
       assert.ok((await stack.command(['status'])).stdout.includes(`pgml 2.10.0-played (${words})`));
       const { token } = await login(stack, users.admin);
       assert.equal((await callAs(stack, token, 'usage.forecast', { everybody: true })).result.engine, used ? 'pgml' : 'sql');
+      if (!used) continue;
+      const made = (await callAs(stack, token, 'llm.embed', { input: ['ab', "it's"] })).result;
+      assert.deepEqual([made.engine, made.model, made.vectors], ['pgml', 'mini', [[4, 2], [4, 4]]]);
     }
   });
 

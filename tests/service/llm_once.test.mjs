@@ -97,7 +97,7 @@ describe('the same key and body', { concurrency: false }, () => {
     const bill = await booked(who.id);
     for (const [path, body] of [['/v1/chat/completions', { ...short, max_tokens: 9 }], ['/v1/chat/completions', `${JSON.stringify(short)} `], ['/v1/messages', short]]) {
       const got = await post(path, body, { key, token: who.token });
-      assert.deepEqual([got.status, rule(got)], [422, path === '/v1/messages' ? undefined : 'idempotency.other_body'], got.text);
+      assert.deepEqual([got.status, rule(got)], [422, 'idempotency.other_body'], got.text);
       assert.match(got.text, /Idempotency-Key stands for another request/);
     }
     assert.deepEqual(await booked(who.id), bill);
@@ -179,7 +179,7 @@ describe('at the same time', { concurrency: false }, () => {
     assert.equal(ended.json.cds.ended, 'cancelled');
     const again = await post('/v1/chat/completions', body, { key, token: who.token });
     assert.deepEqual([again.text, again.headers.get('idempotency-replayed')], [ended.text, 'true'], 'what was cancelled is what is kept');
-    assert.equal((await booked(who.id)).paid, 1);
+    assert.equal((await booked(who.id)).lines, 1);
   });
 });
 
@@ -283,6 +283,7 @@ describe('what cost nothing frees the key, and what is too much is refused', { c
     const key = randomUUID();
     const body = { messages: ask('word '.repeat(3000)) };
     for (let i = 0; i < 2; i++) assert.equal((await post('/v1/chat/completions', body, { key, token: who.token })).status, 400);
+    await waitFor('the row is gone', async () => (await rowOf(key)) === '');
     await stack.rpc('budget.set', { scope: 'user', user_id: who.id, unit: 'tokens', window: 'month', limit: 1 }, 'admin');
     const poor = await post('/v1/chat/completions', short, { key, token: who.token });
     assert.equal(poor.status, 429, poor.text);
@@ -329,7 +330,7 @@ describe('what cost nothing frees the key, and what is too much is refused', { c
   test('what costs nothing takes no notice of the header', async () => {
     const key = randomUUID();
     for (let i = 0; i < 2; i++) {
-      const got = await post('/v1/tokenize', { text: `word ${i}`, model: 'smollm2-135m-instruct' }, { key });
+      const got = await post('/v1/tokenize', { content: `word ${i}`, model: 'smollm2-135m-instruct' }, { key });
       assert.equal(got.status, 200, got.text);
     }
   });

@@ -977,6 +977,31 @@ export type LlmDownloadResult = {
   running: boolean;
 };
 
+/** Parameters of llm.embed: Vectors of texts, in their order. Deadline as for llm.chat. */
+export type LlmEmbedParams = {
+  /** Texts */
+  input: string[];
+  /** Model id; absent: the embedding model */
+  model?: string;
+  /** The first so many numbers of each vector */
+  dimensions?: number;
+};
+/** Result of llm.embed. */
+export type LlmEmbedResult = {
+  /** Request id (UUIDv7), the same in log, ledger and error text */
+  request_id: string;
+  /** Model id */
+  model: string;
+  /** Who made them: the model server, or PostgresML in the database, which is not metered */
+  engine: "llm" | "pgml";
+  /** One for each text */
+  vectors: number[][];
+  /** Tokens read */
+  prompt_tokens: number;
+  /** Cost, micro-credits */
+  cost_micro: number;
+};
+
 /** Parameters of llm.list_models: The models on disk and whether they can answer now. */
 export type LlmListModelsParams = Record<string, never>;
 /** Result of llm.list_models. */
@@ -2470,6 +2495,7 @@ export interface Methods {
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
   "llm.complete": { params: LlmCompleteParams; result: LlmCompleteResult; notifications: "llm.delta" };
   "llm.download": { params: LlmDownloadParams; result: LlmDownloadResult; notifications: never };
+  "llm.embed": { params: LlmEmbedParams; result: LlmEmbedResult; notifications: never };
   "llm.list_models": { params: LlmListModelsParams; result: LlmListModelsResult; notifications: never };
   "llm.models": { params: LlmModelsParams; result: LlmModelsResult; notifications: never };
   "llm.resume": { params: LlmResumeParams; result: LlmResumeResult; notifications: "llm.delta" };
@@ -2571,6 +2597,7 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.complete": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.download": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "llm.embed": { role: "developer", deadlineMs: 310000, streams: false, billable: true },
   "llm.list_models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.resume": { role: "developer", deadlineMs: 310000, streams: true, billable: false },

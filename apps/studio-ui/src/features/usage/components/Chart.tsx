@@ -27,9 +27,9 @@ export function Chart({ bars }: { bars: Bar[] }) {
         ))}
       </ol>
       <figcaption className="flex justify-between gap-4 text-[0.8125rem] text-muted tabular-nums">
-        <span>{bars[0]?.day}</span>
+        <span className="whitespace-nowrap">{bars[0]?.day}</span>
         <span>{t("usage.chart.most", { tokens: integer(Math.max(0, ...bars.map((bar) => bar.tokens)), locale) })}</span>
-        <span>{bars.at(-1)?.day}</span>
+        <span className="whitespace-nowrap">{bars.at(-1)?.day}</span>
       </figcaption>
     </figure>
   );
