@@ -35,6 +35,7 @@ static void log_end(const struct call *call, cds_rc rc, const struct cds_err *er
 {
     const struct cds_credential *who = call_who(call);
     uint64_t ms = cds_now_ms() - call->started_ms;
+    call_audit_end(call, rc);
     cds_metric_add(CDS_M_RPC_CALLS, call->method ? call->method->name : "unknown", 1);
     if (rc)
         cds_metric_add(CDS_M_RPC_ERRORS, cds_rc_name(rc), 1);
@@ -310,7 +311,7 @@ static void admit(struct call *call)
         call_fail(call, &err);
         return;
     }
-    route(call);
+    call_route_audited(call, route);
 }
 
 static void on_fresh(void *user, const struct cds_err *err)

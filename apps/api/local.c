@@ -73,6 +73,8 @@ void local_start(struct call *call)
         {"project.network.get", project_network_get},
         {"project.network.set", project_network_set},
         {"budget.set", budget_set},
+        {"audit.list", audit_list},
+        {"audit.export", audit_export},
         {"budget.remove", budget_remove},
         {"budget.list", budget_list},
         {"budget.self", budget_self},

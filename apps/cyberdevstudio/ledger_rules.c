@@ -8,6 +8,9 @@
     " coalesce(sum((ARRAY[q.used, q.cost_microcredits, least(q.used, 1)])[w.u]) FILTER (WHERE q.state = 2 AND q.held = 0), 0) unheld"                \
     " FROM llm_requests q CROSS JOIN LATERAL unnest(q.win_policy, q.win_start, q.win_unit) w(p, s, u) GROUP BY 1, 2) "
 
+/** Both ways of a difference between what is shown (v) and what is computed anew (l). */
+#define DIFFERENCE ", d AS ((TABLE v EXCEPT TABLE l) UNION ALL (TABLE l EXCEPT TABLE v)) "
+
 const struct cds_ledger_rule cds_ledger_rules[CDS_LEDGER_CHECKS] = {
     /* The ledger has one line for each settlement, so "each transaction sums to zero" becomes: what a settlement wrote into the ledger is what it
      * wrote into the request and into its windows. Here in total, below line by line. */
@@ -59,16 +62,32 @@ const struct cds_ledger_rule cds_ledger_rules[CDS_LEDGER_CHECKS] = {
      " WHEN 1 THEN outcome IS NOT NULL OR ended_at IS NOT NULL OR used IS NOT NULL OR cost_microcredits IS NOT NULL"
      " WHEN 2 THEN outcome IS NULL OR ended_at IS NULL"
      " ELSE outcome IS DISTINCT FROM 'expired' OR ended_at IS NULL OR used IS NOT NULL OR cost_microcredits IS NOT NULL END"},
+    /* Computed here and not by the database's own functions, which whoever changes lines could change too. */
+    {11, "audit_chain", "Each line of the audit log carries its hash and that of the line before it, without a gap, up to the end that is noted.",
+     "WITH l AS (SELECT seq, prev, hash, lag(seq, 1, 0::bigint) OVER w AS seq_before, lag(hash, 1, decode(repeat('00', 32), 'hex')) OVER w AS"
+     " hash_before, sha256(prev || convert_to(jsonb_build_array(seq, (extract(epoch FROM at) * 1000000)::bigint, phase, source, actor, actor_key,"
+     " action, request_id, detail)::text, 'UTF8')) AS computed FROM audit_log WINDOW w AS (ORDER BY seq)),"
+     " e AS (SELECT coalesce(max(seq), 0) AS seq, coalesce((SELECT hash FROM l ORDER BY seq DESC LIMIT 1), decode(repeat('00', 32), 'hex')) AS hash"
+     " FROM l), bad AS (SELECT 'line ' || seq AS what FROM l WHERE seq <> seq_before + 1 OR prev <> hash_before OR hash <> computed UNION ALL"
+     " SELECT 'the end is line ' || e.seq || ' and not ' || coalesce(h.seq::text, 'noted') FROM e LEFT JOIN audit_head h ON true"
+     " WHERE h.seq IS DISTINCT FROM e.seq OR h.hash IS DISTINCT FROM e.hash) SELECT count(*), min(what) FROM bad"},
+    {11, "ledger_sealed", "Each sealed day of the ledger is as it was sealed.",
+     "SELECT count(*), min(s.detail ->> 'day') FROM audit_log s CROSS JOIN LATERAL (SELECT count(*) n,"
+     " encode(sha256(coalesce(string_agg(sha256(convert_to(jsonb_build_array(user_id, request_id, kind, key_id, period, model, n_in, n_cached, n_out,"
+     " cost_micro, (extract(epoch FROM created_at) * 1000000)::bigint)::text, 'UTF8')), ''::bytea ORDER BY user_id, request_id, kind), ''::bytea)),"
+     " 'hex') digest FROM token_ledger WHERE created_at >= (s.detail ->> 'day')::date::timestamp AT TIME ZONE 'UTC'"
+     " AND created_at < ((s.detail ->> 'day')::date + 1)::timestamp AT TIME ZONE 'UTC') x WHERE s.phase = 'seal'"
+     " AND (x.n <> (s.detail ->> 'entries')::bigint OR x.digest <> s.detail ->> 'sha256')"},
     {12, "usage_by_day", "What is shown by day, model and user is what the ledger sums up to.",
-     "WITH v AS (SELECT user_id, day, model, requests, prompt_tokens, cached_tokens, completion_tokens, cost_micro FROM token_usage),"
-     " l AS (SELECT user_id, (created_at AT TIME ZONE 'UTC')::date AS day, model, count(*), sum(n_in), sum(n_cached), sum(n_out), sum(cost_micro)"
-     " FROM token_ledger GROUP BY 1, 2, 3), d AS ((TABLE v EXCEPT TABLE l) UNION ALL (TABLE l EXCEPT TABLE v))"
-     " SELECT count(*), min(user_id || ' ' || day || ' ' || model) FROM d"},
+     "WITH v AS (SELECT user_id, day, model, sum(requests), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(cost_micro)"
+     " FROM token_usage GROUP BY 1, 2, 3), l AS (SELECT user_id, (created_at AT TIME ZONE 'UTC')::date AS day, model, count(*)::numeric, sum(n_in),"
+     " sum(n_cached), sum(n_out), sum(cost_micro) FROM token_ledger GROUP BY 1, 2, 3)" DIFFERENCE
+     "SELECT count(*), min(user_id || ' ' || day || ' ' || model) FROM d"},
     {12, "usage_by_model", "What is shown by day and model is what the ledger sums up to.",
-     "WITH v AS (SELECT model, day, requests, prompt_tokens, cached_tokens, completion_tokens, cost_micro FROM model_usage),"
-     " l AS (SELECT model, (created_at AT TIME ZONE 'UTC')::date AS day, count(*), sum(n_in), sum(n_cached), sum(n_out), sum(cost_micro)"
-     " FROM token_ledger GROUP BY 1, 2), d AS ((TABLE v EXCEPT TABLE l) UNION ALL (TABLE l EXCEPT TABLE v))"
-     " SELECT count(*), min(model || ' ' || day) FROM d"},
+     "WITH v AS (SELECT model, day, sum(requests), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(cost_micro)"
+     " FROM model_usage GROUP BY 1, 2), l AS (SELECT model, (created_at AT TIME ZONE 'UTC')::date AS day, count(*)::numeric, sum(n_in), "
+     "sum(n_cached),"
+     " sum(n_out), sum(cost_micro) FROM token_ledger GROUP BY 1, 2)" DIFFERENCE "SELECT count(*), min(model || ' ' || day) FROM d"},
     {12, "month_shown", "What is shown of a month is what ledger, open requests and limits say.",
      "WITH l AS (SELECT user_id, period, sum(n_in + n_out)::bigint t FROM token_ledger GROUP BY 1, 2),"
      " q AS (SELECT user_id, period, sum(held)::bigint h FROM llm_requests WHERE state = 1 GROUP BY 1, 2),"
@@ -86,4 +105,7 @@ const struct cds_ledger_rule cds_ledger_rules[CDS_LEDGER_CHECKS] = {
      " SELECT count(*), min(a.id::text) FROM a LEFT JOIN (SELECT q.id, count(*) n, min(l.n_in) n_in, min(l.n_out) n_out FROM llm_requests q"
      " JOIN token_ledger l ON l.user_id = q.user_id AND l.request_id = q.id WHERE q.state = 2 GROUP BY 1) s ON s.id = a.id"
      " WHERE s.n IS DISTINCT FROM 1 OR s.n_in <> a.n_in OR s.n_out <> a.n_out"},
+    {14, "replay_has_request", "Every answer that an Idempotency-Key gives again belongs to a settled request.",
+     "SELECT count(*), min(i.principal || ' ' || i.key) FROM idempotency_keys i WHERE i.status = 200 AND NOT EXISTS (SELECT FROM llm_requests q"
+     " WHERE q.user_id = i.user_id AND q.id = i.request_id AND q.state = 2)"},
 };

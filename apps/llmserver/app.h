@@ -13,6 +13,7 @@
 #include "lib/http/client.h"
 #include "lib/http/server.h"
 
+struct cds_audit;
 struct cds_gen;
 struct cds_grammars;
 struct cds_poison;
@@ -40,6 +41,7 @@ struct cds_llm {
     struct cds_standing *standing;
     struct cds_meter *meter;
     struct cds_pace *pace;
+    struct cds_audit *audit;
     struct cds_models models;
     struct cds_grammars *grammars;          /**< the ones that come with the server */
     struct cds_poison *poison;              /**< requests under which model processes died */

@@ -7,6 +7,7 @@
 
 #include "apps/llmserver/admin_inspect.h"
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/audit.h"
 #include "apps/llmserver/catalogue.h"
 #include "apps/llmserver/downloads.h"
 #include "apps/llmserver/events.h"
@@ -79,7 +80,7 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
 {
     const struct cds_config *c = service->config;
     char conninfo[CDS_DB_CONNINFO_MAX], auth_url[128], node[CDS_UUID_LEN + 1], cluster[4096];
-    cds_rc rc = cds_db_conninfo_whole(c, conninfo, err);
+    cds_rc rc = cds_db_conninfo_as(c, CDS_DB_APP, conninfo, err);
     if (rc == CDS_OK)
         rc = node_id(c, node, err);
     if (rc != CDS_OK)
@@ -126,6 +127,8 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
         rc = cds_standing_new(app->loop, conninfo, cds_access_changed, app, &app->standing, err);
     if (rc == CDS_OK)
         cds_credentials_follow(app->creds, app->standing);
+    if (rc == CDS_OK)
+        rc = cds_audit_new(app->loop, conninfo, &app->audit, err);
     if (rc == CDS_OK)
         rc = cds_events_new(app->loop, &app->events, err);
     struct cds_replay_limits kept = {(size_t)cds_config_u64(c, CDS_OPT_LLM_RESUME_BYTES), cds_config_u64(c, CDS_OPT_LLM_RESUME_MS),
@@ -195,6 +198,7 @@ int main(int argc, char **argv)
     cds_standing_free(&app.standing);
     cds_meter_free(&app.meter);
     cds_pace_free(&app.pace);
+    cds_audit_free(&app.audit);
     cds_residency_stop(&app);
     cds_states_free(&app.states);
     cds_downloads_free(&app.downloads);

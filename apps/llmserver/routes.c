@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/audit.h"
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/once.h"
 #include "apps/llmserver/probe.h"
@@ -159,7 +160,7 @@ static void on_checked(void *user, const struct cds_credential *credential, cons
         err = &refused;
     if (err)
         cds_routes_fail(req, credential ? credential->claims.user_id : NULL, err);
-    else
+    else if (!cds_audit_first(app, req, credential, dispatch))
         dispatch(app, req, credential);
 }
 

@@ -154,7 +154,7 @@ describe('a running studio', () => {
     const json = JSON.parse((await stack.command(['ledger', 'verify', '--json'])).stdout);
     assert.equal(json.ok, false);
     assert.equal(json.checks.find((c) => c.name === 'window_used').broken, 1);
-    assert.deepEqual([...new Set(json.checks.map((c) => c.number))], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13]);
+    assert.deepEqual([...new Set(json.checks.map((c) => c.number))], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
     await stack.sql("DELETE FROM budget_windows WHERE policy = '00000000-0000-7000-8000-000000000000'");
     assert.equal((await stack.command(['ledger', 'verify'])).code, 0);
   });

@@ -242,27 +242,103 @@ static void month_whose_sums_differ_is_noticed(void **state)
     notices("totals", "UPDATE token_ledger SET period = '2026-10-01' WHERE request_id = '" R1 "'", "request_booked");
 }
 
+/* The view shows one thing otherwise, until the second statement. */
+static void shown_otherwise(const char *name, const char *view, const char *from, const char *to)
+{
+    char damage[2048];
+    snprintf(damage, sizeof(damage),
+             "CREATE TABLE kept AS SELECT pg_get_viewdef('%s') AS v; DO $$ DECLARE d text := (SELECT replace(v, '%s', '%s') FROM kept); BEGIN"
+             " IF d = (SELECT v FROM kept) THEN RAISE 'nothing was changed'; END IF; EXECUTE 'CREATE OR REPLACE VIEW %s AS ' || d; END $$",
+             view, from, to, view);
+    notices(name, damage, NULL);
+    snprintf(damage, sizeof(damage), "DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW %s AS ' || (SELECT v FROM kept); END $$; DROP TABLE kept", view);
+    run(damage);
+    assert_int_equal(verify().broken, 0);
+}
+
 static void shown_usage_that_is_not_the_ledgers_is_noticed(void **state)
 {
-    notices("usage_by_day",
-            "CREATE TABLE kept AS SELECT pg_get_viewdef('token_usage') AS v; CREATE OR REPLACE VIEW token_usage AS SELECT user_id,"
-            " (created_at AT TIME ZONE 'UTC')::date AS day, model, count(*) AS requests, sum(n_in) AS prompt_tokens, sum(n_cached) AS cached_tokens,"
-            " sum(n_out) + 1 AS completion_tokens, sum(cost_micro) AS cost_micro FROM token_ledger GROUP BY 1, 2, 3",
-            NULL);
-    run("DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW token_usage AS ' || (SELECT v FROM kept); END $$; DROP TABLE kept");
-    notices("usage_by_model",
-            "CREATE TABLE kept AS SELECT pg_get_viewdef('model_usage') AS v; CREATE OR REPLACE VIEW model_usage AS SELECT model,"
-            " (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS requests, sum(n_in) AS prompt_tokens, sum(n_cached) AS cached_tokens,"
-            " sum(n_out) AS completion_tokens, sum(cost_micro) AS cost_micro FROM token_ledger WHERE request_id <> '" R4 "' GROUP BY 1, 2",
-            NULL);
-    run("DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW model_usage AS ' || (SELECT v FROM kept); END $$; DROP TABLE kept");
-    notices("month_shown",
-            "CREATE TABLE kept AS SELECT pg_get_viewdef('tokens_used') AS v;"
-            "CREATE OR REPLACE VIEW tokens_used AS SELECT user_id, period, sum(n_in + n_out)::bigint - 1 AS tokens, 0::bigint AS held,"
-            " NULL::bigint AS lim FROM token_ledger GROUP BY 1, 2",
-            NULL);
-    run("DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW tokens_used AS ' || (SELECT v FROM kept); END $$; DROP TABLE kept");
+    shown_otherwise("usage_by_day", "token_usage", "sum(token_ledger.n_out)", "sum(token_ledger.n_out) + 1");
+    shown_otherwise("usage_by_model", "model_usage", "count(*)", "count(*) + 1");
+    shown_otherwise("month_shown", "tokens_used", "n_in + token_ledger.n_out", "n_in");
+}
+
+/* ---- the audit log ---- */
+#define BY_HAND(sql) "ALTER TABLE audit_log DISABLE TRIGGER audit_append_only; " sql "; ALTER TABLE audit_log ENABLE TRIGGER audit_append_only"
+#define LINES                                                                                                                                        \
+    "SELECT audit_add('begin', 'api', '" USER "', NULL, 'user.block', NULL, '{\"a\": 1}'), audit_add('end', 'api', '" USER                           \
+    "', NULL, 'user.block', NULL, '{}')"
+
+/* Lines are added behind whatever is there; the damage is taken back, since nothing can be removed from this log. */
+static void chain_notices(const char *damage)
+{
+    run("CREATE TABLE kept AS TABLE audit_log; CREATE TABLE kept_head AS TABLE audit_head");
+    run(damage);
+    struct cds_ledger_report report = verify();
+    run(BY_HAND("DELETE FROM audit_log; INSERT INTO audit_log TABLE kept; DELETE FROM audit_head; INSERT INTO audit_head TABLE kept_head;"
+                "DROP TABLE kept; DROP TABLE kept_head"));
+    for (int i = 0; i < CDS_LEDGER_CHECKS; i++)
+        if ((report.checks[i].broken > 0) != cds_streq(report.checks[i].name, "audit_chain"))
+            fail_msg("%s after %s: %s", report.checks[i].name, damage, report.checks[i].example);
     assert_int_equal(verify().broken, 0);
+}
+
+static void line_of_the_audit_log_that_was_changed_taken_out_or_cut_off_is_noticed(void **state)
+{
+    run(LINES);
+    chain_notices(BY_HAND("UPDATE audit_log SET detail = '{}' WHERE seq = 2"));
+    chain_notices(BY_HAND("UPDATE audit_log SET actor = NULL WHERE actor IS NOT NULL"));
+    chain_notices(BY_HAND("UPDATE audit_log SET at = at - interval '1 microsecond' WHERE seq = 3"));
+    chain_notices(BY_HAND("UPDATE audit_log SET source = source || ' ', action = action WHERE seq = 1"));
+    chain_notices(BY_HAND("DELETE FROM audit_log WHERE seq = 2"));
+    chain_notices(BY_HAND("DELETE FROM audit_log WHERE seq = (SELECT max(seq) FROM audit_log)"));
+    chain_notices(BY_HAND("DELETE FROM audit_log"));
+    chain_notices("UPDATE audit_head SET seq = seq + 1");
+    chain_notices("DELETE FROM audit_head");
+    /* Its own hash was made to fit, the next line's was not. */
+    chain_notices(BY_HAND("UPDATE audit_log SET detail = '{\"x\": 1}' WHERE seq = 2; UPDATE audit_log l SET hash = audit_hash(l) WHERE seq = 2"));
+}
+
+static void day_of_the_ledger_that_was_changed_behind_its_seal_is_noticed(void **state)
+{
+    assert_int_equal(test_sql_i64(db, "SELECT ledger_seal()"), 0); /* today is not over */
+    run("UPDATE token_ledger SET created_at = now() - interval '2 days'; SELECT ledger_seal()");
+    assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM audit_log WHERE phase = 'seal'"), 1);
+    assert_int_equal(test_sql_i64(db, "SELECT ledger_seal()"), 1); /* yesterday, without a line */
+    assert_int_equal(test_sql_i64(db, "SELECT ledger_seal()"), 0);
+    assert_int_equal(verify().broken, 0);
+    static const char *const damages[] = {"UPDATE token_ledger SET model = 'n' WHERE request_id = '" R1 "'",
+                                          "UPDATE token_ledger SET created_at = created_at + interval '1 microsecond' WHERE request_id = '" R4 "'"};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(damages); i++) {
+        run("CREATE TABLE kept AS TABLE token_ledger");
+        run(damages[i]);
+        struct cds_ledger_report report = verify();
+        run("DELETE FROM token_ledger; INSERT INTO token_ledger TABLE kept; DROP TABLE kept");
+        for (int n = 0; n < CDS_LEDGER_CHECKS; n++)
+            if ((report.checks[n].broken > 0) != cds_streq(report.checks[n].name, "ledger_sealed"))
+                fail_msg("%s after %s: %s", report.checks[n].name, damages[i], report.checks[n].example);
+    }
+    run("INSERT INTO token_ledger SELECT user_id, gen_random_uuid(), kind, key_id, period, model, n_in, n_cached, n_out, cost_micro, created_at"
+        " FROM token_ledger WHERE request_id = '" R1 "'");
+    struct cds_ledger_report report = verify();
+    assert_true(report.broken > 0);
+    run(BY_HAND("DELETE FROM audit_log; UPDATE audit_head SET seq = 0, hash = decode(repeat('00', 32), 'hex')")); /* for the tests behind this one */
+}
+
+static void replay_without_its_request_is_noticed(void **state)
+{
+    static const char add[] =
+        "DELETE FROM idempotency_keys; INSERT INTO idempotency_keys (principal, key, user_id, digest, request_id, node, lease, status,"
+        " expires_at) VALUES ('" USER "', 'k', '" USER "', sha256(''), '%s', '" NODE "', now(), 200, now() + interval '1 day')";
+    char sql[512];
+    snprintf(sql, sizeof(sql), add, R1);
+    run(sql);
+    assert_int_equal(verify().broken, 0);
+    snprintf(sql, sizeof(sql), add, R2); /* open */
+    notices("replay_has_request", sql, NULL);
+    snprintf(sql, sizeof(sql), add, R5); /* nobody knows it */
+    notices("replay_has_request", sql, NULL);
+    run("DELETE FROM idempotency_keys");
 }
 
 /* ---- the client's list ---- */
@@ -353,6 +429,9 @@ int main(void)
         ROW(request_that_outlived_its_lease_is_noticed),
         ROW(month_whose_sums_differ_is_noticed),
         ROW(shown_usage_that_is_not_the_ledgers_is_noticed),
+        ROW(line_of_the_audit_log_that_was_changed_taken_out_or_cut_off_is_noticed),
+        ROW(day_of_the_ledger_that_was_changed_behind_its_seal_is_noticed),
+        ROW(replay_without_its_request_is_noticed),
         ROW(answers_that_are_settled_as_told_are_right),
         ROW(answer_that_is_not_settled_or_with_other_tokens_is_noticed),
         ROW(list_that_is_none_is_refused),

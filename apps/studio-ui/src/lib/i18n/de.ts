@@ -1,13 +1,15 @@
 import { accountsDe } from "./accounts.de";
-import { budgetsDe } from "./budgets.de";
+import { auditDe } from "./audit.de";
 import { usageDe } from "./usage.de";
+import { budgetsDe } from "./budgets.de";
 import type { en } from "./en";
 
 /** Alle Texte der Seite, deutsch. */
 export const de: Record<keyof typeof en, string> = {
   ...accountsDe,
-  ...budgetsDe,
+  ...auditDe,
   ...usageDe,
+  ...budgetsDe,
   "app.tagline": "Code schreiben, sicher ausführen, das eigene Modell fragen.",
   "app.skip": "Zum Inhalt springen",
   "app.starting": "Das Studio wird geöffnet ...",

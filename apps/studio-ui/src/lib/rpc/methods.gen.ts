@@ -1,6 +1,74 @@
 // Made by tools/gen_rpc from schemas/rpc; edit those files instead.
 /* eslint-disable */
 
+/** Parameters of audit.export: Lines of the audit log as they are hashed, oldest first: SHA-256 of prev (32 bytes) and text (UTF-8) is hash, and the next line's prev. */
+export type AuditExportParams = {
+  /** Only lines with higher numbers */
+  after?: number;
+  /** Lines; 500 without it */
+  limit?: number;
+};
+/** Result of audit.export. */
+export type AuditExportResult = {
+  lines: {
+    /** Number of the line */
+    seq: number;
+    /** Hash of the line before; zeros for the first */
+    prev: string;
+    /** What is hashed: a JSON array of number, microseconds since 1970, phase, source, actor, key, action, request id, detail */
+    text: string;
+    /** SHA-256 of prev and text */
+    hash: string;
+  }[];
+  head: {
+    /** Number of the newest line */
+    seq: number;
+    /** Its hash: keep it elsewhere, and a chain that was made anew is found out */
+    hash: string;
+  };
+  /** null: these were the last */
+  next_after: number | null;
+};
+
+/** Parameters of audit.list: The audit log, newest line first: what was done with the rights of an admin, by whom, and what changed. */
+export type AuditListParams = {
+  /** Only lines with lower numbers: next_before of the last answer */
+  before?: number;
+  /** Lines; 50 without it */
+  limit?: number;
+  /** Only acts of this user */
+  actor?: string;
+  /** Only what begins so: "user.", "users update" */
+  action?: string;
+};
+/** Result of audit.list. */
+export type AuditListResult = {
+  lines: {
+    /** Number of the line */
+    seq: number;
+    /** When, UTC */
+    at: string;
+    /** begin: before an act; end: what came of it; change: a row of rights, prices or keys; seal: a day of the ledger */
+    phase: "begin" | "end" | "change" | "seal";
+    /** Process that wrote it, or the database role of a change */
+    source: string;
+    /** User who acted; null: the command line, or a change, whose act names the actor */
+    actor: string | null;
+    /** Address of that user now; null: forgotten, or nobody */
+    actor_name: string | null;
+    /** API key that was used */
+    actor_key: string | null;
+    /** Method, command, or table and kind of change */
+    action: string;
+    /** Request id; begin and end have the same */
+    request_id: string | null;
+    /** JSON: parameters, end, before and after. Addresses and secrets are not kept */
+    detail: string;
+  }[];
+  /** null: there are no older ones */
+  next_before: number | null;
+};
+
 /** Parameters of budget.check: Would a request be let in now, and what could it cost? Nothing is held. */
 export type BudgetCheckParams = {
   /** Model id */
@@ -2438,6 +2506,8 @@ export type TermOutputNote = {
 
 /** Every method with its parameters, its result and the notifications sent before the result. */
 export interface Methods {
+  "audit.export": { params: AuditExportParams; result: AuditExportResult; notifications: never };
+  "audit.list": { params: AuditListParams; result: AuditListResult; notifications: never };
   "budget.check": { params: BudgetCheckParams; result: BudgetCheckResult; notifications: never };
   "budget.grant": { params: BudgetGrantParams; result: BudgetGrantResult; notifications: never };
   "budget.grants": { params: BudgetGrantsParams; result: BudgetGrantsResult; notifications: never };
@@ -2540,6 +2610,8 @@ export interface MethodInfo {
   billable: boolean;
 }
 export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
+  "audit.export": { role: "admin", deadlineMs: 30000, streams: false, billable: false },
+  "audit.list": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "budget.check": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "budget.grant": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "budget.grants": { role: "admin", deadlineMs: 10000, streams: false, billable: false },

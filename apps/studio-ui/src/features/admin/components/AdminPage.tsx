@@ -6,6 +6,7 @@ import { toFailure, type Failure } from "@/lib/failure";
 import { useText } from "@/lib/i18n/i18n";
 import { rpc } from "@/lib/studio";
 import { invited, statuses, type Handed, type Status, type UserRow } from "../model/users";
+import { AuditLog } from "./AuditLog";
 import { Budgets } from "./Budgets";
 import { InviteDialog } from "./InviteDialog";
 import { LinkDialog } from "./LinkDialog";
@@ -101,6 +102,7 @@ export function AdminPage({ self }: { self: string }) {
         )}
         <Budgets />
         <Prices />
+        <AuditLog />
       </div>
       {inviting && (
         <InviteDialog
