@@ -247,14 +247,16 @@ static void shown_usage_that_is_not_the_ledgers_is_noticed(void **state)
     notices("usage_by_day",
             "CREATE TABLE kept AS SELECT pg_get_viewdef('token_usage') AS v; CREATE OR REPLACE VIEW token_usage AS SELECT user_id,"
             " (created_at AT TIME ZONE 'UTC')::date AS day, model, count(*) AS requests, sum(n_in) AS prompt_tokens, sum(n_cached) AS cached_tokens,"
-            " sum(n_out) + 1 AS completion_tokens, sum(cost_micro) AS cost_micro FROM token_ledger GROUP BY 1, 2, 3",
+            " sum(n_out) + 1 AS completion_tokens, sum(cost_micro) AS cost_micro, count(DISTINCT key_id) AS keys FROM token_ledger GROUP BY 1, 2, 3",
             NULL);
     run("DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW token_usage AS ' || (SELECT v FROM kept); END $$; DROP TABLE kept");
-    notices("usage_by_model",
-            "CREATE TABLE kept AS SELECT pg_get_viewdef('model_usage') AS v; CREATE OR REPLACE VIEW model_usage AS SELECT model,"
-            " (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS requests, sum(n_in) AS prompt_tokens, sum(n_cached) AS cached_tokens,"
-            " sum(n_out) AS completion_tokens, sum(cost_micro) AS cost_micro FROM token_ledger WHERE request_id <> '" R4 "' GROUP BY 1, 2",
-            NULL);
+    notices(
+        "usage_by_model",
+        "CREATE TABLE kept AS SELECT pg_get_viewdef('model_usage') AS v; CREATE OR REPLACE VIEW model_usage AS SELECT model,"
+        " (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS requests, sum(n_in) AS prompt_tokens, sum(n_cached) AS cached_tokens,"
+        " sum(n_out) AS completion_tokens, sum(cost_micro) AS cost_micro, count(DISTINCT user_id) AS users FROM token_ledger WHERE request_id <> '" R4
+        "' GROUP BY 1, 2",
+        NULL);
     run("DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW model_usage AS ' || (SELECT v FROM kept); END $$; DROP TABLE kept");
     notices("month_shown",
             "CREATE TABLE kept AS SELECT pg_get_viewdef('tokens_used') AS v;"
