@@ -5,7 +5,8 @@
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 
-/* When to ask next, or to end: a key a little before its token ends, so that no call falls between two tokens, unless it is the key itself that ends. */
+/* When to ask next, or to end: a key a little before its token ends, so that no call falls between two tokens, unless it is the key itself that ends.
+ */
 static uint64_t turn_ms(const struct renewal *renewal)
 {
     int64_t left_ms = renewal->who->claims.expires_s * 1000 - (int64_t)cds_wall_ms(), ahead_ms = (int64_t)CDS_CREDENTIAL_AHEAD_S * 1000;

@@ -1,9 +1,9 @@
-/* apps/api/renew.h: how long the credential of a socket lasts. One of a session ends with its token, and the page connects again; an API key is the same
- * tomorrow, so it is changed for another token when that of now ends, and the socket goes on.
+/* apps/api/renew.h: how long the credential of a socket lasts. One of a session ends with its token, and the page connects again; an API key is the
+ * same tomorrow, so it is changed for another token when that of now ends, and the socket goes on.
  *
  * Threads: loop thread only.
- * Rules:   while cds-auth does not answer, a key's socket goes on for API_RENEW_PATIENCE_MS, with a try every API_RENEW_PAUSE_MS; what is known of its
- *          rights in the database acts meanwhile as always (standing.h).
+ * Rules:   while cds-auth does not answer, a key's socket goes on for API_RENEW_PATIENCE_MS, with a try every API_RENEW_PAUSE_MS; what is known of
+ * its rights in the database acts meanwhile as always (standing.h).
  */
 #pragma once
 

@@ -125,7 +125,8 @@ void user_delete(struct call *call)
     bool remove = cds_json_is(cds_json_get(call->params, "remove_projects"), CDS_JSON_TRUE);
     const char *heir = cds_json_get_str(call->params, "projects_to");
     if (remove && heir) {
-        refuse(call, CDS_BAD_PARAM, "user.heir", "/params/remove_projects", "Projects are handed over or removed, not both.", "Leave out one of the two.");
+        refuse(call, CDS_BAD_PARAM, "user.heir", "/params/remove_projects", "Projects are handed over or removed, not both.",
+               "Leave out one of the two.");
         return;
     }
     if (remove && !sandbox_link_peer(call->api->sandbox, &err)) { /* rather than rows without folders that nobody removes */

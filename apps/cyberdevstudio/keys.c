@@ -1,5 +1,5 @@
-/* apps/cyberdevstudio/keys.c: `key list|create|rotate|revoke`: API keys without the page. Keys are made by cds-auth, which has the pepper; the rest are the
- * gateway's own statements, so a running studio follows within a second. */
+/* apps/cyberdevstudio/keys.c: `key list|create|rotate|revoke`: API keys without the page. Keys are made by cds-auth, which has the pepper; the rest
+ * are the gateway's own statements, so a running studio follows within a second. */
 #include <stdio.h>
 #include <string.h>
 
@@ -21,7 +21,8 @@ struct asked {
 
 /* ---- list ---- */
 static const char list_sql[] =
-    "SELECT k.id, u.email, k.name, k.role, CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= now() THEN 'expired' ELSE 'active' END,"
+    "SELECT k.id, u.email, k.name, k.role, CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= now() THEN 'expired' ELSE 'active' "
+    "END,"
     " coalesce(to_char(k.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), '-'),"
     " coalesce(to_char(k.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), '-'), array_to_string(k.scopes, ','), array_to_string(k.models, ',')"
     " FROM api_keys k JOIN users u ON u.id = k.user_id WHERE u.status <> 'deleted' AND ($1::text IS NULL OR u.email = lower($1))"

@@ -1,7 +1,7 @@
 /* lib/credential/seen.c: checked credentials, found by the SHA-256 of their text. A fixed table: in a full set the one that ends first makes room.
  *
- * What a former key set vouched for counts no longer, but it is remembered that it was good once: exchange.c tells keys that worked here from invented
- * ones by it. */
+ * What a former key set vouched for counts no longer, but it is remembered that it was good once: exchange.c tells keys that worked here from
+ * invented ones by it. */
 #include <stdlib.h>
 #include <string.h>
 
