@@ -131,7 +131,7 @@ static void on_worked(void *user)
         cds_http_add_header(login->req, "Set-Cookie", cds_cookie_make(login->refresh, age_s, auth->origins.https, cookie));
         cds_wipe(cookie, sizeof(cookie));
         log_login(login, NULL);
-        reply(login, "/");
+        reply(login, "/?oidc=ok"); /* so that the page looks for the session */
     }
     login_free(login);
 }

@@ -62,7 +62,7 @@ describe('the way there and back', { concurrency: false }, () => {
   test('signs in who is known to the provider: code, challenge, state, nonce, and the same session as with a password', async () => {
     const who = somebody();
     const got = await signIn(open, who);
-    assert.deepEqual([got.status, got.location], [303, '/']);
+    assert.deepEqual([got.status, got.location], [303, '/?oidc=ok']);
     const { asked } = got;
     assert.deepEqual(['response_type', 'client_id', 'redirect_uri', 'scope', 'code_challenge_method'].map((name) => asked.get(name)), ['code', provider.client, `${open.url}/auth/oidc/callback`, 'openid email profile', 'S256']);
     for (const name of ['state', 'nonce', 'code_challenge']) assert.match(asked.get(name), /^[A-Za-z0-9_-]{43}$/, name);
@@ -105,7 +105,7 @@ describe('the way there and back', { concurrency: false }, () => {
 
   test('works with ES256', async () => {
     provider.key = provider.keys[1];
-    assert.equal((await signIn(open, somebody())).location, '/');
+    assert.equal((await signIn(open, somebody())).location, '/?oidc=ok');
     provider.key = provider.keys[0];
   });
 
@@ -114,7 +114,7 @@ describe('the way there and back', { concurrency: false }, () => {
     const fresh = newKey();
     provider.keys = [fresh, provider.keys[0]];
     provider.key = fresh;
-    assert.equal((await signIn(open, somebody())).location, '/');
+    assert.equal((await signIn(open, somebody())).location, '/?oidc=ok');
     const asked = provider.asked.keys;
     const invented = newKey();
     for (let i = 0; i < 5; i++) {
@@ -143,7 +143,7 @@ describe('a sign-in that this browser did not begin, or not so', { concurrency: 
 
   test('one answer counts once: the same code, state and cookie again are refused by us, and the code by the provider', async () => {
     const got = await signIn(open, somebody());
-    assert.equal(got.location, '/');
+    assert.equal(got.location, '/?oidc=ok');
     const asked = provider.asked.token;
     assert.equal((await back(open, { code: got.code, state: got.state, cookie: got.started.cookie })).rule, 'oidc.state');
     assert.equal(provider.asked.token, asked);
@@ -162,7 +162,7 @@ describe('a sign-in that this browser did not begin, or not so', { concurrency: 
     const asked = provider.asked.token;
     assert.equal((await signIn(open, somebody(), (b) => ({ ...b, more: { iss: 'https://evil.example' } }))).rule, 'oidc.issuer');
     assert.equal(provider.asked.token, asked);
-    assert.equal((await signIn(open, somebody(), (b) => ({ ...b, more: { iss: provider.issuer } }))).location, '/');
+    assert.equal((await signIn(open, somebody(), (b) => ({ ...b, more: { iss: provider.issuer } }))).location, '/?oidc=ok');
   });
 
   test('the address goes nowhere but to the studio, whatever a link asks for', async () => {
@@ -172,7 +172,7 @@ describe('a sign-in that this browser did not begin, or not so', { concurrency: 
       assert.doesNotMatch(location, /evil/);
     }
     const got = await signIn(open, somebody(), (b) => ({ ...b, more: { return_to: '//evil.example', next: 'https://evil.example' } }));
-    assert.equal(got.location, '/');
+    assert.equal(got.location, '/?oidc=ok');
     const denied = await signIn(open, somebody(), (b) => ({ ...b, code: undefined, more: { error: 'access_denied', error_description: '//evil.example' } }));
     assert.equal(denied.location, '/login?oidc=oidc.denied');
   });
@@ -207,7 +207,7 @@ describe('an ID token that is not what it should be', { concurrency: false }, ()
   test('clocks may differ by a minute, and the right one of several audiences is taken', async () => {
     for (const edit of [(c) => ({ ...c, exp: now() - 50, iat: now() - 300 }), (c) => ({ ...c, iat: now() + 50 }), (c) => ({ ...c, aud: ['another-client', c.aud], azp: c.aud })]) {
       provider.claims = edit;
-      assert.equal((await signIn(open, somebody())).location, '/');
+      assert.equal((await signIn(open, somebody())).location, '/?oidc=ok');
     }
     provider.honest();
   });

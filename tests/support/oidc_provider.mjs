@@ -34,6 +34,10 @@ export async function startProvider({ client = 'studio', secret = 'correct horse
     }))],
     '/keys': ['keys', (req, res) => json(res, { keys: provider.keys.map((key) => key.jwk) })],
     '/userinfo': ['userinfo', (req, res) => json(res, req.headers.authorization === 'Bearer access-of-the-provider' ? provider.who : { error: 'invalid_token' }, 200)],
+    '/authorize': ['authorize', (req, res) => { // whoever comes is provider.who: the person has signed in there
+      const { code, state, asked } = provider.authorize(provider.issuer + req.url);
+      res.writeHead(302, { location: `${asked.get('redirect_uri')}?${new URLSearchParams({ code, state, iss: provider.issuer })}` }).end();
+    }],
     '/token': ['token', async (req, res) => {
       const form = new URLSearchParams(await bodyOf(req));
       provider.forms.push({ form, authorization: req.headers.authorization });

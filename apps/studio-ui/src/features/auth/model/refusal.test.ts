@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { refusalOf } from "./refusal";
+import { isBack, refusalOf } from "./refusal";
 
 describe("why a sign-in at the provider was refused", () => {
   it("is nothing without a word in the address", () => {
     expect(refusalOf("")).toBeNull();
     expect(refusalOf("?x=1")).toBeNull();
+    expect(refusalOf("?oidc=ok")).toBeNull();
+    expect([isBack("?oidc=ok"), isBack("?oidc=oidc.state"), isBack("")]).toEqual([true, false, false]);
   });
 
   it("is one of the rules that the page has words for", () => {
