@@ -5,7 +5,7 @@ UI := apps/studio-ui
 UI_SOURCES = $(shell find $(UI)/src $(UI)/build-tools $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
 STEP := tools/step $(BUILD).log
 
-.PHONY: run build native ui test check fmt bench bench-llm bench-sandbox abuse-storm storm-micro storm-llm storm-ledger night guards-llm micro fuzz wasmer coverage coverage-sandbox clean setup
+.PHONY: run build native ui test check fmt bench bench-llm bench-ledger bench-sandbox abuse-storm storm-micro storm-llm storm-ledger night guards-llm micro fuzz wasmer coverage coverage-sandbox clean setup
 .DEFAULT_GOAL := build
 # Set-up comes before the build and the build before the start, also with -j; Ninja uses all cores by itself.
 .NOTPARALLEL:
@@ -87,6 +87,10 @@ bench-sandbox:
 	@tools/setup test
 	@$(MAKE) --no-print-directory native
 	@CDS_BUILD=$(BUILD) node tools/bench_gates.mjs
+
+# What the ledger costs, as ratios to pgbench in the same run, and its gates; see docs/performance.md.
+bench-ledger: setup native
+	@CDS_BUILD=$(BUILD) tools/bench_ledger
 
 # The model scheduler's figures: its switches off, the bare library loop and node-llama-cpp of the same run; see docs/performance.md.
 bench-llm:

@@ -12,23 +12,23 @@
 
 /* One more than a page is read, so that the last page knows that it is the last. */
 static const char list_sql[] =
-    "WITH u AS (SELECT * FROM users WHERE status <> 'deleted' AND ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR role = $2)"
+    "WITH u AS (SELECT id, email, display_name, role, status, created_at, last_login_at FROM users WHERE status <> 'deleted' AND "
+    "($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR role = $2)"
     "   AND ($3::text IS NULL OR position(lower($3) IN email) > 0 OR position(lower($3) IN lower(display_name)) > 0)"
     "   AND ($4::text IS NULL OR email > $4) ORDER BY email LIMIT $5::int + 1),"
     " p AS (SELECT * FROM u ORDER BY email LIMIT $5::int)"
     " SELECT json_build_object('users', coalesce((SELECT json_agg(json_build_object('user_id', id, 'email', email, 'display_name', display_name,"
-    "   'role', role, 'status', status, 'asks', status = 'pending' AND password_hash = '-', 'created_at', " TIME_OF(
-        "created_at") ", 'last_login_at', " TIME_OF("last_login_at") ","
-                                                                     "   'month_tokens_limit', month_tokens_limit,"
-                                                                     "   'sessions', (SELECT count(*) FROM sessions s WHERE s.user_id = p.id AND "
-                                                                     "s.revoked_at IS NULL AND s.expires_at > now()),"
-                                                                     "   'link_expires_at', (SELECT " TIME_OF(
-                                                                         "max(i.expires_at)") " FROM invites i WHERE i.user_id = p.id AND i.used_at "
-                                                                                              "IS NULL AND i.expires_at > now()))"
-                                                                                              "   ORDER BY email) FROM p), '[]'),"
-                                                                                              "  'next_cursor', CASE WHEN (SELECT count(*) FROM u) > "
-                                                                                              "$5::int THEN (SELECT max(email) FROM p) "
-                                                                                              "END)";
+    "   'role', role, 'status', status, 'asks', status = 'pending' AND user_asks(id), 'created_at', " TIME_OF("created_at") ", 'last_login_at', " TIME_OF(
+        "last_login_at") ","
+                         "   'month_tokens_limit', (SELECT b.lim FROM budget_policies b WHERE b.subject = 'user ' || p.id AND b.unit = 1 AND b.span "
+                         "= 'month'"
+                         "     AND b.removed_at IS NULL),"
+                         "   'sessions', (SELECT count(*) FROM sessions s WHERE s.user_id = p.id AND s.revoked_at IS NULL AND s.expires_at > now()),"
+                         "   'link_expires_at', (SELECT " TIME_OF(
+                             "max(i.expires_at)") " FROM invites i WHERE i.user_id = p.id AND i.used_at IS NULL AND i.expires_at > now()))"
+                                                  "   ORDER BY email) FROM p), '[]'),"
+                                                  "  'next_cursor', CASE WHEN (SELECT count(*) FROM u) > $5::int THEN (SELECT max(email) FROM p) "
+                                                  "END)";
 
 static const char sessions_sql[] =
     "SELECT coalesce(json_agg(json_build_object('session_id', id, 'current', id = $2::uuid, 'device', device, 'address', address,"
@@ -100,7 +100,7 @@ static void change(struct call *call, const char *role, const char *status, cons
 {
     const char *params[] = {param(call, "user_id"), role, status, why};
     call_query(call,
-               "SELECT c.verdict, coalesce($2::text, u.role), CASE WHEN $3::text = 'active' AND u.password_hash = '*' THEN 'pending'"
+               "SELECT c.verdict, coalesce($2::text, u.role), CASE WHEN $3::text = 'active' AND NOT user_has_password(u.id) THEN 'pending'"
                " ELSE coalesce($3::text, u.status) END"
                " FROM (SELECT user_change($1::uuid, $2::text, $3::text, $4::text) AS verdict) c LEFT JOIN users u ON u.id = $1::uuid",
                4, params, on_changed);

@@ -31,6 +31,7 @@ struct call {
     struct ticket *ticket;
     struct cds_standing_wait fresh; /**< while it waits until the rights of its caller are known again */
     uint64_t seq;                   /**< next sequence number of its notifications */
+    bool audited;                   /**< its begin stands in the audit log, and its end follows */
     bool cancelled;
     bool ends_with_token; /**< it has no end of its own: cancelled when the token of its socket expires */
     void *leaf;           /**< state of the leaf that works on it */
@@ -77,6 +78,12 @@ void call_succeed_text(struct call *call, const char *name, const char *text);
 /** Fails the call: more statements wait than the queue holds. */
 void call_database_full(struct call *call);
 
+/* audit.c */
+/** Starts the call; one that the audit log gets starts when its line is there, and fails without it. */
+void call_route_audited(struct call *call, void (*route)(struct call *call));
+/** What came of an audited call; nothing for others. */
+void call_audit_end(const struct call *call, cds_rc rc);
+
 /* Leaves: each takes over the call. */
 void local_start(struct call *call);   /**< local.c: rpc.discover, rpc.cancel, user.self and the calls of projects.c, usage.c */
 void sandbox_start(struct call *call); /**< leaf_sandbox.c: fs.*, run.*, term.*, sandbox.probe */
@@ -104,8 +111,24 @@ void session_revoke(struct call *call);
 void session_revoke_others(struct call *call);
 void key_list(struct call *call);
 void key_revoke(struct call *call);
+void key_self(struct call *call);
 void usage_summary(struct call *call);
+void usage_report(struct call *call);
+void usage_export(struct call *call);
+void usage_track(struct call *call);
+void usage_forecast(struct call *call);
+void usage_anomalies(struct call *call);
 void budget_set(struct call *call);
+void audit_list(struct call *call);
+void audit_export(struct call *call);
+void budget_remove(struct call *call);
+void budget_list(struct call *call);
+void budget_self(struct call *call);
+void budget_grant(struct call *call);
+void budget_grants(struct call *call);
+void budget_check(struct call *call);
+void price_list(struct call *call);
+void price_set(struct call *call);
 
 /* leaf_sandbox.c: the connection to sandboxd. */
 CDS_MUST_USE cds_rc sandbox_link_new(struct api *api, struct sandbox_link **ret, struct cds_err *reterr);

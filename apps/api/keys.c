@@ -9,9 +9,12 @@ static const char list_sql[] =
     "  'state', CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= now() THEN 'expired' ELSE 'active' END,"
     "  'created_at', " TIME_OF("k.created_at") ", 'expires_at', " TIME_OF("k.expires_at") ", 'last_used_at', " TIME_OF(
         "k.last_used_at") ","
-                          "  'requests_per_minute', k.requests_per_minute, 'tokens_per_minute', k.tokens_per_minute, 'rotated_from', k.rotated_from)"
+                          "  'requests_per_minute', k.requests_per_minute, 'tokens_per_minute', k.tokens_per_minute,"
+                          "  'concurrent_requests', k.concurrent_requests, 'rotated_from', k.rotated_from)"
                           "  ORDER BY k.live DESC, k.created_at DESC, k.id DESC), '[]')"
-                          " FROM (SELECT *, revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AS live FROM api_keys"
+                          " FROM (SELECT id, name, role, scopes, models, revoked_at, expires_at, created_at, last_used_at, requests_per_minute, "
+                          "tokens_per_minute, concurrent_requests,"
+                          "  rotated_from, revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AS live FROM api_keys"
                           "  WHERE user_id = $1::uuid ORDER BY live DESC, created_at DESC, id DESC LIMIT 200) k";
 
 static void on_list(void *user, const struct cds_rows *rows, const struct cds_err *err)

@@ -235,6 +235,8 @@ void llm_start(struct call *call)
     const char *name = call->method->name;
     if (cds_streq(name, "llm.chat") || cds_streq(name, "llm.complete") || cds_streq(name, "llm.resume"))
         llm_stream_start(call);
+    else if (cds_streq(name, "llm.embed"))
+        llm_embed_start(call);
     else if (cds_streq(name, "llm.cancel"))
         cancel_start(call);
     else if (cds_streq(name, "llm.start"))

@@ -32,3 +32,5 @@ void llm_unreachable(struct cds_err *err, const struct cds_err *why);
 
 /** leaf_llm_stream.c: llm.chat, llm.complete, llm.resume. */
 void llm_stream_start(struct call *call);
+/** leaf_llm_embed.c: llm.embed. */
+void llm_embed_start(struct call *call);

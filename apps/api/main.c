@@ -19,7 +19,7 @@ static cds_rc start(struct api *api, struct cds_service *service, struct cds_err
     if (cds_starts_with(cds_service_host(c, host, sizeof(host)), "127."))
         snprintf(api->origin_local, sizeof(api->origin_local), "http://localhost:%u", (unsigned)cds_config_u64(c, CDS_OPT_UI_PORT));
     if ((rc = cds_rpc_table_init(err)) || (rc = cds_credentials_new(api->loop, api->client, api->auth_url, &api->creds, err)) ||
-        (rc = cds_db_conninfo_whole(c, conninfo, err)) || (rc = cds_dbq_open(api->loop, conninfo, API_DB_QUEUE, &api->db, err)) ||
+        (rc = cds_db_conninfo_as(c, CDS_DB_APP, conninfo, err)) || (rc = cds_dbq_open(api->loop, conninfo, API_DB_QUEUE, &api->db, err)) ||
         (rc = cds_standing_new(api->loop, conninfo, api_access_changed, api, &api->standing, err)) || (rc = projects_new(&api->projects, err)) ||
         (rc = sandbox_link_new(api, &api->sandbox, err)) || (rc = preview_link_new(api, &api->previews, err)) ||
         (rc = api_logs_new(api, &api->logs, err)) || (rc = cds_service_listen(service, CDS_OPT_API_PORT, 0, api_on_request, api, err)))

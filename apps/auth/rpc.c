@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "apps/auth/store_account.h"
+#include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
@@ -107,6 +108,38 @@ static cds_rc check_caller(struct cds_auth_rpc *call, enum cds_role least, struc
     return CDS_DENIED;
 }
 
+/* An act of an admin stands in the audit log before it is done; what came of it follows. */
+static cds_rc audit(struct cds_auth_rpc *call, const struct cds_rpc_method *row, const char *phase, cds_json *detail, struct cds_err *reterr)
+{
+    CDS_JSON_AUTO mine = detail;
+    CDS_CLEANUP(cds_free_ptr) char *text = cds_json_dumps(mine, NULL);
+    if (!text)
+        return cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
+    const struct cds_audit_line line = {phase, call->who.user_id, row->name, call->request_id, text};
+    cds_rc rc = cds_store_audit(call->auth->store, &line, reterr);
+    if (rc) {
+        cds_fail(reterr, CDS_UNAVAILABLE, __func__, "Nothing was done: the audit log could not be written.");
+        cds_err_rule(reterr, "audit.unwritten");
+        cds_err_hint(reterr, "Try again in a moment.");
+        reterr->retry_after_ms = 1000;
+    }
+    return rc ? CDS_UNAVAILABLE : CDS_OK;
+}
+
+static cds_rc run_audited(struct cds_auth_rpc *call, const struct cds_rpc_method *row)
+{
+    cds_rc rc = audit(call, row, "begin",
+                      cds_json_pack("{s:o,s:s}", "params", cds_rpc_audit_params(row, call->params), "role", cds_role_name(call->role)), &call->err);
+    if (rc)
+        return rc;
+    struct cds_err ignored;
+    rc = call->method->run(call, &call->err);
+    if (audit(call, row, "end", cds_json_pack("{s:s}", "end", rc ? cds_rc_name(rc) : "OK"), &ignored))
+        cds_log(CDS_LOG_ERROR, "audit", CDS_LS("error", "The end of an act could not be written into the audit log; its begin stands there."),
+                CDS_LS("request_id", call->request_id));
+    return rc;
+}
+
 static void work(void *user)
 {
     struct cds_auth_rpc *call = user;
@@ -116,7 +149,7 @@ static void work(void *user)
     if (!call->rc)
         call->rc = cds_rpc_check_params(row, call->params, &call->err);
     if (!call->rc)
-        call->rc = call->method->run(call, &call->err);
+        call->rc = *call->who.user_id && cds_rpc_audited(row, call->role) ? run_audited(call, row) : call->method->run(call, &call->err);
     if (!call->rc && !call->result)
         call->rc = cds_fail(&call->err, CDS_EXHAUSTED, __func__, "Out of memory while building the answer.");
 }
@@ -211,6 +244,7 @@ void cds_auth_rpc_handle(struct cds_auth *auth, struct cds_http_req *req)
     call->auth = auth;
     call->req = req;
     cds_http_client_ip(req, call->ip);
+    cds_strcpy(call->request_id, sizeof(call->request_id), cds_http_request_id(req));
     cds_auth_device(req, call->device);
     call->rc = check_request(call, &call->err);
     if (!call->rc) {

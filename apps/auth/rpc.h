@@ -6,6 +6,7 @@
 #pragma once
 
 #include "apps/auth/service.h"
+#include "lib/base/random.h"
 #include "lib/rpc/rpc.h"
 
 /** One call on its way through a worker thread. */
@@ -13,7 +14,8 @@ struct cds_auth_rpc {
     struct cds_auth *auth;
     struct cds_http_req *req; /**< NULL once the client left; loop thread only */
     const struct cds_auth_method *method;
-    cds_json *id, *params;                                /**< owned; params are the worker's alone while it works */
+    cds_json *id, *params; /**< owned; params are the worker's alone while it works */
+    char request_id[CDS_UUID_LEN + 1];
     struct cds_claims who;                                /**< checked signature; "" when nobody signed in */
     enum cds_role role;                                   /**< of the caller now, from the database; worker */
     char ip[46], device[201], account[CDS_EMAIL_MAX + 1]; /**< account: what the throttle counts beside the address; "" for methods without guesses */

@@ -64,7 +64,7 @@ static cds_json *time_or_null(const char *text)
 
 cds_rc cds_auth_rpc_key_create(struct cds_auth_rpc *call, struct cds_err *reterr)
 {
-    char scopes[256], models[700], days[24], requests[24], tokens[24], expires[32];
+    char scopes[256], models[700], days[24], requests[24], tokens[24], together[24], month[24], expires[32];
     struct secret secret;
     const char *role = cds_json_get_str(call->params, "role");
     if (!role)
@@ -84,7 +84,9 @@ cds_rc cds_auth_rpc_key_create(struct cds_auth_rpc *call, struct cds_err *reterr
                                       .models = array_of(cds_json_get(call->params, "models"), models, sizeof(models)),
                                       .expires_in_s = number_of(call, "expires_in_s", days, sizeof(days)),
                                       .requests_per_minute = number_of(call, "requests_per_minute", requests, sizeof(requests)),
-                                      .tokens_per_minute = number_of(call, "tokens_per_minute", tokens, sizeof(tokens))};
+                                      .tokens_per_minute = number_of(call, "tokens_per_minute", tokens, sizeof(tokens)),
+                                      .concurrent_requests = number_of(call, "concurrent_requests", together, sizeof(together)),
+                                      .month_tokens = number_of(call, "month_tokens", month, sizeof(month))};
     rc = cds_store_key_add(call->auth->store, &fresh, expires, reterr);
     if (!rc)
         call->result = cds_json_pack("{s:s,s:s,s:o}", "key_id", secret.id, "key", secret.key, "expires_at", time_or_null(expires));

@@ -8,11 +8,13 @@
 
 #include "apps/auth/oidc.h"
 #include "apps/auth/password.h"
+#include "apps/auth/store_account.h"
 #include "lib/base/buf.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/random.h"
 #include "lib/db/db.h"
+#include "lib/log/log.h"
 #include "lib/rpc/rpc.h"
 #include "lib/service/service.h"
 
@@ -41,6 +43,10 @@ static void run_ping(void *user)
     if (!rc && ping->dearest)
         rc = look_for_dearest(ping->auth, &ping->err);
     ping->err.code = rc;
+    struct cds_err err;
+    if (!rc && ping->sweep && cds_store_seal(ping->auth->store, &err))
+        cds_log(CDS_LOG_WARN, "audit", CDS_LS("error", "A day of the ledger could not be sealed; the next try is in ten minutes."),
+                CDS_LS("detail", err.message));
 }
 
 static void ping_done(void *user)
@@ -129,7 +135,7 @@ static cds_rc open_parts(struct cds_auth *auth, struct cds_err *reterr)
     if (!rc)
         rc = cds_throttle_new(&auth->throttle, reterr);
     if (!rc)
-        rc = cds_db_conninfo_whole(config, conninfo, reterr);
+        rc = cds_db_conninfo_as(config, CDS_DB_AUTH, conninfo, reterr);
     if (!rc)
         rc = cds_store_new(conninfo, threads + CDS_AUTH_SQL_THREADS, &auth->store, reterr);
     if (!rc)

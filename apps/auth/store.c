@@ -185,8 +185,8 @@ cds_rc cds_store_insert_user(struct cds_db *db, const struct cds_new_user *fresh
     const char *const params[] = {id, fresh->email, fresh->display_name, fresh->hash, fresh->role, tokens};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
     cds_rc rc = cds_db_exec(db,
-                            "INSERT INTO users AS u (id, email, display_name, password_hash, role, month_tokens_limit) "
-                            "VALUES ($1, $2, $3, $4, $5, $6) RETURNING " CDS_USER_COLUMNS,
+                            "WITH u AS (INSERT INTO users (id, email, display_name, password_hash, role) VALUES ($1, $2, $3, $4, $5) RETURNING *) "
+                            "SELECT " CDS_USER_COLUMNS ", budget_begin('user', u.id, NULL, $6::bigint, NULL) FROM u",
                             6, params, false, &rows, reterr);
     if (rc == CDS_CONFLICT) {
         cds_fail(reterr, CDS_CONFLICT, __func__, "A user with this mail address exists already.");

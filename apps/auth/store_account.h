@@ -35,6 +35,16 @@ CDS_MUST_USE cds_rc cds_store_invite_redeem(struct cds_store *store, const char 
 /** Another password, if the present one is still old_hash; all sessions but keep_session end. @return CDS_OK; CDS_CONFLICT */
 CDS_MUST_USE cds_rc cds_store_password(struct cds_store *store, const char *user_id, const char *old_hash, const char *new_hash,
                                        const char *keep_session, int64_t *ret_ended, struct cds_err *reterr);
+/** One line of the audit log; texts borrowed. */
+struct cds_audit_line {
+    const char *phase;                        /**< "begin" or "end" */
+    const char *user_id;                      /**< who acts */
+    const char *action, *request_id, *detail; /**< detail: a JSON object */
+};
+/** store_audit.c: committed when this returns CDS_OK. */
+CDS_MUST_USE cds_rc cds_store_audit(struct cds_store *store, const struct cds_audit_line *line, struct cds_err *reterr);
+/** Seals the oldest day of the ledger that is over and not sealed, if there is one. */
+CDS_MUST_USE cds_rc cds_store_seal(struct cds_store *store, struct cds_err *reterr);
 /** A session that cannot be renewed, for a program. @param life_s until it ends */
 CDS_MUST_USE cds_rc cds_store_session_plain(struct cds_store *store, const struct cds_user *user, uint64_t life_s, const char *device,
                                             const char *address, char ret_session_id[static 37], struct cds_err *reterr);

@@ -26,14 +26,19 @@ cds_rc cds_store_key_add(struct cds_store *store, const struct cds_new_key *fres
                                   fresh->expires_in_s,
                                   fresh->requests_per_minute,
                                   fresh->tokens_per_minute,
-                                  most};
+                                  most,
+                                  fresh->concurrent_requests,
+                                  fresh->month_tokens};
     const struct cds_statement st = {
-        "INSERT INTO api_keys AS k (user_id, id, hash, name, role, scopes, models, expires_at, requests_per_minute, tokens_per_minute) "
-        "SELECT $1::uuid, $2::uuid, $3, $4, $5, $6::text[], $7::text[], now() + make_interval(secs => $8::double precision), $9::int, $10::bigint "
+        "WITH k AS (INSERT INTO api_keys (user_id, id, hash, name, role, scopes, models, expires_at, requests_per_minute, tokens_per_minute, "
+        "  concurrent_requests) "
+        "SELECT $1::uuid, $2::uuid, $3, $4, $5, $6::text[], $7::text[], now() + make_interval(secs => $8::double precision), $9::int, $10::bigint, "
+        "  $12::int "
         "WHERE (SELECT count(*) FROM api_keys o WHERE o.user_id = $1::uuid AND o.revoked_at IS NULL AND (o.expires_at IS NULL OR o.expires_at > "
         "now())) "
-        "< $11::int RETURNING " TIME_OF("k.expires_at"),
-        11, params, false};
+        "< $11::int RETURNING *) SELECT " TIME_OF("k.expires_at") ", CASE WHEN $13::bigint IS NOT NULL THEN "
+                                                                  "  budget_begin('key', k.user_id, k.id, $13::bigint, k.user_id)::text END FROM k",
+        13, params, false};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
     cds_rc rc = cds_store_run(store, &st, &rows, reterr);
     if (rc)
@@ -141,10 +146,12 @@ cds_rc cds_store_key_rotate(struct cds_store *store, const char *user_id, const 
         "  AND (SELECT count(*) FROM api_keys l WHERE l.user_id = $1::uuid AND l.revoked_at IS NULL AND (l.expires_at IS NULL OR l.expires_at > "
         "  now()) AND (l.id <> $2::uuid OR $5::double precision > 0)) < $6::int RETURNING *), "
         "was AS (SELECT expires_at, created_at FROM api_keys WHERE user_id = $1::uuid AND id = $2::uuid) "
+        /* It counts in the budgets of the first key of its line. */
         "INSERT INTO api_keys AS k (user_id, id, hash, name, role, scopes, models, expires_at, requests_per_minute, tokens_per_minute, "
-        "  month_tokens_limit, rotated_from) "
+        "  concurrent_requests, budget_key, rotated_from) "
         "SELECT o.user_id, $3::uuid, $4, o.name, o.role, o.scopes, o.models, CASE WHEN w.expires_at IS NULL THEN NULL "
-        "  ELSE now() + (w.expires_at - w.created_at) END, o.requests_per_minute, o.tokens_per_minute, o.month_tokens_limit, o.id FROM old o, was w "
+        "  ELSE now() + (w.expires_at - w.created_at) END, o.requests_per_minute, o.tokens_per_minute, o.concurrent_requests, "
+        "  coalesce(o.budget_key, o.id), o.id FROM old o, was w "
         "RETURNING (SELECT " TIME_OF("old.expires_at") " FROM old), " TIME_OF("k.expires_at"),
         6, params, false};
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;

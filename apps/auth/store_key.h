@@ -10,9 +10,10 @@
 /** What a key is made of; texts borrowed. Lists as PostgreSQL array literals. */
 struct cds_new_key {
     const char *user_id, *id, *hash, *name, *role, *scopes, *models;
-    const char *expires_in_s;                            /**< decimal; NULL: it does not expire */
-    const char *requests_per_minute, *tokens_per_minute; /**< decimal; NULL: no limit of its own */
-    const char *rotated_from;                            /**< NULL: it is no successor */
+    const char *expires_in_s;                                                  /**< decimal; NULL: it does not expire */
+    const char *requests_per_minute, *tokens_per_minute, *concurrent_requests; /**< decimal; NULL: no limit of its own */
+    const char *month_tokens;                                                  /**< its monthly budget, decimal; NULL: none */
+    const char *rotated_from;                                                  /**< NULL: it is no successor */
 };
 /** Adds one. @param ret_expires_at RFC 3339, "" when it does not expire @return CDS_OK; CDS_CONFLICT, rule "key.count": the user has CDS_KEYS_MAX */
 enum { CDS_KEYS_MAX = 100 /**< live keys of one user */ };

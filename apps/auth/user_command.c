@@ -76,7 +76,7 @@ static cds_rc add_user(struct cds_config *config, const struct words *words, str
         rc = cds_password_hash(password, strlen(password), cost, hash, reterr);
     cds_wipe(password, sizeof(password));
     if (!rc)
-        rc = cds_db_conninfo_whole(config, conninfo, reterr);
+        rc = cds_db_conninfo_as(config, CDS_DB_AUTH, conninfo, reterr);
     if (!rc)
         rc = cds_store_new(conninfo, 1, &store, reterr);
     if (rc)

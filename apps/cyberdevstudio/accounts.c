@@ -18,6 +18,8 @@ enum { TOKEN_BYTES = 32, TOKEN_TEXT = 43, FOLDER_MS = 60000 };
 
 struct asked {
     const struct cds_command *cmd;
+    const char *act; /**< of the audit log, NULL: nothing is changed */
+    cds_database_fn *fn;
     const char *email, *role, *status;
     const char *heir; /* of user delete: who gets the projects */
     bool remove;      /* of user delete: the projects are removed */
@@ -191,11 +193,22 @@ static cds_rc make_link(void *user, struct cds_db *db, const struct cds_patience
 }
 
 /* ---- commands ---- */
+/* An operator's act stands in the audit log before it is done, as an admin's does; whom it is about stands in the lines of what changes. */
+static cds_rc audited(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
+{
+    struct asked *asked = user;
+    cds_rc rc = CDS_OK;
+    if (asked->act)
+        rc = cds_db_exec(db, "SELECT audit_add('begin', 'command line', NULL, NULL, $1::text, NULL, '{}')", 1, &asked->act, false, NULL, reterr);
+    return rc == CDS_OK ? asked->fn(user, db, patience, reterr) : rc;
+}
+
 static enum cds_exit run(const struct cds_command *cmd, struct asked *asked, cds_database_fn *fn)
 {
     struct cds_err err = {0};
     asked->cmd = cmd;
-    return cds_with_database(cmd, CDS_CLUSTER_THERE, fn, asked, &err) == CDS_OK ? CDS_EXIT_OK : cds_complain(stderr, &err);
+    asked->fn = fn;
+    return cds_with_database(cmd, CDS_CLUSTER_THERE, audited, asked, &err) == CDS_OK ? CDS_EXIT_OK : cds_complain(stderr, &err);
 }
 
 static enum cds_exit run_for_one(const struct cds_command *cmd, struct asked *asked, cds_database_fn *fn, const char *name)
@@ -219,19 +232,19 @@ enum cds_exit cds_cmd_user_list(const struct cds_command *cmd)
 
 enum cds_exit cds_cmd_user_link(const struct cds_command *cmd)
 {
-    struct asked asked = {0};
+    struct asked asked = {.act = "user link"};
     return run_for_one(cmd, &asked, make_link, "link");
 }
 
 enum cds_exit cds_cmd_user_block(const struct cds_command *cmd)
 {
-    struct asked asked = {.status = "blocked"};
+    struct asked asked = {.act = "user block", .status = "blocked"};
     return run_for_one(cmd, &asked, change, "block");
 }
 
 enum cds_exit cds_cmd_user_unblock(const struct cds_command *cmd)
 {
-    struct asked asked = {.status = "active"};
+    struct asked asked = {.act = "user unblock", .status = "active"};
     return run_for_one(cmd, &asked, change, "unblock");
 }
 
@@ -260,7 +273,7 @@ static enum cds_exit remove_folders(const struct cds_command *cmd, const char *l
 enum cds_exit cds_cmd_user_delete(const struct cds_command *cmd)
 {
     struct cds_command rest = *cmd;
-    struct asked asked = {.remove = cds_take_switch(&rest, "--remove-projects")};
+    struct asked asked = {.act = "user delete", .remove = cds_take_switch(&rest, "--remove-projects")};
     CDS_JSON_AUTO there = NULL;
     if (!cds_take_value(&rest, "--projects-to", &asked.heir))
         return CDS_EXIT_USAGE;
@@ -280,14 +293,14 @@ enum cds_exit cds_cmd_user_delete(const struct cds_command *cmd)
 
 enum cds_exit cds_cmd_user_signout(const struct cds_command *cmd)
 {
-    struct asked asked = {0};
+    struct asked asked = {.act = "user signout"};
     return run_for_one(cmd, &asked, end_sessions, "signout");
 }
 
 enum cds_exit cds_cmd_user_role(const struct cds_command *cmd)
 {
     struct cds_command rest = *cmd;
-    struct asked asked = {0};
+    struct asked asked = {.act = "user role"};
     if (!cds_take_value(&rest, "--email", &asked.email) || !cds_take_value(&rest, "--role", &asked.role) || !cds_no_more(&rest))
         return CDS_EXIT_USAGE;
     if (!asked.email || !asked.role || !(cds_streq(asked.role, "admin") || cds_streq(asked.role, "developer") || cds_streq(asked.role, "viewer"))) {

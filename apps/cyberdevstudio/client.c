@@ -166,5 +166,11 @@ enum cds_exit cds_cmd_status(const struct cds_command *cmd)
     const cds_json *parts = cds_json_get(status, "parts");
     for (size_t i = 0; i < cds_json_size(parts); i++)
         print_part(cds_json_at(parts, i));
+    const cds_json *database = cds_json_get(status, "database");
+    const char *pgml = cds_json_get_str(database, "pgml");
+    printf("\ndatabase: PostgreSQL %s, %s%s%s\n", cds_json_get_str(database, "version"), pgml ? "pgml " : "no pgml", pgml ? pgml : "",
+           !pgml                                                       ? ""
+           : cds_json_true(cds_json_get(database, "pgml_used"), false) ? " (makes forecasts)"
+                                                                       : " (not used: ml.pgml is 0)");
     return CDS_EXIT_OK;
 }

@@ -39,6 +39,8 @@ enum cds_exit cds_cmd_key_create(const struct cds_command *cmd);
 enum cds_exit cds_cmd_key_rotate(const struct cds_command *cmd);
 enum cds_exit cds_cmd_key_revoke(const struct cds_command *cmd);
 enum cds_exit cds_cmd_migrate(const struct cds_command *cmd);
+enum cds_exit cds_cmd_backup(const struct cds_command *cmd);
+enum cds_exit cds_cmd_restore(const struct cds_command *cmd);
 enum cds_exit cds_cmd_ledger_verify(const struct cds_command *cmd);
 enum cds_exit cds_cmd_model_list(const struct cds_command *cmd);
 enum cds_exit cds_cmd_model_pull(const struct cds_command *cmd);

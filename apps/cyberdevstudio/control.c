@@ -100,6 +100,10 @@ cds_json *cds_status_json(const struct cds_supervisor *sup)
     cds_json_set(object, "log", cds_json_string(cds_studiolog_path(sup->log)));
     cds_json_set(object, "uptime_ms", cds_json_int((int64_t)(cds_now_ms() - sup->started_ms)));
     cds_json_set(object, "pss_bytes", cds_json_int((int64_t)cds_proc_pss_bytes(getpid())));
+    cds_json *database =
+        cds_json_pack("{s:s,s:b}", "version", sup->db_version, "pgml_used", *sup->pgml && cds_config_u64(sup->config, CDS_OPT_ML_PGML) ? 1 : 0);
+    cds_json_set(database, "pgml", *sup->pgml ? cds_json_string(sup->pgml) : cds_json_null());
+    cds_json_set(object, "database", database);
     cds_json_set(object, "parts", parts);
     return object;
 }

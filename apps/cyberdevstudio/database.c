@@ -27,8 +27,8 @@ cds_rc cds_database_open(const struct cds_config *config, const struct cds_patie
     }
 }
 
-static cds_rc bring_schema_up(const struct cds_command *cmd, struct cds_db *db, void (*on_step)(void *user, const char *name), void *user,
-                              struct cds_err *reterr)
+cds_rc cds_database_migrate(const struct cds_command *cmd, struct cds_db *db, void (*on_step)(void *user, const char *name), void *user,
+                            struct cds_err *reterr)
 {
     char program_dir[PATH_MAX], folder[PATH_MAX + 32];
     snprintf(folder, sizeof(folder), "%s/../share/migrations", cds_program_dir(program_dir, sizeof(program_dir)));
@@ -81,7 +81,7 @@ static cds_rc with_own_cluster(const struct cds_command *cmd, enum cds_cluster_n
     if (rc == CDS_OK)
         rc = cds_database_open(cmd->config, &patience, &db, reterr);
     if (rc == CDS_OK && need == CDS_CLUSTER_MIGRATED)
-        rc = bring_schema_up(cmd, db, on_schema_step, &wait, reterr);
+        rc = cds_database_migrate(cmd, db, on_schema_step, &wait, reterr);
     wait.progress = cds_progress_begin(sup, "working");
     if (rc == CDS_OK && !sup->stopping)
         rc = fn(user, db, &patience, reterr);
@@ -137,7 +137,7 @@ struct migration {
 static cds_rc migrate(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
 {
     struct migration *all = user;
-    return bring_schema_up(all->cmd, db, on_step, &all->steps, reterr);
+    return cds_database_migrate(all->cmd, db, on_step, &all->steps, reterr);
 }
 
 enum cds_exit cds_cmd_migrate(const struct cds_command *cmd)

@@ -12,6 +12,10 @@
 CDS_MUST_USE cds_rc cds_database_open(const struct cds_config *config, const struct cds_patience *patience, struct cds_db **ret,
                                       struct cds_err *reterr);
 
+/** Applies the migrations that are missing; on_step (may be NULL) hears the name of each. */
+CDS_MUST_USE cds_rc cds_database_migrate(const struct cds_command *cmd, struct cds_db *db, void (*on_step)(void *user, const char *name), void *user,
+                                         struct cds_err *reterr);
+
 /** What a private cluster must be like before fn gets it; one that a studio runs on is taken as it is. */
 enum cds_cluster_need {
     CDS_CLUSTER_THERE,   /**< made by an earlier start */

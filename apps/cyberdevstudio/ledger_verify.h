@@ -1,6 +1,6 @@
 /* apps/cyberdevstudio/ledger_verify.h: does every token and every micro-credit add up?
  *
- * Source:  database/migrations/0004_ledger.sql, 0008_ledger_repeats.sql. The rules are those that every statement of the ledger keeps, so one
+ * Source:  database/migrations/0013_budgets.sql, 0016_audit.sql. The rules are those that every statement of the ledger keeps, so one
  *          broken rule is a defect (or somebody changed the tables by hand). docs/ledger-rules.md says what each of them is adapted from.
  * Threads: one thread, that of the connection.
  * used + held <= limit is not one of them as it stands: docs/adr/0013-limits-and-room.md says which form of it is.
@@ -10,7 +10,7 @@
 #include "lib/db/db.h"
 
 enum {
-    CDS_LEDGER_CHECKS = 16,
+    CDS_LEDGER_CHECKS = 20,
     CDS_LEDGER_OF_ANSWERS = 13,               /**< number of the rule that needs the client's list */
     CDS_LEDGER_ANSWERS_MAX = 64 * 1024 * 1024 /**< bytes of that list */
 };

@@ -60,6 +60,8 @@ static const struct {
     {{"image", "add"}, cds_cmd_image_add, "NAME TAR|DIR", "make an image of what docker save wrote, of the tar of a root folder, or of a folder"},
     {{"image", "pull"}, cds_cmd_image_pull, "NAME REFERENCE", "fetch an image from a registry, where microsandbox (msb) works"},
     {{"image", "remove"}, cds_cmd_image_remove, "NAME", "remove an image"},
+    {{"backup"}, cds_cmd_backup, "FOLDER", "copy database and keys into a new folder, also while the studio runs"},
+    {{"restore"}, cds_cmd_restore, "FOLDER", "fill the empty database of a stopped studio from a backup, then check the ledger"},
     {{"ledger", "verify"},
      cds_cmd_ledger_verify,
      "[--json] [--answers FILE]",

@@ -86,11 +86,18 @@ cds_rc cds_pg_check_users(const struct cds_pg *pg, struct cds_err *reterr)
     return CDS_OK;
 }
 
-static void map_user(struct cds_buf *text, uid_t uid)
+/* Services may be no owner: one that was taken over changes nothing of the schema and no line of the ledger. Who starts the studio may be anybody:
+ * the files of the database are theirs anyway. */
+static void map_user(struct cds_buf *text, uid_t uid, bool owner)
 {
+    static const char *const roles[] = {"cds_app", "cds_auth", "cds_reader"};
     const char *name = name_of(uid);
-    if (name)
+    if (!name)
+        return;
+    if (owner)
         cds_buf_addf(text, "cds \"%s\" studio\n", name);
+    for (size_t i = 0; i < CDS_ARRAY_LEN(roles); i++)
+        cds_buf_addf(text, "cds \"%s\" %s\n", name, roles[i]);
 }
 
 cds_rc cds_pg_write_files(const struct cds_pg *pg, struct cds_err *reterr)
@@ -100,11 +107,11 @@ cds_rc cds_pg_write_files(const struct cds_pg *pg, struct cds_err *reterr)
     CDS_CLEANUP(cds_buf_free) struct cds_buf ident = cds_buf_init(FILE_MAX);
     cds_buf_addf(&auto_conf, "%sunix_socket_directories = '%s'\n", settings, pg->run_dir);
     cds_buf_add_str(&hba, "# The kernel tells who connects; nobody needs a password and nobody else gets in.\nlocal all all peer map=cds\n");
-    map_user(&ident, 0);
-    map_user(&ident, geteuid());
-    map_user(&ident, cds_pg_uid(pg));
+    map_user(&ident, 0, true);
+    map_user(&ident, geteuid(), true);
+    map_user(&ident, cds_pg_uid(pg), true);
     if (pg->services.change)
-        map_user(&ident, pg->services.uid);
+        map_user(&ident, pg->services.uid, false);
     cds_rc rc = put(pg, "postgresql.auto.conf", &auto_conf, reterr);
     if (!rc)
         rc = put(pg, "pg_hba.conf", &hba, reterr);

@@ -67,7 +67,9 @@ struct cds_supervisor {
     struct cds_identity services;
     struct cds_loop *loop;
     struct cds_studiolog *log;
-    struct cds_pg *pg; /**< NULL: external database */
+    struct cds_pg *pg;   /**< NULL: external database */
+    char db_version[64]; /**< of the connected database, "" before */
+    char pgml[64];       /**< version of its extension pgml; "": it has none */
     struct cds_control *control;
     struct cds_part parts[CDS_PART_COUNT];
     const char *flags[CDS_FLAGS_MAX];

@@ -10,6 +10,7 @@
 #include "apps/cyberdevstudio/supervisor.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
+#include "lib/base/str.h"
 #include "lib/db/migrate.h"
 #include "lib/log/log.h"
 
@@ -34,6 +35,21 @@ static void on_migration(void *user, const char *name)
     cds_progress_look(&wait->progress);
 }
 
+/** What is connected, for `status`. */
+static cds_rc look_at_database(struct cds_supervisor *sup, struct cds_db *db, struct cds_err *reterr)
+{
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
+    cds_rc rc = cds_db_exec(db, "SELECT current_setting('server_version'), cds_ml.pgml_version()", 0, NULL, true, &rows, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    cds_strcpy(sup->db_version, sizeof(sup->db_version), cds_rows_str(rows, 0, 0));
+    cds_strcpy(sup->pgml, sizeof(sup->pgml), cds_rows_str(rows, 0, 1));
+    if (*sup->pgml)
+        cds_log(CDS_LOG_INFO, "the database has PostgresML", CDS_LS("version", sup->pgml),
+                CDS_LS("used", cds_config_u64(sup->config, CDS_OPT_ML_PGML) ? "yes" : "no: ml.pgml is 0"));
+    return CDS_OK;
+}
+
 /** Schema and, when nobody can sign in yet, the link for the first admin. */
 static cds_rc prepare_database(struct cds_supervisor *sup, char *link, size_t link_size, struct cds_err *reterr)
 {
@@ -47,6 +63,8 @@ static cds_rc prepare_database(struct cds_supervisor *sup, char *link, size_t li
         return sup->stopping ? cds_interrupted(reterr) : rc;
     wait.progress = cds_progress_begin(sup, "the schema is being updated");
     rc = cds_migrate(db, folder, on_migration, &wait, reterr);
+    if (rc == CDS_OK)
+        rc = look_at_database(sup, db, reterr);
     return rc == CDS_OK ? cds_first_admin_link(db, sup->config, link, link_size, reterr) : rc;
 }
 

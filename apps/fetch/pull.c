@@ -106,8 +106,9 @@ int cds_pull(const struct cds_pull_options *options)
         rc = cds_reach_web(&pulling.reach, &pulling.stop, &web, &err);
     if (rc == CDS_OK && !present)
         rc = fetch_all(&pulling, web, &present, &err);
-    if (rc != CDS_OK && in_vain(rc, &err))
-        for (unsigned i = 0; i < pulling.opened; i++)
+    /* What has no verified byte is nothing to go on with. */
+    for (unsigned i = 0; rc != CDS_OK && i < pulling.opened; i++)
+        if (in_vain(rc, &err) || pulling.parts[i].done == 0)
             cds_part_remove(&pulling.parts[i]);
     cds_tell_end(&pulling, rc, present ? "present" : "done", &err);
     for (unsigned i = 0; i < pulling.opened; i++)

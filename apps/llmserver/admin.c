@@ -267,8 +267,9 @@ static void wait_for(struct cds_llm *app, struct cds_http_req *req, const struct
         cds_admin_model_changed(app, model);
 }
 
-/** Body {"model": "id"} to a model. */
-static cds_rc named_model(struct cds_llm *app, const struct cds_http_req *req, struct cds_model **ret, struct cds_err *err)
+/** Body {"model": "id"} to a model that the caller may use. */
+static cds_rc named_model(struct cds_llm *app, const struct cds_http_req *req, const struct cds_credential *credential, struct cds_model **ret,
+                          struct cds_err *err)
 {
     size_t len;
     const char *body = cds_http_body(req, &len);
@@ -287,7 +288,7 @@ static cds_rc named_model(struct cds_llm *app, const struct cds_http_req *req, s
         id[i] = (char)tolower((unsigned char)name[i]);
     *ret = cds_models_find(app, id);
     if (*ret)
-        return CDS_OK;
+        return cds_credential_model(credential, (*ret)->id, err);
     cds_fail(err, CDS_NOT_FOUND, __func__, "There is no model \"%s\" here.", id);
     cds_err_pointer(err, "/model");
     return cds_err_hint(err, "Put its GGUF file into the folder models of the data folder; GET /v1/models lists what is there.");
@@ -297,7 +298,7 @@ static void load_or_unload(struct cds_llm *app, struct cds_http_req *req, const 
 {
     struct cds_err err = {0};
     struct cds_model *model = NULL;
-    cds_rc rc = named_model(app, req, &model, &err);
+    cds_rc rc = named_model(app, req, credential, &model, &err);
     if (rc == CDS_OK && load && model->unloading)
         rc = cds_fail(&err, CDS_CONFLICT, __func__, "The model %s is being unloaded; load it again in a moment.", model->id);
     if (rc == CDS_OK && app->draining)

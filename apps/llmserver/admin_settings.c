@@ -89,7 +89,8 @@ bool cds_admin_settings_route(struct cds_llm *app, struct cds_http_req *req, con
     struct cds_err err = {0};
     if ((!get && !put) || !id_in(cds_routes_path(req), id))
         return false;
-    if (cds_credential_need(credential, CDS_ROLE_ADMIN, "settings of a model", &err) != CDS_OK) {
+    if (cds_credential_need(credential, CDS_ROLE_ADMIN, "settings of a model", &err) != CDS_OK ||
+        cds_credential_model(credential, id, &err) != CDS_OK) {
         cds_routes_fail(req, user_id, &err);
         return true;
     }

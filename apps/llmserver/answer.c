@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/llmserver/once.h"
 #include "apps/llmserver/results.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
@@ -9,6 +10,7 @@
 #include "lib/json/problem.h"
 #include "lib/log/log.h"
 
+#define STREAM_TYPE "text/event-stream; charset=utf-8"
 enum { STREAM_BUFFER = 128 * 1024, WRITE_MAX = 32 * 1024 };
 
 /* --- bytes -------------------------------------------------------------------------------------------------------------- */
@@ -79,6 +81,12 @@ static void keep_events(struct cds_gen *gen, const struct cds_buf *events)
 /** Sends events as a whole; a stream that lacks some (memory is out) is cut. The request may be over after it. */
 static void push_events(struct cds_gen *gen, struct cds_buf *events)
 {
+    if (gen->once && events->failed)
+        cds_once_lose(&gen->once);
+    else if (gen->once && events->len)
+        cds_once_add(gen->once, events->data, events->len);
+    if (gen->finished)
+        cds_once_keep(&gen->once, 200, STREAM_TYPE);
     if (gen->replay) {
         keep_events(gen, events);
         return;
@@ -95,7 +103,7 @@ static void push_events(struct cds_gen *gen, struct cds_buf *events)
 
 bool cds_gen_has_reader(const struct cds_gen *gen)
 {
-    return gen->req || gen->replay;
+    return gen->req || gen->replay || gen->once;
 }
 
 bool cds_gen_keeps(const struct cds_gen *gen)
@@ -114,9 +122,9 @@ static void begin_stream(struct cds_gen *gen, struct cds_buf *events)
         cds_replay_also(gen->replay, gen->request_id);
         if (req)
             cds_replay_read(gen->replay, req, -1);
-    } else {
+    } else if (gen->req) {
         cds_http_add_header(gen->req, "Cache-Control", "no-cache");
-        cds_http_stream_begin(gen->req, 200, "text/event-stream; charset=utf-8", STREAM_BUFFER);
+        cds_http_stream_begin(gen->req, 200, STREAM_TYPE, STREAM_BUFFER);
     }
     gen->dialect->begin(gen, events);
 }
@@ -220,6 +228,15 @@ static void write_stream_end(struct cds_gen *gen)
     push_events(gen, &events); /* nothing after it: a stream that is cut here takes gen with it */
 }
 
+/** An answer in one piece, for whoever asks again. */
+static void keep_whole(struct cds_gen *gen, const cds_json *answer)
+{
+    CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(CDS_ONCE_ANSWER_MAX);
+    if (gen->once && cds_json_dump(answer, &text) == CDS_OK)
+        cds_once_add(gen->once, text.data, text.len);
+    cds_once_keep(&gen->once, 200, "application/json");
+}
+
 void cds_gen_write_end(struct cds_gen *gen)
 {
     if (!cds_task_generates(gen->ask.task)) {
@@ -233,13 +250,17 @@ void cds_gen_write_end(struct cds_gen *gen)
     }
     CDS_JSON_AUTO answer = gen->dialect->answer(gen);
     if (answer) {
-        cds_http_reply_json(gen->req, 200, answer);
+        keep_whole(gen, answer);
+        if (gen->req)
+            cds_http_reply_json(gen->req, 200, answer);
         return;
     }
+    cds_once_lose(&gen->once);
     cds_fail(&gen->failure, CDS_EXHAUSTED, __func__, "The answer is too long to be sent in one piece.");
     cds_err_hint(&gen->failure, "Ask with \"stream\": true.");
     gen->status = cds_rc_http(gen->failure.code);
-    cds_routes_reply_error(gen->req, &gen->failure);
+    if (gen->req)
+        cds_routes_reply_error(gen->req, &gen->failure);
 }
 
 void cds_gen_write_error(struct cds_gen *gen, const struct cds_err *err)

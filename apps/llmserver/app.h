@@ -13,6 +13,7 @@
 #include "lib/http/client.h"
 #include "lib/http/server.h"
 
+struct cds_audit;
 struct cds_gen;
 struct cds_grammars;
 struct cds_poison;
@@ -23,6 +24,8 @@ struct cds_downloads;
 struct cds_events;
 struct cds_replay;
 struct cds_replays;
+struct cds_once;
+struct cds_onces;
 struct cds_states;
 struct cds_look;
 
@@ -36,6 +39,7 @@ struct cds_llm {
     struct cds_credentials *creds;
     struct cds_standing *standing;
     struct cds_meter *meter;
+    struct cds_audit *audit;
     struct cds_models models;
     struct cds_grammars *grammars;          /**< the ones that come with the server */
     struct cds_poison *poison;              /**< requests under which model processes died */
@@ -47,6 +51,7 @@ struct cds_llm {
     struct cds_look *looks; /**< headers of remote models that are being read (admin_inspect.h) */
     struct cds_timer *residency_timer;
     struct cds_replays *replays; /**< streams that their clients may come back to */
+    struct cds_onces *onces;     /**< requests with an Idempotency-Key that are on their way */
     struct cds_states *states;   /**< states of prompts in files */
     cds_json *catalogue;         /**< array of catalogue.json; NULL: there is none */
     struct cds_events *events;   /**< readers of /admin/events */

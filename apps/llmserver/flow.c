@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "apps/llmserver/once.h"
 #include "apps/llmserver/results.h"
 #include "apps/llmserver/settings.h"
 #include "apps/llmserver/states.h"
@@ -41,6 +42,7 @@ static void gen_free(struct cds_gen *gen)
     cds_timer_remove(&gen->alive);
     if (gen->replay)
         cds_replay_drop(gen->replay);
+    cds_once_lose(&gen->once); /* all other ends have taken it */
     cds_ask_clear(&gen->ask);
     cds_json_unref(gen->asked);
     cds_segments_free(&gen->segments);
@@ -85,7 +87,7 @@ void cds_flow_finish(struct cds_gen *gen)
     gen->stage = CDS_GEN_LEAVING;
     cds_timer_set(gen->deadline, UINT64_MAX);
     cds_timer_set(gen->alive, UINT64_MAX);
-    bool kept = gen->replay != NULL; /* it is written to the replay, which nobody has to read before this request is over */
+    bool kept = gen->replay || !gen->req; /* it is written to what is kept, which nobody has to read before this request is over */
     if (cds_gen_has_reader(gen))
         cds_gen_write_end(gen);
     else
@@ -115,6 +117,10 @@ void cds_flow_fail(struct cds_gen *gen, const struct cds_err *err, const char *o
     bool over = !gen->req;
     if (gen->dialect->own_names)
         gen->dialect->own_names(&gen->failure);
+    if (gen->booked)
+        cds_once_lose(&gen->once);
+    else
+        cds_once_drop(&gen->once);
     if (cds_gen_has_reader(gen))
         cds_gen_write_error(gen, &gen->failure);
     if (over)
@@ -219,6 +225,7 @@ static void on_reserved(void *user, const struct cds_err *err)
     if (err && err->code == CDS_CONFLICT) {
         /* The caller used this id for an earlier request: the ledger gets one of our own. */
         cds_uuid7(gen->request_id);
+        cds_once_moved(gen->once, gen->request_id);
         cds_flow_reserve(gen);
     } else if (err) {
         cds_flow_fail(gen, err, "refused");
@@ -235,7 +242,7 @@ static void on_reserved(void *user, const struct cds_err *err)
 void cds_flow_reserve(struct cds_gen *gen)
 {
     struct cds_err err = {0};
-    cds_meter_period(gen->period);
+    cds_meter_now(gen->admitted);
     struct cds_meter_request request = cds_flow_ledger_request(gen);
     gen->stage = CDS_GEN_RESERVING;
     gen->ledger_calls++;
@@ -244,6 +251,7 @@ void cds_flow_reserve(struct cds_gen *gen)
     if (rc == CDS_CONFLICT) {
         /* Another request of this caller runs under the same id: the ledger gets one of our own. */
         cds_uuid7(gen->request_id);
+        cds_once_moved(gen->once, gen->request_id);
         rc = cds_meter_reserve(gen->app->meter, &request, tokens, on_reserved, gen, &err);
     }
     if (rc == CDS_OK)

@@ -10,7 +10,12 @@
 
 struct cds_meter_request cds_flow_ledger_request(const struct cds_gen *gen)
 {
-    return (struct cds_meter_request){.user_id = gen->user_id, .request_id = gen->request_id, .model = gen->model_id, .period = gen->period};
+    return (struct cds_meter_request){.user_id = gen->user_id,
+                                      .request_id = gen->request_id,
+                                      .model = gen->model_id,
+                                      .key_id = gen->key_id,
+                                      .admitted = gen->admitted,
+                                      .prompt_tokens = gen->prompt_tokens};
 }
 
 /** Books nothing and gives the hold back. */
@@ -29,12 +34,14 @@ static const char *ledger_outcome(const struct cds_gen *gen)
     return cds_streq(gen->end.finish_reason, "length") ? "length" : "stop";
 }
 
-static void on_settled(void *user, int64_t cost_micro)
+static void on_settled(void *user, const struct cds_meter_booked *booked)
 {
     struct cds_gen *gen = user;
     gen->ledger_calls--;
     if (gen->stage == CDS_GEN_SETTLING) {
-        gen->end.cost_micro = cost_micro;
+        gen->end.cost_micro = booked->cost_micro;
+        gen->end.soft_percent = booked->soft_percent;
+        cds_strcpy(gen->end.soft_budget, sizeof(gen->end.soft_budget), booked->soft_budget ? booked->soft_budget : "");
         cds_flow_finish(gen);
     } else if (gen->stage == CDS_GEN_OVER) {
         cds_flow_over(gen);

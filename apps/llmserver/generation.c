@@ -7,6 +7,7 @@
 #include "apps/llmserver/flow.h"
 #include "apps/llmserver/grammars.h"
 #include "apps/llmserver/lexicon.h"
+#include "apps/llmserver/once.h"
 #include "apps/llmserver/poison.h"
 #include "apps/llmserver/settings.h"
 #include "apps/llmserver/tasks.h"
@@ -150,7 +151,8 @@ static void on_abandoned(void *user)
     end_early(gen);
 }
 
-static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struct cds_model **ret, struct cds_err *err)
+static cds_rc choose_model(struct cds_llm *app, const struct cds_credential *credential, const struct cds_ask *ask, struct cds_model **ret,
+                           struct cds_err *err)
 {
     struct cds_model *model = cds_task_model(app, ask);
     if (!model) {
@@ -161,6 +163,10 @@ static cds_rc choose_model(struct cds_llm *app, const struct cds_ask *ask, struc
         cds_err_pointer(err, "/model");
         return cds_err_hint(err, "GET /v1/models lists the models.");
     }
+    /* Before its state is looked at: whether a model that is forbidden is loaded is nobody's business. */
+    cds_rc rc = cds_credential_model(credential, model->id, err);
+    if (rc != CDS_OK)
+        return rc;
     if (cds_task_allows(app, model, ask, err) != CDS_OK)
         return CDS_BAD_PARAM;
     if (cds_lexicon_serves(model, ask)) {
@@ -211,6 +217,7 @@ static struct cds_gen *gen_new(struct cds_llm *app, struct cds_http_req *req, co
     gen->who = *credential;
     cds_strcpy(gen->user_id, sizeof(gen->user_id), credential->claims.user_id);
     cds_strcpy(gen->key, sizeof(gen->key), credential->claims.user_id);
+    cds_strcpy(gen->key_id, sizeof(gen->key_id), credential->claims.key_id);
     cds_strcpy(gen->model_id, sizeof(gen->model_id), model->id);
     cds_strcpy(gen->http_id, sizeof(gen->http_id), cds_http_request_id(req));
     cds_strcpy(gen->request_id, sizeof(gen->request_id), gen->http_id);
@@ -297,7 +304,7 @@ static cds_rc keep_events(struct cds_gen *gen, struct cds_err *err)
 }
 
 void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const struct cds_dialect *dialect,
-                   bool counts)
+                   bool counts, struct cds_once *once)
 {
     struct cds_err err = {0};
     struct cds_ask ask = {0};
@@ -313,9 +320,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     if (rc == CDS_OK && app->draining)
         rc = cds_fail(&err, CDS_UNAVAILABLE, __func__, "The model server is shutting down.");
     if (rc == CDS_OK)
-        rc = choose_model(app, &ask, &model, &err);
-    if (rc == CDS_OK && model)
-        rc = cds_credential_model(credential, model->id, &err);
+        rc = choose_model(app, credential, &ask, &model, &err);
     if (rc == CDS_OK && model)
         cds_settings_apply(model, &ask);
     unsigned place = 0;
@@ -329,6 +334,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         rc = cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     if (rc != CDS_OK || !gen) {
         cds_ask_clear(&ask);
+        cds_once_drop(&once);
         cds_metric_add(CDS_M_LLM_REQUESTS, "refused", 1);
         if (place)
             add_place(req, place);
@@ -340,6 +346,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
     gen->dialect = dialect;
     gen->asked = cds_json_ref(asked);
     gen->counts = counts;
+    gen->once = once;
     gen->ask = ask;
     gen->suspect = fingerprint;
     if (ask.deadline_ms && gen->started_ms + ask.deadline_ms < gen->deadline_at_ms) {
@@ -471,6 +478,12 @@ void cds_gen_model_drain(struct cds_model *model, const struct cds_err *err)
 
 void cds_gen_left(struct cds_gen *gen, bool gone)
 {
+    if (gone && gen->once) {
+        cds_buf_free(&gen->out); /* it goes on: whoever asks again gets its answer */
+        if (gen->stage >= CDS_GEN_LEAVING)
+            cds_flow_over(gen);
+        return;
+    }
     if (gone) {
         gen->status = 499;
         cds_buf_free(&gen->out);

@@ -45,16 +45,18 @@ struct cds_gen {
     cds_json *asked;                   /**< owned: the caller's body, for dialects that tell parts of it again; else NULL */
     struct cds_http_req *req;          /**< NULL: the client is gone or has its whole answer, or its stream is the replay's */
     struct cds_replay *replay;         /**< events go here and not to req; NULL: an ordinary answer, or the replay has all of it */
+    struct cds_once *once;             /**< its answer is kept for whoever asks again, so it goes on without a reader; NULL: it is not */
     struct cds_ask ask;
     struct cds_wire wire;
     struct cds_credential who; /**< who reads it: its caller, or whoever came back for its stream last */
     char user_id[CDS_UUID_LEN + 1];
     char request_id[CDS_UUID_LEN + 1]; /**< in the ledger */
     char http_id[CDS_UUID_LEN + 1];    /**< in the log and in x-request-id; the same unless the client used it before */
+    char key_id[CDS_UUID_LEN + 1];     /**< API key it was asked with, for the ledger; "": a signed-in session */
     char key[CDS_UUID_LEN + 1];        /**< whose share of the model it uses: the user's */
     unsigned priority;                 /**< its class in the queue */
     char model_id[CDS_ASK_MODEL_MAX + 1];
-    char period[CDS_METER_PERIOD_LEN + 1]; /**< budget month of its reservation */
+    char admitted[CDS_METER_TIME_LEN + 1]; /**< time of its reservation, for the ledger */
     int64_t job;
     enum cds_gen_stage stage;
     int status; /**< of the answer, for the log */
@@ -93,9 +95,10 @@ struct cds_gen {
     int64_t sequence;             /**< number of the next event, for dialects that count them */
 };
 
-/** A request in one of the dialects, or for one of the tasks of tasks.h; counts: for the number of its prompt's tokens only, which is free. */
+/** A request in one of the dialects, or for one of the tasks of tasks.h; counts: for the number of its prompt's tokens only, which is free. once: of
+ * a request with an Idempotency-Key (taken over), else NULL. */
 void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const struct cds_dialect *dialect,
-                   bool counts);
+                   bool counts, struct cds_once *once);
 /** The prompt of a request that counts has been counted. */
 void cds_gen_counted(struct cds_gen *gen);
 /** POST /v1/requests/{id}/cancel: the stream ends at once with what there is. @return CDS_OK; CDS_NOT_FOUND */

@@ -57,7 +57,8 @@ static void put_back(struct cds_ledger_list *list, struct cds_ledger_list *front
 static void release(struct cds_ledger_lane *lane, const struct cds_ledger_op *op)
 {
     static const struct cds_meter_used nothing = {0};
-    const struct cds_meter_request request = {op->user_id, op->request_id, op->model, op->period};
+    const struct cds_meter_request request = {
+        .user_id = op->user_id, .request_id = op->request_id, .model = op->model, .key_id = op->key_id, .admitted = op->admitted};
     cds_meter_settle(lane->meter, &request, &nothing, "failed", NULL, NULL);
 }
 
@@ -108,8 +109,11 @@ static bool take_settled(struct cds_ledger_lane *lane, struct cds_ledger_op *op,
     cds_metric_add(CDS_M_TOKEN_SPEND, op->model, (int64_t)op->used.prompt_tokens + op->used.completion_tokens);
     cds_metric_add(CDS_M_LLM_TOKENS_PROMPT, op->model, op->used.prompt_tokens);
     cds_metric_add(CDS_M_LLM_TOKENS_COMPLETION, op->model, op->used.completion_tokens);
+    if (answer->soft_fresh)
+        cds_log(CDS_LOG_WARN, "a budget has passed a soft limit", CDS_LS("budget", answer->booked.soft_budget),
+                CDS_LI("percent", answer->booked.soft_percent), CDS_LS("user_id", op->user_id), CDS_LS("request_id", op->request_id));
     if (op->settled)
-        op->settled(op->user, answer->cost_micro);
+        op->settled(op->user, &answer->booked);
     free(op);
     return false;
 }
@@ -126,7 +130,7 @@ static bool take_answer(struct cds_ledger_lane *lane, struct cds_ledger_op *op, 
     if (op->kind == CDS_LEDGER_SETTLE)
         return take_settled(lane, op, &answer);
     if (answer.is == CDS_LEDGER_NO_PRICE && cds_now_ms() < op->deadline_ms) {
-        /* The row is made when a model is loaded; this request was quicker, or somebody deleted it. */
+        /* The price is made when a model is loaded; this request was quicker. */
         cds_meter_add_model(lane->meter, op->model);
         lane->backoff_ms = BACKOFF_FIRST_MS;
         return true;
@@ -252,13 +256,12 @@ static void on_answer(void *user, const struct cds_rows *rows, const struct cds_
 
 /* --- sending ------------------------------------------------------------------------------------------------------------ */
 
-/** Moves what goes into one call to `flying`: all waiting ops of one kind (and, for reservations, of one month: it is named once per call) up to
- *  the batch size, or a single one that must go alone. */
+/** Moves what goes into one call to `flying`: all waiting ops of one kind up to the batch size, or a single one that must go alone. */
 static void gather(struct cds_ledger_lane *lane, struct cds_ledger_list *waiting)
 {
     while (waiting->first && lane->flying.count < CDS_METER_BATCH) {
         bool alone = waiting->first->alone;
-        if (lane->flying.count > 0 && (alone || !cds_streq(waiting->first->period, lane->flying.first->period)))
+        if (lane->flying.count > 0 && alone)
             return;
         append(&lane->flying, take_first(waiting));
         if (alone)

@@ -18,9 +18,10 @@ enum cds_ledger_kind { CDS_LEDGER_RESERVE, CDS_LEDGER_EXTEND, CDS_LEDGER_SETTLE,
 struct cds_ledger_op {
     struct cds_ledger_op *next;
     enum cds_ledger_kind kind;
-    char user_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], model[129], period[CDS_METER_PERIOD_LEN + 1];
-    uint32_t tokens;       /**< more to hold */
-    uint32_t total_tokens; /**< to hold in all with them */
+    char user_id[CDS_UUID_LEN + 1], key_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], model[129], admitted[CDS_METER_TIME_LEN + 1];
+    uint32_t tokens;        /**< more to hold */
+    uint32_t total_tokens;  /**< to hold in all with them */
+    uint32_t prompt_tokens; /**< part of a reservation that is read */
     struct cds_meter_used used;
     const char *outcome;  /**< of a settlement; static */
     uint64_t deadline_ms; /**< UINT64_MAX: never given up */
@@ -54,7 +55,7 @@ struct cds_ledger_lane {
 struct cds_meter {
     struct cds_loop *loop;
     char node[CDS_UUID_LEN + 1];
-    char price_in[24], price_out[24];
+    char price_input[32], price_output[32]; /**< micro-credits per million tokens */
     struct cds_ledger_lane reserve, settle;
     struct cds_timer *beat; /**< cleans up after a predecessor, then keeps live reservations from expiring */
     struct cds_disk *disk;  /**< NULL: the database's disk is not ours to watch */
@@ -71,8 +72,8 @@ void cds_ledger_forget(struct cds_ledger_lane *lane, const void *user);
 /** metering.c: sends what keeps the granted requests of this server from expiring, CDS_METER_BATCH in a call. */
 CDS_MUST_USE cds_rc cds_ledger_prolong(struct cds_meter *meter, uint64_t deadline_ms);
 
-/** ledger_sql.c: calls with the node (recover), with users, requests, node and seconds (prolong), without parameters (reap), with model, price_in,
- *  price_out. */
+/** ledger_sql.c: calls with the node (recover), with users, requests, node and seconds (prolong), without parameters (reap), with model, price
+ *  of the prompt and of the answer. */
 extern const char cds_ledger_sql_recover[], cds_ledger_sql_prolong[], cds_ledger_sql_reap[], cds_ledger_sql_add_model[];
 /** Time after which a reservation that nobody prolongs is given up, for `prolong` and reservations. */
 extern const char cds_ledger_ttl[];
@@ -89,7 +90,10 @@ struct cds_ledger_answer {
         CDS_LEDGER_FOREIGN,   /**< settlements: the id is a request's of another server */
         CDS_LEDGER_NO_PRICE
     } is;
-    int64_t cost_micro; /**< settlements */
-    struct cds_err err; /**< REFUSED: what the user is told */
+    struct cds_meter_booked booked; /**< settlements */
+    bool soft_fresh;                /**< its request is the first to pass that percentage */
+    struct cds_err err;             /**< REFUSED: what the user is told */
 };
 void cds_ledger_read(const struct cds_ledger_op *op, const struct cds_rows *rows, int row, struct cds_ledger_answer *ret);
+/** ledger_words.c: the sentence for somebody whose budgets refuse. refused: JSON of budget_refused in database/migrations/0013_budgets.sql. */
+void cds_ledger_over_budget(const struct cds_ledger_op *op, const char *refused, struct cds_err *err);

@@ -8,29 +8,29 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 
-/* The functions are in database/migrations/0004_ledger.sql and 0008_ledger_repeats.sql. A batch is held as a whole or not at all (code 0: "alone"); a
+/* The functions are in database/migrations/0013_budgets.sql. A batch is held as a whole or not at all (code 0: "alone"); a
  * single call says why. Only reservations commit without waiting for the disk: one that a crash loses takes its hold with it, and its settlement is
  * booked all the same. An extension that was granted must not vanish: the request would use more than the hold that is left, and a node that died
  * would be billed for less than it noted. */
 #define QUICK "FROM set_config('synchronous_commit', 'off', true) s, "
 static const char reserve_one[] =
-    "SELECT x.code, x.lim, x.used, x.held " QUICK "reserve($1::uuid, $2::uuid, $3::uuid, $4::text, $5::date, $6::bigint, $7::uuid, $8::interval) x";
+    "SELECT x.code, x.refused " QUICK
+    "reserve($1::uuid, $2::uuid, $3::uuid, $4::text, $5::timestamptz, $6::bigint, $7::uuid, $8::interval, $9::bigint) x";
 static const char reserve_batch[] =
-    "SELECT x.code " QUICK "unnest(reserve_many($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date, $6::bigint[], $7::uuid, $8::interval))"
-    " WITH ORDINALITY x(code, n) ORDER BY x.n";
-static const char extend_one[] =
-    "SELECT x.code, x.lim, x.used, x.held FROM extend($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint, $6::interval) x";
+    "SELECT x.code " QUICK "unnest(reserve_many($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::bigint[], $7::uuid,"
+    " $8::interval, $9::bigint[])) WITH ORDINALITY x(code, n) ORDER BY x.n";
+static const char extend_one[] = "SELECT x.code, x.refused FROM extend($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint, $6::interval) x";
 static const char extend_batch[] =
     "SELECT x.code FROM unnest(extend_many($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::interval))"
     " WITH ORDINALITY x(code, n) ORDER BY x.n";
-static const char settle_batch[] =
-    "SELECT code, cost_micro FROM settle_many($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::date[], $6::bigint[], $7::bigint[], $8::bigint[],"
-    " $9::text[], $10::uuid)";
+static const char settle_batch[] = "SELECT code, cost_micro, soft, soft_policy, fresh FROM settle_many($1::uuid[], $2::uuid[], $3::uuid[], "
+                                   "$4::text[], $5::timestamptz[], $6::bigint[],"
+                                   " $7::bigint[], $8::bigint[], $9::text[], $10::uuid)";
 const char cds_ledger_sql_recover[] = "SELECT release_node($1::uuid)";
 const char cds_ledger_sql_prolong[] = "SELECT prolong($1::uuid[], $2::uuid[], $3::uuid, $4::interval)";
 const char cds_ledger_sql_reap[] = "SELECT reap(500)";
-const char cds_ledger_sql_add_model[] =
-    "INSERT INTO models (id, price_in, price_cached, price_out) VALUES ($1::text, $2::bigint, $2::bigint, $3::bigint) ON CONFLICT DO NOTHING";
+const char cds_ledger_sql_add_model[] = "INSERT INTO model_prices (model, price_input, price_cached, price_output) VALUES ($1::text, $2::bigint, "
+                                        "$2::bigint, $3::bigint) ON CONFLICT DO NOTHING";
 const char cds_ledger_ttl[] = "120 seconds";
 
 /* Stands for "no key: a signed-in session". */
@@ -48,7 +48,7 @@ static void add_user(struct cds_buf *buf, const struct cds_ledger_op *op)
 }
 static void add_key(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
-    (void)cds_buf_add_str(buf, NO_KEY);
+    (void)cds_buf_add_str(buf, *op->key_id ? op->key_id : NO_KEY);
 }
 static void add_request(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
@@ -59,9 +59,9 @@ static void add_model(struct cds_buf *buf, const struct cds_ledger_op *op)
     /* Model ids are letters, digits, '.', '_' and '-' (registry.c): nothing to quote. */
     (void)cds_buf_add_str(buf, op->model);
 }
-static void add_period(struct cds_buf *buf, const struct cds_ledger_op *op)
+static void add_admitted(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
-    (void)cds_buf_add_str(buf, op->period);
+    (void)cds_buf_add_str(buf, op->admitted);
 }
 static void add_tokens(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
@@ -70,6 +70,10 @@ static void add_tokens(struct cds_buf *buf, const struct cds_ledger_op *op)
 static void add_total(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
     (void)cds_buf_addf(buf, "%" PRIu32, op->total_tokens);
+}
+static void add_prompt(struct cds_buf *buf, const struct cds_ledger_op *op)
+{
+    (void)cds_buf_addf(buf, "%" PRIu32, op->prompt_tokens);
 }
 static void add_in(struct cds_buf *buf, const struct cds_ledger_op *op)
 {
@@ -91,7 +95,7 @@ static void add_outcome(struct cds_buf *buf, const struct cds_ledger_op *op)
 /* --- calls -------------------------------------------------------------------------------------------------------------- */
 
 /** How a column is given: one value per op (an array in a batch), or one for all. */
-enum form { PER_OP, FIRST_OP, NODE, TTL };
+enum form { PER_OP, NODE, TTL };
 struct column {
     enum form form;
     add_fn *add;
@@ -108,11 +112,12 @@ static const struct call calls[CDS_LEDGER_KINDS] = {
                              {PER_OP, add_key},
                              {PER_OP, add_request},
                              {PER_OP, add_model},
-                             {FIRST_OP, add_period},
+                             {PER_OP, add_admitted},
                              {PER_OP, add_tokens},
                              {NODE, NULL},
-                             {TTL, NULL}},
-                            8},
+                             {TTL, NULL},
+                             {PER_OP, add_prompt}},
+                            9},
     [CDS_LEDGER_EXTEND] = {extend_one,
                            extend_batch,
                            {{PER_OP, add_user}, {PER_OP, add_request}, {PER_OP, add_total}, {PER_OP, add_in}, {PER_OP, add_out}, {TTL, NULL}},
@@ -123,7 +128,7 @@ static const struct call calls[CDS_LEDGER_KINDS] = {
                             {PER_OP, add_key},
                             {PER_OP, add_request},
                             {PER_OP, add_model},
-                            {PER_OP, add_period},
+                            {PER_OP, add_admitted},
                             {PER_OP, add_in},
                             {PER_OP, add_cached},
                             {PER_OP, add_out},
@@ -138,7 +143,7 @@ static struct cds_buf value(const struct cds_ledger_lane *lane, const struct col
     const struct cds_ledger_op *first = lane->flying.first;
     if (column->form == NODE || column->form == TTL) {
         (void)cds_buf_add_str(&buf, column->form == NODE ? lane->meter->node : cds_ledger_ttl);
-    } else if (column->form == FIRST_OP || !as_array) {
+    } else if (!as_array) {
         column->add(&buf, first);
     } else {
         for (const struct cds_ledger_op *op = first; op; op = op->next) {
@@ -173,35 +178,16 @@ cds_rc cds_ledger_send(struct cds_ledger_lane *lane, cds_dbq_done_fn *done)
 
 /* --- answers ------------------------------------------------------------------------------------------------------------ */
 
-/** First day of the month after a period. */
-static void next_period(const char *period, char ret[static CDS_METER_PERIOD_LEN + 8])
-{
-    int year = atoi(period), month = atoi(period + 5);
-    snprintf(ret, CDS_METER_PERIOD_LEN + 8, "%04d-%02d-01", (month == 12 ? year + 1 : year) % 10000, month == 12 ? 1 : (month + 1) % 100);
-}
-
-/** The sentence for a user whose month is used up. */
-static void over_budget(const struct cds_ledger_op *op, const struct cds_rows *rows, int row, bool by_key, struct cds_err *err)
-{
-    int64_t limit = cds_rows_i64(rows, row, 1, 0), used = cds_rows_i64(rows, row, 2, 0), held = cds_rows_i64(rows, row, 3, 0);
-    char held_text[80] = "", resets[CDS_METER_PERIOD_LEN + 8];
-    if (held > 0)
-        snprintf(held_text, sizeof(held_text), " and %" PRId64 " held by running requests", held);
-    next_period(op->period, resets);
-    cds_fail(err, CDS_BUDGET_EXCEEDED, __func__,
-             "The monthly token budget of this %s does not allow %" PRIu32 " more tokens: %" PRId64 " of %" PRId64 " are used%s; it resets on %s.",
-             by_key ? "key" : "user", op->tokens, used, limit, held_text, resets);
-    cds_err_hint(err, "Ask for a shorter answer, wait for the reset, or ask an administrator for more.");
-    cds_err_rule(err, by_key ? "budget.key.month" : "budget.user.month");
-}
-
 void cds_ledger_read(const struct cds_ledger_op *op, const struct cds_rows *rows, int row, struct cds_ledger_answer *ret)
 {
-    enum { ALONE = 0, DONE = 1, REPLAY = 2, KEY_LIMIT = 3, USER_LIMIT = 4, NO_MODEL = 5, HELD_BEFORE = 6, FOREIGN = 3 };
+    enum { ALONE = 0, DONE = 1, REPLAY = 2, KEY_LIMIT = 3, OTHER_LIMIT = 4, NO_MODEL = 5, HELD_BEFORE = 6, FOREIGN = 3 };
     int64_t code = cds_rows_i64(rows, row, 0, -1);
     if (op->kind == CDS_LEDGER_SETTLE) {
         ret->is = code == FOREIGN ? CDS_LEDGER_FOREIGN : CDS_LEDGER_DONE;
-        ret->cost_micro = cds_rows_i64(rows, row, 1, 0);
+        ret->booked = (struct cds_meter_booked){.cost_micro = cds_rows_i64(rows, row, 1, 0),
+                                                .soft_percent = (unsigned)cds_rows_i64(rows, row, 2, 0),
+                                                .soft_budget = cds_rows_str(rows, row, 3)};
+        ret->soft_fresh = ret->booked.soft_percent > 0 && cds_rows_bool(rows, row, 4);
     } else if (code == DONE) {
         ret->is = CDS_LEDGER_DONE;
     } else if (code == ALONE) {
@@ -210,9 +196,9 @@ void cds_ledger_read(const struct cds_ledger_op *op, const struct cds_rows *rows
         ret->is = CDS_LEDGER_DUPLICATE;
     } else if (code == HELD_BEFORE) {
         ret->is = CDS_LEDGER_HELD_BEFORE;
-    } else if (code == KEY_LIMIT || code == USER_LIMIT) {
+    } else if (code == KEY_LIMIT || code == OTHER_LIMIT) {
         ret->is = CDS_LEDGER_REFUSED;
-        over_budget(op, rows, row, code == KEY_LIMIT, &ret->err);
+        cds_ledger_over_budget(op, cds_rows_str(rows, row, 1), &ret->err);
     } else if (code == NO_MODEL) {
         ret->is = CDS_LEDGER_NO_PRICE;
     } else {

@@ -7,11 +7,13 @@
 
 #include "apps/llmserver/admin_inspect.h"
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/audit.h"
 #include "apps/llmserver/catalogue.h"
 #include "apps/llmserver/downloads.h"
 #include "apps/llmserver/events.h"
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/grammars.h"
+#include "apps/llmserver/once.h"
 #include "apps/llmserver/poison.h"
 #include "apps/llmserver/residency.h"
 #include "apps/llmserver/states.h"
@@ -77,7 +79,7 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
 {
     const struct cds_config *c = service->config;
     char conninfo[CDS_DB_CONNINFO_MAX], auth_url[128], node[CDS_UUID_LEN + 1], cluster[4096];
-    cds_rc rc = cds_db_conninfo_whole(c, conninfo, err);
+    cds_rc rc = cds_db_conninfo_as(c, CDS_DB_APP, conninfo, err);
     if (rc == CDS_OK)
         rc = node_id(c, node, err);
     if (rc != CDS_OK)
@@ -115,11 +117,15 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     if (rc == CDS_OK)
         cds_credentials_follow(app->creds, app->standing);
     if (rc == CDS_OK)
+        rc = cds_audit_new(app->loop, conninfo, &app->audit, err);
+    if (rc == CDS_OK)
         rc = cds_events_new(app->loop, &app->events, err);
     struct cds_replay_limits kept = {(size_t)cds_config_u64(c, CDS_OPT_LLM_RESUME_BYTES), cds_config_u64(c, CDS_OPT_LLM_RESUME_MS),
                                      cds_config_u64(c, CDS_OPT_LLM_RESUME_GRACE_MS)};
     if (rc == CDS_OK)
         rc = cds_replays_new(app->loop, &kept, &app->replays, err);
+    if (rc == CDS_OK)
+        rc = cds_onces_new(app, conninfo, node, &app->onces, err);
     if (rc == CDS_OK)
         rc = cds_states_new(app, &app->states, err);
     if (rc == CDS_OK)
@@ -148,7 +154,7 @@ static void finish(struct cds_llm *app)
     uint64_t deadline = cds_now_ms() + FINISH_MS;
     app->draining = true;
     cds_gen_stop_all(app);
-    while ((cds_gen_count(app) > 0 || !cds_meter_idle(app->meter)) && cds_now_ms() < deadline)
+    while ((cds_gen_count(app) > 0 || !cds_meter_idle(app->meter) || !cds_onces_idle(app->onces)) && cds_now_ms() < deadline)
         cds_loop_once(app->loop, 100);
     cds_models_stop(app);
     deadline = cds_now_ms() + STOP_MS;
@@ -180,6 +186,7 @@ int main(int argc, char **argv)
         cds_credentials_free(&app.creds);
     cds_standing_free(&app.standing);
     cds_meter_free(&app.meter);
+    cds_audit_free(&app.audit);
     cds_residency_stop(&app);
     cds_states_free(&app.states);
     cds_downloads_free(&app.downloads);
@@ -189,6 +196,7 @@ int main(int argc, char **argv)
     free(app.poison);
     cds_events_free(&app.events);
     cds_replays_free(&app.replays);
+    cds_onces_free(&app.onces);
     cds_json_unref(app.catalogue);
     cds_service_stop(&service);
     return status;

@@ -12,17 +12,20 @@
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 
+/* Prices are configured per token and kept per million of them. */
+#define PER_MILLION INT64_C(1000000)
 enum { BEAT_MS = 20000, RECOVER_RETRY_MS = 500, BEAT_DEADLINE_MS = 5000, PROLONG_MAX_BYTES = CDS_METER_BATCH * (CDS_UUID_LEN + 1) + 2 };
 
 /* --- ops ---------------------------------------------------------------------------------------------------------------- */
 
-void cds_meter_period(char ret[static CDS_METER_PERIOD_LEN + 1])
+void cds_meter_now(char ret[static CDS_METER_TIME_LEN + 1])
 {
-    time_t now = (time_t)(cds_wall_ms() / 1000);
+    uint64_t ms = cds_wall_ms();
+    time_t now = (time_t)(ms / 1000);
     struct tm utc;
     gmtime_r(&now, &utc);
-    utc.tm_mday = 1;
-    strftime(ret, CDS_METER_PERIOD_LEN + 1, "%Y-%m-%d", &utc);
+    size_t n = strftime(ret, CDS_METER_TIME_LEN + 1, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(ret + n, CDS_METER_TIME_LEN + 1 - n, ".%03uZ", (unsigned)(ms % 1000));
 }
 
 static struct cds_ledger_op *op_new(enum cds_ledger_kind kind, const struct cds_meter_request *request, void *user)
@@ -36,7 +39,9 @@ static struct cds_ledger_op *op_new(enum cds_ledger_kind kind, const struct cds_
     cds_strcpy(op->user_id, sizeof(op->user_id), request->user_id);
     cds_strcpy(op->request_id, sizeof(op->request_id), request->request_id);
     cds_strcpy(op->model, sizeof(op->model), request->model);
-    cds_strcpy(op->period, sizeof(op->period), request->period);
+    cds_strcpy(op->key_id, sizeof(op->key_id), request->key_id);
+    cds_strcpy(op->admitted, sizeof(op->admitted), request->admitted);
+    op->prompt_tokens = request->prompt_tokens;
     return op;
 }
 
@@ -223,8 +228,8 @@ cds_rc cds_meter_new(const struct cds_meter_options *options, struct cds_meter *
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the ledger.");
     meter->loop = options->loop;
     cds_strcpy(meter->node, sizeof(meter->node), options->node);
-    snprintf(meter->price_in, sizeof(meter->price_in), "%" PRId64, options->price_in);
-    snprintf(meter->price_out, sizeof(meter->price_out), "%" PRId64, options->price_out);
+    snprintf(meter->price_input, sizeof(meter->price_input), "%" PRId64, options->price_in * PER_MILLION);
+    snprintf(meter->price_output, sizeof(meter->price_output), "%" PRId64, options->price_out * PER_MILLION);
     cds_rc rc = cds_timer_add(meter->loop, cds_now_ms(), on_beat, meter, &meter->beat);
     if (rc == CDS_OK)
         rc = cds_ledger_lane_open(meter, &meter->reserve, options->conninfo, reterr);
@@ -257,14 +262,14 @@ void cds_meter_free(struct cds_meter **meter)
 static void on_model_added(void *user, const struct cds_rows *rows, const struct cds_err *err)
 {
     if (err && err->code != CDS_CANCELLED)
-        cds_log_err(CDS_LOG_WARN, "the price row of a model could not be made", NULL, err);
+        cds_log_err(CDS_LOG_WARN, "the price of a model could not be made", NULL, err);
 }
 
 void cds_meter_add_model(struct cds_meter *meter, const char *model)
 {
-    const char *params[] = {model, meter->price_in, meter->price_out};
+    const char *params[] = {model, meter->price_input, meter->price_output};
     if (cds_dbq_exec(meter->settle.db, cds_ledger_sql_add_model, 3, params, cds_now_ms() + 60000, on_model_added, meter) != CDS_OK)
-        cds_log(CDS_LOG_WARN, "the price row of a model could not be made: the connection is full", CDS_LS("model", model));
+        cds_log(CDS_LOG_WARN, "the price of a model could not be made: the connection is full", CDS_LS("model", model));
 }
 
 cds_rc cds_meter_ready(const struct cds_meter *meter, struct cds_err *reterr)

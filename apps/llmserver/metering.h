@@ -20,7 +20,7 @@ struct cds_meter_options {
     struct cds_loop *loop;
     const char *conninfo;        /**< copied */
     const char *node;            /**< UUID of this server; open reservations of a predecessor with the same id are closed at start; copied */
-    int64_t price_in, price_out; /**< of a model without a row of its own, micro-credits per token */
+    int64_t price_in, price_out; /**< of a model without a price of its own, micro-credits per token */
     const char *disk_path;       /**< folder of the database when it is on this machine, NULL: elsewhere; copied */
     uint64_t disk_min_bytes;     /**< nothing new is reserved while less is free there */
 };
@@ -28,20 +28,23 @@ CDS_MUST_USE cds_rc cds_meter_new(const struct cds_meter_options *options, struc
 /** Callers have waited for cds_meter_idle; what is left is logged. */
 void cds_meter_free(struct cds_meter **meter);
 
-enum { CDS_METER_PERIOD_LEN = 10 /**< "2026-11-01" */ };
-/** The budget month of now, UTC. */
-void cds_meter_period(char ret[static CDS_METER_PERIOD_LEN + 1]);
+enum { CDS_METER_TIME_LEN = 24 /**< "2026-11-26T10:49:51.123Z" */ };
+/** Now, UTC: the time of admission, which decides in which windows of its budgets a request counts. */
+void cds_meter_now(char ret[static CDS_METER_TIME_LEN + 1]);
 
 /** One request as the ledger knows it. Texts are copied. */
 struct cds_meter_request {
     const char *user_id, *request_id, *model;
-    const char *period; /**< month of its reservation; all its calls name the same one */
+    const char *key_id;     /**< API key, "": a signed-in session */
+    const char *admitted;   /**< cds_meter_now at its reservation; all its calls name the same one */
+    uint32_t prompt_tokens; /**< part of its first hold that is read; of a reservation */
 };
 /** What a request used so far, or in the end. */
 struct cds_meter_used {
     uint32_t prompt_tokens, cached_tokens, completion_tokens; /**< cached ones are a part of the prompt */
 };
-/** err NULL: granted. CDS_BUDGET_EXCEEDED with used, limit and reset date; CDS_CONFLICT (id was used before); CDS_UNAVAILABLE (fail closed). */
+/** err NULL: granted. CDS_BUDGET_EXCEEDED with the first budget that refuses, used, limit and reset date; CDS_CONFLICT (id was used before);
+ * CDS_UNAVAILABLE (fail closed). */
 typedef void cds_meter_granted_fn(void *user, const struct cds_err *err);
 /** Holds tokens for a request. done is called exactly once, later, unless this returns an error.
  *  @return CDS_OK; CDS_BUSY (too many wait); CDS_CONFLICT (a request of this server with this id is not settled yet); CDS_UNAVAILABLE (not ready);
@@ -52,8 +55,13 @@ CDS_MUST_USE cds_rc cds_meter_reserve(struct cds_meter *meter, const struct cds_
  *  @return CDS_OK; CDS_BUSY; CDS_CONFLICT (nothing is reserved for this request); CDS_UNAVAILABLE; CDS_EXHAUSTED (memory) */
 CDS_MUST_USE cds_rc cds_meter_extend(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t more_tokens,
                                      const struct cds_meter_used *so_far, cds_meter_granted_fn *done, void *user, struct cds_err *reterr);
-/** cost_micro as the ledger booked it. */
-typedef void cds_meter_settled_fn(void *user, int64_t cost_micro);
+/** As the ledger booked it. */
+struct cds_meter_booked {
+    int64_t cost_micro;
+    unsigned soft_percent;   /**< the highest soft percentage that a budget of the request has passed; 0: none */
+    const char *soft_budget; /**< which: "user tokens month"; borrowed for the call, NULL: none */
+};
+typedef void cds_meter_settled_fn(void *user, const struct cds_meter_booked *booked);
 /**
  * Books what was used and gives the rest of the hold back. Never refused, never dropped, repeated until acknowledged.
  * @param outcome  static text: stop, length, cancelled, gone, crashed, failed
@@ -63,7 +71,7 @@ void cds_meter_settle(struct cds_meter *meter, const struct cds_meter_request *r
                       cds_meter_settled_fn *done, void *user);
 /** The caller of a settle is gone: done will not be called; the settlement still happens. */
 void cds_meter_forget(struct cds_meter *meter, void *user);
-/** Makes sure that the model has a price row. */
+/** Makes sure that the model has a price. */
 void cds_meter_add_model(struct cds_meter *meter, const char *model);
 /** CDS_OK when both connections answer and the predecessor's reservations are closed. */
 CDS_MUST_USE cds_rc cds_meter_ready(const struct cds_meter *meter, struct cds_err *reterr);

@@ -6,6 +6,7 @@
 
 #include "apps/llmserver/floats.h"
 #include "apps/llmserver/flow.h"
+#include "apps/llmserver/once.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
 #include "lib/http/reply.h"
@@ -19,7 +20,7 @@ void cds_results_prepared(struct cds_gen *gen, const cds_json *params)
 
 void cds_results_add(struct cds_gen *gen, const cds_json *event)
 {
-    if (gen->stage != CDS_GEN_RUNNING || !gen->req) /* nobody reads it any more; it is counted all the same */
+    if (gen->stage != CDS_GEN_RUNNING || !cds_gen_has_reader(gen)) /* nobody reads it any more; it is counted all the same */
         return;
     if (!gen->result)
         gen->result = cds_json_array();
@@ -189,7 +190,9 @@ static void fail(struct cds_gen *gen, cds_rc code, const char *message, const ch
     cds_fail(&gen->failure, code, __func__, "%s", message);
     cds_err_hint(&gen->failure, "%s", hint);
     gen->status = cds_rc_http(code);
-    cds_http_reply_openai_err(gen->req, &gen->failure);
+    cds_once_lose(&gen->once); /* what was evaluated is booked */
+    if (gen->req)
+        cds_http_reply_openai_err(gen->req, &gen->failure);
 }
 
 void cds_results_write(struct cds_gen *gen)
@@ -212,8 +215,12 @@ void cds_results_write(struct cds_gen *gen)
         add_value(&out, cds_json_ref(gen->result));
     cds_json_unref(gen->result);
     gen->result = NULL;
-    if (out.failed)
+    if (out.failed) {
         fail(gen, CDS_EXHAUSTED, "The answer is too long to be sent in one piece.", "Send fewer texts at a time.");
-    else
+        return;
+    }
+    cds_once_add(gen->once, out.data, out.len);
+    cds_once_keep(&gen->once, 200, "application/json");
+    if (gen->req)
         cds_http_reply(gen->req, 200, "application/json", out.data, out.len);
 }

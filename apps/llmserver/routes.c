@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/audit.h"
 #include "apps/llmserver/generation.h"
+#include "apps/llmserver/once.h"
 #include "apps/llmserver/probe.h"
 #include "apps/llmserver/states.h"
 #include "apps/llmserver/tasks.h"
@@ -123,11 +125,15 @@ static void dispatch(struct cds_llm *app, struct cds_http_req *req, const struct
         cds_http_add_header(req, "request-id", cds_http_request_id(req)); /* Anthropic's clients look for it under this name */
     for (size_t i = 0; i < CDS_ARRAY_LEN(doors); i++)
         if (is(req, "POST", doors[i].path)) {
-            cds_gen_begin(app, req, credential, doors[i].dialect, doors[i].counts);
+            if (doors[i].counts || !cds_once_route(app, req, credential, doors[i].dialect))
+                cds_gen_begin(app, req, credential, doors[i].dialect, doors[i].counts, NULL);
             return;
         }
-    if (cds_streq(cds_http_method(req), "POST") && cds_task_dialect(cds_routes_path(req)))
-        cds_gen_begin(app, req, credential, cds_task_dialect(cds_routes_path(req)), false);
+    const struct cds_dialect *task = cds_streq(cds_http_method(req), "POST") ? cds_task_dialect(cds_routes_path(req)) : NULL;
+    if (task && cds_once_route(app, req, credential, task))
+        return;
+    if (task)
+        cds_gen_begin(app, req, credential, task, false, NULL);
     else if (!cancel_route(app, req, credential) && !cds_resume_route(app, req, credential) && !cds_states_route(app, req, credential) &&
              !cds_admin_route(app, req, credential)) {
         cds_fail(&err, CDS_NO_METHOD, __func__, "There is no %s %.200s on this server.", cds_http_method(req), cds_http_path(req));
@@ -154,7 +160,7 @@ static void on_checked(void *user, const struct cds_credential *credential, cons
         err = &refused;
     if (err)
         cds_routes_fail(req, credential ? credential->claims.user_id : NULL, err);
-    else
+    else if (!cds_audit_first(app, req, credential, dispatch))
         dispatch(app, req, credential);
 }
 

@@ -63,6 +63,8 @@ cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *e
     cds_json *cds = cds_json_pack("{s:I,s:s,s:s}", "cost_micro", (long long)end->cost_micro, "request_id", wire->request_id, "ended", end->ended);
     if (end->notice)
         cds_json_set(cds, "notice", cds_json_string(end->notice));
+    if (end->soft_percent)
+        cds_json_set(cds, "budget", cds_json_pack("{s:s,s:I}", "name", end->soft_budget, "percent", (long long)end->soft_percent));
     if (end->thought.to_ms)
         cds_json_set(cds, "segments",
                      cds_json_pack("[{s:s,s:I,s:I},{s:s,s:I,s:I}]", "type", "thought", "start_ms", (long long)end->thought.from_ms, "end_ms",
@@ -86,8 +88,12 @@ cds_json *cds_wire_own(const struct cds_wire *wire, const struct cds_wire_end *e
 cds_json *cds_wire_finish(const struct cds_wire *wire, unsigned index, const char *reason, bool last, const struct cds_wire_end *end)
 {
     cds_json *finish = chunk(wire, choice(wire, index, wire->chat ? cds_json_object() : cds_json_string(""), NULL, reason));
-    if (last && !wire->include_usage)
-        cds_json_set(finish, "cds", cds_wire_own(wire, end));
+    if (last && !wire->include_usage) {
+        /* OpenAI's clients must not see "usage" unless they asked for it; the last chunk tells it all the same. */
+        cds_json *own = cds_wire_own(wire, end);
+        cds_json_set(own, "usage", usage(end));
+        cds_json_set(finish, "cds", own);
+    }
     return finish;
 }
 

@@ -31,6 +31,8 @@ struct cds_wire_end {
     uint32_t state_tokens;
     uint64_t state_bytes;
     int64_t cost_micro;
+    unsigned soft_percent; /**< a budget of the caller has passed this soft limit; 0: none has */
+    char soft_budget[48];  /**< which: "user tokens month" */
 };
 /** First chunk of a choice of a chat: the role. NULL for text completions, which have none. */
 cds_json *cds_wire_role(const struct cds_wire *wire, unsigned index);

@@ -150,21 +150,10 @@ static unsigned add_piece(struct cds_sched *sched, struct cds_job *job, unsigned
     return rows;
 }
 
-/** So many read at once that those who wait for their first token count for more than those who wait for their next one. */
-static bool crowd_reads(const struct cds_sched *sched)
-{
-    unsigned reading = 0;
-    for (unsigned i = 0; i < sched->slot_count; i++) {
-        const struct cds_job *job = sched->slots[i].job;
-        reading += job && job->state == CDS_JOB_READING && remaining(job) > 0;
-    }
-    return reading >= CDS_READING_CROWD;
-}
-
 /** Pieces of prompts: a quarter of the share to the oldest, so that nobody starves, the rest to the shortest. */
 static unsigned add_prompts(struct cds_sched *sched, unsigned rows)
 {
-    unsigned share = anybody_generates(sched) && !crowd_reads(sched) ? sched->limits.prefill_busy : sched->limits.prefill_idle;
+    unsigned share = anybody_generates(sched) ? sched->limits.prefill_busy : sched->limits.prefill_idle;
     (void)cds_slots_make_room(sched, rows + share); /* as much as there is */
     if (share > sched->cells.unused_count - rows)
         share = sched->cells.unused_count - rows;

@@ -1,9 +1,8 @@
 /* apps/llmworker/scheduler.h: many requests, one model: which tokens go into the next step.
  *
  * A step is one batch: first one token of every request that generates, then pieces of prompts, at most prefill_busy (prefill_idle when
- * nobody generates, or CDS_READING_CROWD prompts are read at once) tokens of them together, so that a long prompt never holds up running
- * answers for more than one small step. The oldest waiting prompt gets a quarter of that share, so that nobody starves; the one with the least left
- * gets the rest.
+ * nobody generates) tokens of them together, so that a long prompt never holds up running answers for more than one small step. The oldest
+ * waiting prompt gets a quarter of that share, so that nobody starves; the one with the least left gets the rest.
  *
  * Sharing: a prompt that begins as another one of its scope takes over the cells of that beginning, whether the other request has ended,
  * generates, or still reads. If the beginning is just being computed, the request waits for it instead of computing it again. Ended requests
@@ -31,7 +30,7 @@
 #include "apps/llmworker/speculation.h"
 #include "apps/llmworker/text.h"
 
-enum { CDS_SLOTS_MAX = 64, CDS_SEQUENCES_MAX = 128, CDS_JOBS_MAX = 8192, CDS_END_TOKENS_MAX = 16, CDS_READING_CROWD = 4 };
+enum { CDS_SLOTS_MAX = 64, CDS_SEQUENCES_MAX = 128, CDS_JOBS_MAX = 8192, CDS_END_TOKENS_MAX = 16 };
 
 /** Classes of requests: a higher one goes first and may take the place of a lower one. */
 enum cds_job_class { CDS_CLASS_LOW, CDS_CLASS_NORMAL, CDS_CLASS_HIGH };

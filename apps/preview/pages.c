@@ -89,7 +89,6 @@ void page_reply(struct cds_http_req *req, enum page page, unsigned port)
     cds_http_add_header(req, "Content-Security-Policy",
                         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
     cds_http_add_header(req, "Cache-Control", "no-store");
-    cds_http_add_header(req, "X-Content-Type-Options", "nosniff");
     if (page == PAGE_BUSY)
         cds_http_add_header(req, "Retry-After", "1");
     cds_http_reply(req, pages[page].status, "text/html; charset=utf-8", text, (size_t)len);

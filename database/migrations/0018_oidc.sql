@@ -11,3 +11,19 @@ CREATE TABLE oidc_identities (
     PRIMARY KEY (issuer, subject),
     UNIQUE (user_id, issuer)                             -- one person of a provider per account: a second one is somebody else
 );
+
+-- Who came by a provider and waits for an admin; the gateway sees no hashes.
+CREATE FUNCTION user_asks(of_user uuid) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT status = 'pending' AND password_hash = '-' FROM users WHERE id = of_user
+$$;
+
+-- What a provider calls somebody is forgotten with them.
+CREATE FUNCTION oidc_forget() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    DELETE FROM oidc_identities WHERE user_id = NEW.id;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER oidc_forget AFTER UPDATE OF status ON users FOR EACH ROW WHEN (NEW.status = 'deleted') EXECUTE FUNCTION oidc_forget();
+
+SELECT roles_grant();

@@ -31,30 +31,42 @@ const char db_session_sql[] =
     "SET idle_in_transaction_session_timeout = '30s'; SET TimeZone = 'UTC'";
 
 /* In quotes, as libpq's connection strings have them: a home folder may hold blanks. */
-static void private_conninfo(const char *home, char *buf, size_t size)
+static void private_conninfo(const char *home, enum cds_db_role role, char *buf, size_t size)
 {
+    static const char *const names[] = {
+        [CDS_DB_OWNER] = "studio", [CDS_DB_APP] = "cds_app", [CDS_DB_AUTH] = "cds_auth", [CDS_DB_READER] = "cds_reader"};
     CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(size - 1);
     cds_buf_add_str(&text, "host='");
     for (const char *c = home; *c; c++)
         cds_buf_addf(&text, *c == '\'' || *c == '\\' ? "\\%c" : "%c", *c);
-    cds_buf_add_str(&text, "/run/pg' user=studio dbname=studio");
+    cds_buf_addf(&text, "/run/pg' user=%s dbname=studio", names[role]);
     cds_strcpy(buf, size, text.failed ? "" : text.data);
 }
 
-char *cds_db_conninfo(const struct cds_config *config, char *buf, size_t size)
+static char *conninfo_as(const struct cds_config *config, enum cds_db_role role, char *buf, size_t size)
 {
     const char *url = cds_config_str(config, CDS_OPT_DB_URL);
     if (*url)
         cds_strcpy(buf, size, strlen(url) < size ? url : "");
     else
-        private_conninfo(cds_config_home(config), buf, size);
+        private_conninfo(cds_config_home(config), role, buf, size);
     return buf;
+}
+
+char *cds_db_conninfo(const struct cds_config *config, char *buf, size_t size)
+{
+    return conninfo_as(config, CDS_DB_OWNER, buf, size);
 }
 
 cds_rc cds_db_conninfo_whole(const struct cds_config *config, char ret[static CDS_DB_CONNINFO_MAX], struct cds_err *reterr)
 {
+    return cds_db_conninfo_as(config, CDS_DB_OWNER, ret, reterr);
+}
+
+cds_rc cds_db_conninfo_as(const struct cds_config *config, enum cds_db_role role, char ret[static CDS_DB_CONNINFO_MAX], struct cds_err *reterr)
+{
     char text[CDS_DB_CONNINFO_MAX];
-    if (!*cds_db_conninfo(config, text, sizeof(text))) {
+    if (!*conninfo_as(config, role, text, sizeof(text))) {
         cds_fail(reterr, CDS_TOO_LARGE, __func__, "The connection string of the database is longer than %d bytes.", CDS_DB_CONNINFO_MAX - 1);
         return cds_err_hint(reterr, "Choose a shorter data folder with studio.home, or shorten database.url.");
     }

@@ -22,6 +22,22 @@ enum { CDS_DB_CONNINFO_MAX = 2048 }; /**< bytes of a connection string, with its
 /** The same, with a sentence for the case that it does not fit. @return CDS_OK; CDS_TOO_LARGE */
 CDS_MUST_USE cds_rc cds_db_conninfo_whole(const struct cds_config *config, char ret[static CDS_DB_CONNINFO_MAX], struct cds_err *reterr);
 
+/** Who connects: docs/adr/0075-database-roles.md. A server that is not ours (database.url) is connected to as its address says. */
+enum cds_db_role {
+    CDS_DB_OWNER, /**< migrations and the command line */
+    CDS_DB_APP,   /**< gateway and model server */
+    CDS_DB_AUTH,  /**< sign-in */
+    CDS_DB_READER /**< charts */
+};
+/** As cds_db_conninfo_whole, for that role. */
+CDS_MUST_USE cds_rc cds_db_conninfo_as(const struct cds_config *config, enum cds_db_role role, char ret[static CDS_DB_CONNINFO_MAX],
+                                       struct cds_err *reterr);
+
+/** tools.c: the same connection for pg_dump and pg_restore: a string without the password, which goes into PGPASSWORD ("": none).
+ *  @return CDS_OK; CDS_BAD_PARAM; CDS_TOO_LARGE */
+CDS_MUST_USE cds_rc cds_db_conninfo_tools(const char *conninfo, char ret[static CDS_DB_CONNINFO_MAX], char ret_password[static CDS_DB_CONNINFO_MAX],
+                                          struct cds_err *reterr);
+
 /** Connects, waiting until deadline_ms while the server is still starting (57P03, no socket yet); one try takes at most five seconds.
  *  @return CDS_OK; CDS_UNAVAILABLE; CDS_CONFLICT (the server is older than 15) */
 CDS_MUST_USE cds_rc cds_db_open(const char *conninfo, uint64_t deadline_ms, struct cds_db **ret, struct cds_err *reterr);

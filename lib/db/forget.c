@@ -13,7 +13,6 @@ const char cds_forget_sql[] =
     "    WHEN EXISTS (SELECT FROM projects o WHERE o.user_id = $2::uuid AND o.name = p.name) THEN left(p.name, 85) || ' (' || right(p.id::text, 12) "
     "|| ')'"
     "    ELSE p.name END FROM asked WHERE asked.verdict = 'ok' AND $2::uuid IS NOT NULL AND p.user_id = $1::uuid),"
-    " joined AS (DELETE FROM oidc_identities i USING asked WHERE asked.verdict = 'ok' AND i.user_id = $1::uuid),"
     " gone AS (DELETE FROM projects p USING asked WHERE asked.verdict = 'ok' AND $2::uuid IS NULL AND p.user_id = $1::uuid RETURNING p.id)"
     " SELECT asked.verdict, (SELECT count(*) FROM projects WHERE user_id = $1::uuid),"
     "  (SELECT coalesce(json_agg(gone.id), '[]') FROM gone) FROM asked";

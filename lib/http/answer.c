@@ -62,11 +62,25 @@ void http_give(struct cds_http_req *req, int status, struct MHD_Response *respon
 }
 
 /* ---- whole bodies ---- */
-static void give(struct cds_http_req *req, int status, const char *content_type, struct MHD_Response *response)
+static void give_typed(struct cds_http_req *req, int status, const char *content_type, struct MHD_Response *response)
 {
     if (response && content_type)
         MHD_add_response_header(response, "Content-Type", content_type);
     http_give(req, status, response);
+}
+
+/** What we say it is, it is: a browser that guesses might find a page with a script in an error. Answers of others, handed on, keep their own
+ * headers. */
+static void do_not_guess(struct cds_http_req *req)
+{
+    if (!http_has_extra(req, "X-Content-Type-Options"))
+        cds_http_add_header(req, "X-Content-Type-Options", "nosniff");
+}
+
+static void give(struct cds_http_req *req, int status, const char *content_type, struct MHD_Response *response)
+{
+    do_not_guess(req);
+    give_typed(req, status, content_type, response);
 }
 
 void cds_http_reply(struct cds_http_req *req, int status, const char *content_type, const void *body, size_t len)
@@ -226,12 +240,13 @@ void http_stream_start(struct cds_http_req *req, int status, const char *content
         cds_http_add_header(req, "Cache-Control", "no-store");
     if (content_type && !strncmp(content_type, "text/event-stream", 17))
         cds_http_add_header(req, "X-Accel-Buffering", "no"); /* a reverse proxy in front must not hold events back */
-    give(req, status, content_type,
-         MHD_create_response_from_callback(size == UINT64_MAX ? MHD_SIZE_UNKNOWN : size, STREAM_BLOCK, read_stream, req, NULL));
+    give_typed(req, status, content_type,
+               MHD_create_response_from_callback(size == UINT64_MAX ? MHD_SIZE_UNKNOWN : size, STREAM_BLOCK, read_stream, req, NULL));
 }
 
 void cds_http_stream_begin(struct cds_http_req *req, int status, const char *content_type, size_t buffer_max)
 {
+    do_not_guess(req);
     http_stream_start(req, status, content_type, buffer_max, UINT64_MAX);
 }
 

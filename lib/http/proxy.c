@@ -112,9 +112,21 @@ static void own_more(void *user, void (*add)(void *list, const char *name, const
 /* ---- and back ---- */
 static bool passes_back(const char *name)
 {
-    static const char *const names[] = {
-        "Set-Cookie", "Cache-Control",          "Retry-After",         "WWW-Authenticate", "Location",          "x-should-retry", "Allow", "ETag",
-        "Vary",       "X-Content-Type-Options", "Content-Disposition", "Retry-After-Ms",   "x-cds-queue-place", "request-id"};
+    static const char *const names[] = {"Set-Cookie",
+                                        "Cache-Control",
+                                        "Retry-After",
+                                        "WWW-Authenticate",
+                                        "Location",
+                                        "x-should-retry",
+                                        "Allow",
+                                        "ETag",
+                                        "Idempotency-Replayed",
+                                        "Vary",
+                                        "X-Content-Type-Options",
+                                        "Content-Disposition",
+                                        "Retry-After-Ms",
+                                        "x-cds-queue-place",
+                                        "request-id"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
         if (!strcasecmp(name, names[i]))
             return true;

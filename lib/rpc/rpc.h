@@ -17,6 +17,13 @@ enum cds_role { CDS_ROLE_NONE, CDS_ROLE_VIEWER, CDS_ROLE_DEVELOPER, CDS_ROLE_ADM
 const char *cds_role_name(enum cds_role role);  /**< "none", "viewer", "developer", "admin" */
 enum cds_role cds_role_parse(const char *text); /**< CDS_ROLE_NONE if unknown; "user" of older texts is developer */
 
+/** Is a call of a method written into the audit log? tools/gen_rpc derives it from role and access row. */
+enum cds_rpc_audit {
+    CDS_AUDIT_NEVER,
+    CDS_AUDIT_ADMINS, /**< when an admin calls: a parameter may then name somebody else's thing */
+    CDS_AUDIT_ALWAYS  /**< methods for admins, and approvals */
+};
+
 /** One row of the generated table (static data). */
 struct cds_rpc_method {
     const char *name;         /**< "fs.write" */
@@ -25,7 +32,9 @@ struct cds_rpc_method {
     uint32_t deadline_ms;     /**< time until the gateway answers TIMED_OUT */
     bool streams;             /**< sends notifications before its answer */
     bool billable;            /**< refused as a JSON-RPC notification (without id) */
-    const char *schema_json;  /**< the whole schema file, text */
+    enum cds_rpc_audit audit;
+    const char *audit_shown; /**< names of the parameters whose values the audit log keeps, "a,b" */
+    const char *schema_json; /**< the whole schema file, text */
 };
 extern const struct cds_rpc_method cds_rpc_methods[];
 extern const size_t cds_rpc_method_count;
@@ -38,6 +47,11 @@ const struct cds_rpc_method *cds_rpc_find(const char *name);
 CDS_MUST_USE cds_rc cds_rpc_check_params(const struct cds_rpc_method *method, const cds_json *params, struct cds_err *reterr);
 /** Same for a result, with pointers below "/result"; used by tests and by `contract` checks. */
 CDS_MUST_USE cds_rc cds_rpc_check_result(const struct cds_rpc_method *method, const cds_json *result, struct cds_err *reterr);
+/** Does a call by somebody of that role go into the audit log? */
+bool cds_rpc_audited(const struct cds_rpc_method *method, enum cds_role caller);
+/** What the audit log keeps of a call's parameters: values of those in audit_shown, and of all others only that they were there ("(not kept)").
+ *  Owned; NULL when memory is out. params may be NULL. */
+cds_json *cds_rpc_audit_params(const struct cds_rpc_method *method, const cds_json *params);
 /** OpenRPC document of all methods, owned by the caller; NULL when memory is out. Needs no cds_rpc_table_init. */
 cds_json *cds_rpc_discover(void);
 

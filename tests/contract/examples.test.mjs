@@ -1,6 +1,6 @@
 // Replays every file of examples/rpc against a running studio; each result must also fit schemas/rpc.
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import test, { after, before } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { validate } from "../support/schema.mjs";
@@ -93,7 +93,10 @@ for (const example of loadExamples()) {
       if (JSON.stringify(example).includes("$TERM")) own.TERM = (await client.call("term.open", { project: own.PROJECT, rows: 24, cols: 80 })).term_id;
       if (JSON.stringify(example).includes("$STREAM"))
         own.STREAM = (await client.call("llm.chat", { messages: [{ role: "user", content: "Say hello." }], max_tokens: 4, resumable: true })).request_id;
-      if (/\$(USER|SESSION|PASSWORD|USERMAIL|KEY)\b|"as":"user"/.test(JSON.stringify(example))) Object.assign(own, await client.person(own.UNIQUE));
+      if (/\$(USER|SESSION|PASSWORD|USERMAIL|KEY)\b|"as":"(user|key)"/.test(JSON.stringify(example))) Object.assign(own, await client.person(own.UNIQUE));
+      if (JSON.stringify(example).includes("$POLICY"))
+        own.POLICY = (await client.call("budget.set", { scope: "model", model: `m-${own.UNIQUE}`, unit: "tokens", window: "day", limit: 5000 }, "admin")).policy_id;
+      own.UUID = randomUUID();
       for (const s of example.before ?? []) await step({ as: example.as, ...s }, own);
       await replay(example, own);
     } catch (e) {

@@ -9,7 +9,7 @@ import { fill, loadErrors, loadExamples, loadSchemas, root } from "./examples.mj
 const schemas = loadSchemas();
 const examples = loadExamples();
 const errors = loadErrors();
-const values = { PROJECT: "01234567-89ab-7cde-8f01-23456789abcd", ADMINPROJECT: "01234567-89ab-7cde-8f01-23456789abd0", MODEL: "m", EMAIL: "a@example.invalid", UNIQUE: "abc", ADMIN: "01234567-89ab-7cde-8f01-23456789abc0", USER: "01234567-89ab-7cde-8f01-23456789abc1", SESSION: "01234567-89ab-7cde-8f01-23456789abc2", KEY: "01234567-89ab-7cde-8f01-23456789abc3", USERMAIL: "b@example.invalid", PASSWORD: "p", TERM: "01234567-89ab-7cde-8f01-23456789abce", STREAM: "01234567-89ab-7cde-8f01-23456789abcf" };
+const values = { POLICY: "01234567-89ab-7cde-8f01-23456789abd1", UUID: "01234567-89ab-7cde-8f01-23456789abd2", PROJECT: "01234567-89ab-7cde-8f01-23456789abcd", ADMINPROJECT: "01234567-89ab-7cde-8f01-23456789abd0", MODEL: "m", EMAIL: "a@example.invalid", UNIQUE: "abc", ADMIN: "01234567-89ab-7cde-8f01-23456789abc0", USER: "01234567-89ab-7cde-8f01-23456789abc1", SESSION: "01234567-89ab-7cde-8f01-23456789abc2", KEY: "01234567-89ab-7cde-8f01-23456789abc3", USERMAIL: "b@example.invalid", PASSWORD: "p", TERM: "01234567-89ab-7cde-8f01-23456789abce", STREAM: "01234567-89ab-7cde-8f01-23456789abcf" };
 
 test("generated files match schemas/rpc", () => {
   const run = spawnSync(path.join(root, "tools/gen_rpc"), ["--check"], { encoding: "utf8" });

@@ -49,7 +49,7 @@ export class Client {
     return json.result;
   }
 
-  /** Somebody new, with a session of their own: the caller "user" from now on. */
+  /** Somebody new, with a session of their own: the caller "user" from now on; the caller "key" is an API key of theirs. */
   async person(unique) {
     const email = `u${unique}@example.invalid`;
     const password = `Tall-Copper-Kettles-${unique}`;
@@ -57,7 +57,8 @@ export class Client {
     const { json } = await this.post(JSON.stringify({ token: link.split("#token=")[1], password }), { as: "none", path: "/auth/invite" });
     this.stack.tokens.user = json.access_token;
     const { sid } = JSON.parse(Buffer.from(json.access_token.split(".")[1], "base64url").toString());
-    const { key_id: key } = await this.call("key.create", { name: unique }, "user");
+    const { key_id: key, key: secret } = await this.call("key.create", { name: unique }, "user");
+    this.stack.tokens.key = secret;
     return { KEY: key, USER: id, USERMAIL: email, PASSWORD: password, SESSION: sid };
   }
 

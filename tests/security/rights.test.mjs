@@ -62,7 +62,7 @@ describe('a block', { concurrency: false }, () => {
     await sleep(300);
     await admin('user.block', { user_id: who.id });
     await stream.end;
-    await waitFor('nothing is held', async () => (await stack.sql(`SELECT coalesce(sum(held), 0) FROM budget_user WHERE user_id = '${who.id}'`)) === '0', 2000);
+    await waitFor('nothing is held', async () => (await stack.sql(`SELECT coalesce(sum(held), 0) FROM budget_usage WHERE user_id = '${who.id}'`)) === '0', 2000);
     const [n_in, n_out, outcome] = (await stack.sql(
       `SELECT l.n_in, l.n_out, q.outcome FROM token_ledger l JOIN llm_requests q ON q.id = l.request_id WHERE l.user_id = '${who.id}'`)).split('|');
     assert.ok(Number(n_in) > 0 && Number(n_out) > 0, `${n_in} and ${n_out}`);
@@ -186,7 +186,7 @@ describe('another role', { concurrency: false }, () => {
     await logs.next(foreign);
     await admin('user.set_role', { user_id: who.id, role: 'developer' });
     await socket.next((m) => m.method === 'session.changed');
-    socket.call(1, 'budget.set', { email: who.email, month_tokens: 1_000_000_000 });
+    socket.call(1, 'budget.set', { scope: 'user', email: who.email, unit: 'tokens', window: 'month', limit: 1_000_000_000 });
     assert.equal((await socket.answer(1)).error.data.rule, 'role');
     const seen = logs.messages.length;
     await stack.rpc('user.self', {}, 'developer');

@@ -182,7 +182,7 @@ describe('the first admin', { concurrency: false }, () => {
   });
 
   test('the new user has the configured monthly limit and a bcrypt hash of the configured cost', async () => {
-    const [limit, hash] = (await sql('SELECT month_tokens_limit, password_hash FROM users')).split('|');
+    const [limit, hash] = (await sql("SELECT b.lim, u.password_hash FROM users u JOIN budget_policies b ON b.user_id = u.id AND b.scope = 'user' AND b.unit = 1 AND b.span = 'month'")).split('|');
     assert.equal(limit, '1000000');
     assert.match(hash, /^\$2b\$10\$[./A-Za-z0-9]{53}$/);
   });

@@ -137,7 +137,7 @@ describe('kill -9 in the middle of requests', () => {
       headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}`, 'x-request-id': id },
       body: JSON.stringify({ prompt: 'Count without stopping: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,', max_tokens: 1500, temperature: 0, stream: true }),
     }).then((reply) => reply.text()));
-    const row = () => stack.sql(`SELECT done_in, done_out, price_in, price_out, held FROM llm_requests WHERE id = '${id}' AND done_out > 0`);
+    const row = () => stack.sql(`SELECT done_in, done_out, price_input / 1000000, price_output / 1000000, held FROM llm_requests WHERE id = '${id}' AND done_out > 0`);
     await waitFor('an extension is noted', row, 60_000, 10);
     // It stands still, and what it had sent is done: so what the row says now is the last that was durable.
     process.kill(pids.llmserver, 'SIGSTOP');

@@ -27,7 +27,7 @@ let folder;
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'cds-storm-'));
   stack = await startTiny({ options: { 'llm.slots': '8', 'llm.context_tokens': '4096', 'llm.queue_per_user': '64' } });
-  await stack.rpc('budget.set', { email: users.developer.email, month_tokens: LIMIT }, 'admin');
+  await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: LIMIT }, 'admin');
 });
 after(async () => {
   await stack?.stop();
@@ -114,7 +114,7 @@ test('kills of gateway, model server, model process and database lose, double an
   assert.doesNotMatch(verify.stdout, /not asked/);
   // Nothing passed the budget but what had lost its reservation with the database.
   const [used, held, bare] = (await stack.sql(`SELECT b.used, b.held, (SELECT coalesce(sum(q.used), 0) FROM llm_requests q WHERE q.user_id = b.user_id AND q.held = 0)
-    FROM budget_user b JOIN users u ON u.id = b.user_id WHERE u.email = '${users.developer.email}'`)).split('|').map(Number);
+    FROM budget_usage b JOIN users u ON u.id = b.user_id WHERE b.scope = 'user' AND u.email = '${users.developer.email}'`)).split('|').map(Number);
   assert.equal(held, 0);
   assert.ok(used <= LIMIT + bare, `${used} of ${LIMIT} used, ${bare} of them without a hold`);
 });

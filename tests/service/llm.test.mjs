@@ -208,7 +208,7 @@ describe('money', () => {
   test('used_up_budget_is_429_before_anything_is_computed', async () => {
     const before = await usage();
     await idle();
-    await stack.rpc('budget.set', { email: users.developer.email, month_tokens: before.used_tokens + 5 }, 'admin');
+    await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: before.used_tokens + 5 }, 'admin');
     try {
       const rows = (await modelStatus()).work.rows;
       const got = await chat({ messages: ask('Hi there, how are you today?'), max_tokens: 50 });
@@ -219,13 +219,13 @@ describe('money', () => {
       assert.equal(later.used_tokens, before.used_tokens);
       assert.equal(later.held_tokens, 0);
     } finally {
-      await stack.rpc('budget.set', { email: users.developer.email, month_tokens: before.limit_tokens }, 'admin');
+      await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: before.limit_tokens }, 'admin');
     }
   });
 
   test('budget_that_ends_in_the_middle_ends_the_answer_with_a_notice', async () => {
     const before = await usage();
-    await stack.rpc('budget.set', { email: users.developer.email, month_tokens: before.used_tokens + 320 }, 'admin');
+    await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: before.used_tokens + 320 }, 'admin');
     try {
       const body = { prompt: 'Count without stopping: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,', max_tokens: 600, temperature: 0 };
       const { json } = await call('POST', '/v1/completions', body);
@@ -234,7 +234,7 @@ describe('money', () => {
       assert.equal(json.cds.ended, 'budget');
       assert.match(json.cds.notice, /budget/);
     } finally {
-      await stack.rpc('budget.set', { email: users.developer.email, month_tokens: before.limit_tokens }, 'admin');
+      await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: before.limit_tokens }, 'admin');
     }
     assert.equal((await usage()).held_tokens, 0);
   });
@@ -244,27 +244,26 @@ describe('money', () => {
     const added = await stack.command(['user', 'add', '--email', email, '--role', 'developer'], { input: 'Early-Lantern-36-Fields\n' });
     assert.equal(added.code, 0, added.stderr);
     const id = await stack.sql(`SELECT id FROM users WHERE email = '${email}'`);
-    const month = `date_trunc('month', now() AT TIME ZONE 'UTC')::date`;
-    // As a first reservation does it, a moment before its commit: the old limit is read and written, and nobody sees it yet.
-    const opening = stack.sql(`BEGIN; SELECT ledger_open_month(ARRAY['${id}']::uuid[], ARRAY['00000000-0000-0000-0000-000000000000']::uuid[], ARRAY[${month}]);
-      SELECT pg_sleep(1); COMMIT`);
+    // The first reservation of the month a moment before its commit: the old limit is read and written, and nobody sees it yet.
+    const [{ model }] = (await stack.rpc('price.list')).prices;
+    const opening = stack.sql(`BEGIN; SELECT reserve('${id}', '00000000-0000-0000-0000-000000000000', gen_random_uuid(), '${model}', now(), 5,
+      gen_random_uuid(), interval '1 min'); SELECT pg_sleep(1); COMMIT`);
     await waitFor('the month is open', async () => (await stack.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")) === '1');
-    await stack.rpc('budget.set', { email, month_tokens: 777 }, 'admin');
+    await stack.rpc('budget.set', { scope: 'user', email, unit: 'tokens', window: 'month', limit: 777 }, 'admin');
     await opening;
-    assert.equal(await stack.sql(`SELECT lim FROM budget_user WHERE user_id = '${id}' AND period = ${month}`), '777');
-    assert.equal(await stack.sql(`SELECT month_tokens_limit FROM users WHERE id = '${id}'`), '777');
+    assert.equal(await stack.sql(`SELECT lim, held FROM budget_usage WHERE user_id = '${id}'`), '777|5');
   });
 
   test('limit_below_what_is_used_blocks_what_comes_and_the_books_stay_right', async () => {
     const before = await usage();
     assert.ok(before.used_tokens > 1);
-    await stack.rpc('budget.set', { email: users.developer.email, month_tokens: 1 }, 'admin');
+    await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: 1 }, 'admin');
     try {
       assertError(await chat({ messages: ask('Hi'), max_tokens: 1 }), 429, 'insufficient_quota', /of 1 are used/);
       const verify = await stack.command(['ledger', 'verify']);
       assert.equal(verify.code, 0, verify.stdout + verify.stderr);
     } finally {
-      await stack.rpc('budget.set', { email: users.developer.email, month_tokens: before.limit_tokens }, 'admin');
+      await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: before.limit_tokens }, 'admin');
     }
   });
 

@@ -53,7 +53,7 @@ describe('errors of llmserver through /rpc', () => {
 
   test('a used up budget names its rule and says that trying again does not help', async () => {
     const before = await usage();
-    await stack.rpc('budget.set', { email: users.developer.email, month_tokens: before.used_tokens + 5 }, 'admin');
+    await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: before.used_tokens + 5 }, 'admin');
     try {
       const got = await rpcHttp(stack, 'llm.chat', { messages: ask('Hi there, how are you today?'), max_tokens: 50 });
       assert.equal(got.status, 429);
@@ -63,7 +63,7 @@ describe('errors of llmserver through /rpc', () => {
       assert.ok(!got.json.error.message.includes(got.json.error.data.hint), 'the hint is not told twice');
       assert.equal(got.headers.get('x-should-retry'), 'false');
     } finally {
-      await stack.rpc('budget.set', { email: users.developer.email, month_tokens: before.limit_tokens }, 'admin');
+      await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: before.limit_tokens }, 'admin');
     }
     const fine = await rpcHttp(stack, 'llm.chat', { messages: ask('Hi'), max_tokens: 2 });
     assert.equal(fine.headers.get('x-should-retry'), null);

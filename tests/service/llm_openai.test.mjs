@@ -144,12 +144,12 @@ describe('the official client', () => {
     await assert.rejects(counting(stack.tokens.developer).chat.completions.create({ model: MODEL, messages: ask('Hi'), temperature: 9 }), OpenAI.BadRequestError);
     assert.equal(calls.length, 1, 'a wrong request');
     calls.length = 0;
-    await stack.rpc('budget.set', { email: users.developer.email, month_tokens: 0 }, 'admin');
+    await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: 0 }, 'admin');
     try {
       await assert.rejects(counting(stack.tokens.developer).chat.completions.create({ model: MODEL, messages: ask('Hi') }), OpenAI.RateLimitError);
       assert.equal(calls.length, 1, 'a used up budget says that trying again does not help');
     } finally {
-      await stack.rpc('budget.set', { email: users.developer.email, month_tokens: null }, 'admin').catch(() => stack.rpc('budget.set', { email: users.developer.email, month_tokens: 1000000 }, 'admin'));
+      await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: 1000000 }, 'admin');
     }
   });
 

@@ -123,7 +123,7 @@ async function round(number, victim) {
   }
   if (victim === 'client') checkWork(begin[TINY], end[TINY], requests.filter((r) => r.model === TINY), rows, (id) => clients.find((c) => c.requests.some((r) => r.id === id)).seen(id), `${name}, ${TINY}`);
   assert.equal(await stack.sql('SELECT count(*) FROM llm_requests WHERE state = 1'), '0', `${name}: nothing is open`);
-  assert.equal(await stack.sql('SELECT (SELECT coalesce(sum(held), 0) FROM budget_user) + (SELECT coalesce(sum(held), 0) FROM budget_key)'), '0', `${name}: nothing is held`);
+  assert.equal(await stack.sql('SELECT coalesce(sum(held), 0) FROM budget_windows'), '0', `${name}: nothing is held`);
   return [...rows.values()].map((row) => row.outcome);
 }
 

@@ -147,15 +147,15 @@ describe('a running studio', () => {
   });
 
   test('ledger verify finds a row that was changed by hand, and names the rule', async () => {
-    await stack.sql("INSERT INTO budget_user (user_id, period, used) VALUES ('00000000-0000-7000-8000-000000000000', '2026-01-01', 5)");
+    await stack.sql("INSERT INTO budget_windows (policy, starts_at, ends_at, used) VALUES ('00000000-0000-7000-8000-000000000000', '2026-01-01', '2026-02-01', 5)");
     const broken = await stack.command(['ledger', 'verify']);
     assert.equal(broken.code, 1);
-    assert.match(broken.stdout, /BROKEN +2 What a user has used .* 1 times \(user_used\), e\.g\. 00000000-.*budget 5, ledger 0/);
+    assert.match(broken.stdout, /BROKEN +2 What a budget window has used .* 1 times \(window_used\), e\.g\. 00000000-.*used 5, settled 0/);
     const json = JSON.parse((await stack.command(['ledger', 'verify', '--json'])).stdout);
     assert.equal(json.ok, false);
-    assert.equal(json.checks.find((c) => c.name === 'user_used').broken, 1);
-    assert.deepEqual([...new Set(json.checks.map((c) => c.number))], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13]);
-    await stack.sql("DELETE FROM budget_user WHERE user_id = '00000000-0000-7000-8000-000000000000'");
+    assert.equal(json.checks.find((c) => c.name === 'window_used').broken, 1);
+    assert.deepEqual([...new Set(json.checks.map((c) => c.number))], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
+    await stack.sql("DELETE FROM budget_windows WHERE policy = '00000000-0000-7000-8000-000000000000'");
     assert.equal((await stack.command(['ledger', 'verify'])).code, 0);
   });
 

@@ -29,7 +29,6 @@ static const char csp[] = "default-src 'none'; script-src 'self'; style-src 'sel
 static void add_security_headers(const struct ui *ui, struct cds_http_req *req)
 {
     cds_http_add_header(req, "Content-Security-Policy", ui->csp);
-    cds_http_add_header(req, "X-Content-Type-Options", "nosniff");
     cds_http_add_header(req, "Referrer-Policy", "no-referrer");
     cds_http_add_header(req, "Cross-Origin-Opener-Policy", "same-origin");
     cds_http_add_header(req, "Cross-Origin-Resource-Policy", "same-origin");
@@ -39,7 +38,7 @@ static void add_security_headers(const struct ui *ui, struct cds_http_req *req)
 /* Addresses that the page itself routes; anything else unknown is a JSON 404, never the page. */
 static bool is_page_route(const char *path)
 {
-    static const char *const routes[] = {"/", "/setup", "/login", "/code", "/run", "/terminal", "/chat", "/logs", "/account", "/admin", "/invite"};
+    static const char *const routes[] = {"/", "/setup", "/login", "/code", "/run", "/terminal", "/chat", "/logs", "/usage", "/account", "/admin", "/invite"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(routes); i++)
         if (cds_streq(path, routes[i]))
             return true;

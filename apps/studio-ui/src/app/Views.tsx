@@ -7,6 +7,7 @@ import { CodePage } from "@/features/editor";
 import { LogsPage } from "@/features/logs";
 import { runFile, RunPage, useRunPanel } from "@/features/run";
 import { TerminalPage } from "@/features/terminal";
+import { UsagePage } from "@/features/usage";
 import { useText } from "@/lib/i18n/i18n";
 import { route } from "@/lib/router";
 import type { User } from "@/lib/session/session";
@@ -37,6 +38,7 @@ export function Views({ user, signOut }: { user: User; signOut: () => void }) {
         {here === "/terminal" && <Terminal />}
         {here === "/chat" && <ChatPage />}
         {here === "/logs" && <LogsPage admin={user.role === "admin"} />}
+        {here === "/usage" && <UsagePage admin={user.role === "admin"} />}
         {here === "/admin" && user.role === "admin" && <AdminPage self={user.id} />}
         {here === "/account" && <AccountPage user={user} signOut={signOut} failure={failure} />}
       </Boundary>

@@ -18,6 +18,7 @@ export const areas: readonly Area[] = [
   { route: "/terminal", icon: "terminal", label: "app.tab.terminal", digit: "6" },
   { route: "/chat", icon: "chat", label: "app.tab.chat", digit: "3" },
   { route: "/logs", icon: "logs", label: "app.tab.logs", digit: "4" },
+  { route: "/usage", icon: "chart", label: "app.tab.usage", digit: "8" },
   { route: "/admin", icon: "shield", label: "app.tab.admin", digit: "7", admin: true },
 ];
 

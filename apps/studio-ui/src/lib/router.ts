@@ -1,7 +1,7 @@
 import { createStore } from "@/lib/store";
 
 /** The page's own addresses; the server answers the same list with the page (apps/studio-ui/server/main.c). */
-export const routes = ["/setup", "/login", "/code", "/run", "/terminal", "/chat", "/logs", "/account", "/admin", "/invite"] as const;
+export const routes = ["/setup", "/login", "/code", "/run", "/terminal", "/chat", "/logs", "/usage", "/account", "/admin", "/invite"] as const;
 export type Route = (typeof routes)[number];
 
 const routeOf = (path: string): Route => routes.find((route) => route === path) ?? "/code";

@@ -24,6 +24,7 @@ struct cds_dbq {
 struct cds_rows {
     int count;
     int64_t code[CDS_METER_BATCH], cost;
+    const char *refused; /* JSON of a reservation or extension that was refused */
 };
 static struct made {
     struct cds_dbq *db;
@@ -69,11 +70,15 @@ int cds_rows_count(const struct cds_rows *rows)
 }
 const char *cds_rows_str(const struct cds_rows *rows, int row, int col)
 {
-    return NULL;
+    return col == 1 ? rows->refused : NULL;
+}
+bool cds_rows_bool(const struct cds_rows *rows, int row, int col)
+{
+    return false;
 }
 int64_t cds_rows_i64(const struct cds_rows *rows, int row, int col, int64_t otherwise)
 {
-    return col == 0 ? rows->code[row] : col == 1 ? rows->cost : 7;
+    return col == 0 ? rows->code[row] : col == 1 ? rows->cost : 0;
 }
 
 /* --- the test's side ---------------------------------------------------------------------------------------------------- */
@@ -93,11 +98,15 @@ static void on_granted(void *user, const struct cds_err *err)
     last_code = err ? err->code : CDS_OK;
     strcpy(last_message, err ? err->message : "");
 }
-static void on_settled(void *user, int64_t cost_micro)
+static void on_settled(void *user, const struct cds_meter_booked *booked)
 {
     settled++;
-    last_cost = cost_micro;
+    last_cost = booked->cost_micro;
 }
+
+/** What the budgets say when they refuse. */
+static const char *refused_json = "[{\"scope\":\"user\",\"window\":\"month\",\"unit\":\"tokens\",\"limit\":55,\"used\":7,\"held\":7,\"needs\":100,"
+                                  "\"resets_at\":\"2026-12-01T00:00:00Z\"}]";
 
 /** Answers the oldest call of which `text` is a part. */
 static void answer(const char *text, int count, int64_t code, int64_t cost, const struct cds_err *err)
@@ -107,7 +116,7 @@ static void answer(const char *text, int count, int64_t code, int64_t cost, cons
         if (!made.done || !strstr(made.sql, text))
             continue;
         calls[i].done = NULL;
-        struct cds_rows rows = {.count = count, .cost = cost};
+        struct cds_rows rows = {.count = count, .cost = cost, .refused = refused_json};
         for (int k = 0; k < count; k++)
             rows.code[k] = code;
         made.done(made.user, err ? NULL : &rows, err);
@@ -132,7 +141,12 @@ static void wait_for_call(const char *text)
 
 static struct cds_meter_request request(const char *id)
 {
-    return (struct cds_meter_request){"11111111-1111-4111-8111-111111111111", id, "m", "2026-11-01"};
+    return (struct cds_meter_request){.user_id = "11111111-1111-4111-8111-111111111111",
+                                      .request_id = id,
+                                      .model = "m",
+                                      .key_id = "",
+                                      .admitted = "2026-11-26T10:00:00.000Z",
+                                      .prompt_tokens = 44};
 }
 static const char *const ids[] = {"00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002",
                                   "00000000-0000-4000-8000-000000000003"};

@@ -62,12 +62,12 @@ static void meter_sends_a_batch_that_failed_as_a_whole_one_by_one(void **state)
     assert_non_null(strstr(last_message, "2026-12-01"));
 }
 
-static void meter_makes_the_price_row_that_is_missing(void **state)
+static void meter_makes_the_price_that_is_missing(void **state)
 {
     hold(0);
     answer("reserve(", 1, 5, 0, NULL);
     assert_int_equal(granted + refused, 0);
-    answer("INSERT INTO models", 0, 0, 0, NULL);
+    answer("INSERT INTO model_prices", 0, 0, 0, NULL);
     wait_for_call("reserve(");
     answer("reserve(", 1, 1, 0, NULL);
     assert_int_equal(granted, 1);
@@ -196,7 +196,7 @@ int main(void)
         T(meter_reserves_a_single_request_by_the_single_call),
         T(meter_gathers_what_arrives_while_a_call_is_open),
         T(meter_sends_a_batch_that_failed_as_a_whole_one_by_one),
-        T(meter_makes_the_price_row_that_is_missing),
+        T(meter_makes_the_price_that_is_missing),
         T(meter_books_for_a_caller_that_left),
         T(meter_extends_before_it_reserves),
         T(meter_waits_for_the_disk_with_all_but_reservations),

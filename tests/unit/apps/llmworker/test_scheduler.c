@@ -235,31 +235,6 @@ static void scheduler_limits_the_prompt_share_of_a_step_while_others_generate(vo
     assert_string_equal(got[2].text, "no");
 }
 
-static void scheduler_reads_larger_pieces_while_many_read_and_small_ones_again_for_the_last_of_them(void **state)
-{
-    cds_sched_free(&sched);
-    sched = make(1 + CDS_READING_CROWD, CELLS);
-    begin(1, "a", 24);
-    cds_sched_step(sched);
-    char prompt[41] = "";
-    for (int i = 0; i < CDS_READING_CROWD; i++) {
-        memset(prompt, 'd' + i, 40); /* no common beginning */
-        begin(2 + i, prompt, 2);
-    }
-    /* The first one is read in three pieces, and until then all of them read. */
-    for (int i = 0; i < 3; i++) {
-        cds_sched_step(sched);
-        assert_int_equal(fake.rows, 1 + 16);
-    }
-    for (int i = 0; got[5].tokens == 0; i++) {
-        assert_true(i < 50);
-        cds_sched_step(sched);
-        assert_int_equal(fake.rows - fake.generating <= 8, 1);
-    }
-    run();
-    assert_true(got[1].ended && got[2].ended && got[5].ended);
-}
-
 static void scheduler_lets_a_short_prompt_pass_a_long_one(void **state)
 {
     char prompt[161];
@@ -425,7 +400,6 @@ int main(void)
         T(scheduler_pauses_at_the_grant_and_goes_on_with_the_next),
         T(scheduler_puts_running_requests_into_one_batch),
         T(scheduler_limits_the_prompt_share_of_a_step_while_others_generate),
-        T(scheduler_reads_larger_pieces_while_many_read_and_small_ones_again_for_the_last_of_them),
         T(scheduler_lets_a_short_prompt_pass_a_long_one),
         T(scheduler_cancels_before_the_next_step_and_frees_the_slot),
         T(scheduler_reports_the_evaluated_part_of_a_cancelled_prompt),

@@ -1,4 +1,4 @@
-/* Tests of database/migrations/0004_ledger.sql with many connections at once, and with servers that are killed in the middle of it. */
+/* Tests of database/migrations/0013_budgets.sql with many connections at once, and with servers that are killed in the middle of it. */
 #include "tests/support/test.h"
 
 #include <pthread.h>
@@ -8,6 +8,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
+#include "tests/support/budgets.h"
 #include "tests/support/pg.h"
 
 #define USER "00000000-0000-7000-8000-0000000000a1"
@@ -20,11 +21,21 @@ enum { THREADS = 20, EACH = 10, BATCHERS = 4, BATCH = 5, ROUNDS = 60, HOT = 6, K
 
 static struct test_pg pg;
 
+static void script(struct cds_db *db, const char *sql)
+{
+    struct cds_err err = {0};
+    if (cds_db_script(db, sql, &err))
+        fail_msg("%s: %s %s", sql, err.message, err.detail);
+}
+
 static int make(void **state)
 {
     test_pg_make(&pg);
     test_pg_start(&pg);
     test_pg_migrate(&pg);
+    struct cds_db *db = test_pg_open(&pg);
+    script(db, TEST_BUDGETS);
+    cds_db_close(&db);
     return 0;
 }
 
@@ -34,20 +45,11 @@ static int unmake(void **state)
     return 0;
 }
 
-static void script(struct cds_db *db, const char *sql)
-{
-    struct cds_err err = {0};
-    if (cds_db_script(db, sql, &err))
-        fail_msg("%s: %s %s", sql, err.message, err.detail);
-}
-
 static void fresh(struct cds_db *db)
 {
-    script(db, "DELETE FROM users; DELETE FROM models; DELETE FROM budget_user; DELETE FROM budget_key; DELETE FROM llm_requests;"
-               " DELETE FROM token_ledger;"
-               "INSERT INTO users (id, email, password_hash, role, month_tokens_limit) VALUES ('" USER "', 'a@x.org', '-', 'developer', 1000);"
-               "INSERT INTO api_keys (user_id, id, name, hash, month_tokens_limit) VALUES ('" USER "', '" KEY "', 'k', 'h', 1000000000);"
-               "INSERT INTO models VALUES ('m', 10, 1, 100)");
+    script(db, TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer');"
+                            "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_USER_MONTH(USER, "1000")
+                                TEST_KEY_MONTH(USER, KEY, "1000000000") TEST_PRICE("m", "10", "1", "100"));
 }
 
 static void verify(struct cds_db *db)
@@ -148,8 +150,8 @@ static void *reserve_batches(void *unused)
         const char *params[] = {list};
         int64_t code = number(db,
                               "SELECT (reserve_many(array_fill('" USER "'::uuid, ARRAY[5]), array_fill('" NO_KEY
-                              "'::uuid, ARRAY[5]), $1, array_fill('m'::text, ARRAY[5]), '" MONTH "', array_fill(100::bigint, ARRAY[5]), '" NODE
-                              "', '1 min'))[1]",
+                              "'::uuid, ARRAY[5]), $1, array_fill('m'::text, ARRAY[5]), array_fill('" MONTH
+                              "'::timestamptz, ARRAY[5]), array_fill(100::bigint, ARRAY[5]), '" NODE "', '1 min'))[1]",
                               1, params);
         if (code == 1)
             admitted += BATCH;
@@ -262,7 +264,7 @@ static void extending_settling_and_reaping_one_request_never_deadlocks(void **st
     pthread_t threads[CDS_ARRAY_LEN(parts)];
     struct cds_db *db = test_pg_open(&pg);
     fresh(db);
-    script(db, "UPDATE users SET month_tokens_limit = NULL");
+    script(db, "UPDATE budget_policies SET lim = 1000000000");
     failed = 0;
     pthread_barrier_init(&gate, NULL, CDS_ARRAY_LEN(parts) + 1);
     for (size_t i = 0; i < CDS_ARRAY_LEN(parts); i++)
@@ -365,7 +367,7 @@ static void killed_server_loses_no_acknowledged_extension_or_settlement_and_repl
 {
     struct cds_db *db = test_pg_open(&pg);
     fresh(db);
-    script(db, "UPDATE users SET month_tokens_limit = NULL");
+    script(db, "UPDATE budget_policies SET lim = 1000000000");
     cds_db_close(&db);
     failed = 0;
     int64_t entries = 0;

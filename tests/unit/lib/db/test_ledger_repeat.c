@@ -1,7 +1,8 @@
-/* Tests of database/migrations/0008_ledger_repeats.sql: calls that come twice, ids that belong to somebody else, holds that nobody keeps. */
+/* Tests of database/migrations/0013_budgets.sql: calls that come twice, ids that belong to somebody else, holds that nobody keeps. */
 #include "tests/support/test.h"
 
 #include "apps/cyberdevstudio/ledger_verify.h"
+#include "tests/support/budgets.h"
 #include "tests/support/pg.h"
 
 #define USER "00000000-0000-7000-8000-0000000000a1"
@@ -25,12 +26,20 @@ static struct test_pg pg;
 static struct cds_db *db;
 static char text[400];
 
+static void run(const char *sql)
+{
+    struct cds_err err = {0};
+    if (cds_db_script(db, sql, &err))
+        fail_msg("%s: %s %s", sql, err.message, err.detail);
+}
+
 static int make(void **state)
 {
     test_pg_make(&pg);
     test_pg_start(&pg);
     test_pg_migrate(&pg);
     db = test_pg_open(&pg);
+    run(TEST_BUDGETS);
     return 0;
 }
 
@@ -41,13 +50,6 @@ static int unmake(void **state)
     return 0;
 }
 
-static void run(const char *sql)
-{
-    struct cds_err err = {0};
-    if (cds_db_script(db, sql, &err))
-        fail_msg("%s: %s %s", sql, err.message, err.detail);
-}
-
 static const char *get(const char *sql)
 {
     return test_sql(db, sql, text, sizeof(text));
@@ -55,10 +57,9 @@ static const char *get(const char *sql)
 
 static int fresh(void **state)
 {
-    run("DELETE FROM users; DELETE FROM models; DELETE FROM budget_user; DELETE FROM budget_key; DELETE FROM llm_requests; DELETE FROM token_ledger;"
-        "INSERT INTO users (id, email, password_hash, role, month_tokens_limit) VALUES ('" USER "', 'a@x.org', '-', 'developer', 1000);"
-        "INSERT INTO api_keys (user_id, id, name, hash, month_tokens_limit) VALUES ('" USER "', '" KEY "', 'k', 'h', 500);"
-        "INSERT INTO models VALUES ('m', 10, 1, 100), ('n', 10, 1, 100)");
+    run(TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer');"
+                     "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_USER_MONTH(USER, "1000")
+                         TEST_KEY_MONTH(USER, KEY, "500") TEST_PRICE("m", "10", "1", "100") TEST_PRICE("n", "10", "1", "100"));
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* Tests of database/migrations/0004_ledger.sql and 0008_ledger_repeats.sql: several llmservers at once with batches in any order, reapers that share,
+/* Tests of database/migrations/0013_budgets.sql: several llmservers at once with batches in any order, reapers that share,
  * a node that starts again while its predecessor still books. The database counts deadlocks; there must be none. */
 #include "tests/support/test.h"
 
@@ -9,6 +9,7 @@
 #include "apps/cyberdevstudio/ledger_verify.h"
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
+#include "tests/support/budgets.h"
 #include "tests/support/pg.h"
 
 #define USER_N "00000000-0000-7000-8000-0000000a%04u"
@@ -23,11 +24,21 @@ static struct test_pg pg;
 static atomic_int failed, held, alone, booked, again, reaped;
 static atomic_bool storm_over;
 
+static void script(struct cds_db *db, const char *sql)
+{
+    struct cds_err err = {0};
+    if (cds_db_script(db, sql, &err))
+        fail_msg("%s: %s %s", sql, err.message, err.detail);
+}
+
 static int make(void **state)
 {
     test_pg_make(&pg);
     test_pg_start(&pg);
     test_pg_migrate(&pg);
+    struct cds_db *db = test_pg_open(&pg);
+    script(db, TEST_BUDGETS);
+    cds_db_close(&db);
     return 0;
 }
 
@@ -37,25 +48,18 @@ static int unmake(void **state)
     return 0;
 }
 
-static void script(struct cds_db *db, const char *sql)
-{
-    struct cds_err err = {0};
-    if (cds_db_script(db, sql, &err))
-        fail_msg("%s: %s %s", sql, err.message, err.detail);
-}
-
 /* Users with a limit that some batches pass, each with a limited key. */
 static struct cds_db *fresh(void)
 {
     struct cds_db *db = test_pg_open(&pg);
-    script(db, "DELETE FROM users; DELETE FROM models; DELETE FROM budget_user; DELETE FROM budget_key; DELETE FROM llm_requests;"
-               " DELETE FROM token_ledger; INSERT INTO models VALUES ('m', 10, 1, 100)");
+    script(db, TEST_NOTHING TEST_PRICE("m", "10", "1", "100"));
     for (unsigned i = 0; i < USERS; i++) {
         char sql[700];
         snprintf(sql, sizeof(sql),
-                 "INSERT INTO users (id, email, password_hash, role, month_tokens_limit) VALUES ('" USER_N "', 'u%u@x.org', '-', 'developer', %d);"
-                 "INSERT INTO api_keys (user_id, id, name, hash, month_tokens_limit) VALUES ('" USER_N "', '" KEY_N "', 'k', 'h%u', 15000)",
-                 i, i, i == 0 ? 3000 : 100000, i, i, i);
+                 "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER_N "', 'u%u@x.org', '-', 'developer');"
+                 "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER_N "', '" KEY_N "', 'k', 'h%u');"
+                 "SELECT budget_begin('user', '" USER_N "', NULL, %d, NULL), budget_begin('key', '" USER_N "', '" KEY_N "', 15000, NULL)",
+                 i, i, i, i, i, i, i == 0 ? 3000 : 100000, i, i);
         script(db, sql);
     }
     failed = held = alone = booked = again = reaped = 0;
@@ -127,8 +131,8 @@ static int reserve_all(struct cds_db *db, const struct batch *batch)
 {
     const char *params[] = {batch->users, batch->keys, batch->ids};
     return ones(db,
-                "SELECT unnest(reserve_many($1, $2, $3, array_fill('m'::text, ARRAY[12]), '" MONTH "', array_fill(50::bigint, ARRAY[12]), '" NODE
-                "', interval '1 min'))",
+                "SELECT unnest(reserve_many($1, $2, $3, array_fill('m'::text, ARRAY[12]), array_fill('" MONTH
+                "'::timestamptz, ARRAY[12]), array_fill(50::bigint, ARRAY[12]), '" NODE "', interval '1 min'))",
                 3, params);
 }
 

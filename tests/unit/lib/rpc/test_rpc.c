@@ -116,8 +116,8 @@ static void check_params_points_at_what_is_wrong(void **state)
         {"llm.chat", "{\"messages\":[{\"role\":\"user\",\"content\":\"\"}],\"max_tokens\":9223372036854775807}", "/params/max_tokens"},
         {"llm.chat", "{\"messages\":[{\"role\":\"user\",\"content\":\"\"}],\"top_p\":0}", "/params/top_p"},
         {"project.create", "{\"name\":\"a\\nb\",\"template\":\"empty\"}", "/params/name"},
-        {"budget.set", "{\"email\":\"no address\",\"month_tokens\":1}", "/params/email"},
-        {"budget.set", "{\"email\":\"a@b\",\"month_tokens\":-1}", "/params/month_tokens"}};
+        {"budget.set", "{\"scope\":\"user\",\"email\":\"no address\",\"unit\":\"tokens\",\"window\":\"month\",\"limit\":1}", "/params/email"},
+        {"budget.set", "{\"scope\":\"user\",\"email\":\"a@b\",\"unit\":\"tokens\",\"window\":\"month\",\"limit\":-1}", "/params/limit"}};
     for (size_t i = 0; i < CDS_ARRAY_LEN(rows); i++) {
         CDS_JSON_AUTO params = parse(rows[i].params);
         struct cds_err err = {0};

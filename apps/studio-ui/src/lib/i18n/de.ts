@@ -1,9 +1,15 @@
 import { accountsDe } from "./accounts.de";
+import { auditDe } from "./audit.de";
+import { usageDe } from "./usage.de";
+import { budgetsDe } from "./budgets.de";
 import type { en } from "./en";
 
 /** Alle Texte der Seite, deutsch. */
 export const de: Record<keyof typeof en, string> = {
   ...accountsDe,
+  ...auditDe,
+  ...usageDe,
+  ...budgetsDe,
   "app.tagline": "Code schreiben, sicher ausführen, das eigene Modell fragen.",
   "app.skip": "Zum Inhalt springen",
   "app.starting": "Das Studio wird geöffnet ...",

@@ -1,8 +1,14 @@
 import { accountsEn } from "./accounts.en";
+import { auditEn } from "./audit.en";
+import { usageEn } from "./usage.en";
+import { budgetsEn } from "./budgets.en";
 
 /** Every text of the page, English. de.ts has the same keys; the compiler and a test insist on it. */
 export const en = {
   ...accountsEn,
+  ...auditEn,
+  ...usageEn,
+  ...budgetsEn,
   "app.tagline": "Write code, run it safely, ask your own model.",
   "app.skip": "Skip to the content",
   "app.starting": "Opening the studio ...",

@@ -1,21 +1,366 @@
 // Made by tools/gen_rpc from schemas/rpc; edit those files instead.
 /* eslint-disable */
 
-/** Parameters of budget.set: Sets the monthly token limit of a user. */
+/** Parameters of audit.export: Lines of the audit log as they are hashed, oldest first: SHA-256 of prev (32 bytes) and text (UTF-8) is hash, and the next line's prev. */
+export type AuditExportParams = {
+  /** Only lines with higher numbers */
+  after?: number;
+  /** Lines; 500 without it */
+  limit?: number;
+};
+/** Result of audit.export. */
+export type AuditExportResult = {
+  lines: {
+    /** Number of the line */
+    seq: number;
+    /** Hash of the line before; zeros for the first */
+    prev: string;
+    /** What is hashed: a JSON array of number, microseconds since 1970, phase, source, actor, key, action, request id, detail */
+    text: string;
+    /** SHA-256 of prev and text */
+    hash: string;
+  }[];
+  head: {
+    /** Number of the newest line */
+    seq: number;
+    /** Its hash: keep it elsewhere, and a chain that was made anew is found out */
+    hash: string;
+  };
+  /** null: these were the last */
+  next_after: number | null;
+};
+
+/** Parameters of audit.list: The audit log, newest line first: what was done with the rights of an admin, by whom, and what changed. */
+export type AuditListParams = {
+  /** Only lines with lower numbers: next_before of the last answer */
+  before?: number;
+  /** Lines; 50 without it */
+  limit?: number;
+  /** Only acts of this user */
+  actor?: string;
+  /** Only what begins so: "user.", "users update" */
+  action?: string;
+};
+/** Result of audit.list. */
+export type AuditListResult = {
+  lines: {
+    /** Number of the line */
+    seq: number;
+    /** When, UTC */
+    at: string;
+    /** begin: before an act; end: what came of it; change: a row of rights, prices or keys; seal: a day of the ledger */
+    phase: "begin" | "end" | "change" | "seal";
+    /** Process that wrote it, or the database role of a change */
+    source: string;
+    /** User who acted; null: the command line, or a change, whose act names the actor */
+    actor: string | null;
+    /** Address of that user now; null: forgotten, or nobody */
+    actor_name: string | null;
+    /** API key that was used */
+    actor_key: string | null;
+    /** Method, command, or table and kind of change */
+    action: string;
+    /** Request id; begin and end have the same */
+    request_id: string | null;
+    /** JSON: parameters, end, before and after. Addresses and secrets are not kept */
+    detail: string;
+  }[];
+  /** null: there are no older ones */
+  next_before: number | null;
+};
+
+/** Parameters of budget.check: Would a request be let in now, and what could it cost? Nothing is held. */
+export type BudgetCheckParams = {
+  /** Model id */
+  model: string;
+  /** Tokens of the prompt */
+  prompt_tokens: number;
+  /** Longest answer; 256 without it */
+  max_tokens?: number;
+  /** Of whom; the caller without it */
+  user_id?: string;
+  /** With which of the user's API keys */
+  key_id?: string;
+};
+/** Result of budget.check. */
+export type BudgetCheckResult = {
+  /** The prompt and the first part of an answer fit */
+  admitted: boolean;
+  /** The longest answer fits too */
+  complete: boolean;
+  /** What the first hold takes */
+  held_tokens: number;
+  /** Prompt and longest answer */
+  tokens_at_most: number;
+  /** When nothing is answered, micro-credits */
+  cost_at_least: number;
+  /** With the longest answer, micro-credits */
+  cost_at_most: number;
+  price: {
+    /** Prompt token, micro-credits per million tokens */
+    input: number;
+    /** Prompt token that was there already, micro-credits per million tokens */
+    cached: number;
+    /** Answer token, micro-credits per million tokens */
+    output: number;
+  };
+  /** Limits that would refuse it */
+  refused_by: {
+    /** Limit id */
+    policy: string;
+    /** What it is about */
+    scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** How long a window is */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** Most in this window, grants included */
+    limit: number;
+    /** What is left */
+    remaining: number;
+    /** What the first hold takes */
+    needs: number;
+    /** What the longest answer would take */
+    needs_at_most: number;
+    /** End of the window, RFC 3339 UTC; null: it has none */
+    resets_at: string | null;
+  }[];
+  /** Limits that the longest answer would pass */
+  short_of: {
+    /** Limit id */
+    policy: string;
+    /** What it is about */
+    scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** How long a window is */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** Most in this window, grants included */
+    limit: number;
+    /** What is left */
+    remaining: number;
+    /** What the first hold takes */
+    needs: number;
+    /** What the longest answer would take */
+    needs_at_most: number;
+    /** End of the window, RFC 3339 UTC; null: it has none */
+    resets_at: string | null;
+  }[];
+};
+
+/** Parameters of budget.grant: Gives or takes in the window of now of a limit, with a reason: a line of the ledger. The same call again changes nothing. */
+export type BudgetGrantParams = {
+  /** A new UUID; the same one again is the same grant */
+  grant_id: string;
+  /** Limit id */
+  policy_id: string;
+  /** To give, or (below 0) to take; not 0 */
+  amount: number;
+  /** Why */
+  reason: string;
+};
+/** Result of budget.grant. */
+export type BudgetGrantResult = {
+  /** Id of the grant */
+  grant_id: string;
+  /** Limit id */
+  policy_id: string;
+  /** Given or taken */
+  amount: number;
+  /** Limit of the window with its grants */
+  limit: number;
+  /** Settled in this window */
+  used: number;
+  /** Held by running requests */
+  held: number;
+  /** true: it was made before; nothing changed now */
+  again: boolean;
+};
+
+/** Parameters of budget.grants: What was given and taken, newest first. */
+export type BudgetGrantsParams = {
+  /** Only of this limit */
+  policy_id?: string;
+  /** Entries of one page; 50 without it */
+  limit?: number;
+  /** next_cursor of the page before */
+  cursor?: string;
+};
+/** Result of budget.grants. */
+export type BudgetGrantsResult = {
+  grants: {
+    /** Id of the grant */
+    grant_id: string;
+    /** Limit id */
+    policy_id: string;
+    /** What the limit is about */
+    scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+    /** How long its windows are */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** Given, or (below 0) taken */
+    amount: number;
+    /** Why */
+    reason: string;
+    /** Who */
+    actor_id: string;
+    /** Email address */
+    actor: string | null;
+    /** When, RFC 3339 UTC */
+    at: string;
+  }[];
+  /** For the next page; null: this is the last */
+  next_cursor: string | null;
+};
+
+/** Parameters of budget.list: The limits that are set, with what counts in the window of now. */
+export type BudgetListParams = {
+  /** Only those about this */
+  scope?: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+  /** Only those of this user and its keys */
+  user_id?: string;
+  /** Only those of this model */
+  model?: string;
+  /** Entries of one page; 50 without it */
+  limit?: number;
+  /** next_cursor of the page before */
+  cursor?: string;
+};
+/** Result of budget.list. */
+export type BudgetListResult = {
+  policies: {
+    /** Limit id */
+    policy_id: string;
+    /** What it is about */
+    scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+    /** User */
+    user_id: string | null;
+    /** Email address */
+    email: string | null;
+    /** API key; of a rotated one: the first of its line */
+    key_id: string | null;
+    /** Name of the key */
+    key_name: string | null;
+    /** Model id */
+    model: string | null;
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** How long a window is */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** Time zone of its calendar */
+    zone: string;
+    /** Most in one window */
+    limit: number;
+    /** Percentages that are told */
+    soft: number[];
+    /** Given (taken: below 0) in this window */
+    granted: number;
+    /** Settled in this window */
+    used: number;
+    /** Held by running requests */
+    held: number;
+    /** limit + granted - used - held, never below 0 */
+    remaining: number;
+    /** Highest of its soft percentages that was passed; 0: none */
+    passed: number;
+    /** Start of the window of now, RFC 3339 UTC; null: it is the only one */
+    starts_at: string | null;
+    /** Its end; null: it has none */
+    ends_at: string | null;
+  }[];
+  /** For the next page; null: this is the last */
+  next_cursor: string | null;
+};
+
+/** Parameters of budget.remove: Removes a limit: from now on it refuses nothing. */
+export type BudgetRemoveParams = {
+  /** Limit id */
+  policy_id: string;
+};
+/** Result of budget.remove. */
+export type BudgetRemoveResult = {
+  /** Limit id */
+  policy_id: string;
+  /** It is gone */
+  removed: boolean;
+};
+
+/** Parameters of budget.self: The limits of the caller and of the caller's API keys, with what counts in the window of now. */
+export type BudgetSelfParams = Record<string, never>;
+/** Result of budget.self. */
+export type BudgetSelfResult = {
+  policies: {
+    /** Limit id */
+    policy_id: string;
+    /** What it is about */
+    scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+    /** User */
+    user_id: string | null;
+    /** Email address */
+    email: string | null;
+    /** API key; of a rotated one: the first of its line */
+    key_id: string | null;
+    /** Name of the key */
+    key_name: string | null;
+    /** Model id */
+    model: string | null;
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** How long a window is */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** Time zone of its calendar */
+    zone: string;
+    /** Most in one window */
+    limit: number;
+    /** Percentages that are told */
+    soft: number[];
+    /** Given (taken: below 0) in this window */
+    granted: number;
+    /** Settled in this window */
+    used: number;
+    /** Held by running requests */
+    held: number;
+    /** limit + granted - used - held, never below 0 */
+    remaining: number;
+    /** Highest of its soft percentages that was passed; 0: none */
+    passed: number;
+    /** Start of the window of now, RFC 3339 UTC; null: it is the only one */
+    starts_at: string | null;
+    /** Its end; null: it has none */
+    ends_at: string | null;
+  }[];
+};
+
+/** Parameters of budget.set: Sets the limit of a user, key, model, user and model, key and model, or of the studio, for one unit and window. */
 export type BudgetSetParams = {
+  /** What it is about; beside it user_id or email, key_id, model as its name says */
+  scope: "global" | "user" | "key" | "model" | "user_model" | "key_model";
+  /** User */
+  user_id?: string;
   /** Email address */
-  email: string;
-  /** Tokens per calendar month, UTC; 0 lets nothing through */
-  month_tokens: number;
+  email?: string;
+  /** API key */
+  key_id?: string;
+  /** Model id */
+  model?: string;
+  /** What is counted */
+  unit: "tokens" | "microcredits" | "requests";
+  /** How long a window is; weeks begin on Monday */
+  window: "hour" | "day" | "week" | "month" | "lifetime";
+  /** Time zone of its calendar, e.g. Europe/Berlin; UTC without it. Another one holds from the next window on */
+  zone?: string;
+  /** Most in one window; 0 lets nothing through */
+  limit: number;
+  /** Percent of the limit at which it is told; 50, 80, 95 without it */
+  soft?: number[];
 };
 /** Result of budget.set. */
 export type BudgetSetResult = {
-  /** User id */
-  user_id: string;
-  /** Email address */
-  email: string;
-  /** The limit that holds now */
-  month_tokens: number;
+  /** Limit id */
+  policy_id: string;
+  /** false: it was there and was changed */
+  created: boolean;
 };
 
 /** Parameters of fs.create: Makes an empty file or a folder that does not exist yet. */
@@ -274,7 +619,7 @@ export type KeyCreateParams = {
   /** At most the caller's own, which it is without this */
   role?: "viewer" | "developer" | "admin";
   /** Groups of methods it may call, and logs for /stream/logs; empty or absent: all */
-  scopes?: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key")[];
+  scopes?: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key" | "price")[];
   /** Models it may use; empty or absent: all */
   models?: string[];
   /** Life in seconds; without it the key does not expire */
@@ -283,6 +628,10 @@ export type KeyCreateParams = {
   requests_per_minute?: number;
   /** Tokens per minute */
   tokens_per_minute?: number;
+  /** Requests at the same time */
+  concurrent_requests?: number;
+  /** Tokens per calendar month, UTC; budget.set and budget.remove change it */
+  month_tokens?: number;
 };
 /** Result of key.create. */
 export type KeyCreateResult = {
@@ -309,7 +658,7 @@ export type KeyListResult = {
     /** Role */
     role: "viewer" | "developer" | "admin";
     /** Groups of methods it may call; empty or absent: all */
-    scopes: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key")[];
+    scopes: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key" | "price")[];
     /** Models it may use; empty or absent: all */
     models: string[];
     /** Whether it works */
@@ -326,6 +675,8 @@ export type KeyListResult = {
     tokens_per_minute: number | null;
     /** The key whose place it took */
     rotated_from: string | null;
+    /** Requests at the same time */
+    concurrent_requests: number | null;
   }[];
 };
 
@@ -359,6 +710,84 @@ export type KeyRotateResult = {
   expires_at: string | null;
   /** Until when the old one works, RFC 3339, UTC */
   old_until: string;
+};
+
+/** Parameters of key.self: What the API key that makes this call is: name, rights, expiry, what is left of its budget, what it used. Needs no scope. */
+export type KeySelfParams = Record<string, never>;
+/** Result of key.self. */
+export type KeySelfResult = {
+  /** Key id */
+  key_id: string;
+  /** What it is for */
+  name: string;
+  /** What it may do now: the lesser of its own role and its maker's */
+  role: "viewer" | "developer" | "admin";
+  /** Groups of methods it may call; empty or absent: all */
+  scopes: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key" | "price")[];
+  /** Models it may use; empty or absent: all */
+  models: string[];
+  /** RFC 3339, UTC */
+  created_at: string;
+  /** RFC 3339, UTC; null: never */
+  expires_at: string | null;
+  /** RFC 3339, UTC, to the minute; null: never */
+  last_used_at: string | null;
+  /** Requests per minute */
+  requests_per_minute: number | null;
+  /** Tokens per minute */
+  tokens_per_minute: number | null;
+  /** Tokens that each of its limits of tokens leaves, whatever the model: the least of them; null: there is none */
+  remaining_tokens: number | null;
+  /** What counts for it now: limits of its own and of its user; those of the whole studio are not told */
+  limits: {
+    /** What the limit is of */
+    scope: "key_model" | "key" | "user_model" | "user";
+    /** Of this model only; null: of all */
+    model: string | null;
+    /** What is counted */
+    unit: "tokens" | "microcredits" | "requests";
+    /** Time in which it is counted */
+    window: "hour" | "day" | "week" | "month" | "lifetime";
+    /** The most there may be */
+    limit: number;
+    /** Booked */
+    used: number;
+    /** Held by running requests */
+    held: number;
+    /** limit - used - held, never below 0 */
+    remaining: number;
+    /** When the next window begins, RFC 3339 UTC; null: never */
+    resets_at: string | null;
+  }[];
+  usage: {
+    /** Since midnight, UTC */
+    today: {
+      /** Prompt and completion tokens */
+      tokens: number;
+      /** Requests */
+      requests: number;
+      /** Cost, micro-credits */
+      cost_micro: number;
+    };
+    /** Since Monday, UTC */
+    week: {
+      /** Prompt and completion tokens */
+      tokens: number;
+      /** Requests */
+      requests: number;
+      /** Cost, micro-credits */
+      cost_micro: number;
+    };
+    /** Since the first of the month, UTC */
+    month: {
+      /** Prompt and completion tokens */
+      tokens: number;
+      /** Requests */
+      requests: number;
+      /** Cost, micro-credits */
+      cost_micro: number;
+    };
+  };
 };
 
 /** Parameters of llm.cancel: Ends a running answer by its request id, from any connection of the same user; whoever reads it gets its end with usage. */
@@ -546,6 +975,31 @@ export type LlmDownloadResult = {
   total_bytes: number;
   /** Whether it still works */
   running: boolean;
+};
+
+/** Parameters of llm.embed: Vectors of texts, in their order. Deadline as for llm.chat. */
+export type LlmEmbedParams = {
+  /** Texts */
+  input: string[];
+  /** Model id; absent: the embedding model */
+  model?: string;
+  /** The first so many numbers of each vector */
+  dimensions?: number;
+};
+/** Result of llm.embed. */
+export type LlmEmbedResult = {
+  /** Request id (UUIDv7), the same in log, ledger and error text */
+  request_id: string;
+  /** Model id */
+  model: string;
+  /** Who made them: the model server, or PostgresML in the database, which is not metered */
+  engine: "llm" | "pgml";
+  /** One for each text */
+  vectors: number[][];
+  /** Tokens read */
+  prompt_tokens: number;
+  /** Cost, micro-credits */
+  cost_micro: number;
 };
 
 /** Parameters of llm.list_models: The models on disk and whether they can answer now. */
@@ -834,6 +1288,54 @@ export type PreviewPortsParams = {
 export type PreviewPortsResult = {
   /** Ports, rising; at most 64, the lowest ones */
   ports: number[];
+};
+
+/** Parameters of price.list: What tokens of each model cost, cost before, and will cost. */
+export type PriceListParams = {
+  /** Only of this model */
+  model?: string;
+};
+/** Result of price.list. */
+export type PriceListResult = {
+  prices: {
+    /** Model id */
+    model: string;
+    /** Prompt token, micro-credits per million tokens */
+    input: number;
+    /** Prompt token that was there already, micro-credits per million tokens */
+    cached: number;
+    /** Answer token, micro-credits per million tokens */
+    output: number;
+    /** RFC 3339 UTC; null: from ever */
+    valid_from: string | null;
+    /** null: until another price is set */
+    valid_to: string | null;
+    /** Does it hold? */
+    state: "past" | "now" | "future";
+    /** Email address */
+    set_by: string | null;
+  }[];
+};
+
+/** Parameters of price.set: Sets the price of a model from a moment on. Requests keep the price at which they were admitted. */
+export type PriceSetParams = {
+  /** Model id */
+  model: string;
+  /** Prompt token, micro-credits per million tokens */
+  input: number;
+  /** Prompt token that was there already; as input without it, micro-credits per million tokens */
+  cached?: number;
+  /** Answer token, micro-credits per million tokens */
+  output: number;
+  /** RFC 3339, not in the past; now without it */
+  valid_from?: string;
+};
+/** Result of price.set. */
+export type PriceSetResult = {
+  /** Model id */
+  model: string;
+  /** It is set */
+  set: boolean;
 };
 
 /** Parameters of project.create: Makes a project from a template. */
@@ -1375,6 +1877,199 @@ export type TermResizeResult = {
   cols: number;
 };
 
+/** Parameters of usage.anomalies: Days on which a key, or the sessions of a user, used far more than they do: of the caller, or for admins of anybody or everybody. */
+export type UsageAnomaliesParams = {
+  /** First day, UTC */
+  from: string;
+  /** Last day, at most 92 days in all */
+  to: string;
+  /** Whose; the caller's own without it */
+  user_id?: string;
+  /** True: of all users together, for admins */
+  everybody?: boolean;
+};
+/** Result of usage.anomalies. */
+export type UsageAnomaliesResult = {
+  /** Newest first */
+  days: {
+    /** Day, UTC */
+    day: string;
+    /** Whose */
+    user_id: string;
+    /** Whose */
+    email: string | null;
+    /** API key; null: signed-in sessions */
+    key_id: string | null;
+    /** What the key is for */
+    key_name: string | null;
+    /** Used on that day */
+    tokens: number;
+    /** Median of up to 28 days before it */
+    typical_tokens: number;
+    /** How far beyond that, in spreads of those days; over 3.5 is unusual */
+    score: number;
+  }[];
+};
+
+/** Parameters of usage.export: The lines of the ledger in a range of days, as CSV or as objects: their sum is what usage.report says about the same range. */
+export type UsageExportParams = {
+  /** csv: text with a head line on the first page; json: objects */
+  format: "csv" | "json";
+  /** First day */
+  from: string;
+  /** Last day, at most 400 days in all */
+  to: string;
+  /** IANA name of the time zone in which days begin; UTC without it */
+  time_zone?: string;
+  /** Whose; the caller's own without it */
+  user_id?: string;
+  /** True: of all users together, for admins */
+  everybody?: boolean;
+  /** Of this model only */
+  model?: string;
+  /** next_cursor of the page before */
+  cursor?: string;
+  /** Lines of a page; 1000 without it */
+  limit?: number;
+};
+/** Result of usage.export. */
+export type UsageExportResult = {
+  /** As asked */
+  format: "csv" | "json";
+  /** Lines of RFC 4180, CR LF behind each; the texts of all pages, one behind the other, are the file. A field that a table program would take for a formula begins with an apostrophe */
+  csv: string | null;
+  /** In the order in which they were booked */
+  lines: {
+    /** When it was booked, RFC 3339 UTC */
+    at: string;
+    /** Request id, the same in log, ledger and error text */
+    request_id: string;
+    /** Whose */
+    user_id: string;
+    /** Whose */
+    email: string | null;
+    /** API key; null: a signed-in session */
+    key_id: string | null;
+    /** What the key is for */
+    key_name: string | null;
+    /** Model id */
+    model: string;
+    /** Tokens read, cached ones included */
+    prompt_tokens: number;
+    /** Tokens read that had been computed before */
+    cached_tokens: number;
+    /** Tokens written */
+    completion_tokens: number;
+    /** Cost, micro-credits */
+    cost_micro: number;
+  }[] | null;
+  /** To be sent as cursor for the next page; null: this is the last one */
+  next_cursor: string | null;
+};
+
+/** Parameters of usage.forecast: What the month will have used when it is over, and how sure that is: of the caller, or for admins of anybody or everybody. */
+export type UsageForecastParams = {
+  /** Whose; the caller's own without it */
+  user_id?: string;
+  /** True: of all users together, for admins */
+  everybody?: boolean;
+};
+/** Result of usage.forecast. */
+export type UsageForecastResult = {
+  /** Month, UTC */
+  period: string;
+  /** Its end, RFC 3339 UTC */
+  resets_at: string;
+  /** Who made it: plain SQL, or PostgresML */
+  engine: "sql" | "pgml";
+  /** none: nothing was used before today; mean: of fewer than seven days; trend: a line through the days of the last eight weeks */
+  basis: "none" | "mean" | "trend";
+  /** Whole days it is made from */
+  days: number;
+  /** Tokens booked this month */
+  used_tokens: number;
+  /** Tokens of the whole month, as expected */
+  expected_tokens: number;
+  /** Four of five such months end between this */
+  low_tokens: number;
+  /** and this; null: one day or none says nothing about that */
+  high_tokens: number | null;
+  /** Expected for a day that is left */
+  per_day_tokens: number;
+};
+
+/** Parameters of usage.report: What was used in a range of days, by day, model, API key or user: the caller's own, or for admins anybody's and everybody's. */
+export type UsageReportParams = {
+  /** What one row is about */
+  by: "day" | "model" | "key" | "user";
+  /** First day */
+  from: string;
+  /** Last day, at most 400 days in all */
+  to: string;
+  /** IANA name of the time zone in which days begin; UTC without it */
+  time_zone?: string;
+  /** Whose; the caller's own without it */
+  user_id?: string;
+  /** True: of all users together, for admins */
+  everybody?: boolean;
+  /** Of this model only */
+  model?: string;
+  /** next_cursor of the page before */
+  cursor?: string;
+  /** Rows of a page; 100 without it */
+  limit?: number;
+};
+/** Result of usage.report. */
+export type UsageReportResult = {
+  /** As asked */
+  by: "day" | "model" | "key" | "user";
+  /** First day */
+  from: string;
+  /** Last day */
+  to: string;
+  /** IANA name of the time zone in which days begin; UTC without it */
+  time_zone: string;
+  /** In the order of the days, model ids, users and keys; days without use are left out */
+  rows: {
+    /** By day: the day, in the time zone asked for */
+    day: string | null;
+    /** By model: its id */
+    model: string | null;
+    /** By key: its id; null beside a user_id: what was asked by signed-in sessions */
+    key_id: string | null;
+    /** By key: what it is for; null: a session, or the key is gone */
+    key_name: string | null;
+    /** By key and by user: whose */
+    user_id: string | null;
+    /** By key and by user: whose */
+    email: string | null;
+    /** Requests */
+    requests: number;
+    /** Tokens read, cached ones included */
+    prompt_tokens: number;
+    /** Tokens read that had been computed before */
+    cached_tokens: number;
+    /** Tokens written */
+    completion_tokens: number;
+    /** Cost, micro-credits */
+    cost_micro: number;
+  }[];
+  totals: {
+    /** Requests */
+    requests: number;
+    /** Tokens read, cached ones included */
+    prompt_tokens: number;
+    /** Tokens read that had been computed before */
+    cached_tokens: number;
+    /** Tokens written */
+    completion_tokens: number;
+    /** Cost, micro-credits */
+    cost_micro: number;
+  };
+  /** To be sent as cursor for the next page; null: this is the last one */
+  next_cursor: string | null;
+};
+
 /** Parameters of usage.summary: Tokens and cost of the caller in the current month, by model, and the latest requests. */
 export type UsageSummaryParams = Record<string, never>;
 /** Result of usage.summary. */
@@ -1424,6 +2119,41 @@ export type UsageSummaryResult = {
     /** Time of admission, RFC 3339 UTC */
     at: string;
   }[];
+};
+
+/** Parameters of usage.track: What one request has used: so far while it runs, as booked when it is over. Only the model server books: nobody reports use of their own. */
+export type UsageTrackParams = {
+  /** Request id, as in x-request-id of its answer */
+  request_id: string;
+  /** Whose; the caller's own without it */
+  user_id?: string;
+};
+/** Result of usage.track. */
+export type UsageTrackResult = {
+  /** As asked */
+  request_id: string;
+  /** open: it runs; settled: booked; given_up: its server was lost and nothing is booked yet */
+  state: "open" | "settled" | "given_up";
+  /** Model id */
+  model: string;
+  /** API key; null: a signed-in session */
+  key_id: string | null;
+  /** RFC 3339, UTC */
+  admitted_at: string;
+  /** RFC 3339, UTC; null: it runs */
+  ended_at: string | null;
+  /** stop, length, cancelled, gone, crashed, failed, node_lost, expired; null: it runs */
+  outcome: string | null;
+  /** Tokens reserved and not booked yet */
+  held_tokens: number;
+  /** Tokens read; while it runs, as noted last */
+  prompt_tokens: number;
+  /** Tokens read that had been computed before */
+  cached_tokens: number;
+  /** Tokens written; while it runs, as noted last */
+  completion_tokens: number;
+  /** Cost, micro-credits; null: nothing is booked yet */
+  cost_micro: number | null;
 };
 
 /** Parameters of user.block: Blocks a user: sessions, sockets, streams, runs and terminals end within a second. */
@@ -1737,6 +2467,14 @@ export type TermOutputNote = {
 
 /** Every method with its parameters, its result and the notifications sent before the result. */
 export interface Methods {
+  "audit.export": { params: AuditExportParams; result: AuditExportResult; notifications: never };
+  "audit.list": { params: AuditListParams; result: AuditListResult; notifications: never };
+  "budget.check": { params: BudgetCheckParams; result: BudgetCheckResult; notifications: never };
+  "budget.grant": { params: BudgetGrantParams; result: BudgetGrantResult; notifications: never };
+  "budget.grants": { params: BudgetGrantsParams; result: BudgetGrantsResult; notifications: never };
+  "budget.list": { params: BudgetListParams; result: BudgetListResult; notifications: never };
+  "budget.remove": { params: BudgetRemoveParams; result: BudgetRemoveResult; notifications: never };
+  "budget.self": { params: BudgetSelfParams; result: BudgetSelfResult; notifications: never };
   "budget.set": { params: BudgetSetParams; result: BudgetSetResult; notifications: never };
   "fs.create": { params: FsCreateParams; result: FsCreateResult; notifications: never };
   "fs.delete": { params: FsDeleteParams; result: FsDeleteResult; notifications: never };
@@ -1754,10 +2492,12 @@ export interface Methods {
   "key.list": { params: KeyListParams; result: KeyListResult; notifications: never };
   "key.revoke": { params: KeyRevokeParams; result: KeyRevokeResult; notifications: never };
   "key.rotate": { params: KeyRotateParams; result: KeyRotateResult; notifications: never };
+  "key.self": { params: KeySelfParams; result: KeySelfResult; notifications: never };
   "llm.cancel": { params: LlmCancelParams; result: LlmCancelResult; notifications: never };
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
   "llm.complete": { params: LlmCompleteParams; result: LlmCompleteResult; notifications: "llm.delta" };
   "llm.download": { params: LlmDownloadParams; result: LlmDownloadResult; notifications: never };
+  "llm.embed": { params: LlmEmbedParams; result: LlmEmbedResult; notifications: never };
   "llm.list_models": { params: LlmListModelsParams; result: LlmListModelsResult; notifications: never };
   "llm.models": { params: LlmModelsParams; result: LlmModelsResult; notifications: never };
   "llm.resume": { params: LlmResumeParams; result: LlmResumeResult; notifications: "llm.delta" };
@@ -1769,6 +2509,8 @@ export interface Methods {
   "preview.list": { params: PreviewListParams; result: PreviewListResult; notifications: never };
   "preview.open": { params: PreviewOpenParams; result: PreviewOpenResult; notifications: never };
   "preview.ports": { params: PreviewPortsParams; result: PreviewPortsResult; notifications: never };
+  "price.list": { params: PriceListParams; result: PriceListResult; notifications: never };
+  "price.set": { params: PriceSetParams; result: PriceSetResult; notifications: never };
   "project.create": { params: ProjectCreateParams; result: ProjectCreateResult; notifications: never };
   "project.list": { params: ProjectListParams; result: ProjectListResult; notifications: never };
   "project.network.get": { params: ProjectNetworkGetParams; result: ProjectNetworkGetResult; notifications: never };
@@ -1789,7 +2531,12 @@ export interface Methods {
   "term.list": { params: TermListParams; result: TermListResult; notifications: never };
   "term.open": { params: TermOpenParams; result: TermOpenResult; notifications: never };
   "term.resize": { params: TermResizeParams; result: TermResizeResult; notifications: never };
+  "usage.anomalies": { params: UsageAnomaliesParams; result: UsageAnomaliesResult; notifications: never };
+  "usage.export": { params: UsageExportParams; result: UsageExportResult; notifications: never };
+  "usage.forecast": { params: UsageForecastParams; result: UsageForecastResult; notifications: never };
+  "usage.report": { params: UsageReportParams; result: UsageReportResult; notifications: never };
   "usage.summary": { params: UsageSummaryParams; result: UsageSummaryResult; notifications: never };
+  "usage.track": { params: UsageTrackParams; result: UsageTrackResult; notifications: never };
   "user.block": { params: UserBlockParams; result: UserBlockResult; notifications: never };
   "user.delete": { params: UserDeleteParams; result: UserDeleteResult; notifications: never };
   "user.invite": { params: UserInviteParams; result: UserInviteResult; notifications: never };
@@ -1822,6 +2569,14 @@ export interface MethodInfo {
   billable: boolean;
 }
 export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
+  "audit.export": { role: "admin", deadlineMs: 30000, streams: false, billable: false },
+  "audit.list": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "budget.check": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "budget.grant": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "budget.grants": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "budget.list": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "budget.remove": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "budget.self": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "budget.set": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "fs.create": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "fs.delete": { role: "developer", deadlineMs: 30000, streams: false, billable: false },
@@ -1839,10 +2594,12 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "key.list": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "key.revoke": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "key.rotate": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "key.self": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.cancel": { role: "developer", deadlineMs: 5000, streams: false, billable: false },
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.complete": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.download": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "llm.embed": { role: "developer", deadlineMs: 310000, streams: false, billable: true },
   "llm.list_models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.models": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.resume": { role: "developer", deadlineMs: 310000, streams: true, billable: false },
@@ -1854,6 +2611,8 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "preview.list": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "preview.open": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "preview.ports": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "price.list": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "price.set": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "project.create": { role: "developer", deadlineMs: 15000, streams: false, billable: false },
   "project.list": { role: "viewer", deadlineMs: 15000, streams: false, billable: false },
   "project.network.get": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
@@ -1874,7 +2633,12 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "term.list": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "term.open": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "term.resize": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "usage.anomalies": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "usage.export": { role: "viewer", deadlineMs: 20000, streams: false, billable: false },
+  "usage.forecast": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "usage.report": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "usage.summary": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "usage.track": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "user.block": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "user.delete": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "user.invite": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
@@ -1898,6 +2662,7 @@ export const errorCodes = {
   DENIED: -32003,
   NOT_FOUND: -32004,
   CONFLICT: -32009,
+  KEY_REUSED: -32022,
   TOO_LARGE: -32013,
   RATE_LIMITED: -32029,
   BUDGET_EXCEEDED: -32030,

@@ -12,6 +12,7 @@ import { useStore } from "@/lib/store";
 import { rpc } from "@/lib/studio";
 import { usage } from "@/lib/workspace";
 import { Keys } from "./Keys";
+import { Limits } from "./Limits";
 import { Password } from "./Password";
 import { Sessions } from "./Sessions";
 
@@ -52,6 +53,9 @@ export function AccountPage({ user, signOut, failure }: Props) {
             ) : (
               !wrong && <p className="text-muted">{t("common.loading")}</p>
             )}
+            <Card title={t("limits.title")}>
+              <Limits asked={summary} />
+            </Card>
             <Card title={t("account.sessions")}>
               <Sessions key={changed} />
             </Card>

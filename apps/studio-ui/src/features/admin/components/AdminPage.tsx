@@ -6,11 +6,14 @@ import { toFailure, type Failure } from "@/lib/failure";
 import { useText } from "@/lib/i18n/i18n";
 import { rpc } from "@/lib/studio";
 import { invited, statuses, type Handed, type Status, type UserRow } from "../model/users";
+import { AuditLog } from "./AuditLog";
+import { Budgets } from "./Budgets";
 import { InviteDialog } from "./InviteDialog";
 import { LinkDialog } from "./LinkDialog";
+import { Prices } from "./Prices";
 import { Users } from "./Users";
 
-/** /admin: the users of the studio. */
+/** /admin: the users of the studio, what they may use, what it costs. */
 export function AdminPage({ self }: { self: string }) {
   const { t } = useText();
   const [query, setQuery] = useState("");
@@ -97,6 +100,9 @@ export function AdminPage({ self }: { self: string }) {
             {t("common.more")}
           </Button>
         )}
+        <Budgets />
+        <Prices />
+        <AuditLog />
       </div>
       {inviting && (
         <InviteDialog

@@ -1,0 +1,20 @@
+/** Texts of the audit log, English. */
+export const auditEn = {
+  "audit.title": "Audit log",
+  "audit.lead": "What was done with the rights of an admin, and what changed. Each line carries the fingerprint of the line before it; nothing can be changed or taken out unnoticed.",
+  "audit.action": "Acts that begin with",
+  "audit.action.example": "for instance user. or budget.",
+  "audit.none": "There is no such line.",
+  "audit.export": "Export all",
+  "audit.exporting": "{count} lines ...",
+  "audit.actor.none": "command line",
+  "audit.actor.database": "database ({source})",
+  "audit.actor.gone": "a deleted account",
+  "audit.key": "with an API key",
+  "audit.phase.begin": "begun",
+  "audit.phase.end": "ended",
+  "audit.phase.change": "changed",
+  "audit.phase.seal": "sealed",
+  "audit.request": "Request {id}",
+  "rule.audit.unwritten": "Nothing was done: the audit log could not be written. Try again in a moment.",
+} as const;

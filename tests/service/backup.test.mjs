@@ -1,0 +1,185 @@
+// `backup` and `restore`: a copy made while the studio works, restored into a new data folder, into a server that is not ours, and into a newer
+// PostgreSQL where one is installed. Each time the ledger's rules and the audit log's chain hold behind it, and people sign in as before.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { cli, startStack, users, waitFor } from '../support/stack.mjs';
+import { TINY, startTiny } from '../support/tiny.mjs';
+
+const majors = existsSync('/usr/lib/postgresql') ? readdirSync('/usr/lib/postgresql').map(Number).filter((n) => existsSync(`/usr/lib/postgresql/${n}/bin/postgres`)).sort((a, b) => a - b) : [];
+const tables = ['users', 'api_keys', 'llm_requests', 'token_ledger', 'audit_log', 'audit_head', 'projects', 'schema_migrations'];
+
+let folder;
+let key;
+let told; // what the books said when the copy was made
+const backup = () => join(folder, 'copy');
+
+/** Ledger and chain as they are, by any connection. */
+const digest = async (sql) => (await Promise.all(tables.map((table) => sql(`SELECT '${table} ' || count(*) || ' ' || coalesce(md5(string_agg(t::text, chr(10) ORDER BY t::text)), '-') FROM ${table} t`)))).join('\n');
+
+/** Everything that a restored studio must still do. */
+async function works(stack) {
+  const login = await fetch(`${stack.authUrl}/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ email: users.developer.email, password: users.developer.password }) });
+  assert.equal(login.status, 200, 'the old password');
+  const byKey = await fetch(`${stack.apiUrl}/rpc`, { method: 'POST', headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` }, body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'user.self', params: {} }) });
+  assert.equal((await byKey.json()).result?.email, users.developer.email, 'the old API key');
+  const verify = await stack.command(['ledger', 'verify']);
+  assert.equal(verify.code, 0, verify.stdout + verify.stderr);
+}
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'cds-backup-'));
+  chmodSync(folder, 0o755);
+  const stack = await startTiny({ options: { 'database.bin_dir': `/usr/lib/postgresql/${majors[0]}/bin` } }); // the oldest
+  try {
+    key = (await stack.rpc('key.create', { name: 'kept' }, 'developer')).key;
+    const ask = (tokens) => stack.rpc('llm.chat', { model: TINY, messages: [{ role: 'user', content: 'Count.' }], max_tokens: tokens });
+    await Promise.all([ask(20), ask(30), ask(40)]);
+    await stack.rpc('user.set_role', { user_id: (await stack.rpc('user.list', { query: users.viewer.email }, 'admin')).users[0].user_id, role: 'developer' }, 'admin');
+    // It works on while the copy is made.
+    const busy = Promise.allSettled([ask(400), ask(400)]);
+    const made = await stack.command(['backup', backup()]);
+    assert.equal(made.code, 0, made.stdout + made.stderr);
+    await busy;
+    told = JSON.parse(readFileSync(join(backup(), 'backup.json')));
+  } finally {
+    await stack.stop();
+  }
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('a backup', () => {
+  test('is complete, closed to others, and says where the audit log was', () => {
+    for (const file of ['database.dump', 'backup.json']) assert.equal(statSync(join(backup(), file)).mode & 0o777, 0o600, file);
+    assert.equal(statSync(backup()).mode & 0o777, 0o700);
+    assert.ok(readdirSync(join(backup(), 'keys')).includes('pepper'));
+    assert.ok(told.audit_seq > 0);
+    assert.match(told.audit_hash, /^[0-9a-f]{64}$/);
+    assert.equal(told.postgres, majors[0]);
+  });
+});
+
+describe('a restore', { concurrency: false }, () => {
+  const home = () => join(folder, 'home');
+
+  test('fills a new data folder, and everything adds up', async () => {
+    const got = await cli(['restore', backup(), `--studio.home=${home()}`]);
+    assert.equal(got.code, 0, got.stdout + got.stderr);
+    assert.match(got.stdout, /fine +11 Each line of the audit log/);
+    assert.match(got.stdout, /the ledger adds up/);
+    const stack = await startStack({ home: home(), options: { 'llm.model': 'none' }, setup: false });
+    try {
+      await works(stack);
+      assert.equal(await stack.sql(`SELECT encode(hash, 'hex') FROM audit_log WHERE seq = ${told.audit_seq}`), told.audit_hash);
+      assert.equal(await stack.sql("SELECT count(*) FROM information_schema.table_privileges WHERE grantee = 'cds_app' AND table_name = 'token_ledger' AND privilege_type <> 'SELECT'"), '0', 'roles too');
+      const again = await stack.command(['backup', backup()]);
+      assert.equal(again.code, 1);
+      assert.match(again.stderr, /something at .* already, and a backup replaces nothing/);
+      const busy = await cli(['restore', backup(), `--studio.home=${home()}`]);
+      assert.equal(busy.code, 1);
+      assert.match(busy.stderr, /runs\..*cyberdevstudio down/s);
+    } finally {
+      await stack.stop();
+    }
+  });
+
+  test('replaces nothing', async () => {
+    const got = await cli(['restore', backup(), `--studio.home=${home()}`]);
+    assert.equal(got.code, 1);
+    assert.match(got.stderr, /not empty/);
+  });
+
+  test('of half a backup, of none, or of a damaged one leaves an empty database', async () => {
+    const half = join(folder, 'half');
+    cpSync(backup(), half, { recursive: true });
+    unlinkSync(join(half, 'backup.json'));
+    const other = join(folder, 'other');
+    for (const from of [half, join(folder, 'absent')]) {
+      const got = await cli(['restore', from, `--studio.home=${other}`]);
+      assert.equal(got.code, 1);
+      assert.match(got.stderr, /no whole backup/);
+    }
+    writeFileSync(join(half, 'backup.json'), readFileSync(join(backup(), 'backup.json')));
+    const dump = readFileSync(join(half, 'database.dump'));
+    writeFileSync(join(half, 'database.dump'), dump.subarray(0, dump.length - 2000));
+    const damaged = await cli(['restore', half, `--studio.home=${other}`]);
+    assert.equal(damaged.code, 1, damaged.stdout);
+    assert.match(damaged.stderr, /pg_restore ended with/);
+    const whole = await cli(['restore', backup(), `--studio.home=${other}`]);
+    assert.equal(whole.code, 0, whole.stdout + whole.stderr);
+  });
+
+  test('of books that do not add up says so, and exits with 1', async () => {
+    const forged = join(folder, 'forged');
+    cpSync(backup(), forged, { recursive: true });
+    writeFileSync(join(forged, 'backup.json'), JSON.stringify({ ...told, audit_hash: 'f'.repeat(64) }));
+    const got = await cli(['restore', forged, `--studio.home=${join(folder, 'third')}`]);
+    assert.equal(got.code, 1);
+    assert.match(got.stdout, /NOT the one that was backed up/);
+  });
+});
+
+/** A second server: the newest major that is installed. */
+async function secondServer(major) {
+  const bin = `/usr/lib/postgresql/${major}/bin`;
+  const where = mkdtempSync(join(tmpdir(), 'cds-second-'));
+  const id = (flag) => Number(spawnSync('id', [flag, 'nobody'], { encoding: 'utf8' }).stdout);
+  const who = process.getuid() === 0 ? { uid: id('-u'), gid: id('-g') } : {};
+  const env = { PATH: '/usr/bin:/bin', LC_ALL: 'C.UTF-8' };
+  const data = join(where, 'data');
+  chmodSync(where, 0o755);
+  mkdirSync(data, { mode: 0o700 });
+  if (who.uid !== undefined) for (const path of [where, data]) chownSync(path, who.uid, who.gid);
+  const made = spawnSync(join(bin, 'initdb'), ['-D', data, '-U', 'studio', '--auth=trust', '--no-sync', '-E', 'UTF8', '--locale=C.UTF-8'], { ...who, env, cwd: where, encoding: 'utf8' });
+  assert.equal(made.status, 0, made.stderr);
+  const child = spawn(join(bin, 'postgres'), ['-D', data, '-k', where, '-c', 'listen_addresses='], { ...who, env, cwd: where, stdio: 'ignore' });
+  const url = `postgresql://studio@/postgres?host=${encodeURIComponent(where)}`;
+  const sql = (text) => {
+    const got = spawnSync('psql', ['-X', '-At', '-v', 'ON_ERROR_STOP=1', '-d', url, '-c', text], { encoding: 'utf8' });
+    if (got.status !== 0) throw new Error(`sql: ${got.stderr}`);
+    return got.stdout.trimEnd();
+  };
+  const stop = async () => {
+    const ended = once(child, 'exit');
+    child.kill('SIGINT');
+    await ended;
+    rmSync(where, { recursive: true, force: true });
+  };
+  await waitFor('the server answers', () => {
+    try {
+      return sql('SELECT 1') === '1';
+    } catch {
+      return false;
+    }
+  });
+  return { url, sql, stop };
+}
+
+async function copyInto(major) {
+  const server = await secondServer(major);
+  try {
+    const got = await cli(['restore', backup(), `--studio.home=${join(folder, `empty-${major}`)}`, `--database.bin_dir=/usr/lib/postgresql/${major}/bin`], { env: { DATABASE_URL: server.url } });
+    assert.equal(got.code, 0, got.stdout + got.stderr);
+    assert.match(got.stdout, /the ledger adds up/);
+    // Line for line the same as the copy in the data folder of the test before.
+    const stack = await startStack({ home: join(folder, 'other'), options: { 'llm.model': 'none' }, setup: false });
+    try {
+      const wanted = await digest((text) => stack.sql(text.replaceAll('FROM audit_log t', `FROM audit_log t WHERE seq <= ${told.audit_seq}`)));
+      const found = await digest(async (text) => server.sql(text.replaceAll('FROM audit_log t', `FROM audit_log t WHERE seq <= ${told.audit_seq}`)));
+      for (const [at, line] of wanted.split('\n').entries()) if (!/^(audit_head|users) /.test(line)) assert.equal(found.split('\n')[at], line);
+    } finally {
+      await stack.stop();
+    }
+  } finally {
+    await server.stop();
+  }
+}
+
+test('a logical copy fills a second server, line for line', async () => copyInto(majors.at(-1)));
+
+const newer = majors.filter((n) => n > majors[0]).at(-1);
+test('a logical copy fills a newer PostgreSQL major', { skip: newer ? false : `NOT SHOWN: only PostgreSQL ${majors.join(', ')} is installed here; install a newer major to run this` }, async () => copyInto(newer));

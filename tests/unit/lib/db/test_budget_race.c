@@ -1,0 +1,285 @@
+/* Tests of database/migrations/0013_budgets.sql and 0014_budget_admin.sql with many connections at once: limits of every kind are never passed,
+ * limits and prices are set while requests run, a double click is one grant. The database counts deadlocks; there must be none. */
+#include "tests/support/test.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "apps/cyberdevstudio/ledger_verify.h"
+#include "lib/base/clock.h"
+#include "lib/base/random.h"
+#include "tests/support/budgets.h"
+#include "tests/support/pg.h"
+
+#define USER "00000000-0000-7000-8000-0000000000a1"
+#define OTHER "00000000-0000-7000-8000-0000000000a2"
+#define KEY "00000000-0000-7000-8000-0000000000b1"
+#define NO_KEY "00000000-0000-0000-0000-000000000000"
+#define NODE "00000000-0000-7000-8000-0000000000c1"
+#define GRANT "00000000-0000-7000-8000-0000000000d1"
+
+enum { THREADS = 20, EACH = 10, LAPS = 40, OPEN_MS = 20000 };
+
+static struct test_pg pg;
+static atomic_int admitted, refused, failed, other;
+static atomic_bool over;
+
+static void script(struct cds_db *db, const char *sql)
+{
+    struct cds_err err = {0};
+    if (cds_db_script(db, sql, &err))
+        fail_msg("%s: %s %s", sql, err.message, err.detail);
+}
+
+static int make(void **state)
+{
+    test_pg_make(&pg);
+    test_pg_start(&pg);
+    test_pg_migrate(&pg);
+    return 0;
+}
+
+static int unmake(void **state)
+{
+    test_pg_free(&pg);
+    return 0;
+}
+
+static struct cds_db *fresh(void)
+{
+    struct cds_db *db = test_pg_open(&pg);
+    script(db,
+           TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer'),"
+                        " ('" OTHER "', 'b@x.org', '-', 'developer');"
+                        "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_PRICE("m", "10", "1", "100"));
+    admitted = refused = failed = other = 0;
+    over = false;
+    return db;
+}
+
+static int64_t deadlocks(struct cds_db *db)
+{
+    script(db, "SELECT pg_stat_force_next_flush(); SELECT pg_stat_clear_snapshot()");
+    return test_sql_i64(db, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
+}
+
+static void verify(struct cds_db *db)
+{
+    struct cds_ledger_report report;
+    struct cds_err err = {0};
+    if (cds_ledger_verify(db, &report, &err))
+        fail_msg("%s %s", err.message, err.detail);
+    for (int i = 0; i < CDS_LEDGER_CHECKS; i++)
+        if (report.checks[i].broken)
+            fail_msg("%s: %s", report.checks[i].rule, report.checks[i].example);
+}
+
+/* For threads, where an assertion cannot be made. Nothing is repeated: a deadlock is a failure here. @return the number, -1 for an error */
+static int64_t number(struct cds_db *db, const char *sql, int n, const char *const *params)
+{
+    struct cds_rows *rows = NULL;
+    if (cds_db_exec(db, sql, n, params, false, &rows, NULL))
+        return -1;
+    int64_t value = cds_rows_count(rows) ? cds_rows_i64(rows, 0, 0, 0) : -1;
+    cds_rows_free(&rows);
+    return value;
+}
+
+static struct cds_db *connect_or_fail(void)
+{
+    struct cds_db *db = NULL;
+    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+        failed++;
+    return db;
+}
+
+static void in_threads(int n, void *(*fn)(void *))
+{
+    pthread_t threads[THREADS];
+    for (int i = 0; i < n; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, fn, (void *)(uintptr_t)i), 0);
+    for (int i = 0; i < n; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* ---- 200 calls, a budget for ten ---- */
+
+/* Half of the callers with a session, half with a key: what they share decides. */
+static void *reserve_ones(void *number_of_thread)
+{
+    struct cds_db *db = connect_or_fail();
+    for (int i = 0; db && i < EACH; i++) {
+        char id[CDS_UUID_LEN + 1];
+        cds_uuid7(id);
+        const char *params[] = {(uintptr_t)number_of_thread % 4 == 3 ? OTHER : USER, (uintptr_t)number_of_thread % 2 ? NO_KEY : KEY, id};
+        int64_t code = number(db, "SELECT code FROM reserve($1, $2, $3, 'm', now(), 100, '" NODE "', '1 min', 10)", 3, params);
+        atomic_fetch_add(code == 1 ? &admitted : code == 3 || code == 4 ? &refused : &failed, 1);
+    }
+    cds_db_close(&db);
+    return NULL;
+}
+
+static void two_hundred_parallel_calls_with_a_budget_for_ten_admit_exactly_ten_whatever_is_counted(void **state)
+{
+    static const char *const policies[] = {
+        "SELECT budget_put(NULL, 'global', NULL, NULL, NULL, 1::smallint, 'month', 'UTC', 1000, '{}')",
+        "SELECT budget_put(NULL, 'global', NULL, NULL, NULL, 3::smallint, 'day', 'UTC', 10, '{}')",
+        "SELECT budget_put(NULL, 'model', NULL, NULL, 'm', 2::smallint, 'lifetime', 'UTC', 91000, '{}')", /* 10 * (10 * 10 + 90 * 100) */
+        /* Several at once: the tightest decides. */
+        "SELECT budget_put(NULL, 'global', NULL, NULL, NULL, 1::smallint, 'month', 'UTC', 100000, '{}');"
+        "SELECT budget_put(NULL, 'user', '" USER "', NULL, NULL, 1::smallint, 'month', 'UTC', 50000, '{}');"
+        "SELECT budget_put(NULL, 'key', NULL, '" KEY "', NULL, 2::smallint, 'week', 'UTC', 5000000, '{}');"
+        "SELECT budget_put(NULL, 'model', NULL, NULL, 'm', 3::smallint, 'hour', 'Europe/Berlin', 10, '{}')"};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(policies); i++) {
+        struct cds_db *db = fresh();
+        int64_t before = deadlocks(db);
+        script(db, policies[i]);
+        in_threads(THREADS, reserve_ones);
+        assert_int_equal(failed, 0);
+        assert_int_equal(admitted, 10);
+        assert_int_equal(refused, THREADS * EACH - 10);
+        assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM llm_requests"), 10);
+        assert_int_equal(deadlocks(db), before);
+        verify(db);
+        cds_db_close(&db);
+    }
+}
+
+/* ---- limits and prices are set while requests run ---- */
+
+static void *live_and_die(void *unused)
+{
+    struct cds_db *db = connect_or_fail();
+    while (db && !over) {
+        char id[CDS_UUID_LEN + 1];
+        cds_uuid7(id);
+        const char *params[] = {id};
+        int64_t code = number(db, "SELECT code FROM reserve('" USER "', '" KEY "', $1, 'm', now(), 20, '" NODE "', '1 min', 10)", 1, params);
+        if (code != 1) {
+            atomic_fetch_add(code == 3 || code == 4 ? &refused : &failed, 1);
+            continue;
+        }
+        admitted++;
+        code = number(db, "SELECT code FROM extend('" USER "', $1, 30, 10, 5, '1 min')", 1, params);
+        failed += code != 1 && code != 3 && code != 4;
+        code = number(db,
+                      "SELECT code FROM settle_many('{" USER "}', '{" KEY
+                      "}', ARRAY[$1::uuid], '{m}', ARRAY[now()], '{10}', '{5}', '{7}', '{stop}', '" NODE "')",
+                      1, params);
+        failed += code != 1;
+    }
+    cds_db_close(&db);
+    return NULL;
+}
+
+static void limits_grants_and_prices_that_change_while_requests_run_lose_nothing(void **state)
+{
+    pthread_t threads[6];
+    struct cds_db *db = fresh();
+    int64_t before = deadlocks(db);
+    for (size_t i = 0; i < CDS_ARRAY_LEN(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, live_and_die, NULL), 0);
+    for (int lap = 0; lap < LAPS; lap++) {
+        /* One change is one transaction. */
+        script(db, "SELECT budget_put(NULL, 'user', '" USER "', NULL, NULL, 1::smallint, 'month', 'UTC', 1000000000, '{50}')");
+        script(db, "SELECT budget_put(NULL, 'key', NULL, '" KEY "', NULL, 2::smallint, 'day', 'Europe/Berlin', 1000000000, '{50}')");
+        script(db, "SELECT budget_put(NULL, 'model', NULL, NULL, 'm', 3::smallint, 'hour', 'UTC', 1000000000, '{50}')");
+        verify(db);
+        for (int i = 0; i < 3; i++)
+            script(db, "SELECT budget_grant(gen_random_uuid(), id, 5, '" OTHER "', 'why not') FROM (SELECT id FROM budget_policies"
+                       " WHERE removed_at IS NULL ORDER BY random() LIMIT 1) x");
+        script(db, "SELECT price_put(NULL, 'm', NULL, 1000000 + (random() * 1e7)::int, 1000000, 1000000)");
+        verify(db);
+        for (int i = 0; i < 2; i++)
+            script(db, "SELECT budget_remove(id) FROM (SELECT id FROM budget_policies WHERE removed_at IS NULL ORDER BY random() LIMIT 1) x");
+        verify(db);
+    }
+    over = true;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(threads); i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(failed, 0);
+    assert_true(admitted > LAPS);
+    assert_int_equal(test_sql_i64(db, "SELECT sum(held) FROM budget_windows"), 0);
+    assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM token_ledger"), admitted);
+    assert_int_equal(deadlocks(db), before);
+    verify(db);
+    cds_db_close(&db);
+}
+
+/* ---- a double click ---- */
+
+static void *grant_once(void *unused)
+{
+    struct cds_db *db = connect_or_fail();
+    int64_t code = db ? number(db,
+                               "SELECT CASE verdict WHEN 'ok' THEN 1 WHEN 'again' THEN 2 ELSE 3 END FROM (SELECT id FROM budget_policies) p,"
+                               " budget_grant('" GRANT "', p.id, 100, '" OTHER "', 'a double click')",
+                               0, NULL)
+                      : -1;
+    atomic_fetch_add(code == 1 ? &admitted : code == 2 ? &other : &failed, 1);
+    cds_db_close(&db);
+    return NULL;
+}
+
+static void twenty_clicks_on_one_grant_give_once(void **state)
+{
+    struct cds_db *db = fresh();
+    script(db, "SELECT budget_put(NULL, 'global', NULL, NULL, NULL, 1::smallint, 'month', 'UTC', 1000, '{}')");
+    in_threads(THREADS, grant_once);
+    assert_int_equal(failed, 0);
+    assert_int_equal(admitted, 1);
+    assert_int_equal(other, THREADS - 1);
+    assert_int_equal(test_sql_i64(db, "SELECT granted FROM budget_windows"), 100);
+    verify(db);
+    cds_db_close(&db);
+}
+
+/* ---- a grant while many wait at the limit ---- */
+
+static void *reserve_until_over(void *unused)
+{
+    struct cds_db *db = connect_or_fail();
+    while (db && !over) {
+        char id[CDS_UUID_LEN + 1];
+        cds_uuid7(id);
+        const char *params[] = {id};
+        int64_t code = number(db, "SELECT code FROM reserve('" USER "', '" NO_KEY "', $1, 'm', now(), 100, '" NODE "', '1 min', 10)", 1, params);
+        atomic_fetch_add(code == 1 ? &admitted : code == 4 ? &refused : &failed, 1);
+    }
+    cds_db_close(&db);
+    return NULL;
+}
+
+static void grants_at_the_limit_admit_exactly_what_they_give(void **state)
+{
+    pthread_t threads[6];
+    struct cds_db *db = fresh();
+    script(db, "SELECT budget_put(NULL, 'user', '" USER "', NULL, NULL, 1::smallint, 'month', 'UTC', 1000, '{}')");
+    for (size_t i = 0; i < CDS_ARRAY_LEN(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, reserve_until_over, NULL), 0);
+    for (int lap = 1; lap <= 10; lap++) {
+        int was = refused;
+        script(db, "SELECT budget_grant(gen_random_uuid(), id, 250, '" OTHER "', 'more') FROM budget_policies");
+        for (int i = 0; i < 2000 && refused < was + 20; i++)
+            usleep(1000);
+    }
+    over = true;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(threads); i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(failed, 0);
+    assert_int_equal(admitted, (1000 + 10 * 250) / 100);
+    verify(db);
+    cds_db_close(&db);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_hundred_parallel_calls_with_a_budget_for_ten_admit_exactly_ten_whatever_is_counted),
+        cmocka_unit_test(limits_grants_and_prices_that_change_while_requests_run_lose_nothing),
+        cmocka_unit_test(twenty_clicks_on_one_grant_give_once),
+        cmocka_unit_test(grants_at_the_limit_admit_exactly_what_they_give),
+    };
+    return cmocka_run_group_tests(tests, make, unmake);
+}
