@@ -123,7 +123,7 @@ static cds_rc open_and_run(struct cds_config *config, const char *verb, const st
     if (!rc)
         rc = cds_auth_open_pepper(config, auth.pepper, reterr);
     if (!rc)
-        rc = cds_db_conninfo_whole(config, conninfo, reterr);
+        rc = cds_db_conninfo_as(config, CDS_DB_AUTH, conninfo, reterr);
     if (!rc)
         rc = cds_store_new(conninfo, 1, &auth.store, reterr);
     if (!rc)

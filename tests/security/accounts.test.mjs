@@ -337,6 +337,7 @@ test('cds-auth asks the database who somebody is now: neither the role in a toke
   assert.ok((await invite()).result);
   await admin('session.revoke', { session_id: who.sid });
   assert.equal((await invite()).error.data.rule, 'session.ended');
+  await admin('user.delete', { user_id: who.id }); // so that the first admin is the last again
 });
 
 test('sessions and keys of somebody else are neither shown nor ended, but by an admin', async () => {
