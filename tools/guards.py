@@ -2,6 +2,8 @@
 
 Behind tools/abuse_guards (the sandbox, rows of the escape list) and tools/llm_guards (the model server, tests by name). A list is {name: Guard}; what
 a proof is and how it is played is the tool's own matter."""
+import hashlib
+import json
 import pathlib
 import shutil
 import subprocess
@@ -83,9 +85,39 @@ def stale(guards):
     ]
 
 
+class Record:
+    """Which guards were seen to be missed, in a file beside the copy: a run that was ended goes on where it was (--left). One that was described anew
+    since, or whose test was written anew, is to be seen again; a change of the product alone is not noticed."""
+
+    def __init__(self, copy):
+        self.path = copy.parent / f"{copy.name}.seen.json"
+        try:
+            self.seen = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            self.seen = {}
+
+    @staticmethod
+    def mark(guard):
+        proof = ROOT / str(guard.proof).partition(":")[0]
+        test = proof.read_bytes() if proof.is_file() else b""
+        return hashlib.sha256(json.dumps([guard.proof, guard.how, guard.edits]).encode() + test).hexdigest()
+
+    def has(self, name, guard):
+        return self.seen.get(name) == self.mark(guard)
+
+    def note(self, name, guard, seen):
+        if seen:
+            self.seen[name] = self.mark(guard)
+        else:
+            self.seen.pop(name, None)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.seen, indent=1, sort_keys=True))
+
+
 def main(guards, table_row, prepare, copy, play):
-    """The command line of a tool: [--stale | --table] [name...]. prepare(names) builds the copy and tells what went wrong, or None."""
+    """The command line of a tool: [--stale | --table] [--left] [name...]. prepare(names) builds the copy and tells what went wrong, or None."""
     names = [a for a in sys.argv[1:] if not a.startswith("--")] or list(guards)
+    record = Record(copy)
     if "--stale" in sys.argv:
         lines = stale(guards)
         print("\n".join(lines + [f"{len(guards)} guards, {len(lines)} texts not found"]))
@@ -98,6 +130,12 @@ def main(guards, table_row, prepare, copy, play):
     if unknown:
         print("there is no guard named " + ", ".join(unknown))
         return 2
+    if "--left" in sys.argv:
+        before = len(names)
+        names = [name for name in names if not record.has(name, guards[name])]
+        print(f"{before - len(names)} of {before} were seen already", flush=True)
+        if not names:
+            return 0
     problem = prepare(names)
     if problem:
         print("the copy is not fit:", problem)
@@ -106,6 +144,7 @@ def main(guards, table_row, prepare, copy, play):
     for name in names:
         problem = without(copy, guards[name], play)
         bad += problem is not None
+        record.note(name, guards[name], problem is None)
         print(f"{'FAIL' if problem else 'ok  '} without {name}: {problem or guards[name].proof + ' fails'}", flush=True)
     print(f"{len(names) - bad} guards seen, {bad} not")
     return 1 if bad else 0

@@ -26,6 +26,7 @@ struct stream {
     cds_json *model, *finish, *usage, *cds; /* owned parts of the stream */
     struct cds_err failed;                  /* an error event came */
     bool broken, resumable, text;
+    bool early; /* the request to end it was sent before the stream began, and may have come before the stream's own */
 };
 
 static void stream_free(struct stream *stream)
@@ -258,14 +259,20 @@ static void on_done(void *user, int status, const char *body, size_t len, const 
     }
 }
 
-/* The answer to our wish. A stream that has begun and is not known any more has just ended by itself: its last events are on their way.
- * Otherwise the wish came before the request or did not come through at all: leaving ends it as well, only without its numbers. */
+static bool stream_cancel(struct call *call);
+
+/* The answer to our wish. A stream that has begun and is not known any more has just ended by itself: its last events are on their way; one that
+ * was not known yet is asked to end once more. Otherwise the wish came before the request or did not come through at all: leaving ends it as well,
+ * only without its numbers. */
 static void on_cancel_done(void *user, int status, const char *body, size_t len, const struct cds_err *http_err)
 {
     struct stream *stream = user;
     struct cds_err err;
     stream->cancel = NULL;
-    if (!http_err && (status / 100 == 2 || (status == 404 && stream->status != 0)))
+    bool unknown = !http_err && status == 404 && stream->status != 0;
+    if (unknown && stream->early && stream_cancel(stream->call))
+        return; /* it was not known yet: the wish had overtaken it */
+    if (!http_err && (status / 100 == 2 || unknown))
         return;
     cds_http_call_cancel(&stream->http);
     cds_fail(&err, CDS_CANCELLED, __func__, "The call was cancelled.");
@@ -283,6 +290,7 @@ static bool stream_cancel(struct call *call)
     if (stream->cancel)
         return true;
     snprintf(path, sizeof(path), "/v1/requests/%s/cancel", stream->request_id);
+    stream->early = stream->status == 0;
     CDS_JSON_AUTO empty = cds_json_object();
     return !llm_post(call, "POST", path, NULL, empty, &spec, &stream->cancel, &err);
 }

@@ -15,6 +15,8 @@
 enum {
     RESPONSES_TURNS_MAX = 32,                         /**< running and waiting turns of a socket */
     RESPONSES_WAITING_BYTES = 2 * API_WS_MESSAGE_MAX, /**< of the messages of those that wait, together */
+    RESPONSES_RUNNING_BYTES = 8 << 20,                /**< of what the running turns of a socket ask, with what they go on with */
+    RESPONSES_USER_BYTES = 16 << 20,                  /**< the same of all sockets of a user */
     RESPONSES_LANE_MAX = 64,                          /**< bytes of a stream_id */
     RESPONSES_KEPT_MAX = 16,                          /**< responses of a socket that can be gone on with */
     RESPONSES_KEPT_BYTES = API_WS_MESSAGE_MAX         /**< of all of them together, as JSON */
@@ -61,14 +63,16 @@ CDS_MUST_USE cds_rc responses_turn_add(struct responses_socket *s, cds_json *eve
 CDS_MUST_USE cds_rc responses_turn_cancel(struct responses_socket *s, const cds_json *event, struct cds_err *err);
 /** The lane an event names, NULL for none. @return CDS_OK; CDS_BAD_PARAM */
 CDS_MUST_USE cds_rc responses_lane(const cds_json *event, const char **ret, struct cds_err *err);
+/** Bytes that the running turns of a socket ask. */
+size_t responses_turns_bytes(const struct responses_socket *s);
 /** The socket has room again: streams that waited go on. */
 void responses_turns_resume(struct responses_socket *s);
 /** The socket is gone: llmserver sees the streams close and stops within one step. */
 void responses_turns_drop(struct responses_socket *s);
 
 /* responses_kept.c: */
-/** The items behind which a turn with this id goes on; NULL: none of that id is kept. */
-const cds_json *responses_kept_find(const struct responses_socket *s, const char *id);
+/** The items behind which a turn with this id goes on, and their bytes as JSON; NULL: none of that id is kept. */
+const cds_json *responses_kept_find(const struct responses_socket *s, const char *id, size_t *ret_bytes);
 /** Keeps a response: its input (list of items, or the text of a user) and its output. The oldest go when the ceilings are reached. */
 void responses_kept_add(struct responses_socket *s, const cds_json *input, const cds_json *response);
 void responses_kept_free(struct responses_socket *s);

@@ -23,12 +23,13 @@ static void forget(struct responses_kept **place)
     free(kept);
 }
 
-const cds_json *responses_kept_find(const struct responses_socket *s, const char *id)
+const cds_json *responses_kept_find(const struct responses_socket *s, const char *id, size_t *ret_bytes)
 {
-    for (const struct responses_kept *kept = s->kept; kept; kept = kept->next)
-        if (cds_streq(kept->id, id))
-            return kept->items;
-    return NULL;
+    const struct responses_kept *kept = s->kept;
+    while (kept && !cds_streq(kept->id, id))
+        kept = kept->next;
+    *ret_bytes = kept ? kept->bytes : 0;
+    return kept ? kept->items : NULL;
 }
 
 /* The newest ones that fit stay. */

@@ -16,6 +16,7 @@ struct responses_turn {
     struct responses_socket *socket;
     cds_json *body;                      /* owned: what is asked; its input is kept until the end */
     size_t bytes;                        /* of the message, while it waits */
+    size_t whole_bytes;                  /* of what is asked, with what it goes on with, while it runs */
     struct cds_http_call *http, *cancel; /* the stream, NULL: it waits; the request to end it */
     struct cds_sse sse;
     struct cds_buf error_body;
@@ -23,6 +24,7 @@ struct responses_turn {
     bool held;   /* the stream waits for the reader */
     bool ended;  /* its last event was told */
     bool broken; /* what comes is thrown away */
+    bool early;  /* the request to end it was sent before the stream began, and may have come before the stream's own */
     char lane[RESPONSES_LANE_MAX + 1];
     char request_id[CDS_UUID_LEN + 1];
 };
@@ -159,7 +161,8 @@ static cds_rc go_on(struct responses_turn *turn, struct cds_err *err)
     const cds_json *previous = cds_json_get(body, "previous_response_id");
     if (cds_json_is(previous, CDS_JSON_NULL))
         return CDS_OK;
-    const cds_json *before = responses_kept_find(turn->socket, cds_json_str(previous));
+    size_t bytes;
+    const cds_json *before = responses_kept_find(turn->socket, cds_json_str(previous), &bytes);
     if (!before) {
         cds_fail(err, CDS_BAD_PARAM, __func__, "This socket keeps no response of that id.");
         cds_err_hint(err, "Send the whole conversation as \"input\"; a socket keeps its last %d responses, and no other has them.",
@@ -180,7 +183,36 @@ static cds_rc go_on(struct responses_turn *turn, struct cds_err *err)
         cds_json_append(whole, cds_json_ref(cds_json_at(fresh, i)));
     cds_json_set(body, "input", whole);
     cds_json_del(body, "previous_response_id");
+    turn->whole_bytes += bytes;
     return CDS_OK;
+}
+
+size_t responses_turns_bytes(const struct responses_socket *s)
+{
+    size_t bytes = 0;
+    for (const struct responses_turn *turn = s->turns; turn; turn = turn->next)
+        bytes += turn->http ? turn->whole_bytes : 0;
+    return bytes;
+}
+
+/* A short message may go on with much: what runs is counted whole, on this socket and on all of its user. */
+static cds_rc check_whole(const struct responses_turn *turn, struct cds_err *err)
+{
+    const struct responses_socket *s = turn->socket;
+    size_t mine = responses_turns_bytes(s), all = 0;
+    for (const struct responses_socket *other = s->api->responses; other; other = other->next)
+        all += cds_streq(other->who.claims.user_id, s->who.claims.user_id) ? responses_turns_bytes(other) : 0;
+    bool socket_full = mine + turn->whole_bytes > RESPONSES_RUNNING_BYTES;
+    if (!socket_full && all + turn->whole_bytes <= RESPONSES_USER_BYTES)
+        return CDS_OK;
+    cds_fail(err, CDS_RATE_LIMITED, __func__,
+             "This response asks %zu bytes together with what it goes on with, and those that run on %s ask %zu already; at most %d bytes may run at "
+             "once.",
+             turn->whole_bytes, socket_full ? "this socket" : "all your sockets", socket_full ? mine : all,
+             socket_full ? RESPONSES_RUNNING_BYTES : RESPONSES_USER_BYTES);
+    cds_err_rule(err, "responses.bytes");
+    err->retry_after_ms = 1000;
+    return cds_err_hint(err, "Wait for the end of one of them, or go on with a shorter conversation.");
 }
 
 static bool lane_is_busy(const struct responses_turn *turn)
@@ -200,11 +232,14 @@ static bool begin(struct responses_turn *turn)
         .deadline_ms = cds_now_ms() + API_V1_MS, .on_head = on_head, .on_data = on_data, .on_done = on_done, .user = turn};
     const struct llm_caller caller = {s->api, s->authorization, turn->request_id};
     const char *code = NULL;
+    turn->whole_bytes = turn->bytes;
     turn->bytes = 0;
     cds_rc rc = go_on(turn, &err);
     if (rc != CDS_OK)
         code = cds_streq(err.pointer, "/previous_response_id") ? "previous_response_not_found" : NULL;
     else
+        rc = check_whole(turn, &err);
+    if (rc == CDS_OK)
         rc = llm_send(&caller, "POST", "/v1/responses", NULL, turn->body, &spec, &turn->http, &err);
     if (rc == CDS_OK)
         return true;
@@ -307,16 +342,34 @@ cds_rc responses_turn_add(struct responses_socket *s, cds_json *event, size_t by
 
 /* ---- ends ---- */
 
-/* The answer to our wish, as in leaf_llm_stream.c: a stream that has begun and is not known any more has just ended by itself. */
+static cds_rc ask_to_end(struct responses_turn *turn, struct cds_err *err);
+
+/* The answer to our wish, as in leaf_llm_stream.c: a stream that has begun and is not known any more has just ended by itself; one that was not
+ * known yet is asked to end once more. */
 static void on_cancel_done(void *user, int status, const char *body, size_t len, const struct cds_err *http_err)
 {
     struct responses_turn *turn = user;
     struct cds_err err = {0};
     turn->cancel = NULL;
-    if (!http_err && (status / 100 == 2 || (status == 404 && turn->status != 0)))
+    bool unknown = !http_err && status == 404 && turn->status != 0;
+    if (unknown && turn->early && !turn->ended && ask_to_end(turn, &err) == CDS_OK)
+        return;
+    if (!http_err && (status / 100 == 2 || unknown))
         return;
     cds_fail(&err, CDS_CANCELLED, __func__, "The response was cancelled.");
     finish(turn, &err, NULL);
+}
+
+static cds_rc ask_to_end(struct responses_turn *turn, struct cds_err *err)
+{
+    char path[128];
+    const struct llm_caller caller = {turn->socket->api, turn->socket->authorization, turn->request_id};
+    struct cds_http_call_spec spec = {
+        .deadline_ms = cds_now_ms() + CANCEL_MS, .body_max_bytes = LLM_ERROR_MAX, .on_done = on_cancel_done, .user = turn};
+    CDS_JSON_AUTO empty = cds_json_object();
+    snprintf(path, sizeof(path), "/v1/requests/%s/cancel", turn->request_id);
+    turn->early = turn->status == 0;
+    return llm_send(&caller, "POST", path, NULL, empty, &spec, &turn->cancel, err);
 }
 
 /* "resp_" and the digits of its request id. */
@@ -335,7 +388,6 @@ static bool has_id(const struct responses_turn *turn, const char *id)
 cds_rc responses_turn_cancel(struct responses_socket *s, const cds_json *event, struct cds_err *err)
 {
     const char *id = cds_json_get_str(event, "response_id"), *lane;
-    char path[128];
     cds_rc rc = responses_lane(event, &lane, err);
     struct responses_turn *turn = rc == CDS_OK ? s->turns : NULL;
     while (turn && (turn->ended || (id ? !has_id(turn, id) : !cds_streq(turn->lane, lane ? lane : ""))))
@@ -350,12 +402,7 @@ cds_rc responses_turn_cancel(struct responses_socket *s, const cds_json *event, 
         finish(turn, &cancelled, NULL);
         return CDS_OK;
     }
-    const struct llm_caller caller = {s->api, s->authorization, turn->request_id};
-    struct cds_http_call_spec spec = {
-        .deadline_ms = cds_now_ms() + CANCEL_MS, .body_max_bytes = LLM_ERROR_MAX, .on_done = on_cancel_done, .user = turn};
-    CDS_JSON_AUTO empty = cds_json_object();
-    snprintf(path, sizeof(path), "/v1/requests/%s/cancel", turn->request_id);
-    return llm_send(&caller, "POST", path, NULL, empty, &spec, &turn->cancel, err);
+    return ask_to_end(turn, err);
 }
 
 void responses_turns_drop(struct responses_socket *s)

@@ -177,8 +177,8 @@ static cds_rc estimate(struct cds_wire *wire, const char *id, cds_json **ret, st
     snprintf(path, sizeof(path), "/admin/models/%.128s/settings", id);
     cds_rc rc = cds_wire_call(wire, "GET", path, NULL, &answer, reterr);
     if (rc == CDS_OK)
-        *ret = cds_json_pack("{s:O,s:O,s:O?}", "model", cds_json_get(answer, "model"), "state", cds_json_get(answer, "state"), "need_bytes",
-                             cds_json_get(answer, "need_bytes"));
+        *ret = cds_json_pack("{s:O,s:O,s:O?,s:O?}", "model", cds_json_get(answer, "model"), "state", cds_json_get(answer, "state"), "need_bytes",
+                             cds_json_get(answer, "need_bytes"), "gpu_bytes", cds_json_get(answer, "gpu_bytes"));
     return rc;
 }
 

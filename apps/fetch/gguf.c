@@ -5,6 +5,8 @@
 #include "lib/base/str.h"
 
 enum { ALIGN_DEFAULT = 32, ALIGN_MAX = 1 << 20, KEY_MAX = 256, TENSOR_NAME_MAX = 63, DIMS_MAX = 4, LAYERS_MAX = 1024, FORMATS = 43 };
+/* Numbers that a token may keep in the cache: tens of thousands of times what large models do, and far from where estimates of memory would wrap. */
+#define KV_VALUES_MAX ((uint64_t)1 << 34)
 
 enum kind { U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64, KINDS };
 static const uint8_t kind_bytes[KINDS] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
@@ -301,7 +303,8 @@ static bool read_tensor(struct reader *r, struct cds_gguf *g, uint32_t alignment
     return true;
 }
 
-static void finish(struct cds_gguf *g, const struct shape *s, const uint64_t by_format[FORMATS])
+/** @return false: refused */
+static bool finish(struct reader *r, struct cds_gguf *g, const struct shape *s, const uint64_t by_format[FORMATS])
 {
     size_t most = 0;
     for (size_t i = 1; i < FORMATS; i++)
@@ -316,7 +319,11 @@ static void finish(struct cds_gguf *g, const struct shape *s, const uint64_t by_
             heads += s->head_counts[i];
     else
         heads = (uint64_t)g->layers * (s->heads_kv ? s->heads_kv : g->heads);
-    g->kv_values = g->causal ? heads * width : 0;
+    if (__builtin_mul_overflow(heads, width, &g->kv_values) || g->kv_values > KV_VALUES_MAX)
+        return bad(r, "its cache has an impossible size");
+    if (!g->causal)
+        g->kv_values = 0;
+    return true;
 }
 
 cds_rc cds_gguf_read(const void *data, size_t len, bool whole, struct cds_gguf *ret, struct cds_err *reterr)
@@ -345,7 +352,8 @@ cds_rc cds_gguf_read(const void *data, size_t len, bool whole, struct cds_gguf *
     for (uint32_t i = 0; i < g.tensors; i++)
         if (!read_tensor(&r, &g, s.alignment, by_format))
             return r.rc;
-    finish(&g, &s, by_format);
+    if (!finish(&r, &g, &s, by_format))
+        return r.rc;
     g.data_offset = (r.pos + s.alignment - 1) / s.alignment * s.alignment;
     g.file_bytes += g.data_offset;
     *ret = g;

@@ -132,6 +132,26 @@ cds_rc cds_part_open(struct cds_part *part, const char *dir, const char *name, c
     return CDS_OK;
 }
 
+cds_rc cds_part_take(struct cds_part *part, const char *dir, const char *name, const char *sha256, struct cds_err *reterr)
+{
+    char path[PATH_BYTES], hex[CDS_SHA256_HEX + 1];
+    struct stat st;
+    *part = (struct cds_part){.fd = -1, .journal = -1, .there = true};
+    cds_strcpy(part->dir, sizeof(part->dir), dir);
+    cds_strcpy(part->name, sizeof(part->name), name);
+    part->fd = open(path_of(part, "", path), O_RDONLY | O_CLOEXEC);
+    if (part->fd < 0 || fstat(part->fd, &st) != 0)
+        return cds_fail_errno(reterr, errno, __func__, "The file %.100s could not be opened in the folder of the models.", name);
+    cds_rc rc = cds_digest_file(part->fd, hex, NULL, NULL, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    part->size = part->done = (uint64_t)st.st_size;
+    if (part->size > 0 && cds_streq(hex, sha256))
+        return CDS_OK;
+    cds_fail(reterr, CDS_CONFLICT, __func__, "The part %.100s of this model that is there already is not as it was downloaded.", name);
+    return cds_err_hint(reterr, "Remove it (cyberdevstudio model remove) and start the download again.");
+}
+
 void cds_part_rest(struct cds_part *part)
 {
     free(part->piece);
@@ -224,6 +244,8 @@ cds_rc cds_part_add(struct cds_part *part, const void *data, size_t len, struct 
 cds_rc cds_part_verify(const struct cds_part *part, struct cds_err *reterr)
 {
     char hex[CDS_SHA256_HEX + 1];
+    if (part->there)
+        return CDS_OK; /* it was read when it was taken */
     cds_digest_hex(part->hash, hex);
     if (!*part->sha256 || cds_streq(hex, part->sha256))
         return CDS_OK;
@@ -237,6 +259,10 @@ cds_rc cds_part_verify(const struct cds_part *part, struct cds_err *reterr)
 cds_rc cds_part_finish(struct cds_part *part, const char *source, struct cds_err *reterr)
 {
     char from[PATH_BYTES], to[PATH_BYTES], hex[CDS_SHA256_HEX + 1], origin[PATH_BYTES];
+    if (part->there) {
+        unlink(path_of(part, ".journal", from)); /* of a download that ended behind its renaming */
+        return CDS_OK;
+    }
     cds_digest_hex(part->hash, hex);
     CDS_JSON_AUTO record = cds_json_pack("{s:s,s:I,s:s,s:s,s:b,s:I}", "source", source, "size", (long long)part->size, "sha256", hex, "etag",
                                          part->etag, "expected", *part->sha256 != '\0', "finished_ms", (long long)cds_wall_ms());
@@ -262,6 +288,8 @@ cds_rc cds_part_finish(struct cds_part *part, const char *source, struct cds_err
 void cds_part_remove(struct cds_part *part)
 {
     char path[PATH_BYTES];
+    if (part->there)
+        return;
     unlink(path_of(part, ".part", path));
     unlink(path_of(part, ".journal", path));
 }

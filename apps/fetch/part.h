@@ -24,6 +24,7 @@ struct cds_part {
     char etag[256];                  /**< the server's name for this state of the file, or "" */
     char sha256[CDS_SHA256_HEX + 1]; /**< that it must have, or "" */
     struct cds_digest *hash;         /**< of the first `done` bytes */
+    bool there;                      /**< it is whole and has its name already; fd is for reading */
     char *piece;                     /**< the running piece; NULL while nothing comes */
     size_t piece_len;
 };
@@ -32,6 +33,9 @@ struct cds_part {
  *  @return CDS_OK; CDS_CONFLICT: another process downloads this file */
 CDS_MUST_USE cds_rc cds_part_open(struct cds_part *part, const char *dir, const char *name, const char *source, uint64_t size, const char *sha256,
                                   struct cds_err *reterr);
+/** A file that has its name already, read whole: nothing of it is asked for, written or removed any more. sha256: that it must have.
+ *  @return CDS_OK; CDS_CONFLICT: it was changed; CDS_SYSTEM */
+CDS_MUST_USE cds_rc cds_part_take(struct cds_part *part, const char *dir, const char *name, const char *sha256, struct cds_err *reterr);
 void cds_part_close(struct cds_part *part);
 /** Throws away what is there; the file begins anew with this size and name of its state. */
 CDS_MUST_USE cds_rc cds_part_begin(struct cds_part *part, const char *source, uint64_t size, const char *etag, struct cds_err *reterr);

@@ -55,6 +55,15 @@ cds_rc cds_present_look(const struct cds_pulling *pulling, const struct cds_remo
     return cds_err_hint(reterr, "Remove it first (cyberdevstudio model remove), or keep it.");
 }
 
+void cds_present_digest(const struct cds_pulling *pulling, const struct cds_remote_file *file, char ret[static CDS_SHA256_HEX + 1])
+{
+    CDS_JSON_AUTO origin = NULL;
+    const char *known = *file->sha256 ? file->sha256 : NULL;
+    if (!known && origin_of(pulling->options->dir, file->name, &origin) == CDS_OK)
+        known = cds_json_get_str(origin, "sha256");
+    cds_strcpy(ret, CDS_SHA256_HEX + 1, known ? known : "");
+}
+
 bool cds_present_offline(const struct cds_pulling *pulling, char name[static CDS_FILE_NAME_MAX + 1])
 {
     CDS_CLEANUP(cds_close_dir) DIR *dir = opendir(pulling->options->dir);

@@ -6,26 +6,32 @@
 #include "lib/base/fd.h"
 #include "lib/base/str.h"
 
-/** @param ret_present  of the parts that are wanted, so many are there */
-static cds_rc count_present(const struct cds_pulling *pulling, unsigned *ret_present, struct cds_err *reterr)
+/** Which of the files that are wanted are there already, under their names. */
+static cds_rc look_for_parts(struct cds_pulling *pulling, unsigned *ret_present, struct cds_err *reterr)
 {
     cds_rc rc = CDS_OK;
     *ret_present = 0;
     for (unsigned i = 0; rc == CDS_OK && i < pulling->reach.remote.count; i++) {
-        bool there;
-        rc = cds_present_look(pulling, &pulling->reach.remote.files[i], &there, reterr);
-        *ret_present += rc == CDS_OK && there;
+        rc = cds_present_look(pulling, &pulling->reach.remote.files[i], &pulling->present[i], reterr);
+        *ret_present += rc == CDS_OK && pulling->present[i];
     }
     return rc;
 }
 
+/** Parts that have their names already are those of a download that ended while it gave them: they are read again and taken as they are. */
 static cds_rc open_parts(struct cds_pulling *pulling, struct cds_err *reterr)
 {
     cds_rc rc = CDS_OK;
     for (unsigned i = 0; rc == CDS_OK && i < pulling->reach.remote.count; i++) {
         const struct cds_remote_file *f = &pulling->reach.remote.files[i];
+        char sha256[CDS_SHA256_HEX + 1];
         pulling->opened++;
-        rc = cds_part_open(&pulling->parts[i], pulling->options->dir, f->name, pulling->reach.label, f->size, f->sha256, reterr);
+        if (pulling->present[i]) {
+            cds_present_digest(pulling, f, sha256);
+            rc = cds_part_take(&pulling->parts[i], pulling->options->dir, f->name, sha256, reterr);
+        } else {
+            rc = cds_part_open(&pulling->parts[i], pulling->options->dir, f->name, pulling->reach.label, f->size, f->sha256, reterr);
+        }
         cds_tell_note(pulling, i);
     }
     return rc;
@@ -36,15 +42,13 @@ static cds_rc fetch_all(struct cds_pulling *pulling, struct cds_web *web, bool *
     unsigned present = 0;
     cds_rc rc = cds_reach_resolve(&pulling->reach, web, reterr);
     if (rc == CDS_OK)
-        rc = count_present(pulling, &present, reterr);
+        rc = look_for_parts(pulling, &present, reterr);
     if (rc != CDS_OK)
         return rc;
     unsigned count = pulling->reach.remote.count;
     *ret_present = present == count;
     if (*ret_present)
         return CDS_OK;
-    if (present)
-        return cds_fail(reterr, CDS_CONFLICT, __func__, "Some parts of this model are there already; remove them and start again.");
     rc = cds_head_room(pulling, reterr);
     if (rc == CDS_OK)
         rc = open_parts(pulling, reterr);

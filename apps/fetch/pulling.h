@@ -14,6 +14,7 @@ struct cds_pulling {
     const struct cds_pull_options *options;
     struct cds_reach reach;
     struct cds_part parts[CDS_PARTS_MAX]; /**< each belongs to the thread that gets it */
+    bool present[CDS_PARTS_MAX];          /**< it has its name already */
     unsigned opened;
     atomic_uint_fast64_t sizes[CDS_PARTS_MAX], received[CDS_PARTS_MAX]; /**< of parts, for whoever tells */
     cds_json *facts;                                                    /**< of the first part, with the parameters of all; owned */
@@ -51,5 +52,7 @@ CDS_MUST_USE cds_rc cds_head_room(const struct cds_pulling *pulling, struct cds_
 /** Is a file in the way, or the very one that is wanted? *ret_present: the latter. */
 CDS_MUST_USE cds_rc cds_present_look(const struct cds_pulling *pulling, const struct cds_remote_file *file, bool *ret_present,
                                      struct cds_err *reterr);
+/** SHA-256 that a file which is there must have: the hub's, or the one of its record; "": neither says. */
+void cds_present_digest(const struct cds_pulling *pulling, const struct cds_remote_file *file, char ret[static CDS_SHA256_HEX + 1]);
 /** A source that was fetched before needs no network to be found again. */
 bool cds_present_offline(const struct cds_pulling *pulling, char name[static CDS_FILE_NAME_MAX + 1]);

@@ -100,6 +100,7 @@ cds_json *cds_admin_model(const struct cds_model *model)
     cds_json_set(one, "unloading", cds_json_bool(model->unloading));
     cds_json_set(one, "vocabulary_process", cds_lexicon_show(model));
     cds_json_set(one, "need_bytes", model->proc ? cds_json_int((int64_t)model->need_bytes) : cds_json_null());
+    cds_json_set(one, "gpu_bytes", model->proc ? cds_json_int((int64_t)model->gpu_bytes) : cds_json_null());
     return one;
 }
 

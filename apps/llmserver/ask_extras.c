@@ -1,5 +1,5 @@
 #include "apps/llmserver/ask.h"
-#include "apps/llmserver/states.h"
+#include "apps/llmserver/states_folder.h"
 #include "lib/base/str.h"
 
 static cds_rc read_priority(const cds_json *body, struct cds_ask *ask, struct cds_err *reterr)

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "apps/llmserver/app.h"
@@ -92,15 +93,37 @@ bool cds_backend_is_gpu(const struct cds_model *model)
     return model->backend && !cds_streq(model->backend, "cpu");
 }
 
+/** A device that the last process told of, of this backend, whose memory is that of this machine. */
+static bool shares_memory(const struct cds_llm *app, const char *backend)
+{
+    const cds_json *devices = cds_json_get(app->models.system, "devices");
+    bool shares = false;
+    for (size_t i = 0; i < cds_json_size(devices); i++) {
+        const cds_json *device = cds_json_at(devices, i);
+        const char *its = cds_json_get_str(device, "backend");
+        shares = shares || (its && strcasecmp(its, backend) == 0 && cds_streq(cds_json_get_str(device, "kind"), "integrated_gpu"));
+    }
+    return shares;
+}
+
+bool cds_backend_would_be_gpu(const struct cds_model *model)
+{
+    CDS_JSON_AUTO value = cds_settings_value(model, "backend", NULL);
+    const char *wish = cds_json_str(value);
+    bool chosen = model->backend && (model->state == CDS_MODEL_LOADING || model->state == CDS_MODEL_LOADED);
+    unsigned at = chosen ? index_of(model->backend) : cds_streq(wish, "auto") ? 0 : index_of(wish);
+    while (!chosen && at < CPU && !installed(model->app, names[at]) && cds_streq(wish, "auto"))
+        at++;
+    return at < CPU && installed(model->app, names[at]) && !shares_memory(model->app, names[at]);
+}
+
 void cds_backend_offload(const struct cds_model *model, uint64_t cells, uint64_t batch, char *buf, size_t size)
 {
     const cds_json *facts = model->file.facts;
     struct cds_memory_need need = cds_settings_need(model, cells, batch);
-    int64_t layers = cds_json_get_i64(facts, "layers", 0);
-    double parameters = (double)cds_json_get_i64(facts, "parameters", 0), weights = (double)need.weights_bytes;
-    double output = (double)cds_json_get_i64(facts, "vocabulary", 0) * (double)cds_json_get_i64(facts, "embedding", 0);
-    output = parameters > 0 && output < parameters ? weights * output / parameters : 0;
-    int64_t each = layers > 0 ? (int64_t)((weights - output) / (double)layers) : 0, cell = cells ? (int64_t)(need.cache_bytes / cells) : 0;
+    int64_t layers = cds_json_get_i64(facts, "layers", 0), cell = cells ? (int64_t)(need.cache_bytes / cells) : 0;
+    uint64_t each, output;
+    cds_memory_layers(facts, need.weights_bytes, &each, &output);
     int64_t buffers = (int64_t)(need.buffers_bytes + cds_draft_bytes(model, cells, batch));
     int64_t reserve = (int64_t)cds_config_u64(model->app->config, CDS_OPT_LLM_GPU_RESERVE);
     CDS_JSON_AUTO value = cds_json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "layers", cds_settings_value(model, "gpu_layers", NULL), "count",

@@ -18,6 +18,8 @@ CDS_MUST_USE cds_rc cds_backend_begin(struct cds_model *model, struct cds_err *r
 /** The process ended before the model was up. @return true: model->backend is the next choice; false: there is none */
 bool cds_backend_next(struct cds_model *model, const char *why);
 bool cds_backend_is_gpu(const struct cds_model *model);
+/** Is the backend of its load, or the first that a load would try, a GPU with memory of its own? */
+bool cds_backend_would_be_gpu(const struct cds_model *model);
 /** Folder of libllama of the choice. */
 void cds_backend_folder(const struct cds_llm *app, const char *backend, char *buf, size_t size);
 /** What the model process is told about the GPU (text of apps/llmworker/offload.h). */

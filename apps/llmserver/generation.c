@@ -296,8 +296,10 @@ static cds_rc keep_events(struct cds_gen *gen, struct cds_err *err)
         return CDS_OK;
     if (gen->app->replays)
         gen->replay = cds_replay_new(gen->app->replays, gen->user_id, gen->http_id, on_abandoned, gen);
-    if (gen->replay)
+    if (gen->replay) {
+        cds_replay_note_model(gen->replay, gen->model->id);
         return CDS_OK;
+    }
     cds_fail(err, CDS_BUSY, __func__, "%d streams are kept for their clients already.", CDS_REPLAY_COUNT_MAX);
     err->retry_after_ms = 5000;
     return cds_err_hint(err, "Ask without \"resumable\", or try again in a few seconds.");

@@ -13,13 +13,14 @@
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 
-enum { STOP_GRACE_MS = 1000, JOBS = 1024 };
+enum { STOP_GRACE_MS = 1000, JOBS = 1024, LOOKS = 4, LOOK_MAX_MS = 10000 };
 
 /** The process of a model's vocabulary. */
 struct cds_lexicon {
     struct cds_model *model;
     struct cds_proc *proc;
-    struct cds_timer *idle;
+    struct cds_timer *idle, *watch; /**< watch: looks whether it gives signs of life, LOOKS times in llm.silent_ms */
+    uint64_t started_ms;
     bool up, stopping;
     uint64_t need_bytes;
     struct cds_err failure;
@@ -96,15 +97,53 @@ static void on_exit_of(void *user, const char *why)
     else if (!err.code)
         cds_fail(&err, CDS_MODEL_CRASHED, __func__, "The process that reads the vocabulary of %s ended (%s).", model->id, why);
     cds_timer_remove(&lexicon->idle);
+    cds_timer_remove(&lexicon->watch);
     model->lexicon = NULL;
     free(lexicon);
     each(model, give_up, &err);
 }
 
+/** Since when it owes something: its start, or the oldest question that it has. UINT64_MAX: it owes nothing. */
+static uint64_t owes_since(const struct cds_lexicon *lexicon)
+{
+    const struct cds_model *model = lexicon->model;
+    uint64_t since = lexicon->up ? UINT64_MAX : lexicon->started_ms;
+    for (size_t i = 0; lexicon->up && i < CDS_GEN_BUCKETS; i++)
+        for (const struct cds_gen *gen = model->app->gens[i]; gen; gen = gen->next)
+            if (gen->model == model && gen->asks_lexicon && gen->stage == CDS_GEN_PREPARING && gen->started_ms < since)
+                since = gen->started_ms;
+    return since;
+}
+
 static void on_idle(void *user)
 {
     struct cds_lexicon *lexicon = user;
-    cds_lexicon_stop(lexicon->model);
+    if (owes_since(lexicon) == UINT64_MAX)
+        cds_lexicon_stop(lexicon->model);
+    else
+        cds_timer_set(lexicon->idle, cds_now_ms() + CDS_LEXICON_IDLE_MS);
+}
+
+static uint64_t look_ms(const struct cds_lexicon *lexicon)
+{
+    uint64_t part = cds_config_u64(lexicon->model->app->config, CDS_OPT_LLM_SILENT_MS) / LOOKS;
+    return part < LOOK_MAX_MS ? part : LOOK_MAX_MS;
+}
+
+/** Like a model process: one that has work and says nothing is killed. What it was asked fails, and the next question starts another one. */
+static void on_watch(void *user)
+{
+    struct cds_lexicon *lexicon = user;
+    const struct cds_model *model = lexicon->model;
+    uint64_t since = owes_since(lexicon), heard = cds_proc_heard_ms(lexicon->proc), now = cds_now_ms();
+    if (since != UINT64_MAX && heard > since)
+        since = heard;
+    if (!lexicon->stopping && since < now && now - since > cds_config_u64(model->app->config, CDS_OPT_LLM_SILENT_MS)) {
+        cds_log(CDS_LOG_ERROR, "the process of a vocabulary is silent and is killed", CDS_LS("model", model->id),
+                CDS_LI("pid", cds_proc_pid(lexicon->proc)));
+        cds_proc_stop(lexicon->proc, 0);
+    }
+    cds_timer_set(lexicon->watch, now + look_ms(lexicon));
 }
 
 void cds_lexicon_stop(struct cds_model *model)
@@ -148,12 +187,15 @@ static cds_rc start(struct cds_model *model, struct cds_err *err)
         .jobs = JOBS,
         .memory_bytes = need * 2 + ((uint64_t)1 << 30),
     };
-    *lexicon = (struct cds_lexicon){.model = model, .need_bytes = need};
+    *lexicon = (struct cds_lexicon){.model = model, .need_bytes = need, .started_ms = cds_now_ms()};
     rc = cds_timer_add(model->app->loop, cds_now_ms() + CDS_LEXICON_IDLE_MS, on_idle, lexicon, &lexicon->idle);
+    if (rc == CDS_OK)
+        rc = cds_timer_add(model->app->loop, cds_now_ms() + look_ms(lexicon), on_watch, lexicon, &lexicon->watch);
     if (rc == CDS_OK)
         rc = cds_proc_start(model->app->loop, &options, &ops, lexicon, &lexicon->proc, err);
     if (rc != CDS_OK) {
         cds_timer_remove(&lexicon->idle);
+        cds_timer_remove(&lexicon->watch);
         free(lexicon);
         return rc;
     }

@@ -1,8 +1,8 @@
 /* apps/llmserver/lexicon.h: questions about the words of a model that is not loaded: tokenize, detokenize, vocabulary, template.
  *
  * A process of its own reads the vocabulary of the file and nothing else (no weights, no context), answers, and ends when nobody asked it for
- * CDS_LEXICON_IDLE_MS, or when the model is loaded. Its memory is checked and told like that of a model.
- * Threads: loop thread only.
+ * CDS_LEXICON_IDLE_MS, or when the model is loaded. One that has a question and says nothing for llm.silent_ms is killed. Its memory is checked and
+ * told like that of a model. Threads: loop thread only.
  */
 #pragma once
 

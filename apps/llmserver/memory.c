@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/backend.h"
 #include "apps/llmserver/draft.h"
 #include "apps/llmserver/settings.h"
 #include "lib/base/fd.h"
@@ -25,6 +26,46 @@ struct cds_memory_need cds_memory_need(const cds_json *facts, uint64_t cells, ui
         .base_bytes = BASE_BYTES + header * 4,
     };
     need.total_bytes = need.weights_bytes + need.cache_bytes + need.buffers_bytes + need.base_bytes;
+    return need;
+}
+
+void cds_memory_layers(const cds_json *facts, uint64_t weights_bytes, uint64_t *ret_layer_bytes, uint64_t *ret_output_bytes)
+{
+    int64_t layers = cds_json_get_i64(facts, "layers", 0);
+    double parameters = (double)cds_json_get_i64(facts, "parameters", 0), weights = (double)weights_bytes;
+    double output = (double)cds_json_get_i64(facts, "vocabulary", 0) * (double)cds_json_get_i64(facts, "embedding", 0);
+    output = parameters > 0 && output < parameters ? weights * output / parameters : 0;
+    *ret_output_bytes = (uint64_t)output;
+    *ret_layer_bytes = layers > 0 ? (uint64_t)((weights - output) / (double)layers) : 0;
+}
+
+uint64_t cds_memory_on_gpu(const cds_json *facts, const struct cds_memory_need *need, uint32_t layers)
+{
+    uint64_t all = (uint64_t)cds_json_get_i64(facts, "layers", 0), each, output;
+    if (!all || !layers)
+        return 0; /* of a model whose layers are not known all may lie here */
+    cds_memory_layers(facts, need->weights_bytes, &each, &output);
+    uint64_t there = layers < all ? layers : all;
+    return each * there + need->cache_bytes / all * there + (layers > all ? output : 0);
+}
+
+uint32_t cds_memory_sure_layers(const cds_json *wish)
+{
+    if (cds_streq(cds_json_str(wish), "max"))
+        return UINT32_MAX;
+    int64_t sure = cds_json_is(wish, CDS_JSON_INTEGER) ? cds_json_i64(wish, 0) : cds_json_get_i64(wish, "min", 0);
+    return sure > 0 && sure < UINT32_MAX ? (uint32_t)sure : 0;
+}
+
+struct cds_memory_need cds_memory_of(const struct cds_model *model, uint64_t cells, uint64_t batch)
+{
+    struct cds_memory_need need = cds_settings_need(model, cells, batch);
+    CDS_JSON_AUTO wish = cds_settings_value(model, "gpu_layers", NULL);
+    uint64_t draft = cds_draft_bytes(model, cells, batch);
+    if (cds_backend_would_be_gpu(model))
+        need.gpu_bytes = cds_memory_on_gpu(model->file.facts, &need, cds_memory_sure_layers(wish));
+    need.weights_bytes += draft;
+    need.total_bytes += draft;
     return need;
 }
 
@@ -104,18 +145,17 @@ cds_rc cds_memory_more(const struct cds_model *model, uint64_t bytes, const char
 
 cds_rc cds_memory_allows(const struct cds_model *model, uint64_t cells, uint64_t batch, uint64_t *ret_limit_bytes, struct cds_err *reterr)
 {
-    const struct cds_llm *app = model->app;
-    struct cds_memory_need need = cds_settings_need(model, cells, batch);
-    uint64_t draft = cds_draft_bytes(model, cells, batch);
-    need.weights_bytes += draft;
-    need.total_bytes += draft;
-    uint64_t have = room_for(app, model);
+    struct cds_memory_need need = cds_memory_of(model, cells, batch);
+    uint64_t have = room_for(model->app, model), here = need.total_bytes - need.gpu_bytes;
+    char there[64] = "";
     *ret_limit_bytes = need.total_bytes + need.total_bytes / 2 + ((uint64_t)1 << 30);
-    if (need.total_bytes <= have)
+    if (here <= have)
         return CDS_OK;
+    if (need.gpu_bytes)
+        snprintf(there, sizeof(there), ", beside %llu MiB on the GPU,", (unsigned long long)(need.gpu_bytes >> 20));
     cds_fail(reterr, CDS_EXHAUSTED, __func__,
-             "The model %s needs about %llu MiB of memory (weights %llu, cache of %llu tokens %llu, buffers %llu) and there are %llu MiB for it.",
-             model->id, (unsigned long long)(need.total_bytes >> 20), (unsigned long long)(need.weights_bytes >> 20), (unsigned long long)cells,
+             "The model %s needs about %llu MiB of memory%s (weights %llu, cache of %llu tokens %llu, buffers %llu) and there are %llu MiB for it.",
+             model->id, (unsigned long long)(here >> 20), there, (unsigned long long)(need.weights_bytes >> 20), (unsigned long long)cells,
              (unsigned long long)(need.cache_bytes >> 20), (unsigned long long)((need.buffers_bytes + need.base_bytes) >> 20),
              (unsigned long long)(have >> 20));
     cds_err_rule(reterr, "llm.memory");

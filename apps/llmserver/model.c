@@ -14,13 +14,15 @@
 #include "apps/llmserver/settings.h"
 #include "apps/llmserver/states.h"
 #include "apps/llmserver/system.h"
+#include "apps/llmserver/weights.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 
 enum {
-    CHECK_MS = 10000,
+    CHECK_MS = 10000, /* at most: LOOKS times in llm.silent_ms */
+    LOOKS = 4,
     BACKOFF_FIRST_MS = 100,
     BACKOFF_MAX_MS = 10000,
     STOP_GRACE_MS = 2000,
@@ -53,6 +55,17 @@ static void set_state(struct cds_model *model, enum cds_model_state state)
 
 /* --- frames of the process ---------------------------------------------------------------------------------------------- */
 
+/** How many layers went to a GPU is known now: the rest of the estimate is what other models have to leave to it. */
+static void take_layers(struct cds_model *model)
+{
+    int64_t layers = cds_json_get_i64(model->compute, "layers", 0);
+    struct cds_memory_need need = cds_settings_need(model, (uint64_t)model->cells, BATCH_ROWS);
+    uint64_t there = layers > 0 && cds_backend_would_be_gpu(model) ? cds_memory_on_gpu(model->file.facts, &need, (uint32_t)layers) : 0;
+    uint64_t all = model->need_bytes + model->gpu_bytes;
+    model->gpu_bytes = there < all ? there : all;
+    model->need_bytes = all - model->gpu_bytes;
+}
+
 static void on_hello(struct cds_model *model, const cds_json *params)
 {
     model->parameters = cds_json_get_i64(params, "parameters", 0);
@@ -70,6 +83,7 @@ static void on_hello(struct cds_model *model, const cds_json *params)
     cds_system_heard(model->app, cds_json_get(params, "system"));
     cds_json_unref(model->compute);
     model->compute = cds_json_copy(cds_json_get(params, "compute"));
+    take_layers(model);
     model->up = true;
     model->up_ms = model->used_ms = cds_now_ms();
     model->on_demand = false;
@@ -152,6 +166,18 @@ static void not_loaded(const struct cds_model *model, struct cds_err *err)
 }
 
 static void launch(struct cds_model *model);
+static void not_started(struct cds_model *model, const struct cds_err *err);
+
+/** The next backend is tried, which may need more memory here than the one before it. */
+static void try_backend(struct cds_model *model)
+{
+    struct cds_err err = {0};
+    model->failure = (struct cds_err){0};
+    if (!cds_model_try_room(model, &err)) {
+        model->backend = NULL;
+        not_started(model, &err);
+    }
+}
 
 static void on_exit(void *user, const char *why)
 {
@@ -176,8 +202,7 @@ static void on_exit(void *user, const char *why)
     } else if (model->was_up) {
         after_crash(model, why);
     } else if (cds_backend_next(model, model->failure.code ? model->failure.message : why)) {
-        model->failure = (struct cds_err){0};
-        launch(model);
+        try_backend(model);
     } else {
         if (model->failure.code == CDS_OK)
             cds_fail(&model->failure, CDS_MODEL_CRASHED, __func__, "The model process ended while it loaded %s (%s).", model->id, why);
@@ -201,6 +226,12 @@ static void not_started(struct cds_model *model, const struct cds_err *err)
     model->failure = *err;
     cds_gen_model_down(model, err, false);
     set_state(model, CDS_MODEL_FAILED);
+}
+
+static uint64_t check_ms(const struct cds_model *model)
+{
+    uint64_t part = cds_config_u64(model->app->config, CDS_OPT_LLM_SILENT_MS) / LOOKS;
+    return part < CHECK_MS ? part : CHECK_MS;
 }
 
 /** Starts its process with the backend that was chosen. */
@@ -244,12 +275,13 @@ static void launch(struct cds_model *model)
     };
     model->percent = 0;
     model->progress_ms = cds_now_ms();
+    model->weights_mark = cds_weights_mark(model);
     options.memory_bytes = model->limit_bytes + (gpu ? DRIVER_BYTES : 0);
     if (cds_proc_start(app->loop, &options, &ops, model, &model->proc, &err) != CDS_OK) {
         not_started(model, &err);
         return;
     }
-    cds_timer_set(model->timer, cds_now_ms() + CHECK_MS);
+    cds_timer_set(model->timer, cds_now_ms() + check_ms(model));
 }
 
 /** The last running request is over, or they had their time: the process ends now. */
@@ -290,7 +322,7 @@ static void on_timer(void *user)
         cds_log(CDS_LOG_ERROR, "model process is silent and is killed", CDS_LS("model", model->id), CDS_LI("pid", cds_proc_pid(model->proc)));
         cds_proc_stop(model->proc, 0);
     }
-    cds_timer_set(model->timer, cds_now_ms() + CHECK_MS);
+    cds_timer_set(model->timer, cds_now_ms() + check_ms(model));
 }
 
 void cds_model_load(struct cds_model *model)
@@ -349,7 +381,9 @@ bool cds_model_try_room(struct cds_model *model, struct cds_err *reterr)
     if (rc != CDS_OK)
         return false;
     model->cells_wanted = cells;
-    model->need_bytes = cds_settings_need(model, cells, BATCH_ROWS).total_bytes + cds_draft_bytes(model, cells, BATCH_ROWS);
+    struct cds_memory_need need = cds_memory_of(model, cells, BATCH_ROWS);
+    model->need_bytes = need.total_bytes - need.gpu_bytes;
+    model->gpu_bytes = need.gpu_bytes;
     model->wants_room = false;
     launch(model);
     return true;

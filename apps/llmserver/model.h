@@ -65,7 +65,8 @@ struct cds_model {
     bool yielding, evicting;            /**< lets new requests wait; leaves, and its waiting requests stay */
     bool stopping;                      /**< the process was told to end */
     bool drafts;                        /**< its process has a draft model */
-    uint64_t need_bytes;                /**< estimate of its memory (memory.h) */
+    uint64_t need_bytes;                /**< estimate of its memory, without what lies on a GPU (memory.h) */
+    uint64_t gpu_bytes;                 /**< the part on a GPU: the sure layers; once it is up those that went there */
     uint64_t solo_bytes;                /**< part of it: the context for deterministic answers, once one was asked for */
     uint64_t limit_bytes;               /**< what its process may take */
     int64_t probe_job;                  /**< job number of the token /readyz asked for (probe.h); 0: none is asked for */
@@ -80,6 +81,7 @@ struct cds_model {
     uint32_t threads;        /**< its share of the compute threads as it was told last; 0: not yet */
     cds_json *settings;      /**< what administrators set for it (settings.h); NULL: nothing */
     cds_json *loaded_with;   /**< settings of its last load, as they held then; NULL: none yet */
+    uint64_t weights_mark;   /**< how its files looked when its process was started (weights.h) */
     uint64_t cells_wanted;   /**< KV cells of the load: fewer than the setting when memory was short */
     cds_json *work;          /**< what the process counted since it started, as it sent it last (README of llmworker); NULL: nothing yet */
 };

@@ -18,12 +18,18 @@ static void ask(struct cds_model *model, uint64_t now)
     cds_proc_send(model->proc, "prepare", order);
 }
 
+static uint64_t after_ms(const struct cds_model *model)
+{
+    uint64_t half = cds_config_u64(model->app->config, CDS_OPT_LLM_SILENT_MS) / 2;
+    return half < CDS_PROBE_AFTER_MS ? half : CDS_PROBE_AFTER_MS;
+}
+
 cds_rc cds_probe(struct cds_model *model, struct cds_err *reterr)
 {
     uint64_t now = cds_now_ms();
     if (!model->up || model->unloading)
         return CDS_OK;
-    if (!model->probe_job && model->running == 0 && now - cds_proc_heard_ms(model->proc) >= CDS_PROBE_AFTER_MS)
+    if (!model->probe_job && model->running == 0 && now - cds_proc_heard_ms(model->proc) >= after_ms(model))
         ask(model, now);
     if (!model->probe_job || now - model->probe_since_ms < CDS_PROBE_WAIT_MS)
         return CDS_OK;

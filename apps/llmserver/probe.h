@@ -1,8 +1,8 @@
 /* apps/llmserver/probe.h: does a model process that has nothing to do still compute? Asked by /readyz, answered by one token.
  *
  * A process that is at work is watched by its frames (model.c). One that idles says nothing, and may have got stuck since: whoever asks whether the
- * server is ready lets it compute one token, at most every CDS_PROBE_AFTER_MS, which is nobody's and costs nothing. An answer that does not
- * come makes the server unready after CDS_PROBE_WAIT_MS and is as bad as a silent process after llm.silent_ms.
+ * server is ready lets it compute one token, at most every CDS_PROBE_AFTER_MS (and twice in llm.silent_ms where that is short), which is nobody's and
+ * costs nothing. An answer that does not come makes the server unready after CDS_PROBE_WAIT_MS and is as bad as a silent process after llm.silent_ms.
  * Threads: loop thread only.
  */
 #pragma once
@@ -10,7 +10,7 @@
 #include "apps/llmserver/model.h"
 
 enum {
-    CDS_PROBE_AFTER_MS = 5000, /**< a process that said something so lately is not asked */
+    CDS_PROBE_AFTER_MS = 5000, /**< at most: a process that said something so lately is not asked */
     CDS_PROBE_WAIT_MS = 2000   /**< it is not ready when a token takes longer */
 };
 

@@ -15,6 +15,7 @@ struct cds_replay {
     struct cds_replay *next;
     struct cds_replays *all;
     char user_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], also[CDS_UUID_LEN + 1];
+    char model[CDS_REPLAY_MODEL_MAX + 1];
     struct cds_buf events;
     int64_t first, coming; /**< number of the first event that is kept, and of the next one that comes */
     bool ended;
@@ -138,6 +139,16 @@ struct cds_replay *cds_replay_new(struct cds_replays *replays, const char *user_
     if (replays->count++ == 0)
         cds_timer_set(replays->tick, cds_now_ms() + TICK_MS);
     return replay;
+}
+
+void cds_replay_note_model(struct cds_replay *replay, const char *model_id)
+{
+    cds_strcpy(replay->model, sizeof(replay->model), model_id);
+}
+
+const char *cds_replay_model(const struct cds_replay *replay)
+{
+    return replay->model;
 }
 
 void cds_replay_also(struct cds_replay *replay, const char *request_id)

@@ -13,6 +13,7 @@
 
 enum {
     CDS_REPLAY_BYTES_MAX = 4 << 20,
+    CDS_REPLAY_MODEL_MAX = 128,
     CDS_REPLAY_COUNT_MAX = 1024 /**< streams, running and ended */
 };
 
@@ -37,6 +38,9 @@ size_t cds_replays_bytes(const struct cds_replays *replays);
  */
 struct cds_replay *cds_replay_new(struct cds_replays *replays, const char *user_id, const char *request_id, void (*abandoned)(void *user),
                                   void *user);
+/** The model that speaks, which is asked for again when somebody comes back for the stream. "": none was noted. */
+void cds_replay_note_model(struct cds_replay *replay, const char *model_id);
+const char *cds_replay_model(const struct cds_replay *replay);
 /** A second name it can be found by: the id in the ledger, when that is another. */
 void cds_replay_also(struct cds_replay *replay, const char *request_id);
 /** A stream of this user, by its request id or by an id made of its digits ("resp_0190..."). The newest one wins. NULL: there is none. */

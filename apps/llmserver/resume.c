@@ -38,6 +38,9 @@ static void read_on(struct cds_llm *app, struct cds_http_req *req, const struct 
         rc = cds_fail(&err, CDS_NOT_FOUND, __func__, "No stream of yours with this id is kept.");
         cds_err_hint(&err, "A stream is kept while it runs and a while after its end, if it was asked for with \"resumable\": true.");
     }
+    /* What this credential may not ask it may not read either: the stream may have been begun with another key, or before a rule was changed. */
+    if (rc == CDS_OK && replay)
+        rc = cds_credential_model(credential, cds_replay_model(replay), &err);
     if (rc == CDS_OK)
         rc = last_event(req, argument, &after, &err);
     if (rc == CDS_OK && replay)

@@ -180,9 +180,11 @@ cds_json *cds_settings_show(const struct cds_model *model)
         cds_json_append(rows, row_of(model, &table[i], &pending));
     enum { BATCH_ROWS = 256 }; /* as in model.c */
     uint64_t cells = cds_settings_u64(model, "context_tokens");
-    uint64_t need = cds_settings_need(model, cells, BATCH_ROWS).total_bytes + cds_draft_bytes(model, cells, BATCH_ROWS);
-    return cds_json_pack("{s:s,s:s,s:b,s:o,s:o}", "model", model->id, "state", cds_model_state_name(model->state), "reload_needed", pending,
-                         "need_bytes", model->file.facts ? cds_json_int((int64_t)need) : cds_json_null(), "settings", rows);
+    struct cds_memory_need need = cds_memory_of(model, cells, BATCH_ROWS);
+    bool known = model->file.facts != NULL;
+    return cds_json_pack("{s:s,s:s,s:b,s:o,s:o,s:o}", "model", model->id, "state", cds_model_state_name(model->state), "reload_needed", pending,
+                         "need_bytes", known ? cds_json_int((int64_t)(need.total_bytes - need.gpu_bytes)) : cds_json_null(), "gpu_bytes",
+                         known ? cds_json_int((int64_t)need.gpu_bytes) : cds_json_null(), "settings", rows);
 }
 
 /* --- changing and keeping ------------------------------------------------------------------------------------------------- */

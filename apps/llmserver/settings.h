@@ -43,7 +43,7 @@ CDS_MUST_USE cds_rc cds_settings_check(const struct cds_setting *setting, const 
 /** Value that holds without a request; owned by the caller. ret_origin (may be NULL): "model", "server", "default". */
 cds_json *cds_settings_value(const struct cds_model *model, const char *name, const char **ret_origin);
 uint64_t cds_settings_u64(const struct cds_model *model, const char *name);
-/** {"model", "state", "reload_needed", "need_bytes", "settings": [{"name", "value", "origin", ...}]}; owned by the caller. */
+/** {"model", "state", "reload_needed", "need_bytes", "gpu_bytes", "settings": [{"name", "value", "origin", ...}]}; owned by the caller. */
 cds_json *cds_settings_show(const struct cds_model *model);
 /** changes: {"name": value}; null takes a setting back. All are checked before one is taken, and the file is written before they hold.
  *  @return CDS_OK; CDS_BAD_PARAM with the pointer at the member; CDS_SYSTEM, CDS_EXHAUSTED: nothing has changed */

@@ -14,7 +14,7 @@
 #include "lib/base/random.h"
 #include "lib/jwt/jwt.h"
 
-enum { PREFIX = 12, PIECE = 1 << 20, SAMPLES = 64, SAMPLE = 4096 };
+enum { PREFIX = 12, PIECE = 1 << 20 };
 static const char magic[] = "CDSSTATE";
 
 static cds_rc tampered(struct cds_err *reterr, const char *why)
@@ -229,20 +229,4 @@ cds_rc cds_state_read(const char *path, const unsigned char key[static CDS_STATE
     if (rc == CDS_OK && !cds_equal_ct(digest, kept, sizeof(digest)))
         rc = tampered(reterr, "its digest is another one");
     return rc;
-}
-
-cds_rc cds_state_weights(const char *model_path, char ret[static 65], struct cds_err *reterr)
-{
-    struct stat st;
-    CDS_CLEANUP(cds_close_fd) int fd = open(model_path, O_RDONLY | O_CLOEXEC);
-    CDS_CLEANUP(cds_free_ptr) char *samples = calloc(SAMPLES + 1, SAMPLE);
-    if (fd < 0 || !samples || fstat(fd, &st) != 0)
-        return failed(reterr, "The file of the model cannot be read.");
-    for (int i = 0; i < SAMPLES; i++)
-        if (pread(fd, samples + (size_t)i * SAMPLE, SAMPLE, st.st_size / SAMPLES * i) < 0)
-            // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
-            return failed(reterr, "The file of the model cannot be read.");
-    memcpy(samples + (size_t)SAMPLES * SAMPLE, &st.st_size, sizeof(st.st_size));
-    cds_sha256_hex(samples, (size_t)(SAMPLES + 1) * SAMPLE, ret);
-    return CDS_OK;
 }

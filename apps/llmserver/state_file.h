@@ -32,5 +32,3 @@ CDS_MUST_USE cds_rc cds_state_write(const char *path, const unsigned char key[st
                                     struct cds_err *reterr);
 /** Copies the bytes of a state into a file. head: what cds_state_peek told. @return CDS_OK; CDS_BAD_PARAM: the file was changed or cut; CDS_SYSTEM */
 CDS_MUST_USE cds_rc cds_state_read(const char *path, const unsigned char key[static CDS_STATE_KEY], const char *head, int to, struct cds_err *reterr);
-/** What the weights of a model file are, from samples of it: 64 hexadecimal digits. @return CDS_OK; CDS_SYSTEM */
-CDS_MUST_USE cds_rc cds_state_weights(const char *model_path, char ret[static 65], struct cds_err *reterr);

@@ -1,6 +1,5 @@
 #include "apps/llmserver/states.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,8 @@
 #include "apps/llmserver/memory.h"
 #include "apps/llmserver/state_file.h"
 #include "apps/llmserver/states_fit.h"
+#include "apps/llmserver/states_folder.h"
+#include "apps/llmserver/weights.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/fd.h"
 #include "lib/base/pool.h"
@@ -19,7 +20,6 @@
 #include "lib/log/log.h"
 
 enum { QUEUE_MAX = 8, RETRY_MS = 1000 };
-static const char ending[] = ".state";
 
 /** A state on its way. */
 struct op {
@@ -41,8 +41,9 @@ struct cds_states {
     char dir[PATH_MAX];
     unsigned char key[CDS_STATE_KEY];
     bool has_key;
-    int64_t owner; /**< job that has the memory files; 0: none */
-    struct op *op; /**< what is on its way; NULL: nothing, or the prompt of the owner is still being read */
+    int64_t owner;                  /**< job that has the memory files; 0: none */
+    struct cds_weights_known known; /**< of the pool's thread */
+    struct op *op;                  /**< what is on its way; NULL: nothing, or the prompt of the owner is still being read */
 };
 
 cds_rc cds_states_new(struct cds_llm *app, struct cds_states **ret, struct cds_err *reterr)
@@ -81,48 +82,7 @@ void cds_states_free(struct cds_states **states)
     *states = NULL;
 }
 
-/* --- names and room ------------------------------------------------------------------------------------------------------- */
-
-bool cds_states_name(const char *name)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    size_t len = name ? strlen(name) : 0;
-    return len >= 1 && len <= 64 && strspn(name, letters) == len && name[0] != '.';
-}
-
-static void path_of(const struct cds_states *states, const char *user_id, const char *name, char ret[static PATH_MAX])
-{
-    snprintf(ret, PATH_MAX, "%.3800s/%.40s/%.64s%s", states->dir, user_id, name, ending);
-}
-
-/** Number and bytes of the states of a user, those of `but` left out (NULL: none is). each (may be NULL) is told the name of every one. */
-static unsigned count_states(const struct cds_states *states, const char *user_id, const char *but, uint64_t *ret_bytes,
-                             void (*each)(void *user, const char *name, const char *path, uint64_t bytes), void *user)
-{
-    char dir[PATH_MAX];
-    unsigned count = 0;
-    snprintf(dir, sizeof(dir), "%.3800s/%.40s", states->dir, user_id);
-    DIR *folder = opendir(dir);
-    *ret_bytes = 0;
-    for (const struct dirent *entry; folder && (entry = readdir(folder)) != NULL;) {
-        char path[PATH_MAX], name[65] = "";
-        struct stat st;
-        size_t len = strlen(entry->d_name), tail = sizeof(ending) - 1;
-        if (len <= tail || len - tail > 64 || !cds_streq(entry->d_name + len - tail, ending))
-            continue;
-        memcpy(name, entry->d_name, len - tail);
-        path_of(states, user_id, name, path);
-        if (!cds_states_name(name) || cds_streq(name, but) || lstat(path, &st) != 0 || !S_ISREG(st.st_mode))
-            continue;
-        count++;
-        *ret_bytes += (uint64_t)st.st_size;
-        if (each)
-            each(user, name, path, (uint64_t)st.st_size);
-    }
-    if (folder)
-        closedir(folder);
-    return count;
-}
+/* --- room ------------------------------------------------------------------------------------------------------- */
 
 static cds_rc busy(struct cds_err *reterr)
 {
@@ -158,7 +118,10 @@ cds_rc cds_states_reserve(struct cds_gen *gen, uint64_t *ret_most_bytes, struct 
     unsigned most_count = (unsigned)cds_config_u64(gen->app->config, CDS_OPT_LLM_STATES_USER);
     if (states->owner)
         return busy(reterr);
-    unsigned count = count_states(states, gen->user_id, gen->ask.save_state, &used, NULL, NULL);
+    cds_rc rc = cds_weights_unchanged(gen->model, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    unsigned count = cds_states_count(states->dir, gen->user_id, gen->ask.save_state, &used, NULL, NULL);
     if (count >= most_count || used >= most) {
         cds_fail(reterr, CDS_EXHAUSTED, __func__, "You keep %u states of %llu bytes already; at most %u of %llu bytes together are kept for a user.",
                  count, (unsigned long long)used, most_count, (unsigned long long)most);
@@ -166,7 +129,7 @@ cds_rc cds_states_reserve(struct cds_gen *gen, uint64_t *ret_most_bytes, struct 
         cds_err_pointer(reterr, "/save_state");
         return cds_err_hint(reterr, "Delete one with DELETE /v1/states/{name}.");
     }
-    cds_rc rc = open_key(states, reterr);
+    rc = open_key(states, reterr);
     if (rc != CDS_OK)
         return rc;
     uint64_t room = memory_free(gen->app);
@@ -206,7 +169,7 @@ static cds_rc op_new(struct cds_states *states, const struct cds_model *model, c
     cds_strcpy(op->model, sizeof(op->model), model->id);
     cds_strcpy(op->model_path, sizeof(op->model_path), model->path);
     cds_strcpy(op->user_id, sizeof(op->user_id), user_id);
-    path_of(states, user_id, name, op->path);
+    cds_states_path(states->dir, user_id, name, op->path);
     if (op->fd < 0 || !op->head) {
         op_free(op);
         return cds_fail(reterr, CDS_UNAVAILABLE, __func__, "The model process is gone, or there is not enough memory for the state.");
@@ -221,17 +184,15 @@ static cds_rc op_new(struct cds_states *states, const struct cds_model *model, c
 static void write_state(void *user)
 {
     struct op *op = user;
-    char weights[65];
-    op->rc = cds_state_weights(op->model_path, weights, &op->err);
-    size_t room = strlen(op->head) + 128;
-    char *head = op->rc == CDS_OK ? malloc(room) : NULL;
-    if (op->rc == CDS_OK && !head)
-        op->rc = cds_fail(&op->err, CDS_EXHAUSTED, __func__, "There is not enough memory for the state.");
-    if (op->rc != CDS_OK || !head)
-        return;
-    snprintf(head, room, "{\"weights\":\"%s\",%s", weights, op->head + 1);
-    op->rc = cds_state_write(op->path, op->states->key, head, op->fd, op->bytes, &op->err);
-    free(head);
+    struct cds_states *states = op->states;
+    CDS_JSON_AUTO head = NULL;
+    op->rc = cds_json_parse(op->head, strlen(op->head), &head, &op->err);
+    if (op->rc == CDS_OK)
+        op->rc = cds_weights_note(&states->known, op->model_path, states->app->models.dirs[0], head, &op->err);
+    CDS_CLEANUP(cds_free_ptr) char *text = op->rc == CDS_OK ? cds_json_dumps(head, NULL) : NULL;
+    if (op->rc == CDS_OK)
+        op->rc = text ? cds_state_write(op->path, states->key, text, op->fd, op->bytes, &op->err)
+                      : cds_fail(&op->err, CDS_EXHAUSTED, __func__, "There is not enough memory for the state.");
 }
 
 static void on_written(void *user)
@@ -241,8 +202,11 @@ static void on_written(void *user)
     struct cds_gen *gen = cds_gen_find(states->app, op->job);
     struct cds_err err = op->err;
     cds_rc rc = op->rc;
-    if (rc == CDS_OK && !gen)
-        (void)unlink(op->path); /* nobody was told of it, and nobody pays */
+    const struct cds_model *model = cds_models_find(states->app, op->model);
+    if (rc == CDS_OK && gen && model)
+        rc = cds_weights_unchanged(model, &err);
+    if (op->rc == CDS_OK && (!gen || rc != CDS_OK))
+        (void)unlink(op->path); /* nobody is told of it, and nobody pays */
     let_go(states);
     if (gen)
         cds_flow_saved(gen, rc == CDS_OK ? NULL : &err);
@@ -308,17 +272,13 @@ static void finish(struct cds_states *states, const struct cds_err *err)
 static void read_state(void *user)
 {
     struct op *op = user;
-    char weights[65];
+    struct cds_states *states = op->states;
     CDS_JSON_AUTO head = NULL;
-    op->rc = cds_state_weights(op->model_path, weights, &op->err);
+    op->rc = cds_json_parse(op->head, strlen(op->head), &head, &op->err);
     if (op->rc == CDS_OK)
-        op->rc = cds_json_parse(op->head, strlen(op->head), &head, &op->err);
+        op->rc = cds_state_read(op->path, states->key, op->head, op->fd, &op->err);
     if (op->rc == CDS_OK)
-        op->rc = cds_state_read(op->path, op->states->key, op->head, op->fd, &op->err);
-    if (op->rc == CDS_OK && !cds_streq(cds_json_get_str(head, "weights"), weights)) {
-        op->rc = cds_fail(&op->err, CDS_CONFLICT, __func__, "The state was made with another file of this model: its weights have changed.");
-        cds_err_hint(&op->err, "Save the state again.");
-    }
+        op->rc = cds_weights_same(&states->known, op->model_path, states->app->models.dirs[0], head, &op->err);
 }
 
 static void on_read(void *user)
@@ -332,6 +292,8 @@ static void on_read(void *user)
     cds_rc rc = op->rc == CDS_OK ? cds_json_parse(op->head, strlen(op->head), &head, &err) : op->rc;
     if (rc == CDS_OK && (!model || !model->up || fstat(op->fd, &st) != 0))
         rc = cds_fail(&err, CDS_MODEL_NOT_LOADED, __func__, "model not loaded: it was unloaded meanwhile.");
+    if (rc == CDS_OK && model)
+        rc = cds_weights_unchanged(model, &err);
     if (rc != CDS_OK || !model) {
         finish(states, &err);
         return;
@@ -389,7 +351,8 @@ static cds_rc model_for(struct cds_llm *app, const cds_json *head, const char *n
         return cds_err_hint(err, "An administrator can load it.");
     }
     *ret = model;
-    return cds_states_fit(model, head, err);
+    cds_rc rc = cds_states_fit(model, head, err);
+    return rc == CDS_OK ? cds_weights_unchanged(model, err) : rc;
 }
 
 static cds_rc begin_restore(struct cds_llm *app, struct cds_http_req *req, const struct cds_credential *credential, const char *name,
@@ -406,7 +369,7 @@ static cds_rc begin_restore(struct cds_llm *app, struct cds_http_req *req, const
     struct stat st;
     const char *asked = cds_http_body(req, &len);
     cds_rc rc = len ? cds_json_parse(asked, len, &body, err) : CDS_OK;
-    path_of(states, user_id, name, path);
+    cds_states_path(states->dir, user_id, name, path);
     if (rc == CDS_OK)
         rc = cds_state_peek(path, &text, err);
     if (rc == CDS_OK && cds_json_parse(text, strlen(text), &head, NULL) != CDS_OK)
@@ -443,30 +406,16 @@ static cds_rc begin_restore(struct cds_llm *app, struct cds_http_req *req, const
 
 /* --- the list -------------------------------------------------------------------------------------------------------------- */
 
-static cds_json *show(const char *name, const char *path, uint64_t bytes)
-{
-    CDS_CLEANUP(cds_free_ptr) char *text = NULL;
-    CDS_JSON_AUTO head = NULL;
-    cds_json *one = cds_json_pack("{s:s,s:s,s:I}", "object", "state", "name", name, "bytes", (long long)bytes);
-    bool good = cds_state_peek(path, &text, NULL) == CDS_OK && cds_json_parse(text, strlen(text), &head, NULL) == CDS_OK;
-    static const char *const members[] = {"model", "tokens", "created", "adapters", "settings"};
-    for (size_t i = 0; i < CDS_ARRAY_LEN(members); i++) {
-        cds_json *value = good ? cds_json_get(head, members[i]) : NULL;
-        cds_json_set(one, members[i], value ? cds_json_ref(value) : cds_json_null());
-    }
-    return one;
-}
-
 static void add_row(void *user, const char *name, const char *path, uint64_t bytes)
 {
-    cds_json_append(user, show(name, path, bytes));
+    cds_json_append(user, cds_states_show(name, path, bytes));
 }
 
 static void list(struct cds_llm *app, struct cds_http_req *req, const char *user_id)
 {
     uint64_t bytes;
     cds_json *rows = cds_json_array();
-    count_states(app->states, user_id, NULL, &bytes, add_row, rows);
+    cds_states_count(app->states->dir, user_id, NULL, &bytes, add_row, rows);
     cds_admin_reply(req, user_id, 200,
                     cds_json_pack("{s:s,s:o,s:I,s:I,s:I}", "object", "list", "data", rows, "bytes", (long long)bytes, "bytes_max",
                                   (long long)cds_config_u64(app->config, CDS_OPT_LLM_STATES_BYTES), "count_max",
@@ -477,11 +426,12 @@ static cds_rc one(struct cds_llm *app, struct cds_http_req *req, const char *use
 {
     char path[PATH_MAX];
     struct stat st;
-    path_of(app->states, user_id, name, path);
+    cds_states_path(app->states->dir, user_id, name, path);
     if (lstat(path, &st) != 0 || (removes && unlink(path) != 0))
         return cds_fail(err, CDS_NOT_FOUND, __func__, "You have no state \"%s\".", name);
     cds_admin_reply(req, user_id, 200,
-                    removes ? cds_json_pack("{s:s,s:s,s:b}", "object", "state", "name", name, "deleted", 1) : show(name, path, (uint64_t)st.st_size));
+                    removes ? cds_json_pack("{s:s,s:s,s:b}", "object", "state", "name", name, "deleted", 1)
+                            : cds_states_show(name, path, (uint64_t)st.st_size));
     return CDS_OK;
 }
 

@@ -14,8 +14,6 @@
 struct cds_states;
 CDS_MUST_USE cds_rc cds_states_new(struct cds_llm *app, struct cds_states **ret, struct cds_err *reterr);
 void cds_states_free(struct cds_states **states);
-/** Is this a name? Letters, digits, "-", "_" and ".", 1 to 64 of them, no "." first. */
-bool cds_states_name(const char *name);
 /** Before the prompt of a request that saves is read. @return CDS_OK with the bytes there is room for; CDS_BUSY: another state is on its way;
  *  CDS_EXHAUSTED: the user has no more room */
 CDS_MUST_USE cds_rc cds_states_reserve(struct cds_gen *gen, uint64_t *ret_most_bytes, struct cds_err *reterr);

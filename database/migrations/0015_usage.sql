@@ -72,8 +72,8 @@ CREATE INDEX token_ledger_time ON token_ledger USING brin (created_at);
 -- The names that older texts use. No mail, no prompt: what a reader of reports may see.
 CREATE OR REPLACE VIEW token_usage AS
     SELECT user_id, (created_at AT TIME ZONE 'UTC')::date AS day, model, count(*) AS requests, sum(n_in) AS prompt_tokens,
-           sum(n_cached) AS cached_tokens, sum(n_out) AS completion_tokens, sum(cost_micro) AS cost_micro, key_id
-    FROM token_ledger WHERE kind = 1 GROUP BY 1, 2, 3, 9;
+           sum(n_cached) AS cached_tokens, sum(n_out) AS completion_tokens, sum(cost_micro) AS cost_micro, count(DISTINCT key_id) AS keys
+    FROM token_ledger WHERE kind = 1 GROUP BY 1, 2, 3;
 
 CREATE OR REPLACE VIEW model_usage AS
     SELECT model, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS requests, sum(n_in) AS prompt_tokens,

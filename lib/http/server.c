@@ -25,8 +25,11 @@
 /* ---- running libmicrohttpd ---- */
 void http_kick(struct cds_http_server *server)
 {
-    /* Timers run after the watches of the same batch: all wake-ups of a batch become one MHD_run. Within MHD_run the time is asked anew. */
-    if (!server->running)
+    /* Timers run after the watches of the same batch: all wake-ups of a batch become one MHD_run. Within MHD_run it is noted: a handler that answers
+     * another request resumes its connection, which MHD_get_timeout knows nothing of. */
+    if (server->running)
+        server->again = true;
+    else
         cds_timer_set(server->run_timer, cds_now_ms());
 }
 
@@ -39,9 +42,12 @@ static void run_mhd(struct cds_http_server *server)
 {
     MHD_UNSIGNED_LONG_LONG ms = 0;
     server->running = true;
+    server->again = false;
     MHD_run(server->mhd);
     server->running = false;
-    if (MHD_get_timeout(server->mhd, &ms) != MHD_YES)
+    if (server->again)
+        cds_timer_set(server->run_timer, cds_now_ms());
+    else if (MHD_get_timeout(server->mhd, &ms) != MHD_YES)
         cds_timer_set(server->run_timer, UINT64_MAX);
     else
         cds_timer_set(server->run_timer, cds_now_ms() + (ms > 3600000 ? 3600000 : (uint64_t)ms));

@@ -93,6 +93,7 @@ struct cds_http_server {
         cds_json *(*shape)(const struct cds_err *err, const char *request_id); /**< of its errors */
     } shapes[HTTP_SHAPES];
     bool trust_request_id, draining, quiesced, running;
+    bool again; /**< a connection was resumed while MHD_run ran */
     struct cds_watch *mhd_watch;
     struct cds_timer *run_timer, *tick;
     struct http_conn *conns;

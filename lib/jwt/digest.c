@@ -1,9 +1,11 @@
 /* lib/jwt/digest.c: hashes and constant-time helpers of jwt.h. */
+#include <errno.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lib/base/str.h"
 #include "lib/jwt/jwt.h"
@@ -20,16 +22,42 @@ void cds_sha256(const void *data, size_t len, unsigned char out[static 32])
     digest(EVP_sha256(), data, len, out);
 }
 
-void cds_sha256_hex(const void *data, size_t len, char out[static 65])
+static void to_hex(const unsigned char hash[static 32], char out[static 65])
 {
     static const char hex[] = "0123456789abcdef";
-    unsigned char hash[32];
-    cds_sha256(data, len, hash);
-    for (size_t i = 0; i < sizeof(hash); i++) {
+    for (size_t i = 0; i < 32; i++) {
         out[2 * i] = hex[hash[i] >> 4];
         out[2 * i + 1] = hex[hash[i] & 15];
     }
     out[64] = '\0';
+}
+
+void cds_sha256_hex(const void *data, size_t len, char out[static 65])
+{
+    unsigned char hash[32];
+    cds_sha256(data, len, hash);
+    to_hex(hash, out);
+}
+
+bool cds_sha256_file_hex(int fd, char out[static 65])
+{
+    enum { BLOCK = 1 << 18 };
+    unsigned char hash[32], *block = malloc(BLOCK);
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    ssize_t n = -1;
+    if (!block || !context || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
+        abort();
+    for (off_t at = 0; (n = pread(fd, block, BLOCK, at)) > 0 || (n < 0 && errno == EINTR);) {
+        if (n > 0 && EVP_DigestUpdate(context, block, (size_t)n) != 1)
+            abort();
+        at += n > 0 ? n : 0;
+    }
+    if (EVP_DigestFinal_ex(context, hash, NULL) != 1)
+        abort();
+    EVP_MD_CTX_free(context);
+    free(block);
+    to_hex(hash, out);
+    return n == 0;
 }
 
 void cds_sha1_base64(const void *data, size_t len, char out[static 29])

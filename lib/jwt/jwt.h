@@ -50,6 +50,8 @@ CDS_MUST_USE cds_rc cds_jwt_verify(const struct cds_keyset *keyset, const char *
 
 void cds_sha256(const void *data, size_t len, unsigned char out[static 32]);
 void cds_sha256_hex(const void *data, size_t len, char out[static 65]);
+/** Of a file from its beginning; blocks while it is read. @return false: it cannot be read (errno) */
+bool cds_sha256_file_hex(int fd, char out[static 65]);
 void cds_sha1_base64(const void *data, size_t len, char out[static 29]); /**< for the WebSocket handshake only */
 /** HMAC-SHA256 (RFC 2104) of data that comes in pieces, with a key of 32 bytes. NULL: memory is out. */
 struct cds_hmac;

@@ -12,7 +12,8 @@ static void check_kept(const struct responses_socket *s)
     for (const struct responses_kept *kept = s->kept; kept; kept = kept->next) {
         count++;
         bytes += kept->bytes;
-        if (!cds_json_is(kept->items, CDS_JSON_ARRAY) || !responses_kept_find(s, kept->id))
+        size_t its_bytes;
+        if (!cds_json_is(kept->items, CDS_JSON_ARRAY) || !responses_kept_find(s, kept->id, &its_bytes))
             abort();
     }
     if (count > RESPONSES_KEPT_MAX || bytes > RESPONSES_KEPT_BYTES)

@@ -55,7 +55,7 @@ async function overSocket(_stack, _token, method, params) {
 
 /** What an example asks for, by the attacker: their own things where it names some. */
 function mine(method, over) {
-  const params = JSON.parse(JSON.stringify(example(method)).replaceAll('$UNIQUE', randomUUID().slice(0, 8)).replaceAll('$EMAIL', attacker.email));
+  const params = JSON.parse(JSON.stringify(example(method)).replaceAll('$UNIQUE', randomUUID().slice(0, 8)).replaceAll('$EMAIL', attacker.email).replaceAll('$MODEL', 'm'));
   const { own } = rows.find((row) => row.method === method);
   for (const name of own) if (name in params || name in over) params[name] = over[name] ?? attacker.things[name] ?? params[name];
   if ('run_id' in over) delete params.term_id; // one of the two

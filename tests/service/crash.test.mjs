@@ -15,7 +15,7 @@ function chat(base) {
       const reply = await fetch(`${base}/v1/chat/completions`, {
         method: 'POST',
         headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}` },
-        body: JSON.stringify({ messages: [{ role: 'user', content: 'Tell a long story about a lighthouse.' }], max_tokens: 400, stream: true }),
+        body: JSON.stringify({ messages: [{ role: 'user', content: 'Tell a long story about a lighthouse.' }], max_tokens: 160, stream: true }),
       });
       for await (const chunk of reply.body) state.bytes += chunk.length;
       state.outcome = `HTTP ${reply.status}`;
@@ -33,7 +33,7 @@ const outcome = (promise) => promise.then((value) => ({ value }), (error) => ({ 
 async function underWay() {
   const direct = chat(stack.llmUrl);
   const throughGateway = chat(stack.apiUrl);
-  const run = outcome(stack.rpc('run.exec', { project: stack.project, language: 'sh', code: 'sleep 3; echo done' }));
+  const run = outcome(stack.rpc('run.exec', { project: stack.project, language: 'sh', code: 'sleep 2; echo done' }));
   await waitFor('tokens stream', () => (direct.bytes > 300 && throughGateway.bytes > 300) || direct.outcome || throughGateway.outcome, 30_000, 10);
   return { direct, throughGateway, run, all: Promise.all([direct.done, throughGateway.done, run]) };
 }

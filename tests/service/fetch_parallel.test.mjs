@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
@@ -129,6 +129,40 @@ describe('parts of a split model', () => {
     assert.equal(got.code, 1);
     assert.equal(got.end.rule, 'llm.sha256');
     assert.deepEqual(readdirSync(dir), []);
+  });
+  test('that_lost_their_process_while_they_got_their_names_are_finished_by_the_next_download_without_a_byte', { timeout: 60_000 }, async () => {
+    mkdirSync(join(dir, `${name(1)}.origin`)); // the record of the second cannot be written: those behind it have their names by then
+    const first = await start().ended;
+    assert.equal(first.code, 1, first.text);
+    assert.deepEqual([0, 1, 2, 3, 4].filter((i) => existsSync(join(dir, name(i)))), [2, 3, 4]);
+    rmSync(join(dir, `${name(1)}.origin`), { recursive: true });
+    writeFileSync(join(dir, `${name(4)}.journal`), ''); // and one that ended just behind a renaming leaves this
+    hub.requests.length = 0;
+    const got = await start().ended;
+    assert.equal(got.code, 0, got.text);
+    whole();
+    assert.equal(got.end.end, 'done');
+    assert.deepEqual(got.end.files, Object.keys(files));
+    assert.equal(got.end.facts.parameters, PARTS * 1024 * 6000, 'the gate has seen all of them');
+    assert.equal(hub.requests.filter((r) => r.path.includes('/resolve/')).length, 0);
+    assert.deepEqual(readdirSync(dir).sort(), Object.keys(files).flatMap((n) => [n, `${n}.origin`]).sort(), 'nothing else is left');
+    assert.equal((await start().ended).end.end, 'present');
+  });
+  test('of_which_one_is_missing_are_completed_and_one_that_was_changed_is_said', { timeout: 60_000 }, async () => {
+    assert.equal((await start().ended).code, 0);
+    rmSync(join(dir, name(2)));
+    const path = join(dir, name(3)), bytes = readFileSync(path);
+    bytes[bytes.length - 5] ^= 1;
+    writeFileSync(path, bytes);
+    const got = await start().ended;
+    assert.equal(got.code, 1);
+    assert.equal(got.end.code, 'conflict', got.text);
+    assert.match(got.end.message, /00004-of-00005.* is not as it was downloaded/);
+    assert.match(got.end.hint, /Remove it/);
+    assert.ok(existsSync(path), 'what is there is never removed');
+    rmSync(path);
+    assert.equal((await start().ended).code, 0);
+    whole();
   });
   test('take_the_memory_of_those_that_come_only', { timeout: 60_000 }, async () => {
     behave({ from: 1, slow: 300_000 });

@@ -7,7 +7,7 @@ import { MODEL, ask, liveStream, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
-withModel((studio) => ({ stack, llm } = studio));
+withModel((studio) => ({ stack, llm } = studio), { 'llm.drain_ms': '1500' });
 
 const call = (...what) => llm.call(...what);
 const chat = (...what) => llm.chat(...what);

@@ -85,6 +85,47 @@ describe('a backend', () => {
     assert.equal((await reload({ backend: null })).status, 200);
     assert.deepEqual((await model()).compute.skipped.map((s) => s.backend), ['cuda']);
   });
+  test('that_is_a_gpu_takes_its_layers_off_the_memory_of_this_machine_and_the_cpu_does_not', async () => {
+    const show = async () => (await llm.call('GET', `/admin/models/${TINY}/settings`, undefined, 'admin')).json;
+    const set = async (changes) => assert.equal((await llm.call('PUT', `/admin/models/${TINY}/settings`, changes, 'admin')).status, 200);
+    await llm.call('POST', '/admin/unload', { model: TINY }, 'admin');
+    const plain = await show();
+    assert.equal(plain.gpu_bytes, 0, 'auto may find no room there: all of it may lie here');
+    await set({ gpu_layers: 'max' });
+    const all = await show();
+    assert.ok(all.gpu_bytes > 0);
+    assert.equal(all.need_bytes + all.gpu_bytes, plain.need_bytes);
+    await set({ gpu_layers: { min: 1 } });
+    const one = await show();
+    assert.ok(one.gpu_bytes > 0 && one.gpu_bytes < all.gpu_bytes);
+    await set({ gpu_layers: 'max', backend: 'cpu' });
+    assert.deepEqual([(await show()).gpu_bytes, (await show()).need_bytes], [0, plain.need_bytes]);
+    await set({ gpu_layers: null, backend: null });
+  });
+  test('that_fails_leaves_the_next_only_the_memory_there_is', async () => {
+    const path = `/admin/models/${TINY}/settings`;
+    await llm.call('PUT', path, { gpu_layers: 'max' }, 'admin');
+    const { need_bytes, gpu_bytes } = (await llm.call('GET', path, undefined, 'admin')).json;
+    const lib = join(folder, 'llama'), small = await startTiny({
+      options: { 'llm.slots': '2', 'llm.context_tokens': '1024', 'llm.lib_dir': lib, 'llm.memory_bytes': String(Math.floor(need_bytes + gpu_bytes / 2)), 'llm.model': 'none' }, wait: false,
+    });
+    try {
+      const api = llmClient(small);
+      const load = () => api.call('POST', '/admin/load', { model: TINY }, 'admin');
+      const whole = await load();
+      assert.equal(whole.status, 507, 'without a layer that is sure to go there it does not fit');
+      assert.equal((await api.call('PUT', path, { gpu_layers: 'max' }, 'admin')).status, 200);
+      const got = await load();
+      assert.equal(got.status, 507, 'with a GPU it would fit, but that one does not work');
+      assert.equal(got.json.error.rule, 'llm.memory');
+      assert.ok(small.logTail(400).some((l) => l.msg === 'a backend is not used' && l.backend === 'cuda'), 'it was tried');
+      const refused = (await api.call('GET', '/admin/models', undefined, 'admin')).json.models.find((m) => m.id === TINY);
+      assert.equal(refused.pid ?? null, null);
+    } finally {
+      await small.stop();
+      await llm.call('PUT', path, { gpu_layers: null }, 'admin');
+    }
+  });
   test('and_layers_that_are_none_are_400_by_name', async () => {
     for (const changes of [{ backend: 'rocm' }, { gpu_layers: 'all' }, { gpu_layers: -1 }, { gpu_layers: 1.5 }, { gpu_layers: {} }, { gpu_layers: { min: 3, max: 2 } },
       { gpu_layers: { fit_context: 7, min: 1 } }, { gpu_layers: { fit: 4096 } }, { gpu_layers: [1] }, { gpu_layers: 1025 }]) {

@@ -95,6 +95,15 @@ describe('forced text', () => {
     assert.equal(ruled.json.choices[0].text, '');
   });
 
+  test('ends_where_it_may_end_although_only_one_text_could_follow', async () => {
+    const { json } = await llm.call('POST', '/v1/vocabulary', { from: 0, count: 1 });
+    const body = { prompt: 'The answer is', grammar: 'root ::= "yes" (" and so on")?', max_tokens: 12, temperature: 0 };
+    const end = await llm.complete({ ...body, logit_bias: { [json.special.eos]: 100 } });
+    assert.equal(end.json.choices[0].text, 'yes', 'the end is likelier than what could follow');
+    const on = await llm.complete({ ...body, logit_bias: { [json.special.eos]: -50 } });
+    assert.equal(on.json.choices[0].text, 'yes and so on');
+  });
+
   test('wrong_words_are_400', async () => {
     assertRefused(await llm.complete({ prompt: 'x', speculation: 'grammars' }), 'speculation', /"grammar"/);
   });

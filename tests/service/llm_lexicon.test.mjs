@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MODEL, ask, llmClient } from '../support/llm.mjs';
 import { build, waitFor } from '../support/stack.mjs';
 import { TINY, startTiny } from '../support/tiny.mjs';
@@ -27,7 +28,7 @@ const answers = async (model) => {
 
 before(async () => {
   stack = await startTiny({
-    options: { 'llm.model': join(build, 'share/models/SmolLM2-135M-Instruct.Q8_0.gguf') },
+    options: { 'llm.silent_ms': '4000', 'llm.model': join(build, 'share/models/SmolLM2-135M-Instruct.Q8_0.gguf') },
     prepare: (models) => writeFileSync(join(models, 'broken.gguf'), 'GGUF, or what is left of it'),
   });
   llm = llmClient(stack);
@@ -77,6 +78,20 @@ describe('a model that is not loaded', () => {
     assert.match(wrong.json.error.message, /the model has \d+ tokens/);
     assert.notEqual((await llm.call('POST', '/v1/tokenize', { model: 'broken', content: 'x' })).status, 200);
     assert.equal((await llm.call('POST', '/v1/tokenize', { model: 'nobody', content: 'x' })).status, 404);
+  });
+
+  test('whose_process_hangs_has_it_killed_and_the_question_fails_in_time', async () => {
+    assert.equal((await llm.call('POST', '/v1/tokenize', { model: TINY, content: 'once' })).status, 200);
+    const { pid } = (await row(TINY)).vocabulary_process;
+    process.kill(pid, 'SIGSTOP');
+    const began = performance.now();
+    const got = await Promise.race([llm.call('POST', '/v1/tokenize', { model: TINY, content: 'a question that nobody answers' }), sleep(25_000)]);
+    assert.ok(got, 'it is answered');
+    assert.equal(got.status, 500, got.text);
+    assert.equal(got.json.error.code, 'model_crashed');
+    assert.ok(performance.now() - began > 3900, 'it had its time');
+    assert.equal((await llm.call('POST', '/v1/tokenize', { model: TINY, content: 'and again' })).status, 200);
+    assert.notEqual((await row(TINY)).vocabulary_process.pid, pid);
   });
 
   test('that_loses_its_process_has_another_one_at_the_next_question', async () => {

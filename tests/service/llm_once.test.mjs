@@ -153,13 +153,16 @@ describe('at the same time', { concurrency: false }, () => {
     assert.equal((await post('/v1/chat/completions', short, { key, token: who.token })).text, fresh[0].text);
   });
 
-  test('200 parallel calls through two processes that know nothing of each other: the database decides', async () => {
+  test('of 20 servers that know nothing of each other one carries it out: the database decides', async () => {
     const who = await person(stack);
-    const nodes = [randomUUID(), randomUUID()];
-    const claim = (i) => stack.sql(`SELECT verdict FROM once_claim('${who.id}', 'shared', '${who.id}', sha256('x'), gen_random_uuid(), '${nodes[i % 2]}', interval '1 day', interval '1 hour', 1000)`);
-    // The first of a node that asks twice has the row; a node never asks twice about what it knows of.
-    const verdicts = await Promise.all([claim(0), claim(1)]);
-    assert.deepEqual(verdicts.sort(), ['run', 'running']);
+    const claim = async (node) => {
+      for (;;) {
+        const verdict = await stack.sql(`SELECT verdict FROM once_claim('${who.id}', 'shared', '${who.id}', sha256('x'), gen_random_uuid(), '${node}', interval '1 day', interval '1 hour', 1000)`);
+        if (verdict !== 'again') return verdict; // somebody's row came in between: a server asks once more
+      }
+    };
+    const verdicts = await Promise.all(Array.from({ length: 20 }, () => claim(randomUUID())));
+    assert.deepEqual([verdicts.filter((one) => one === 'run').length, verdicts.filter((one) => one === 'running').length], [1, 19]);
   });
 
   test('the state of a running one is told by usage.track under the id of the refusal', async () => {

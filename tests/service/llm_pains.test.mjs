@@ -9,7 +9,8 @@ import { MODEL, ask, assemble, llmClient, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
-withModel((studio) => ({ stack, llm } = studio), { 'llm.silent_ms': '8000', 'llm.slots': '2', 'llm.queue_per_user': '2', 'llm.resume_bytes': '1000000', 'llm.request_ms': '20000' });
+const SILENT_MS = 4000;
+withModel((studio) => ({ stack, llm } = studio), { 'llm.silent_ms': String(SILENT_MS), 'llm.slots': '2', 'llm.queue_per_user': '2', 'llm.resume_bytes': '1000000', 'llm.request_ms': '9000' });
 
 const long = { messages: ask('Write a very long story.'), max_tokens: 1500, ignore_eos: true };
 const rssKiB = (pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]);
@@ -32,12 +33,12 @@ describe('a model process', () => {
   test('that is stuck while it idles makes the server unready and is started anew', async () => {
     const ready = async () => (await fetch(`${stack.llmUrl}/readyz`)).status;
     const { llmworker } = await stack.pids();
-    await sleep(5500); // so long nobody asks a process that was at work
+    await sleep(SILENT_MS / 2 + 500); // so long nobody asks a process that was at work
     const rows = (await llm.modelStatus()).work.rows;
     assert.equal(await ready(), 200);
     await waitFor('one token was computed', async () => (await llm.modelStatus()).work.rows > rows);
     process.kill(llmworker, 'SIGSTOP');
-    await sleep(5500);
+    await sleep(SILENT_MS / 2 + 500);
     assert.equal(await ready(), 200, 'it is being asked');
     const said = await waitFor('it is overdue', async () => {
       const reply = await fetch(`${stack.llmUrl}/readyz`);
@@ -73,13 +74,13 @@ describe('a request', () => {
       assert.equal(assemble(s.events).finish, 'length');
       assert.ok(['deadline', 'finished'].includes(s.events.at(-1).cds.ended), s.events.at(-1).cds.ended);
     }
-    assert.ok(performance.now() - began < 25_000);
+    assert.ok(performance.now() - began < 14_000);
   });
 });
 
 describe('a load', () => {
   test('that stands still is told with how far it is and when to come again, and one that goes on is waited for', async () => {
-    const own = await startStack({ options: { 'llm.load_wait_ms': '5000', 'llm.drain_ms': '0' } });
+    const own = await startStack({ options: { 'llm.load_wait_ms': '3000', 'llm.drain_ms': '0' } });
     const client = llmClient(own);
     try {
       await own.waitModel();
@@ -114,7 +115,7 @@ describe('a load', () => {
         const percent = async () => { const m = await one(); return m.state === 'loading' ? m.percent : 100; };
         let pauses = 0;
         for (let before = await percent(); before < 100; pauses++) {
-          await sleep(3000);
+          await sleep(1800);
           process.kill(pid, 'SIGCONT');
           before = await waitFor('it goes on', async () => { const now = await percent(); return now > before && now; }, 10_000, 1);
           if (before < 100 && pauses < 3) process.kill(pid, 'SIGSTOP');

@@ -1,20 +1,22 @@
-// /v1/responses as a WebSocket: turns, lanes, going on, cancel, bad messages and ceilings; with the official client and with bare sockets. Needs
-// the default model.
+// /v1/responses as a WebSocket: turns, lanes, going on, cancel, bad messages and ceilings; with the official client and with bare sockets. The
+// model has random weights: what it says does not matter here.
 import assert from 'node:assert/strict';
 import { test, describe } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { ResponsesWS } from 'openai/resources/responses/ws';
 import WebSocket from 'ws';
 import { openSocket, rawHttp, shortToken } from '../support/gateway.mjs';
 import { waitFor } from '../support/stack.mjs';
-import { MODEL, ask, readEvents, withModel } from '../support/llm.mjs';
+import { ask, readEvents } from '../support/llm.mjs';
+import { LONG, TINY as MODEL, withTiny } from '../support/tiny.mjs';
 
 let stack;
 let llm;
-withModel((studio) => ({ stack, llm } = studio));
+withTiny((studio) => ({ stack, llm } = studio));
 
 const PROTOCOL = 'cds.responses.v1';
-const long = { input: 'Write a very long story.', max_output_tokens: 1500, ignore_eos: true };
+const long = { input: 'Write a very long story.', max_output_tokens: LONG, ignore_eos: true };
 const short = { input: 'Say hello.', max_output_tokens: 6, temperature: 0 };
 const terminal = ['response.completed', 'response.incomplete', 'response.failed', 'error'];
 
@@ -82,9 +84,9 @@ describe('a socket of responses', () => {
   }, { of: { ...stack, apiUrl: stack.url } }));
 
   test('takes the turns of one lane in their order and those of several lanes beside each other', () => withSocket(async (c) => {
-    c.create({ ...short, stream_id: 'a', max_output_tokens: 40, ignore_eos: true });
+    c.create({ ...short, stream_id: 'a', max_output_tokens: 400, ignore_eos: true });
     c.create({ ...short, stream_id: 'a', max_output_tokens: 3 });
-    c.create({ ...short, stream_id: 'b', max_output_tokens: 40, ignore_eos: true });
+    c.create({ ...short, stream_id: 'b', max_output_tokens: 400, ignore_eos: true });
     for (const nth of [1, 2, 3]) await c.end(nth);
     const inA = c.messages.filter((m) => m.stream_id === 'a');
     const first = inA.findIndex((m) => terminal.includes(m.type));
@@ -140,8 +142,18 @@ describe('a response on a socket ends', () => {
     const { type, response } = await c.end(1);
     assert.equal(type, 'response.incomplete');
     assert.equal(response.incomplete_details.reason, 'cancelled');
-    assert.ok(response.usage.output_tokens > 0 && response.usage.output_tokens < 1500);
+    assert.ok(response.usage.output_tokens > 0 && response.usage.output_tokens < LONG);
     assert.notEqual((await c.end(2)).type, 'error');
+  }));
+
+  test('by response.cancel at any moment, also when the wish overtakes the request', () => withSocket(async (c) => {
+    for (let i = 0; i < 24; i++) {
+      c.create(long);
+      await sleep(i / 2);
+      c.cancel();
+      const end = await c.end(i + 1);
+      assert.equal(end.type === 'error' ? end.error.code : end.response.incomplete_details.reason, 'cancelled', `after ${i / 2} ms: ${JSON.stringify(end)}`);
+    }
   }));
 
   test('by its id or its lane, and leaves the others alone', () => withSocket(async (c) => {
@@ -190,7 +202,7 @@ describe('a response on a socket ends', () => {
       const mine = recent.filter((r) => ids.includes(`resp_${r.request_id.replaceAll('-', '')}`) && r.state === 'gone');
       return mine.length === 2 && held_tokens === 0 && mine;
     });
-    for (const row of rows) assert.ok(row.completion_tokens >= 3 && row.completion_tokens < 1500, JSON.stringify(row));
+    for (const row of rows) assert.ok(row.completion_tokens >= 3 && row.completion_tokens < LONG, JSON.stringify(row));
   });
 
   test('as failed when the model process dies, and the socket goes on', () => withSocket(async (c) => {
@@ -207,8 +219,8 @@ describe('a response on a socket ends', () => {
   }));
 
   test('regularly after the token has expired, and then the socket closes', async () => {
-    const c = await open({ token: shortToken(stack, 3) });
-    c.create({ ...long, max_output_tokens: 400 });
+    const c = await open({ token: shortToken(stack, 2) });
+    c.create({ ...long, t_max_predict_ms: 3500 }); // longer than the token
     await waitFor('it speaks', () => c.deltas().length > 3);
     await waitFor('it is over', () => c.closed !== null, 60_000);
     assert.equal(c.closed, 4001);
@@ -278,7 +290,7 @@ describe('a socket of responses refuses', () => {
 
   test('more than 4 MiB that wait', () => withSocket(async (c) => {
     c.create(long);
-    const big = { input: 'x'.repeat(1_500_000), max_output_tokens: 1 };
+    const big = { input: 'a '.repeat(750_000), max_output_tokens: 1 };
     for (let i = 0; i < 3; i++) c.create(big);
     const refused = await c.next((m) => m.type === 'error');
     assert.equal(refused.status, 429);
@@ -286,6 +298,42 @@ describe('a socket of responses refuses', () => {
     await waitFor('the big ones are refused as too long', () => c.ends().length === 4, 60_000);
     assert.equal(c.ends().filter((m) => m.error?.code === 'context_length_exceeded').length, 2);
   }));
+
+  test('more than 8 MiB that run on it, or 16 MiB on all sockets of a user, with what they go on with', async () => {
+    const MIB = 1 << 20, sockets = [];
+    const one = async () => {
+      const c = await open();
+      sockets.push(c);
+      c.create({ input: [{ type: 'message', role: 'user', content: 'Hi', id: 'x'.repeat(1.9 * MIB) }], max_output_tokens: 1 });
+      c.kept = (await c.end(1)).response.id;
+      return c;
+    };
+    /** Turns that are each a few bytes long, in lanes of their own; @returns those that are refused */
+    const ask = async (c, from, count) => {
+      for (let i = from; i < from + count; i++) c.create({ ...long, previous_response_id: c.kept, stream_id: `lane ${i}` });
+      await waitFor('all are running or refused', () => new Set(c.messages.filter((m) => m.stream_id && /created|error/.test(m.type)).map((m) => m.stream_id)).size === from + count, 60_000);
+      return c.messages.filter((m) => m.type === 'error' && m.stream_id);
+    };
+    try {
+      const [first, second, third] = [await one(), await one(), await one()];
+      assert.deepEqual(await ask(first, 0, 4), [], 'four of 1.9 MiB fit');
+      const [refused] = await ask(first, 4, 1);
+      assert.equal(refused.status, 429);
+      assert.equal(refused.error.rule, 'responses.bytes');
+      assert.match(refused.error.message, /run on this socket ask \d{7} already; at most 8388608/);
+      assert.deepEqual(await ask(second, 0, 4), []);
+      const [everywhere] = await ask(third, 0, 1);
+      assert.equal(everywhere.status, 429);
+      assert.match(everywhere.error.message, /run on all your sockets ask \d{8} already; at most 16777216/);
+      first.cancel({ stream_id: 'lane 0' });
+      await waitFor('it ends', () => first.ends().some((m) => m.stream_id === 'lane 0'));
+      third.create({ ...short, previous_response_id: third.kept });
+      assert.ok((await third.end(3)).response, 'there is room again');
+    } finally {
+      for (const c of sockets) c.socket.terminate();
+      await llm.idle();
+    }
+  });
 
   test('to keep more than the newest 16 responses', () => withSocket(async (c) => {
     for (let i = 1; i <= 17; i++) {

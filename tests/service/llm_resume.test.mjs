@@ -8,7 +8,7 @@ import { waitFor } from '../support/stack.mjs';
 import { MODEL, ask, assemble, readEvents, withModel } from '../support/llm.mjs';
 
 const GRACE_MS = 1500;
-const KEEP_MS = 3000;
+const KEEP_MS = 2000;
 const BYTES = 200_000;
 let stack;
 let llm;
@@ -123,6 +123,23 @@ describe('a resumable stream', () => {
     assert.equal(nobody.status, 401);
     await first.end;
     assertWhole(first.events(), 30);
+  });
+
+  test('of a model that the key may not use is refused, also to its own user', async () => {
+    const key = async (models) => (await stack.rpc('key.create', { name: `for ${models}`, scopes: ['llm'], models }, 'developer')).key;
+    const [other, same] = [await key(['another-model']), await key([MODEL])];
+    const first = await begin({ ...story, max_tokens: 6 });
+    await first.end;
+    const with_ = async (token) => {
+      const got = await read('GET', `${stack.llmUrl}/v1/requests/${first.id}/events`, { headers: { authorization: `Bearer ${token}` } });
+      await got.end;
+      return got;
+    };
+    const refused = await with_(other);
+    assert.equal(refused.status, 403, refused.text);
+    assert.equal(refused.json().error.rule, 'key.model');
+    const allowed = await with_(same);
+    assert.equal(allowed.text, first.text);
   });
 
   test('whose client stays away is ended after the time for its return, and paid until then', async () => {

@@ -1,7 +1,7 @@
 // States of prompts in files: saved by a request, put back after the model process is another one, paid as cached; whose they are, how many, and what is
 // refused by name.
 import assert from 'node:assert/strict';
-import { chownSync, copyFileSync, existsSync, linkSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { chownSync, copyFileSync, existsSync, linkSync, readFileSync, readdirSync, renameSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { writeAdapter } from '../support/gguf_edit.mjs';
@@ -206,6 +206,44 @@ describe('what does not fit is refused by name', () => {
     await admin('POST', '/admin/unload', { model: TINY });
     writeFileSync(file, bytes);
     await admin('POST', '/admin/load', { model: TINY });
+    assert.equal((await restore('kept')).status, 200);
+  });
+
+  test('one_bit_of_the_weights_or_of_an_adapter_of_the_same_name_and_length', async () => {
+    const models = join(stack.home, 'models'), [file, adapter] = [`${TINY}.gguf`, 'noise.gguf'].map((f) => join(models, f));
+    const lora = [{ id: 'noise', scale: 0.5 }];
+    await reload({ adapters: ['noise=noise.gguf'] });
+    assert.equal((await save('bits', { lora })).status, 200);
+    for (const [path, pattern] of [[file, /another file of this model/], [adapter, /another file of the adapter "noise"/]]) {
+      const bytes = readFileSync(path), changed = Buffer.from(bytes);
+      changed[Math.floor(bytes.length / 64) * 40 + Math.floor(bytes.length / 128)] ^= 1; // in the middle between what a look at samples would see
+      await admin('POST', '/admin/unload', { model: TINY });
+      writeFileSync(path, changed);
+      await admin('POST', '/admin/load', { model: TINY });
+      await refused('bits', pattern);
+      await admin('POST', '/admin/unload', { model: TINY });
+      writeFileSync(path, bytes);
+      await admin('POST', '/admin/load', { model: TINY });
+    }
+    assert.equal((await restore('bits')).status, 200, 'the same bytes again');
+    await reload({ adapters: null });
+    await remove('bits');
+  });
+
+  test('a_file_that_is_another_one_since_the_model_was_loaded', async () => {
+    const file = join(stack.home, 'models', `${TINY}.gguf`), old = `${file}.old`, bytes = readFileSync(file);
+    renameSync(file, old); // the process keeps what it has read
+    bytes[Math.floor(bytes.length / 2)] ^= 1;
+    writeFileSync(file, bytes);
+    const spent = (await stack.rpc('usage.summary', {}, 'developer')).used_tokens;
+    const got = await save('late');
+    assert.equal(got.status, 409, got.text);
+    assert.match(got.json.error.message, /was written or replaced since it was loaded/);
+    assert.match(got.json.error.hint, /load it again/);
+    assert.equal((await stack.rpc('usage.summary', {}, 'developer')).used_tokens, spent, 'and costs nothing');
+    await refused('kept', /since it was loaded/);
+    renameSync(old, file);
+    await reload();
     assert.equal((await restore('kept')).status, 200);
   });
 

@@ -45,7 +45,7 @@ async function bothLoaded() {
 function request(modelId) {
   const choices = random(8) === 0 ? 2 : 1;
   const prompt = `Count on without an end, number ${random(1000)}: ${'one two three four '.repeat(random(3) === 0 ? 300 : random(10))}`;
-  const common = { model: modelId, max_tokens: 100 + random(1500), n: choices, ignore_eos: true, return_tokens: true, speculation: 'off', temperature: 0.8, stream: random(5) > 0 };
+  const common = { model: modelId, max_tokens: 100 + random(700), n: choices, ignore_eos: true, return_tokens: true, speculation: 'off', temperature: 0.8, stream: random(5) > 0 };
   const shape = common.stream ? { ...common, stream_options: { include_usage: true } } : common;
   return random(2)
     ? { id: randomUUID(), model: modelId, choices, path: '/v1/completions', body: { ...shape, prompt } }

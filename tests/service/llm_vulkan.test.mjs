@@ -79,6 +79,19 @@ describe('a model on Vulkan', { skip }, () => {
     await settings({ gpu_layers: null });
     assert.deepEqual([(await setting('gpu_layers')).value, (await setting('gpu_layers')).origin], ['auto', 'default']);
   });
+  test('its_memory_is_counted_where_its_layers_are', async () => {
+    const at = async (gpu_layers) => {
+      await loaded({ gpu_layers });
+      const { need_bytes, gpu_bytes } = await model();
+      return { need_bytes, gpu_bytes };
+    };
+    const [none, all, auto] = [await at(0), await at('max'), await at('auto')];
+    assert.equal(none.gpu_bytes, 0);
+    assert.ok(all.gpu_bytes > 0);
+    assert.equal(all.need_bytes + all.gpu_bytes, none.need_bytes);
+    assert.deepEqual(auto, all, 'once it is up, what went there is known');
+    await settings({ gpu_layers: null });
+  });
   test('a_backend_that_is_set_is_taken_and_the_cpu_too', async () => {
     const cpu = await loaded({ backend: 'cpu' });
     assert.deepEqual([cpu.backend, cpu.devices, cpu.layers], ['cpu', [], 0]);

@@ -18,7 +18,8 @@ export function withModel(ready, options = {}) {
   after(() => stack?.stop());
 }
 
-export function llmClient(stack) {
+/** @param model  whose state modelStatus() and idle() tell */
+export function llmClient(stack, model = MODEL) {
   /** One HTTP call to the model server: { status, json, text, headers }. */
   async function call(method, path, body, as = 'developer', headers = {}) {
     const token = as && stack.tokens[as];
@@ -55,8 +56,8 @@ export function llmClient(stack) {
     chat: (body, as, headers) => call('POST', '/v1/chat/completions', body, as, headers),
     complete: (body, as, headers) => call('POST', '/v1/completions', body, as, headers),
     usage: () => stack.rpc('usage.summary', {}, 'developer'),
-    modelStatus: async () => (await status()).models.find((m) => m.id === MODEL),
-    idle: () => waitFor('no request is running', async () => (await status()).models.find((m) => m.id === MODEL)?.active === 0),
+    modelStatus: async () => (await status()).models.find((m) => m.id === model),
+    idle: () => waitFor('no request is running', async () => (await status()).models.find((m) => m.id === model)?.active === 0),
   };
 }
 

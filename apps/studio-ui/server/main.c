@@ -38,7 +38,8 @@ static void add_security_headers(const struct ui *ui, struct cds_http_req *req)
 /* Addresses that the page itself routes; anything else unknown is a JSON 404, never the page. */
 static bool is_page_route(const char *path)
 {
-    static const char *const routes[] = {"/", "/setup", "/login", "/code", "/run", "/terminal", "/chat", "/logs", "/usage", "/account", "/admin", "/invite"};
+    static const char *const routes[] = {"/",     "/setup", "/login", "/code",    "/run",   "/terminal",
+                                         "/chat", "/logs",  "/usage", "/account", "/admin", "/invite"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(routes); i++)
         if (cds_streq(path, routes[i]))
             return true;

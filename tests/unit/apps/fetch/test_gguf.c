@@ -28,25 +28,30 @@ static void put_key(struct cds_buf *b, const char *key, uint32_t value)
 }
 
 /** Magic, counts and the keys every model has (one more if alignment is not 0). */
-static struct cds_buf header(uint64_t tensors, uint32_t alignment)
+static struct cds_buf shaped(uint64_t tensors, uint32_t alignment, uint32_t layers, uint32_t heads_kv)
 {
     struct cds_buf b = cds_buf_init(1 << 20);
     assert_int_equal(cds_buf_add(&b, "GGUF", 4), CDS_OK);
     put(&b, 3, 4);
     put(&b, tensors, 8);
     put(&b, alignment ? 8 : 7, 8);
-    put_key(&b, "llama.block_count", 2);
+    put_key(&b, "llama.block_count", layers);
     put_text(&b, "general.architecture");
     put(&b, 8, 4);
     put_text(&b, "llama");
     put_key(&b, "llama.embedding_length", 64);
     put_key(&b, "llama.attention.head_count", 4);
-    put_key(&b, "llama.attention.head_count_kv", 2);
+    put_key(&b, "llama.attention.head_count_kv", heads_kv);
     put_key(&b, "llama.context_length", 2048);
     put_key(&b, "general.file_type", 15);
     if (alignment)
         put_key(&b, "general.alignment", alignment);
     return b;
+}
+
+static struct cds_buf header(uint64_t tensors, uint32_t alignment)
+{
+    return shaped(tensors, alignment, 2, 2);
 }
 
 static void put_tensor(struct cds_buf *b, const char *name, uint64_t rows, uint64_t columns, uint32_t format, uint64_t offset)
@@ -132,6 +137,25 @@ static void impossible_tensors_are_refused(void **state)
     cds_buf_free(&b);
 }
 
+static void a_cache_of_an_impossible_size_is_refused(void **state)
+{
+    /* 2 numbers of 16 for each head: 2^30 layers of 2^29 heads are 2^64, which would wrap to none; 2^24 of 2^24 would only be absurd. */
+    static const struct {
+        uint32_t layers, heads_kv;
+    } cases[] = {{1U << 30, 1U << 29}, {INT32_MAX, INT32_MAX}, {1U << 24, 1U << 24}};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(cases); i++) {
+        struct cds_buf b = shaped(0, 0, cases[i].layers, cases[i].heads_kv);
+        refused(&b, "its cache has an impossible size");
+        cds_buf_free(&b);
+    }
+    struct cds_gguf g;
+    struct cds_err err = {0};
+    struct cds_buf b = shaped(0, 0, 126, 8); /* a large model of today is nothing to that */
+    assert_int_equal(read_it(&b, &g, &err), CDS_OK);
+    assert_int_equal(g.kv_values, 126 * 8 * 16 * 2);
+    cds_buf_free(&b);
+}
+
 static void impossible_keys_are_refused(void **state)
 {
     for (uint32_t alignment = 1; alignment < 40; alignment += 13) {
@@ -191,9 +215,9 @@ static void the_default_model_is_what_its_card_says(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(facts_are_counted_from_the_shapes),       cmocka_unit_test(every_cut_of_a_header_wants_more_or_is_refused),
-        cmocka_unit_test(impossible_tensors_are_refused),          cmocka_unit_test(impossible_keys_are_refused),
-        cmocka_unit_test(the_default_model_is_what_its_card_says),
+        cmocka_unit_test(facts_are_counted_from_the_shapes),        cmocka_unit_test(every_cut_of_a_header_wants_more_or_is_refused),
+        cmocka_unit_test(impossible_tensors_are_refused),           cmocka_unit_test(impossible_keys_are_refused),
+        cmocka_unit_test(a_cache_of_an_impossible_size_is_refused), cmocka_unit_test(the_default_model_is_what_its_card_says),
     };
     return RUN_ALL(tests);
 }

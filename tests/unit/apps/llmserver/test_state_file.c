@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "apps/llmserver/state_file.h"
-#include "apps/llmserver/states.h"
+#include "apps/llmserver/states_folder.h"
 
 static char dir[] = "/tmp/cds-state-XXXXXX", path[64], key_path[64];
 static unsigned char key[CDS_STATE_KEY];
@@ -119,14 +119,13 @@ static void state_names_are_plain(void **state)
     assert_false(cds_states_name(NULL));
 }
 
-#define F(name) cmocka_unit_test_setup_teardown(name, made, gone)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        F(states_that_were_written_are_read_as_they_were),
-        F(states_with_one_other_byte_are_refused),
-        F(states_of_another_key_are_refused),
-        F(state_keys_are_kept_and_those_that_others_can_read_refused),
+        cmocka_unit_test_setup_teardown(states_that_were_written_are_read_as_they_were, made, gone),
+        cmocka_unit_test_setup_teardown(states_with_one_other_byte_are_refused, made, gone),
+        cmocka_unit_test_setup_teardown(states_of_another_key_are_refused, made, gone),
+        cmocka_unit_test_setup_teardown(state_keys_are_kept_and_those_that_others_can_read_refused, made, gone),
         cmocka_unit_test(state_names_are_plain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,8 @@ static void same(cds_json *value, const char *expected)
     "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7,\"prompt_tokens_details\":{\"cached_tokens\":1},\"completion_tokens_" \
     "details\":{\"reasoning_tokens\":2}}"
 #define CDS "\"cds\":{\"cost_micro\":11,\"request_id\":\"0190\",\"ended\":\"finished\"}"
+/* The last chunk of a stream that was not asked to tell usage. */
+#define CDS_LAST "\"cds\":{\"cost_micro\":11,\"request_id\":\"0190\",\"ended\":\"finished\"," USAGE "}"
 
 static void wire_begins_a_chat_with_the_role(void **state)
 {
@@ -57,7 +59,7 @@ static void wire_puts_usage_null_into_every_chunk_when_usage_was_asked(void **st
 static void wire_ends_with_an_empty_delta_and_the_reason(void **state)
 {
     same(cds_wire_finish(&chat, 0, "stop", true, &end),
-         "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}]," CDS "}");
+         "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}]," CDS_LAST "}");
     same(cds_wire_finish(&counted, 0, "stop", true, &end),
          "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":null}");
 }
@@ -67,7 +69,7 @@ static void wire_tells_cost_in_the_last_of_several_finish_chunks_only(void **sta
     same(cds_wire_finish(&chat, 0, "tool_calls", false, &end),
          "{" HEAD ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"tool_calls\"}]}");
     same(cds_wire_finish(&chat, 3, "length", true, &end),
-         "{" HEAD ",\"choices\":[{\"index\":3,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"length\"}]," CDS "}");
+         "{" HEAD ",\"choices\":[{\"index\":3,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"length\"}]," CDS_LAST "}");
 }
 
 static void wire_gives_usage_in_a_chunk_without_choices(void **state)

@@ -42,7 +42,7 @@ static void put(const char *name, const char *sql)
 static int fresh(void **state)
 {
     db = test_pg_open(&pg);
-    assert_int_equal(cds_db_script(db, "DROP SCHEMA public CASCADE; CREATE SCHEMA public", NULL), CDS_OK);
+    assert_int_equal(cds_db_script(db, "DROP SCHEMA public CASCADE; DROP SCHEMA IF EXISTS cds_ml CASCADE; CREATE SCHEMA public", NULL), CDS_OK);
     strcpy(dir, "/tmp/cds-migrate-XXXXXX");
     assert_non_null(mkdtemp(dir));
     put("0001_one.sql", "CREATE TABLE one (id int); -- ä\nINSERT INTO one VALUES (1)");
@@ -157,7 +157,7 @@ static void two_migrators_at_once_apply_each_file_once(void **state)
 {
     enum { PROCESSES = 4, LAPS = 3 };
     for (int lap = 0; lap < LAPS; lap++) {
-        assert_int_equal(cds_db_script(db, "DROP SCHEMA public CASCADE; CREATE SCHEMA public", NULL), CDS_OK);
+        assert_int_equal(cds_db_script(db, "DROP SCHEMA public CASCADE; DROP SCHEMA IF EXISTS cds_ml CASCADE; CREATE SCHEMA public", NULL), CDS_OK);
         pid_t pids[PROCESSES];
         int go[2];
         assert_int_equal(pipe(go), 0);

@@ -274,6 +274,35 @@ static void an_answer_may_come_from_a_later_callback(void **state)
     rig_close(&rig);
 }
 
+/* The first request waits; the second one answers it, then itself. */
+static void answer_both(void *user, struct cds_http_req *req)
+{
+    struct rig *rig = user;
+    if (!rig->req) {
+        rig_keep(user, req);
+        return;
+    }
+    cds_http_reply(rig->req, 200, "text/plain", "the first", 9);
+    cds_http_reply(req, 200, "text/plain", "the second", 10);
+}
+
+static void an_answer_may_come_from_the_handler_of_another_request(void **state)
+{
+    struct rig rig;
+    rig_open(&rig, answer_both);
+    int first = rig_connect(&rig), second = rig_connect(&rig);
+    rig_say(&rig, first, "GET / HTTP/1.1\r\nHost: t\r\n\r\n");
+    RIG_UNTIL(&rig, rig.req);
+    uint64_t began = cds_now_ms();
+    rig_say(&rig, second, "GET / HTTP/1.1\r\nHost: t\r\n\r\n");
+    assert_true(rig_read(&rig, first, "the first"));
+    assert_true(cds_now_ms() - began < RIG_WAIT_MS / 2); /* and nothing else had to happen for it */
+    assert_true(rig_read(&rig, second, "the second"));
+    close(first);
+    close(second);
+    rig_close(&rig);
+}
+
 static void a_client_that_leaves_before_the_answer_is_told_to_the_handler(void **state)
 {
     struct rig rig;
@@ -481,6 +510,7 @@ int main(void)
         cmocka_unit_test(an_idle_kept_alive_connection_is_cut),
         cmocka_unit_test(a_handler_that_thinks_longer_than_the_deadline_still_answers),
         cmocka_unit_test(an_answer_may_come_from_a_later_callback),
+        cmocka_unit_test(an_answer_may_come_from_the_handler_of_another_request),
         cmocka_unit_test(a_client_that_leaves_before_the_answer_is_told_to_the_handler),
         cmocka_unit_test(freeing_the_server_tells_every_waiting_handler),
         cmocka_unit_test(a_second_answer_is_ignored),

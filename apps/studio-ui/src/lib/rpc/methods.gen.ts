@@ -1097,8 +1097,10 @@ export type LlmSettingsGetResult = {
   state: "loaded" | "loading" | "unloaded" | "failed";
   /** Some settings hold only after the model was unloaded and loaded again */
   reload_needed: boolean;
-  /** Estimate of its memory with these settings; null until the file was read */
+  /** Estimate of the memory of this machine that it takes with these settings; null until the file was read */
   need_bytes: number | null;
+  /** Estimate of what it takes of a GPU beside that, for the layers that are sure to go there; null until the file was read */
+  gpu_bytes: number | null;
   settings: {
     /** Name of the setting */
     name: string;
@@ -1154,8 +1156,10 @@ export type LlmSettingsSetResult = {
   state: "loaded" | "loading" | "unloaded" | "failed";
   /** Some settings hold only after the model was unloaded and loaded again */
   reload_needed: boolean;
-  /** Estimate of its memory with these settings; null until the file was read */
+  /** Estimate of the memory of this machine that it takes with these settings; null until the file was read */
   need_bytes: number | null;
+  /** Estimate of what it takes of a GPU beside that, for the layers that are sure to go there; null until the file was read */
+  gpu_bytes: number | null;
   settings: {
     /** Name of the setting */
     name: string;
