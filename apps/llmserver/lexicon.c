@@ -216,7 +216,7 @@ void cds_lexicon_ask(struct cds_gen *gen)
         rc = start(model, &err);
     if (rc != CDS_OK)
         cds_flow_fail(gen, &err, "refused");
-    else if (model->lexicon->up) {
+    else if (model->lexicon && model->lexicon->up) {
         cds_timer_set(model->lexicon->idle, cds_now_ms() + CDS_LEXICON_IDLE_MS);
         send(gen);
     }

@@ -287,7 +287,7 @@ static void on_read(void *user)
     struct cds_states *states = op->states;
     const struct cds_model *model = cds_models_find(states->app, op->model);
     struct cds_err err = op->err;
-    struct stat st;
+    struct stat st = {0};
     CDS_JSON_AUTO head = NULL;
     cds_rc rc = op->rc == CDS_OK ? cds_json_parse(op->head, strlen(op->head), &head, &err) : op->rc;
     if (rc == CDS_OK && (!model || !model->up || fstat(op->fd, &st) != 0))

@@ -26,4 +26,6 @@ END
 $$;
 CREATE TRIGGER oidc_forget AFTER UPDATE OF status ON users FOR EACH ROW WHEN (NEW.status = 'deleted') EXECUTE FUNCTION oidc_forget();
 
+-- Not the provider's name for the person: the audit log forgets nothing.
+SELECT audit_watch('oidc_identities', 'user_id', 'issuer');
 SELECT roles_grant();
