@@ -1,5 +1,5 @@
-/* apps/auth/oidc.c: see oidc.h. A login is made by its request, asks (oidc_ask.c), is looked up by a worker, and is answered with a redirect to our own
- * page: to the session that its cookie opens, or to the sign-in with the rule that refused. Nothing of the request chooses where it goes. */
+/* apps/auth/oidc.c: see oidc.h. A login is made by its request, asks (oidc_ask.c), is looked up by a worker, and is answered with a redirect to our
+ * own page: to the session that its cookie opens, or to the sign-in with the rule that refused. Nothing of the request chooses where it goes. */
 #include "apps/auth/oidc.h"
 
 #include <stdio.h>
@@ -216,7 +216,8 @@ static void come_back(struct cds_oidc_login *login)
         cds_oidc_fail(login, &err);
         return;
     }
-    bool ours = cds_oidc_flow_find(cds_http_header(req, "Cookie"), cookie) && cds_oidc_flow_open(login->oidc->flow_key, now_s(), cookie, &login->flow);
+    bool ours =
+        cds_oidc_flow_find(cds_http_header(req, "Cookie"), cookie) && cds_oidc_flow_open(login->oidc->flow_key, now_s(), cookie, &login->flow);
     if (!ours || !state || strlen(state) != CDS_OIDC_WORD || !cds_equal_ct(state, login->flow.state, CDS_OIDC_WORD))
         refuse(login, CDS_UNAUTHENTICATED, "oidc.state", "This sign-in was not begun by this browser, or too long ago.");
     else
@@ -228,7 +229,8 @@ static void add_argument(struct cds_buf *buf, const char *name, const char *valu
 {
     cds_buf_addf(buf, "%s=", name);
     for (const unsigned char *c = (const unsigned char *)value; *c; c++)
-        cds_buf_addf(buf, (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("-._~", *c) ? "%c" : "%%%02X", *c);
+        cds_buf_addf(buf, (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("-._~", *c) ? "%c" : "%%%02X",
+                     *c);
     cds_buf_add_str(buf, "&");
 }
 

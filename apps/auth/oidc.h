@@ -1,11 +1,11 @@
 /* apps/auth/oidc.h: sign-in with an OpenID provider: GET /auth/oidc/start sends the browser there, GET /auth/oidc/callback takes it back.
  *
  * Source:  OpenID Connect Core 1.0 (authorization code flow), RFC 7636 (PKCE), RFC 9207 (iss), RFC 9700 (best practice).
- * Rules:   each question to the provider has CDS_OIDC_ASK_MS and a ceiling for its answer; CDS_OIDC_OPEN_MAX sign-ins are on their way at once, more is
- *          refused. Redirects of the provider are not followed. Its metadata and keys are kept for an hour; an unknown key is asked for at once, but
- *          at most every CDS_OIDC_KEYS_PAUSE_MS; after a failure it is not asked again for CDS_OIDC_PAUSE_MS. What goes wrong is told on the
- *          sign-in page, by rule only; codes and tokens stand in no log and in no address of ours but the one the provider calls.
- * Threads: loop thread, except what is marked "worker".
+ * Rules:   each question to the provider has CDS_OIDC_ASK_MS and a ceiling for its answer; CDS_OIDC_OPEN_MAX sign-ins are on their way at once, more
+ * is refused. Redirects of the provider are not followed. Its metadata and keys are kept for an hour; an unknown key is asked for at once, but at
+ * most every CDS_OIDC_KEYS_PAUSE_MS; after a failure it is not asked again for CDS_OIDC_PAUSE_MS. What goes wrong is told on the sign-in page, by
+ * rule only; codes and tokens stand in no log and in no address of ours but the one the provider calls. Threads: loop thread, except what is marked
+ * "worker".
  */
 #pragma once
 
@@ -36,11 +36,11 @@ struct cds_oidc {
     struct cds_http_client *client;
     unsigned char flow_key[32];
     struct cds_oidc_metadata metadata;
-    struct cds_jwks *keys;                            /**< NULL: not fetched */
-    uint64_t metadata_ms, keys_ms, failed_ms;         /**< when they were fetched, and when a question failed; 0: never */
-    struct cds_oidc_login *open;                      /**< on their way */
+    struct cds_jwks *keys;                    /**< NULL: not fetched */
+    uint64_t metadata_ms, keys_ms, failed_ms; /**< when they were fetched, and when a question failed; 0: never */
+    struct cds_oidc_login *open;              /**< on their way */
     size_t open_count, used_at;
-    unsigned char used[CDS_OIDC_USED][32];            /**< SHA-256 of states */
+    unsigned char used[CDS_OIDC_USED][32]; /**< SHA-256 of states */
 };
 
 /** NULL in *ret when no provider is configured. */
@@ -57,9 +57,9 @@ struct cds_oidc_login {
     struct cds_oidc_login *next, **back;
     struct cds_http_req *req; /**< NULL once the client left */
     struct cds_http_call *call;
-    bool working;    /**< a worker has it */
-    bool refetched;  /**< the keys were fetched for it */
-    bool begins;     /**< it is on its way to the provider, not back */
+    bool working;   /**< a worker has it */
+    bool refetched; /**< the keys were fetched for it */
+    bool begins;    /**< it is on its way to the provider, not back */
     char ip[46], device[201];
     struct cds_oidc_flow flow;
     char code[CDS_OIDC_CODE_MAX + 1];

@@ -51,7 +51,8 @@ static cds_rc read_address(const struct cds_oidc_settings *settings, const cds_j
 static cds_rc read_metadata(const struct cds_oidc_settings *settings, const cds_json *document, struct cds_oidc_metadata *out, struct cds_err *reterr)
 {
     if (!cds_streq(cds_json_get_str(document, "issuer"), settings->issuer))
-        return refuse(reterr, CDS_BAD_PARAM, "oidc.metadata", "The OpenID provider calls itself otherwise than oidc.issuer does; both have to be the same text.");
+        return refuse(reterr, CDS_BAD_PARAM, "oidc.metadata",
+                      "The OpenID provider calls itself otherwise than oidc.issuer does; both have to be the same text.");
     if (!lists(document, "response_types_supported", "code", true) || !lists(document, "code_challenge_methods_supported", "S256", true))
         return refuse(reterr, CDS_BAD_PARAM, "oidc.metadata", "The OpenID provider knows no sign-in by code with a challenge (PKCE, S256).");
     cds_rc rc = read_address(settings, document, "authorization_endpoint", out->authorization, reterr);

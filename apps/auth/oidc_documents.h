@@ -1,4 +1,5 @@
-/* apps/auth/oidc_documents.h: what a provider says: its metadata, its answer at the token endpoint, and what an ID token claims. Pure; all of it is hostile.
+/* apps/auth/oidc_documents.h: what a provider says: its metadata, its answer at the token endpoint, and what an ID token claims. Pure; all of it is
+ * hostile.
  *
  * Source:  OpenID Connect Discovery 1.0 section 4, Core 1.0 sections 3.1.3.3, 3.1.3.7 and 5.1; RFC 9207 (iss in the callback).
  * Threads: any.
@@ -38,5 +39,6 @@ struct cds_oidc_claims {
  *  @return CDS_OK; CDS_UNAUTHENTICATED, rule "oidc.issuer", "oidc.audience", "oidc.expired", "oidc.early", "oidc.nonce", "oidc.subject" */
 CDS_MUST_USE cds_rc cds_oidc_claims_check(const struct cds_oidc_settings *settings, const cds_json *payload, const char *nonce, int64_t now_s,
                                           struct cds_oidc_claims *ret, struct cds_err *reterr);
-/** Mail and name from the userinfo endpoint, when the ID token had none. @return CDS_OK; CDS_UNAUTHENTICATED, rule "oidc.subject": of somebody else */
+/** Mail and name from the userinfo endpoint, when the ID token had none. @return CDS_OK; CDS_UNAUTHENTICATED, rule "oidc.subject": of somebody else
+ */
 CDS_MUST_USE cds_rc cds_oidc_userinfo(int status, const char *text, size_t len, struct cds_oidc_claims *claims, struct cds_err *reterr);

@@ -21,7 +21,8 @@ struct cds_oidc_flow {
 };
 
 /** A new one. */
-void cds_oidc_flow_begin(const unsigned char key[static 32], int64_t now_s, char ret_cookie[static CDS_OIDC_FLOW_TEXT + 1], struct cds_oidc_flow *ret);
+void cds_oidc_flow_begin(const unsigned char key[static 32], int64_t now_s, char ret_cookie[static CDS_OIDC_FLOW_TEXT + 1],
+                         struct cds_oidc_flow *ret);
 /** The one of a cookie. cookie need not be well-formed. False: not ours, or too old. */
 bool cds_oidc_flow_open(const unsigned char key[static 32], int64_t now_s, const char *cookie, struct cds_oidc_flow *ret);
 /** Finds the flow's cookie in a Cookie header (NULL: none). */

@@ -15,8 +15,8 @@ static cds_rc wrong(struct cds_err *reterr, const char *option, const char *why)
 }
 
 /* ---- addresses ---- */
-/* "https://host[:port][/path][?query]" of plain visible characters: no user part, no fragment, no backslash, nothing that two parsers could read in two
- * ways. */
+/* "https://host[:port][/path][?query]" of plain visible characters: no user part, no fragment, no backslash, nothing that two parsers could read in
+ * two ways. */
 static bool split(const char *url, bool *ret_https, char host[static 256])
 {
     static const char host_chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
@@ -51,14 +51,16 @@ cds_rc cds_oidc_check_url(const struct cds_oidc_settings *settings, const char *
 {
     char host[256], own[256];
     bool https, own_https;
-    if (!url || strlen(url) >= CDS_OIDC_URL_MAX || !split(url, &https, host) || !split(settings->issuer, &own_https, own) || https == settings->plain) {
+    if (!url || strlen(url) >= CDS_OIDC_URL_MAX || !split(url, &https, host) || !split(settings->issuer, &own_https, own) ||
+        https == settings->plain) {
         cds_fail(reterr, CDS_BAD_PARAM, __func__, "The OpenID provider names no proper address for its %s.", what);
         cds_err_rule(reterr, "oidc.address");
         return CDS_BAD_PARAM;
     }
     if (cds_streq(host, own) || cds_word_in(settings->hosts, host))
         return CDS_OK;
-    cds_fail(reterr, CDS_BAD_PARAM, __func__, "The OpenID provider names the host %.100s for its %s, which is neither its own nor in oidc.hosts.", host, what);
+    cds_fail(reterr, CDS_BAD_PARAM, __func__, "The OpenID provider names the host %.100s for its %s, which is neither its own nor in oidc.hosts.",
+             host, what);
     cds_err_rule(reterr, "oidc.host");
     return CDS_BAD_PARAM;
 }
@@ -142,7 +144,8 @@ static cds_rc read_rules(const struct cds_config *config, struct cds_oidc_settin
     if (!s->link && !cds_streq(link, "none"))
         return wrong(reterr, "link", "is none or mail.");
     if (!*s->domains && (s->link || s->provision == CDS_OIDC_ALLOW))
-        return wrong(reterr, "domains", "has to name the mail domains that the provider may speak for, when accounts are linked or made by their mail.");
+        return wrong(reterr, "domains",
+                     "has to name the mail domains that the provider may speak for, when accounts are linked or made by their mail.");
     if (!copy(config, CDS_OPT_OIDC_ROLE, s->role, sizeof(s->role)) || !is_role(s->role))
         return wrong(reterr, "role", "is admin, developer or viewer.");
     if (!copy(config, CDS_OPT_OIDC_ROLE_CLAIM, s->role_claim, sizeof(s->role_claim)) ||

@@ -1,4 +1,5 @@
-/* apps/auth/store_oidc.c: see store_oidc.h. The clock's row is taken first, as by everybody who changes rights: first sign-ins run one after the other. */
+/* apps/auth/store_oidc.c: see store_oidc.h. The clock's row is taken first, as by everybody who changes rights: first sign-ins run one after the
+ * other. */
 #include "apps/auth/store_oidc.h"
 
 #include <stdio.h>
@@ -53,16 +54,17 @@ static cds_rc find_known(struct cds_db *db, struct finding *f, bool *ret_found, 
 static cds_rc add_identity(struct cds_db *db, const struct finding *f, struct cds_err *reterr)
 {
     const char *const params[] = {f->settings->issuer, f->claims->subject, f->user.id};
-    return cds_db_exec(db, "INSERT INTO oidc_identities (issuer, subject, user_id, last_used_at) VALUES ($1, $2, $3::uuid, now())", 3, params, false, NULL,
-                       reterr);
+    return cds_db_exec(db, "INSERT INTO oidc_identities (issuer, subject, user_id, last_used_at) VALUES ($1, $2, $3::uuid, now())", 3, params, false,
+                       NULL, reterr);
 }
 
 /* An invited person has come; links that were made for them are void. */
 static cds_rc take_up(struct cds_db *db, struct finding *f, struct cds_err *reterr)
 {
     const char *const params[] = {f->user.id};
-    cds_rc rc = cds_db_exec(db, "UPDATE users SET password_hash = '" CDS_OIDC_NO_PASSWORD "' WHERE id = $1::uuid AND password_hash = '" CDS_NO_PASSWORD "'", 1,
-                            params, false, NULL, reterr);
+    cds_rc rc =
+        cds_db_exec(db, "UPDATE users SET password_hash = '" CDS_OIDC_NO_PASSWORD "' WHERE id = $1::uuid AND password_hash = '" CDS_NO_PASSWORD "'",
+                    1, params, false, NULL, reterr);
     if (!rc)
         rc = cds_db_exec(db, "SELECT user_change($1::uuid, NULL, 'active', 'oidc')", 1, params, false, NULL, reterr);
     if (!rc)

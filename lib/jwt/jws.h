@@ -1,4 +1,5 @@
-/* lib/jwt/jws.h: signed texts of somebody else: an OpenID provider's key set and its ID tokens. Ours are in jwt.h, with one algorithm and other rules.
+/* lib/jwt/jws.h: signed texts of somebody else: an OpenID provider's key set and its ID tokens. Ours are in jwt.h, with one algorithm and other
+ * rules.
  *
  * Source:  RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 sections 3.3, 3.4, 6.2, 6.3 (RS256, ES256); RFC 8725 (what to keep to).
  * Rules:   the key decides the algorithm: RS256 for RSA keys of 2048 to 8192 bits, ES256 for keys on P-256. "none", HS256 and whatever else a header

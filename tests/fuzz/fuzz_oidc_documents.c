@@ -1,5 +1,6 @@
 // link: app_auth
-/* What a provider says: its description, its answer to a code, who somebody is. Nothing may name a host that the admin did not, or pass for somebody. */
+/* What a provider says: its description, its answer to a code, who somebody is. Nothing may name a host that the admin did not, or pass for somebody.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     free(id);
     free(access);
-    if (cds_json_parse(text, size, &payload, NULL) == CDS_OK && cds_oidc_claims_check(&settings, payload, nonce, 1800000000, &claims, NULL) == CDS_OK &&
+    if (cds_json_parse(text, size, &payload, NULL) == CDS_OK &&
+        cds_oidc_claims_check(&settings, payload, nonce, 1800000000, &claims, NULL) == CDS_OK &&
         (!*claims.subject || (claims.verified && !*claims.email) || !*claims.role))
         abort();
     cds_json_unref(payload);

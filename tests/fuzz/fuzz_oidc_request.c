@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (cds_oidc_flow_find(text, cookie) && (strlen(cookie) != CDS_OIDC_FLOW_TEXT || cds_oidc_flow_open(key, 1800000000, cookie, &flow)))
         abort();
-    if (cds_oidc_check_url(&settings, text, "jwks_uri", NULL) == CDS_OK && (strncasecmp(text, "https://id.example.org", 22) != 0 || !strchr(":/?", text[22])))
+    if (cds_oidc_check_url(&settings, text, "jwks_uri", NULL) == CDS_OK &&
+        (strncasecmp(text, "https://id.example.org", 22) != 0 || !strchr(":/?", text[22])))
         abort();
     if (cds_oidc_domain_allowed(&settings, text)) {
         size_t len = strlen(text);
