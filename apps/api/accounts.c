@@ -18,17 +18,21 @@ static const char list_sql[] =
     "   AND ($4::text IS NULL OR email > $4) ORDER BY email LIMIT $5::int + 1),"
     " p AS (SELECT * FROM u ORDER BY email LIMIT $5::int)"
     " SELECT json_build_object('users', coalesce((SELECT json_agg(json_build_object('user_id', id, 'email', email, 'display_name', display_name,"
-    "   'role', role, 'status', status, 'created_at', " TIME_OF("created_at") ", 'last_login_at', " TIME_OF(
-        "last_login_at") ","
-                         "   'month_tokens_limit', (SELECT b.lim FROM budget_policies b WHERE b.subject = 'user ' || p.id AND b.unit = 1 AND b.span "
-                         "= 'month'"
-                         "     AND b.removed_at IS NULL),"
-                         "   'sessions', (SELECT count(*) FROM sessions s WHERE s.user_id = p.id AND s.revoked_at IS NULL AND s.expires_at > now()),"
-                         "   'link_expires_at', (SELECT " TIME_OF(
-                             "max(i.expires_at)") " FROM invites i WHERE i.user_id = p.id AND i.used_at IS NULL AND i.expires_at > now()))"
-                                                  "   ORDER BY email) FROM p), '[]'),"
-                                                  "  'next_cursor', CASE WHEN (SELECT count(*) FROM u) > $5::int THEN (SELECT max(email) FROM p) "
-                                                  "END)";
+    "   'role', role, 'status', status, 'asks', status = 'pending' AND user_asks(id), 'created_at', " TIME_OF(
+        "created_at") ", 'last_login_at', " TIME_OF("last_login_at") ","
+                                                                     "   'month_tokens_limit', (SELECT b.lim FROM budget_policies b WHERE b.subject "
+                                                                     "= 'user ' || p.id AND b.unit = 1 AND b.span "
+                                                                     "= 'month'"
+                                                                     "     AND b.removed_at IS NULL),"
+                                                                     "   'sessions', (SELECT count(*) FROM sessions s WHERE s.user_id = p.id AND "
+                                                                     "s.revoked_at IS NULL AND s.expires_at > now()),"
+                                                                     "   'link_expires_at', (SELECT " TIME_OF(
+                                                                         "max(i.expires_at)") " FROM invites i WHERE i.user_id = p.id AND i.used_at "
+                                                                                              "IS NULL AND i.expires_at > now()))"
+                                                                                              "   ORDER BY email) FROM p), '[]'),"
+                                                                                              "  'next_cursor', CASE WHEN (SELECT count(*) FROM u) > "
+                                                                                              "$5::int THEN (SELECT max(email) FROM p) "
+                                                                                              "END)";
 
 static const char sessions_sql[] =
     "SELECT coalesce(json_agg(json_build_object('session_id', id, 'current', id = $2::uuid, 'device', device, 'address', address,"

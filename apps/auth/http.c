@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/auth/oidc.h"
 #include "apps/auth/rpc.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
@@ -120,7 +121,9 @@ static void reply_session(struct cds_auth_job *job, int status)
 
 static void reply_state(struct cds_auth_job *job)
 {
-    CDS_JSON_AUTO answer = cds_json_pack("{s:b,s:s}", "setup_needed", job->setup_needed, "version", CDS_VERSION);
+    const struct cds_oidc *oidc = job->auth->oidc;
+    CDS_JSON_AUTO answer =
+        cds_json_pack("{s:b,s:s,s:s?}", "setup_needed", job->setup_needed, "version", CDS_VERSION, "oidc", oidc ? oidc->settings.name : NULL);
     log_request(job->req, 200, NULL, NULL);
     cds_http_add_header(job->req, "Cache-Control", "no-store");
     cds_http_reply_json(job->req, 200, answer);
@@ -304,6 +307,8 @@ void cds_auth_handle(void *user, struct cds_http_req *req)
         cds_auth_key_handle(auth, req);
         return;
     }
+    if (cds_oidc_handle(auth, req))
+        return;
     for (size_t i = 0; i < CDS_ARRAY_LEN(routes); i++) {
         if (cds_streq(path, routes[i].path) && cds_streq(method, routes[i].method)) {
             start(auth, req, routes[i].kind);

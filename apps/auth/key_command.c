@@ -86,7 +86,7 @@ static cds_rc find_user(struct cds_auth_rpc *call, const struct words *w, struct
         rc = cds_store_user(call->auth->store, email, &user, reterr);
     if (rc)
         return rc;
-    if (user.blocked || cds_streq(user.hash, CDS_NO_PASSWORD))
+    if (user.blocked || cds_streq(user.hash, CDS_NO_PASSWORD)) /* store_oidc.h has another word for no password */
         return cds_fail(reterr, CDS_CONFLICT, __func__, "%s is blocked, or has not taken up the invitation.", email);
     cds_strcpy(call->who.user_id, sizeof(call->who.user_id), user.id);
     call->role = cds_role_parse(user.role);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apps/auth/oidc.h"
 #include "apps/auth/password.h"
 #include "apps/auth/store_account.h"
 #include "lib/base/buf.h"
@@ -141,6 +142,8 @@ static cds_rc open_parts(struct cds_auth *auth, struct cds_err *reterr)
         rc = cds_pool_new(auth->loop, threads, CDS_AUTH_HASH_QUEUE, &auth->hash_pool, reterr);
     if (!rc)
         rc = cds_pool_new(auth->loop, CDS_AUTH_SQL_THREADS, CDS_AUTH_SQL_QUEUE, &auth->sql_pool, reterr);
+    if (!rc)
+        rc = cds_oidc_open(auth, &auth->oidc, reterr);
     if (!rc && cds_timer_add(auth->loop, cds_now_ms(), on_ping_timer, auth, &auth->ping_timer))
         rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "No timer could be made.");
     return rc;
@@ -180,6 +183,7 @@ void cds_auth_free(struct cds_auth **auth)
         cds_pool_free(&a->hash_pool);
     if (a->sql_pool)
         cds_pool_free(&a->sql_pool);
+    cds_oidc_free(&a->oidc);
     cds_store_free(&a->store);
     cds_throttle_free(&a->throttle);
     cds_keyset_free(&a->keyset);

@@ -26,6 +26,8 @@ enum {
     CDS_AUTH_DEAREST_MS = 10000, /**< how often it is looked for the dearest hash */
 };
 
+struct cds_oidc;
+
 struct cds_auth {
     struct cds_config *config;
     struct cds_loop *loop;
@@ -33,6 +35,7 @@ struct cds_auth {
     struct cds_pool *sql_pool;
     struct cds_throttle *throttle;
     struct cds_origins origins;
+    struct cds_oidc *oidc; /**< NULL: no provider is configured */
     struct cds_timer *ping_timer;
     struct cds_err database; /**< outcome of the last look at the database; code CDS_OK when it works */
     bool pinging;

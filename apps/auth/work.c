@@ -67,8 +67,8 @@ cds_rc cds_auth_check_password(const struct cds_auth *auth, const char *email, c
     cds_rc rc = cds_store_user(auth->store, email, &user, reterr);
     if (rc && rc != CDS_NOT_FOUND)
         return rc;
-    /* An account without a password (invited, or gone) is as unknown as one that never was. */
-    bool known = rc == CDS_OK && !cds_streq(user.hash, CDS_NO_PASSWORD);
+    /* An account without a password (invited, gone, or of a provider) is as unknown as one that never was. */
+    bool known = rc == CDS_OK && cds_password_cost(user.hash) > 0;
     /* Unknown mail and wrong password cost the same work and read the same: that of the dearest hash there is. */
     unsigned cost = atomic_load(&auth->answer_cost);
     char dummy[CDS_HASH_SIZE] = "";

@@ -327,6 +327,30 @@ describe('who makes too much', { concurrency: false }, () => {
   });
 });
 
+test('cds-auth asks the database who somebody is now: neither the role in a token nor an ended session counts there', async () => {
+  const who = await person(stack, 'admin');
+  const invite = async () => (await post(`${stack.authUrl}/auth/rpc`, { jsonrpc: '2.0', id: 1, method: 'user.invite', params: { email: mail(), role: 'viewer' } }, { token: who.token })).json;
+  assert.ok((await invite()).result);
+  await admin('user.set_role', { user_id: who.id, role: 'developer' });
+  assert.equal((await invite()).error.data.rule, 'role');
+  await admin('user.set_role', { user_id: who.id, role: 'admin' });
+  assert.ok((await invite()).result);
+  await admin('session.revoke', { session_id: who.sid });
+  assert.equal((await invite()).error.data.rule, 'session.ended');
+  await admin('user.delete', { user_id: who.id }); // so that the first admin is the last again
+});
+
+test('sessions and keys of somebody else are neither shown nor ended, but by an admin', async () => {
+  const [victim, other] = [await person(stack), await person(stack)];
+  const key = (await callAs(stack, victim.token, 'key.create', { name: 'k' })).result;
+  for (const [method, params, status] of [['session.list', { user_id: victim.id }, 403], ['key.list', { user_id: victim.id }, 403], ['session.revoke', { session_id: victim.sid }, 404], ['key.revoke', { key_id: key.key_id }, 404], ['key.rotate', { key_id: key.key_id }, 404]])
+    assert.equal((await callAs(stack, other.token, method, params)).status, status, method);
+  assert.equal((await callAs(stack, victim.token, 'user.self')).status, 200);
+  assert.equal((await callAs(stack, key.key, 'user.self')).status, 200);
+  assert.ok((await admin('session.list', { user_id: victim.id })).sessions.length);
+  assert.ok((await admin('key.revoke', { key_id: key.key_id })).revoked);
+});
+
 test('user.login gives a token of the user, and its session ends with it', async () => {
   const who = await person(stack);
   const got = (await callAs(stack, undefined, 'user.login', { email: who.email, password: who.password })).result;

@@ -108,7 +108,8 @@ describe('the first admin', { concurrency: false }, () => {
 
   test('the state says that a first admin is needed', async () => {
     const state = await (await fetch(`${stack.authUrl}/auth/state`)).json();
-    assert.deepEqual(Object.keys(state).sort(), ['setup_needed', 'version']);
+    assert.deepEqual(Object.keys(state).sort(), ['oidc', 'setup_needed', 'version']);
+    assert.equal(state.oidc, null);
     assert.equal(state.setup_needed, true);
   });
 

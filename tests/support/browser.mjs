@@ -41,6 +41,6 @@ export async function signIn(page, address, { email, password }) {
   await page.goto(address);
   await page.getByLabel('Mail address').fill(email);
   await page.getByLabel('Password', { exact: true }).fill(password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   await page.getByTestId('connection').getByText('Connected').waitFor();
 }

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "react";
 import { Brand } from "@/components/Brand";
-import { InvitePage, LoginPage, SetupPage } from "@/features/auth";
+import { InvitePage, isBack, LoginPage, SetupPage } from "@/features/auth";
 import { language, useText } from "@/lib/i18n/i18n";
 import { navigate, route } from "@/lib/router";
 import { useStore } from "@/lib/store";
@@ -29,7 +29,7 @@ export function App() {
     document.title = `${area ? t(area.label) : here === "/account" ? t("app.account") : t(setup ? "auth.setup.title" : invite ? "auth.invite.title" : "auth.login.submit")} - CyberDevStudio`;
   }, [here, setup, invite, t]);
   useEffect(() => {
-    if (!setup && !invite) void session.resume();
+    if (!setup && !invite) void session.resume(isBack(location.search));
     else session.state.set({ status: "signed-out" });
     // Only at page load: later changes of the address ask nothing.
     // eslint-disable-next-line react-hooks/exhaustive-deps

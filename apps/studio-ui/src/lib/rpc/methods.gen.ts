@@ -2275,7 +2275,7 @@ export type UserLinkResult = {
 
 /** Parameters of user.list: The users of the studio, by address. */
 export type UserListParams = {
-  /** pending: invited, has no password yet */
+  /** pending: invited and has no password yet, or came by the OpenID provider and waits for an admin */
   status?: "pending" | "active" | "blocked";
   /** Role */
   role?: "viewer" | "developer" | "admin";
@@ -2297,8 +2297,10 @@ export type UserListResult = {
     display_name: string;
     /** Role */
     role: "viewer" | "developer" | "admin";
-    /** pending: invited, has no password yet */
+    /** pending: invited and has no password yet, or came by the OpenID provider and waits for an admin */
     status: "pending" | "active" | "blocked";
+    /** Came by the OpenID provider and waits for an admin: user.unblock lets them in */
+    asks: boolean;
     /** RFC 3339, UTC */
     created_at: string;
     /** RFC 3339, UTC; null: never signed in */

@@ -52,9 +52,9 @@ export class Session {
     this.options = options;
   }
 
-  /** At page load: takes up the session of the cookie, if there is one. */
-  async resume(): Promise<void> {
-    if (this.options.hint && !this.options.hint.read()) {
+  /** At page load: takes up the session of the cookie, if there is one. fresh: there is, whatever this page remembers. */
+  async resume(fresh = false): Promise<void> {
+    if (!fresh && this.options.hint && !this.options.hint.read()) {
       this.state.set({ status: "signed-out" });
       return;
     }

@@ -92,7 +92,12 @@ function Row({ user, self, users, act, link }: Props & { user: UserRow }) {
         </span>
       ) : (
         <span className="flex flex-wrap gap-2">
-          {user.status !== "blocked" && (
+          {user.asks && (
+            <Button small look="primary" onClick={() => void act(rpc.call("user.unblock", { user_id: id }))}>
+              {t("admin.letin")}
+            </Button>
+          )}
+          {user.status !== "blocked" && !user.asks && (
             <Button small onClick={() => link(user)}>
               {t(user.status === "pending" ? "admin.link.invite" : "admin.link.reset")}
             </Button>

@@ -1,7 +1,9 @@
-/** GET /auth/state: whether the studio has no admin yet, and its version. */
+/** GET /auth/state: whether the studio has no admin yet, its version, and the provider to sign in with. */
 export interface AuthState {
   setup_needed: boolean;
   version: string;
+  /** What the OpenID provider is called; null: there is none. */
+  oidc?: string | null;
 }
 
 export async function readAuthState(signal: AbortSignal): Promise<AuthState | null> {

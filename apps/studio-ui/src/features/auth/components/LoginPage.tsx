@@ -1,4 +1,4 @@
-import { useEffect, useState, type FormEvent } from "react";
+import { useEffect, useMemo, useState, type FormEvent } from "react";
 import { Button } from "@/components/ui/Button";
 import { TextField } from "@/components/ui/Field";
 import { Problem } from "@/components/ui/Problem";
@@ -7,6 +7,7 @@ import { useText } from "@/lib/i18n/i18n";
 import { useStore } from "@/lib/store";
 import { session } from "@/lib/studio";
 import { readAuthState, type AuthState } from "../api/state";
+import { refusalOf } from "../model/refusal";
 import { Frame } from "./Frame";
 import { PasswordField } from "./PasswordField";
 
@@ -48,6 +49,7 @@ export function LoginPage() {
     setWorking(false);
   };
 
+  const refused = useMemo(() => refusalOf(location.search), []);
   const ended = now.status === "signed-out" ? now.ended : undefined;
   return (
     <Frame version={state?.version}>
@@ -59,7 +61,8 @@ export function LoginPage() {
           <p className="text-muted">{t("auth.login.lead")}</p>
         </div>
         {state?.setup_needed && <p className="rounded-small border border-warn px-4 py-3">{t("auth.login.none")}</p>}
-        {ended && !failure && <Problem failure={ended} compact />}
+        {ended && !failure && !refused && <Problem failure={ended} compact />}
+        {refused && !failure && <Problem failure={refused} compact />}
         <TextField label={t("auth.email")} type="email" autoComplete="username" required maxLength={254} autoFocus value={email} onChange={(event) => setEmail(event.target.value)} />
         <PasswordField autoComplete="current-password" value={password} onChange={setPassword} />
         {failure && <Problem failure={failure} compact />}
@@ -71,6 +74,12 @@ export function LoginPage() {
         <Button look="primary" type="submit" disabled={working || wait > 0}>
           {t(working ? "auth.login.working" : "auth.login.submit")}
         </Button>
+        {state?.oidc && (
+          <div className="grid gap-3" data-testid="oidc">
+            <p className="flex items-center gap-3 text-[0.8125rem] text-muted before:h-px before:flex-1 before:bg-edge after:h-px after:flex-1 after:bg-edge">{t("auth.oidc.or")}</p>
+            <Button onClick={() => location.assign("/auth/oidc/start")}>{t("auth.oidc.with", { name: state.oidc })}</Button>
+          </div>
+        )}
       </form>
     </Frame>
   );
