@@ -129,6 +129,8 @@ void budget_grants(struct call *call);
 void budget_check(struct call *call);
 void price_list(struct call *call);
 void price_set(struct call *call);
+void rate_set(struct call *call);
+void rate_list(struct call *call);
 
 /* leaf_sandbox.c: the connection to sandboxd. */
 CDS_MUST_USE cds_rc sandbox_link_new(struct api *api, struct sandbox_link **ret, struct cds_err *reterr);

@@ -83,6 +83,8 @@ void local_start(struct call *call)
         {"budget.check", budget_check},
         {"price.list", price_list},
         {"price.set", price_set},
+        {"rate.set", rate_set},
+        {"rate.list", rate_list},
         {"run.history", run_history},
         {"term.ack", term_ack},
     };

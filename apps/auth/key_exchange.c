@@ -41,6 +41,9 @@ static void work(void *user)
     cds_strcpy(claims.role, sizeof(claims.role), key.role);
     cds_strcpy(claims.scopes, sizeof(claims.scopes), key.scopes);
     cds_strcpy(claims.models, sizeof(claims.models), key.models);
+    claims.requests_per_minute = key.requests_per_minute;
+    claims.tokens_per_minute = key.tokens_per_minute;
+    claims.concurrent_requests = key.concurrent_requests;
     x->rc = cds_jwt_sign(x->auth->signer, &claims, &x->token, &x->err);
 }
 

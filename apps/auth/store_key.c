@@ -50,7 +50,19 @@ cds_rc cds_store_key_add(struct cds_store *store, const struct cds_new_key *fres
     return CDS_OK;
 }
 
-enum { COL_KEY_ROLE = CDS_USER_COLUMN_COUNT, COL_STATUS, COL_REVOKED, COL_EXPIRED, COL_SCOPES, COL_MODELS, COL_EXPIRES, COL_HASH };
+enum {
+    COL_KEY_ROLE = CDS_USER_COLUMN_COUNT,
+    COL_STATUS,
+    COL_REVOKED,
+    COL_EXPIRED,
+    COL_SCOPES,
+    COL_MODELS,
+    COL_EXPIRES,
+    COL_RPM,
+    COL_TPM,
+    COL_CONCURRENT,
+    COL_HASH
+};
 
 static cds_rc check(const struct cds_rows *rows, const char *hash, struct cds_err *reterr)
 {
@@ -78,7 +90,8 @@ cds_rc cds_store_key_use(struct cds_store *store, const char *id, const char *ha
         "SELECT " CDS_USER_COLUMNS ", CASE WHEN k.role = 'viewer' OR u.role = 'viewer' THEN 'viewer' "
         "WHEN k.role = 'developer' OR u.role = 'developer' THEN 'developer' ELSE 'admin' END, u.status, k.revoked_at IS NOT NULL, "
         "k.expires_at IS NOT NULL AND k.expires_at <= now(), array_to_string(k.scopes, ' '), array_to_string(k.models, ' '), "
-        "extract(epoch FROM k.expires_at)::bigint, k.hash FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.id = $1::uuid",
+        "extract(epoch FROM k.expires_at)::bigint, k.requests_per_minute, k.tokens_per_minute, k.concurrent_requests, k.hash FROM api_keys k JOIN "
+        "users u ON u.id = k.user_id WHERE k.id = $1::uuid",
         1, params, true};
     const struct cds_statement use = {"UPDATE api_keys SET last_used_at = date_trunc('minute', now()) WHERE id = $1::uuid "
                                       "AND last_used_at IS DISTINCT FROM date_trunc('minute', now())",
@@ -97,6 +110,9 @@ cds_rc cds_store_key_use(struct cds_store *store, const char *id, const char *ha
     cds_strcpy(ret->scopes, sizeof(ret->scopes), cds_rows_str(rows, 0, COL_SCOPES));
     cds_strcpy(ret->models, sizeof(ret->models), cds_rows_str(rows, 0, COL_MODELS));
     ret->expires_s = cds_rows_i64(rows, 0, COL_EXPIRES, INT64_MAX);
+    ret->requests_per_minute = (uint32_t)cds_rows_i64(rows, 0, COL_RPM, 0);
+    ret->tokens_per_minute = (uint64_t)cds_rows_i64(rows, 0, COL_TPM, 0);
+    ret->concurrent_requests = (uint32_t)cds_rows_i64(rows, 0, COL_CONCURRENT, 0);
     return CDS_OK;
 }
 

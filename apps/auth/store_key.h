@@ -27,10 +27,12 @@ CDS_MUST_USE cds_rc cds_store_key_owner(struct cds_store *store, const char *id,
 struct cds_key {
     struct cds_user user;
     char id[37];
-    char role[16];     /**< the lesser of the key's and the user's */
-    char scopes[256];  /**< separated by blanks; "" all */
-    char models[600];  /**< separated by blanks; "" all */
-    int64_t expires_s; /**< seconds since 1970; INT64_MAX: it does not expire */
+    char role[16];                                     /**< the lesser of the key's and the user's */
+    char scopes[256];                                  /**< separated by blanks; "" all */
+    char models[600];                                  /**< separated by blanks; "" all */
+    int64_t expires_s;                                 /**< seconds since 1970; INT64_MAX: it does not expire */
+    uint32_t requests_per_minute, concurrent_requests; /**< 0: no limit of its own */
+    uint64_t tokens_per_minute;                        /**< the same */
 };
 /** The key of that hash, if it holds now; its use is noted to the minute.
  *  @return CDS_OK; CDS_UNAUTHENTICATED, rule "key.unknown", "key.revoked", "key.expired" or "user.gone"; CDS_DENIED, rule "user.blocked" */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "apps/llmserver/once.h"
+#include "apps/llmserver/pace.h"
 #include "apps/llmserver/results.h"
 #include "apps/llmserver/turns.h"
 #include "lib/base/clock.h"
@@ -114,6 +115,7 @@ bool cds_gen_keeps(const struct cds_gen *gen)
 /** Begins the stream; its first events go to events. A resumable one belongs to its replay from now on. */
 static void begin_stream(struct cds_gen *gen, struct cds_buf *events)
 {
+    cds_pace_tell(gen);
     gen->streaming = true;
     gen->status = 200;
     if (gen->replay) {
@@ -239,6 +241,7 @@ static void keep_whole(struct cds_gen *gen, const cds_json *answer)
 
 void cds_gen_write_end(struct cds_gen *gen)
 {
+    cds_pace_tell(gen);
     if (!cds_task_generates(gen->ask.task)) {
         cds_results_write(gen);
         return;
@@ -267,6 +270,7 @@ void cds_gen_write_error(struct cds_gen *gen, const struct cds_err *err)
 {
     CDS_CLEANUP(cds_buf_free) struct cds_buf events = cds_buf_init(CDS_GEN_OUT_MAX);
     gen->status = cds_rc_http(err->code);
+    cds_pace_tell(gen);
     if (gen->req && !gen->streaming) {
         cds_routes_reply_error(gen->req, err);
         if (gen->replay)

@@ -21,6 +21,7 @@ struct cds_admin_wait;
 struct cds_admin_list;
 struct cds_admin_change;
 struct cds_downloads;
+struct cds_pace;
 struct cds_events;
 struct cds_replay;
 struct cds_replays;
@@ -39,6 +40,7 @@ struct cds_llm {
     struct cds_credentials *creds;
     struct cds_standing *standing;
     struct cds_meter *meter;
+    struct cds_pace *pace;
     struct cds_audit *audit;
     struct cds_models models;
     struct cds_grammars *grammars;          /**< the ones that come with the server */

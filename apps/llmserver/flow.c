@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "apps/llmserver/once.h"
+#include "apps/llmserver/pace.h"
 #include "apps/llmserver/results.h"
 #include "apps/llmserver/settings.h"
 #include "apps/llmserver/states.h"
@@ -75,6 +76,7 @@ void cds_flow_over(struct cds_gen *gen)
         gen->stage = CDS_GEN_OVER;
         cds_timer_set(gen->deadline, UINT64_MAX);
         cds_timer_set(gen->alive, UINT64_MAX);
+        cds_pace_end(gen);
         write_log(gen);
     }
     if (gen->ledger_calls == 0 && !gen->req)
@@ -85,6 +87,7 @@ void cds_flow_finish(struct cds_gen *gen)
 {
     cds_metric_add(CDS_M_LLM_REQUESTS, cds_streq(gen->end.ended, "finished") ? gen->end.finish_reason : gen->end.ended, 1);
     gen->stage = CDS_GEN_LEAVING;
+    cds_pace_end(gen);
     cds_timer_set(gen->deadline, UINT64_MAX);
     cds_timer_set(gen->alive, UINT64_MAX);
     bool kept = gen->replay || !gen->req; /* it is written to what is kept, which nobody has to read before this request is over */
@@ -110,6 +113,7 @@ void cds_flow_fail(struct cds_gen *gen, const struct cds_err *err, const char *o
     cds_metric_add(CDS_M_LLM_REQUESTS, outcome, 1);
     gen->failure = *err;
     gen->end = (struct cds_wire_end){.ended = outcome};
+    cds_pace_end(gen);
     /* While a reservation is under way the stage tells its answer that nobody wants it any more. */
     gen->stage = CDS_GEN_LEAVING;
     cds_timer_set(gen->deadline, UINT64_MAX);
@@ -150,13 +154,6 @@ static void refuse_slice(struct cds_gen *gen, const struct cds_err *err)
         send_grant(gen, true);
 }
 
-static uint32_t slice_under_way(const struct cds_gen *gen)
-{
-    uint32_t size = gen->slices.size * 2 < CDS_SLICE_MAX ? gen->slices.size * 2 : CDS_SLICE_MAX;
-    uint32_t rest = gen->slices.max_tokens - gen->slices.granted;
-    return size < rest ? size : rest;
-}
-
 static void on_extended(void *user, const struct cds_err *err)
 {
     struct cds_gen *gen = user;
@@ -169,7 +166,7 @@ static void on_extended(void *user, const struct cds_err *err)
     } else if (err) {
         refuse_slice(gen, err);
     } else {
-        cds_slices_granted(&gen->slices, slice_under_way(gen));
+        cds_slices_granted(&gen->slices, gen->slice_tokens);
         if (gen->stage == CDS_GEN_RUNNING)
             send_grant(gen, gen->slices.granted >= gen->slices.max_tokens);
     }
@@ -181,11 +178,15 @@ static void ask_for_slice(struct cds_gen *gen)
     if (tokens == 0)
         return;
     struct cds_err err = {0};
+    if (cds_pace_more(gen, tokens, &gen->slice_tokens, &err) != CDS_OK) {
+        refuse_slice(gen, &err);
+        return;
+    }
     struct cds_meter_request request = cds_flow_ledger_request(gen);
     gen->extending = true;
     gen->ledger_calls++;
     struct cds_meter_used so_far = {.prompt_tokens = gen->prompt_tokens, .completion_tokens = gen->completion_tokens};
-    if (cds_meter_extend(gen->app->meter, &request, tokens * gen->choice_count, &so_far, on_extended, gen, &err) == CDS_OK)
+    if (cds_meter_extend(gen->app->meter, &request, gen->slice_tokens * gen->choice_count, &so_far, on_extended, gen, &err) == CDS_OK)
         return;
     gen->extending = false;
     gen->ledger_calls--;
@@ -246,8 +247,11 @@ void cds_flow_reserve(struct cds_gen *gen)
     struct cds_meter_request request = cds_flow_ledger_request(gen);
     gen->stage = CDS_GEN_RESERVING;
     gen->ledger_calls++;
+    cds_rc rc = cds_pace_first(gen, &err);
     uint32_t tokens = gen->prompt_tokens + gen->slices.granted * gen->choice_count;
-    cds_rc rc = cds_meter_reserve(gen->app->meter, &request, tokens, on_reserved, gen, &err);
+    cds_pace_tell(gen);
+    if (rc == CDS_OK)
+        rc = cds_meter_reserve(gen->app->meter, &request, tokens, on_reserved, gen, &err);
     if (rc == CDS_CONFLICT) {
         /* Another request of this caller runs under the same id: the ledger gets one of our own. */
         cds_uuid7(gen->request_id);
@@ -257,7 +261,7 @@ void cds_flow_reserve(struct cds_gen *gen)
     if (rc == CDS_OK)
         return;
     gen->ledger_calls--;
-    cds_flow_fail(gen, &err, "busy");
+    cds_flow_fail(gen, &err, rc == CDS_RATE_LIMITED ? "refused" : "busy");
 }
 
 /* --- frames ------------------------------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include "apps/llmserver/grammars.h"
 #include "apps/llmserver/lexicon.h"
 #include "apps/llmserver/once.h"
+#include "apps/llmserver/pace.h"
 #include "apps/llmserver/poison.h"
 #include "apps/llmserver/settings.h"
 #include "apps/llmserver/tasks.h"
@@ -331,10 +332,13 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         rc = cds_poison_check(app->poison, fingerprint, cds_now_ms(), &err);
     if (rc == CDS_OK)
         rc = cds_turns_admit(app, model, credential->claims.user_id, &place, &err);
+    bool let_in = rc == CDS_OK && (rc = cds_pace_begin(app->pace, credential, req, &err)) == CDS_OK;
     struct cds_gen *gen = rc == CDS_OK && model ? gen_new(app, req, credential, model, ask.prompts * ask.per_prompt) : NULL;
     if (rc == CDS_OK && !gen)
         rc = cds_fail(&err, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     if (rc != CDS_OK || !gen) {
+        if (let_in)
+            cds_pace_cancel(app->pace, credential);
         cds_ask_clear(&ask);
         cds_once_drop(&once);
         cds_metric_add(CDS_M_LLM_REQUESTS, "refused", 1);
@@ -345,6 +349,7 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
         cds_routes_fail(req, credential->claims.user_id, &err);
         return;
     }
+    cds_pace_adopt(gen);
     gen->dialect = dialect;
     gen->asked = cds_json_ref(asked);
     gen->counts = counts;

@@ -11,6 +11,7 @@
 #include "apps/llmserver/app.h"
 #include "apps/llmserver/choice.h"
 #include "apps/llmserver/dialect.h"
+#include "apps/llmserver/rates.h"
 #include "apps/llmserver/replay.h"
 #include "apps/llmserver/request.h"
 #include "apps/llmserver/segments.h"
@@ -62,6 +63,12 @@ struct cds_gen {
     int status; /**< of the answer, for the log */
     struct cds_queued queued;
     struct cds_slices slices;
+    uint32_t slice_tokens; /**< of each answer, in the slice that is being reserved */
+    struct {
+        struct cds_rate_limits user, key; /**< as they were when it came */
+        uint64_t taken;                   /**< tokens of the minute */
+        bool open, told;                  /**< it counts as running; its client was told */
+    } pace;
     uint32_t prompt_tokens, cached_tokens, evaluated_tokens;
     uint32_t completion_tokens;                                 /**< of all choices together */
     uint32_t furthest;                                          /**< of the longest choice: slices are granted to each of them */

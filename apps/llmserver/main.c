@@ -14,6 +14,7 @@
 #include "apps/llmserver/generation.h"
 #include "apps/llmserver/grammars.h"
 #include "apps/llmserver/once.h"
+#include "apps/llmserver/pace.h"
 #include "apps/llmserver/poison.h"
 #include "apps/llmserver/residency.h"
 #include "apps/llmserver/states.h"
@@ -110,6 +111,16 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
     };
     cds_service_url(c, CDS_OPT_AUTH_PORT, auth_url, sizeof(auth_url));
     rc = cds_meter_new(&meter, &app->meter, err);
+    const struct cds_pace_options pace = {
+        .loop = app->loop,
+        .conninfo = conninfo,
+        .nodes = (unsigned)cds_config_u64(c, CDS_OPT_LLM_RATE_NODES),
+        .defaults = {.requests_per_minute = (uint32_t)cds_config_u64(c, CDS_OPT_LLM_RATE_REQUESTS),
+                     .tokens_per_minute = cds_config_u64(c, CDS_OPT_LLM_RATE_TOKENS),
+                     .concurrent_requests = (uint32_t)cds_config_u64(c, CDS_OPT_LLM_RATE_CONCURRENT)},
+    };
+    if (rc == CDS_OK)
+        rc = cds_pace_new(&pace, &app->pace, err);
     if (rc == CDS_OK)
         rc = cds_credentials_new(app->loop, app->client, auth_url, &app->creds, err);
     if (rc == CDS_OK)
@@ -186,6 +197,7 @@ int main(int argc, char **argv)
         cds_credentials_free(&app.creds);
     cds_standing_free(&app.standing);
     cds_meter_free(&app.meter);
+    cds_pace_free(&app.pace);
     cds_audit_free(&app.audit);
     cds_residency_stop(&app);
     cds_states_free(&app.states);

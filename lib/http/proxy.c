@@ -126,11 +126,13 @@ static bool passes_back(const char *name)
                                         "Content-Disposition",
                                         "Retry-After-Ms",
                                         "x-cds-queue-place",
-                                        "request-id"};
+                                        "request-id",
+                                        "RateLimit",
+                                        "RateLimit-Policy"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(names); i++)
         if (!strcasecmp(name, names[i]))
             return true;
-    return false;
+    return !strncasecmp(name, "x-ratelimit-", 12);
 }
 
 static bool own_pass_back(void *user, const char *name, const char *value, struct cds_buf *changed)

@@ -40,7 +40,8 @@ struct cds_http_behind_rules {
 /**
  * Sends req to the part, body included, and streams the answer back. Passes Authorization, Content-Type, Accept, Cookie, Origin, x-request-id (ours)
  * and X-Forwarded-For; passes back status, Content-Type, Set-Cookie, Cache-Control, Retry-After, WWW-Authenticate, Location, x-should-retry,
- * Idempotency-Replayed. Unreachable: 503 problem that names the part.
+ * RateLimit,
+ * RateLimit-Policy, x-ratelimit-*, Idempotency-Replayed. Unreachable: 503 problem that names the part.
  * @param upstream_base  "http://127.0.0.1:6813"
  */
 void cds_http_proxy(struct cds_http_req *req, struct cds_http_client *client, const char *upstream_base, const char *part, uint64_t deadline_ms);

@@ -19,12 +19,15 @@ struct cds_claims {
     char user_id[37];    /**< sub */
     char session_id[37]; /**< sid */
     char email[255];
-    char key_id[37];             /**< key: of an API key; "" for somebody who signed in */
-    char scopes[256];            /**< scp: groups of methods, separated by blanks; "": all */
-    char models[600];            /**< mdl: ids of models, separated by blanks; "": all */
-    char role[16];               /**< "admin", "developer", "viewer" */
-    int64_t issued_s, expires_s; /**< iat, exp: seconds since 1970 */
-    int64_t version;             /**< token_version of the user when issued (ver) */
+    char key_id[37];              /**< key: of an API key; "" for somebody who signed in */
+    char scopes[256];             /**< scp: groups of methods, separated by blanks; "": all */
+    char models[600];             /**< mdl: ids of models, separated by blanks; "": all */
+    uint32_t requests_per_minute; /**< rpm: of the API key; 0: no limit of its own */
+    uint64_t tokens_per_minute;   /**< tpm: the same */
+    uint32_t concurrent_requests; /**< cnc: the same */
+    char role[16];                /**< "admin", "developer", "viewer" */
+    int64_t issued_s, expires_s;  /**< iat, exp: seconds since 1970 */
+    int64_t version;              /**< token_version of the user when issued (ver) */
 };
 
 struct cds_signer;

@@ -160,6 +160,9 @@ cds_rc cds_jwt_sign(const struct cds_signer *signer, const struct cds_claims *cl
         cds_json_set(payload, "key", cds_json_string(claims->key_id));
         cds_json_set(payload, "scp", cds_json_string(claims->scopes));
         cds_json_set(payload, "mdl", cds_json_string(claims->models));
+        cds_json_set(payload, "rpm", cds_json_int(claims->requests_per_minute));
+        cds_json_set(payload, "tpm", cds_json_int((int64_t)claims->tokens_per_minute));
+        cds_json_set(payload, "cnc", cds_json_int(claims->concurrent_requests));
     }
     if (!header || !payload)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The claims of the access token are not UTF-8 text.");

@@ -182,10 +182,17 @@ static bool copy_int(const cds_json *payload, const char *name, int64_t *out)
     return *out >= 0;
 }
 
+/* Absent, or a whole number up to most. */
+static bool copy_count(const cds_json *payload, const char *name, int64_t most, int64_t *out)
+{
+    *out = 0;
+    return !cds_json_get(payload, name) || (copy_int(payload, name, out) && *out <= most);
+}
+
 static cds_rc check_payload(const cds_json *payload, int64_t now_s, struct cds_claims *ret, struct cds_err *reterr)
 {
     struct cds_claims claims = {0};
-    int64_t not_before_s = 0;
+    int64_t not_before_s = 0, rpm, tpm, cnc;
     bool has_nbf = cds_json_get(payload, "nbf") != NULL;
     if (!cds_streq(cds_json_get_str(payload, "iss"), CDS_JWT_ISSUER) || !cds_streq(cds_json_get_str(payload, "aud"), CDS_JWT_AUDIENCE))
         return refuse(reterr, "jwt.audience", "The access token was issued by or for another service.");
@@ -195,8 +202,13 @@ static cds_rc check_payload(const cds_json *payload, int64_t now_s, struct cds_c
         !copy_int(payload, "iat", &claims.issued_s) || !copy_int(payload, "exp", &claims.expires_s) || !copy_int(payload, "ver", &claims.version) ||
         (has_nbf && !copy_int(payload, "nbf", &not_before_s)) || !copy_optional(payload, "key", claims.key_id, sizeof(claims.key_id)) ||
         !copy_optional(payload, "scp", claims.scopes, sizeof(claims.scopes)) ||
-        !copy_optional(payload, "mdl", claims.models, sizeof(claims.models)) || (*claims.key_id && !cds_uuid_valid(claims.key_id)))
+        !copy_optional(payload, "mdl", claims.models, sizeof(claims.models)) || !copy_count(payload, "rpm", UINT32_MAX, &rpm) ||
+        !copy_count(payload, "tpm", INT64_C(1) << 53, &tpm) || !copy_count(payload, "cnc", UINT32_MAX, &cnc) ||
+        (*claims.key_id && !cds_uuid_valid(claims.key_id)))
         return malformed(reterr);
+    claims.requests_per_minute = (uint32_t)rpm;
+    claims.tokens_per_minute = (uint64_t)tpm;
+    claims.concurrent_requests = (uint32_t)cnc;
     if (claims.expires_s <= now_s)
         return refuse(reterr, "jwt.expired", "The access token has expired.");
     if (claims.issued_s > now_s + CDS_JWT_SKEW_S || not_before_s > now_s)

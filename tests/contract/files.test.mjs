@@ -47,6 +47,7 @@ test("every error code has an example or a reason why none can have one", () => 
     INTERNAL: "a fault of the studio itself",
     TOO_LARGE: "rules.test.mjs: a body over the limit",
     RATE_LIMITED: "needs a flood",
+    KEY_REUSED: "tests/service/llm_once.test.mjs: a header of /v1, which RPC does not have",
     MODEL_CRASHED: "tests/service kills the worker",
     BUSY: "needs a full queue",
     UNAVAILABLE: "tests/service stops a part",

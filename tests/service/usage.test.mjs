@@ -165,6 +165,8 @@ describe('reports and exports of random lines', { concurrency: false }, () => {
       }
     }
     assert.equal((await callAs(stack, ann.token, 'usage.report', { by: 'day', from: '2026-01-01', to: '2027-02-04' })).status, 200, '400 days are not too many');
+    const far = await callAs(stack, ann.token, 'usage.anomalies', { from: '2026-01-01', to: '2026-11-30' });
+    assert.deepEqual([far.status, far.error.data.errors[0].pointer], [400, '/params/to'], 'unusual days are looked for in 92 days at most');
     const bad = await callAs(stack, ann.token, 'usage.export', { format: 'csv', ...range, cursor: `2026-99-01T00:00:00.000000Z ${ann.id} ${ann.id}` });
     assert.deepEqual([bad.status, bad.error.data.errors[0].pointer], [400, '/params/cursor']);
   });

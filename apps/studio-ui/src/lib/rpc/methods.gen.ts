@@ -619,7 +619,7 @@ export type KeyCreateParams = {
   /** At most the caller's own, which it is without this */
   role?: "viewer" | "developer" | "admin";
   /** Groups of methods it may call, and logs for /stream/logs; empty or absent: all */
-  scopes?: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key" | "price")[];
+  scopes?: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key" | "price" | "rate")[];
   /** Models it may use; empty or absent: all */
   models?: string[];
   /** Life in seconds; without it the key does not expire */
@@ -658,7 +658,7 @@ export type KeyListResult = {
     /** Role */
     role: "viewer" | "developer" | "admin";
     /** Groups of methods it may call; empty or absent: all */
-    scopes: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key" | "price")[];
+    scopes: ("fs" | "image" | "llm" | "logs" | "preview" | "project" | "run" | "rpc" | "sandbox" | "session" | "term" | "usage" | "user" | "budget" | "key" | "price" | "rate")[];
     /** Models it may use; empty or absent: all */
     models: string[];
     /** Whether it works */
@@ -1405,6 +1405,43 @@ export type ProjectNetworkSetResult = {
   rules: string[];
   /** What projects of this studio may name at all (option egress.hosts; "*" is every public host); empty: the network is off for all */
   hosts: string[];
+};
+
+/** Parameters of rate.list: The users with limits of rate of their own. */
+export type RateListParams = Record<string, never>;
+/** Result of rate.list. */
+export type RateListResult = {
+  limits: {
+    /** User id */
+    user_id: string;
+    /** Email address */
+    email: string;
+    /** Requests in a minute; null or absent: the studio's default */
+    requests_per_minute: number | null;
+    /** Tokens in a minute; null or absent: the studio's default */
+    tokens_per_minute: number | null;
+    /** Requests at the same time; null or absent: the studio's default */
+    concurrent_requests: number | null;
+  }[];
+};
+
+/** Parameters of rate.set: Sets how fast a user may ask the model, keys included; all three at once. */
+export type RateSetParams = {
+  /** User id */
+  user_id: string;
+  /** Requests in a minute; null or absent: the studio's default */
+  requests_per_minute?: number | null;
+  /** Tokens in a minute; null or absent: the studio's default */
+  tokens_per_minute?: number | null;
+  /** Requests at the same time; null or absent: the studio's default */
+  concurrent_requests?: number | null;
+};
+/** Result of rate.set. */
+export type RateSetResult = {
+  /** User id */
+  user_id: string;
+  /** It holds within a second */
+  set: boolean;
 };
 
 /** Parameters of rpc.cancel: Ends an open call of the caller on the same WebSocket early; the call still gets its own answer. */
@@ -2519,6 +2556,8 @@ export interface Methods {
   "project.list": { params: ProjectListParams; result: ProjectListResult; notifications: never };
   "project.network.get": { params: ProjectNetworkGetParams; result: ProjectNetworkGetResult; notifications: never };
   "project.network.set": { params: ProjectNetworkSetParams; result: ProjectNetworkSetResult; notifications: never };
+  "rate.list": { params: RateListParams; result: RateListResult; notifications: never };
+  "rate.set": { params: RateSetParams; result: RateSetResult; notifications: never };
   "rpc.cancel": { params: RpcCancelParams; result: RpcCancelResult; notifications: never };
   "rpc.discover": { params: RpcDiscoverParams; result: RpcDiscoverResult; notifications: never };
   "run.cancel": { params: RunCancelParams; result: RunCancelResult; notifications: never };
@@ -2621,6 +2660,8 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "project.list": { role: "viewer", deadlineMs: 15000, streams: false, billable: false },
   "project.network.get": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "project.network.set": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
+  "rate.list": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "rate.set": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "rpc.cancel": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },
   "rpc.discover": { role: "none", deadlineMs: 5000, streams: false, billable: false },
   "run.cancel": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
