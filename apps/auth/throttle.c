@@ -84,7 +84,7 @@ static struct keys keys_of(const struct cds_throttle *throttle, const char *ip, 
         return keys;
     text[n++] = ' ';
     len = len < sizeof(text) - n ? len : sizeof(text) - n;
-    memcpy(text + n, account, len);
+    memcpy(text + n, account, len); // NOLINT(bugprone-not-null-terminated-result): what is hashed has a length
     keys.pair = key_of(throttle, 'p', text, n + len);
     keys.account = key_of(throttle, 'a', account, len);
     keys.made = key_of(throttle, 'm', account, len);

@@ -43,6 +43,7 @@ cds_rc cds_run_auth(const struct cds_command *cmd, const char *const *words, con
     if (got.exit_code != 0)
         return cds_fail(reterr, got.exit_code == CDS_EXIT_USAGE ? CDS_BAD_PARAM : CDS_SYSTEM, __func__, "%s", *said ? said : "It was not done.");
     printf("%s\n", said);
-    explicit_bzero(got.out.data, got.out.len); /* it may hold a key */
+    if (got.out.data)
+        explicit_bzero(got.out.data, got.out.len); /* it may hold a key */
     return CDS_OK;
 }

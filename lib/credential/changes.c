@@ -167,11 +167,10 @@ static void forget(struct changes *changes, int i, int64_t *floor_s)
 /* A place in no list. own: of the user that the change is about, NONE: it counts for nobody. */
 static int free_place(struct changes *changes, int own)
 {
-    struct owner *owner = own == NONE ? NULL : &changes->owners[own];
     int i;
-    if (owner && owner->count >= CDS_STANDING_OWN_MAX) {
-        i = owner->own.oldest;
-        forget(changes, i, &owner->floor_s); /* others of his stay, so the record does too */
+    if (own != NONE && changes->owners[own].count >= CDS_STANDING_OWN_MAX) {
+        i = changes->owners[own].own.oldest;
+        forget(changes, i, &changes->owners[own].floor_s); /* others of his stay, so the record does too */
     } else if (changes->used < CDS_STANDING_MAX) {
         i = changes->used++;
     } else {

@@ -173,6 +173,7 @@ static cds_json *object_of(const char *text, size_t len)
     cds_json *value = NULL;
     size_t n = plain ? decode(text, len, plain, len) : 0;
     if (!n || cds_json_parse((const char *)plain, n, &value, NULL))
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return NULL;
     if (cds_json_is(value, CDS_JSON_OBJECT))
         return value;
