@@ -196,15 +196,17 @@ static void cluster_keeps_its_data_over_a_second_prepare(void **state)
 }
 
 /* ---- who may connect ---- */
-/* @return what a process of that user gets */
-static cds_rc connect_as(uid_t uid, gid_t gid)
+/* @return what a process of that user gets that asks for that role, NULL: the owner's */
+static cds_rc connect_as(uid_t uid, gid_t gid, const char *role)
 {
+    char conninfo[700];
+    snprintf(conninfo, sizeof(conninfo), role ? "%s user=%s" : "%s", pg.conninfo, role);
     pid_t pid = fork();
     if (pid == 0) {
         struct cds_db *db = NULL;
         if (setgroups(0, NULL) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid))
             _exit(CDS_SYSTEM);
-        _exit((int)cds_db_open(pg.conninfo, cds_now_ms(), &db, NULL));
+        _exit((int)cds_db_open(conninfo, cds_now_ms(), &db, NULL));
     }
     int status = 0;
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -212,7 +214,7 @@ static cds_rc connect_as(uid_t uid, gid_t gid)
     return (cds_rc)WEXITSTATUS(status);
 }
 
-static void only_root_the_services_and_the_cluster_user_may_connect(void **state)
+static void root_and_the_cluster_user_may_be_the_owner_and_the_services_their_roles_and_nobody_else_anything(void **state)
 {
     struct cds_identity services = {.change = true};
     struct cds_err err = {0};
@@ -223,14 +225,19 @@ static void only_root_the_services_and_the_cluster_user_may_connect(void **state
     assert_int_equal(cds_sysuser_ensure("cds-studio", &services.uid, &services.gid, &err), CDS_OK);
     assert_int_equal(cds_pg_prepare(pg.config, &pg.home, &services, NULL, NULL, &pg.pg, &err), CDS_OK);
     test_pg_start(&pg);
-    assert_int_equal(connect_as(0, 0), CDS_OK);
-    assert_int_equal(connect_as(services.uid, services.gid), CDS_OK);
-    assert_int_equal(connect_as(owner, owner_group), CDS_OK);
-    assert_int_equal(connect_as(NOBODY, NOBODY), CDS_UNAVAILABLE);
+    test_pg_migrate(&pg); /* makes the roles */
+    assert_int_equal(connect_as(0, 0, NULL), CDS_OK);
+    assert_int_equal(connect_as(owner, owner_group, NULL), CDS_OK);
+    assert_int_equal(connect_as(services.uid, services.gid, "cds_app"), CDS_OK);
+    assert_int_equal(connect_as(services.uid, services.gid, "cds_auth"), CDS_OK);
+    assert_int_equal(connect_as(services.uid, services.gid, NULL), CDS_UNAVAILABLE);
+    assert_int_equal(connect_as(NOBODY, NOBODY, NULL), CDS_UNAVAILABLE);
     /* The folder is the first gate; the second one holds without it. */
     assert_int_equal(chmod(below("run/pg", path, sizeof(path)), 0755), 0);
-    assert_int_equal(connect_as(services.uid, services.gid), CDS_OK);
-    assert_int_equal(connect_as(NOBODY, NOBODY), CDS_UNAVAILABLE);
+    assert_int_equal(connect_as(services.uid, services.gid, "cds_app"), CDS_OK);
+    assert_int_equal(connect_as(services.uid, services.gid, NULL), CDS_UNAVAILABLE);
+    assert_int_equal(connect_as(NOBODY, NOBODY, NULL), CDS_UNAVAILABLE);
+    assert_int_equal(connect_as(NOBODY, NOBODY, "cds_app"), CDS_UNAVAILABLE);
     test_pg_stop(&pg, SIGINT);
 }
 
@@ -256,7 +263,7 @@ int main(void)
         cmocka_unit_test(interrupted_initdb_is_cancelled_and_leaves_no_cluster),
         cmocka_unit_test(cluster_keeps_its_data_over_a_second_prepare),
         cmocka_unit_test(server_gets_an_environment_of_its_own),
-        cmocka_unit_test(only_root_the_services_and_the_cluster_user_may_connect),
+        cmocka_unit_test(root_and_the_cluster_user_may_be_the_owner_and_the_services_their_roles_and_nobody_else_anything),
     };
     return cmocka_run_group_tests(tests, make, unmake);
 }

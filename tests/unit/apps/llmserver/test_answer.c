@@ -76,6 +76,7 @@ static void end_at_once(void *user, struct cds_http_req *req)
     gen->ask.stream = true;
     gen->wire.chat = gen->wire.include_usage = true;
     gen->end = (struct cds_wire_end){.finish_reason = "stop", .ended = "finished"};
+    gen->pace.told = true; /* nobody limits rates here */
     gen->out = cds_buf_init(CDS_GEN_OUT_MAX);
     gen->choices = calloc(1, sizeof(*gen->choices));
     assert_non_null(gen->choices);
