@@ -18,7 +18,7 @@ export const most = 1_000_000_000_000_000;
  * decimal point. null: it is none, or more than there may be.
  */
 export function typed(text: string, unit: Unit): number | null {
-  const match = /^(-?)(\d{1,15})(?:[.,](\d{1,6}))?$/.exec(text.trim());
+  const match = /^(-?)(\d{1,16})(?:[.,](\d{1,6}))?$/.exec(text.trim());
   if (!match) return null;
   const [, sign, whole = "", fraction = ""] = match;
   if (unit !== "microcredits" && fraction) return null;
