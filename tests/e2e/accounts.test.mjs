@@ -61,7 +61,7 @@ describe('accounts in the browser', { timeout: 240_000 }, () => {
     await guest.getByLabel('New password').fill(password);
     await guest.getByRole('button', { name: 'Set password and sign in' }).click();
     await guest.getByTestId('connection').getByText('Connected').waitFor();
-    await page.getByRole('button', { name: 'Refresh' }).click();
+    await page.getByRole('heading', { name: 'Users' }).locator('..').getByRole('button', { name: 'Refresh' }).click();
     await row().getByText('Active').waitFor();
   });
 
