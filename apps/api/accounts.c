@@ -67,19 +67,12 @@ static void no_user(struct call *call)
 }
 
 /* ---- users ---- */
-static void on_list(void *user, const struct cds_rows *rows, const struct cds_err *err)
-{
-    struct call *call = call_queried(user, err);
-    if (call)
-        call_succeed_text(call, NULL, cds_rows_str(rows, 0, 0));
-}
-
 void user_list(struct call *call)
 {
     char limit[16];
     snprintf(limit, sizeof(limit), "%lld", (long long)cds_json_get_i64(call->params, "limit", 50));
     const char *params[] = {param(call, "status"), param(call, "role"), param(call, "query"), param(call, "cursor"), limit};
-    call_query(call, list_sql, 5, params, on_list);
+    call_query(call, list_sql, 5, params, call_give);
 }
 
 /* Columns: verdict of the function, role and status as they are now. */

@@ -25,13 +25,6 @@ static const char export_sql[] =
     "  'head', (SELECT json_build_object('seq', seq, 'hash', encode(hash, 'hex')) FROM audit_head),"
     "  'next_after', CASE WHEN (SELECT count(*) FROM l) > $2::int THEN (SELECT max(seq) FROM p) END)";
 
-static void on_read(void *user, const struct cds_rows *rows, const struct cds_err *err)
-{
-    struct call *call = call_queried(user, err);
-    if (call)
-        call_succeed_text(call, NULL, cds_rows_str(rows, 0, 0));
-}
-
 static const char *number(const struct call *call, const char *name, int64_t otherwise, char ret[static 24])
 {
     snprintf(ret, 24, "%lld", (long long)cds_json_get_i64(call->params, name, otherwise));
@@ -43,12 +36,12 @@ void audit_list(struct call *call)
     char before[24], limit[24];
     const char *params[] = {cds_json_get(call->params, "before") ? number(call, "before", 0, before) : NULL, cds_json_get_str(call->params, "actor"),
                             cds_json_get_str(call->params, "action"), number(call, "limit", LIST_LINES, limit)};
-    call_query(call, list_sql, CDS_ARRAY_LEN(params), params, on_read);
+    call_query(call, list_sql, CDS_ARRAY_LEN(params), params, call_give);
 }
 
 void audit_export(struct call *call)
 {
     char after[24], limit[24];
     const char *params[] = {number(call, "after", 0, after), number(call, "limit", EXPORT_LINES, limit)};
-    call_query(call, export_sql, CDS_ARRAY_LEN(params), params, on_read);
+    call_query(call, export_sql, CDS_ARRAY_LEN(params), params, call_give);
 }

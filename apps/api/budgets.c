@@ -140,19 +140,12 @@ void budget_remove(struct call *call)
     call_query(call, "SELECT budget_remove($1::uuid)", 1, params, on_removed);
 }
 
-static void on_list(void *user, const struct cds_rows *rows, const struct cds_err *err)
-{
-    struct call *call = call_queried(user, err);
-    if (call)
-        call_succeed_text(call, NULL, cds_rows_str(rows, 0, 0));
-}
-
 void budget_list(struct call *call)
 {
     char limit[16];
     snprintf(limit, sizeof(limit), "%lld", (long long)cds_json_get_i64(call->params, "limit", 50));
     const char *params[] = {param(call, "scope"), param(call, "user_id"), param(call, "model"), param(call, "cursor"), limit};
-    call_query(call, list_sql, 5, params, on_list);
+    call_query(call, list_sql, 5, params, call_give);
 }
 
 static void on_self(void *user, const struct cds_rows *rows, const struct cds_err *err)

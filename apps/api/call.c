@@ -170,6 +170,13 @@ void call_succeed_text(struct call *call, const char *name, const char *text)
         call_succeed(call, name ? cds_json_pack("{s:o}", name, value) : value);
 }
 
+void call_give(void *ticket, const struct cds_rows *rows, const struct cds_err *err)
+{
+    struct call *call = call_queried(ticket, err);
+    if (call)
+        call_succeed_text(call, NULL, cds_rows_str(rows, 0, 0));
+}
+
 bool call_cancel(struct call *call)
 {
     if (call->cancelled)

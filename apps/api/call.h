@@ -75,6 +75,8 @@ void call_query(struct call *call, const char *sql, int n, const char *const *pa
 struct call *call_queried(void *ticket, const struct cds_err *err);
 /** Ends with JSON that the database built: it is the result, or its one member of that name. */
 void call_succeed_text(struct call *call, const char *name, const char *text);
+/** A done of call_query: the first column of the one row is the result. */
+void call_give(void *ticket, const struct cds_rows *rows, const struct cds_err *err);
 /** Fails the call: more statements wait than the queue holds. */
 void call_database_full(struct call *call);
 

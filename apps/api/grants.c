@@ -91,18 +91,11 @@ void budget_grant(struct call *call)
         call_query(call, "SELECT verdict, lim, used, held FROM budget_grant($1::uuid, $2::uuid, $3::bigint, $4::uuid, $5)", 5, params, on_grant);
 }
 
-static void on_json(void *user, const struct cds_rows *rows, const struct cds_err *err)
-{
-    struct call *call = call_queried(user, err);
-    if (call)
-        call_succeed_text(call, NULL, cds_rows_str(rows, 0, 0));
-}
-
 void budget_grants(struct call *call)
 {
     char limit[24];
     const char *params[] = {param(call, "policy_id"), param(call, "cursor"), number(call, "limit", 50, limit)};
-    call_query(call, grants_sql, 3, params, on_json);
+    call_query(call, grants_sql, 3, params, call_give);
 }
 
 static void on_check(void *user, const struct cds_rows *rows, const struct cds_err *err)

@@ -84,13 +84,6 @@ static void by_model_server(struct call *call)
     call->leaf_cancel = cancel;
 }
 
-static void on_vectors(void *user, const struct cds_rows *rows, const struct cds_err *err)
-{
-    struct call *call = call_queried(user, err);
-    if (call)
-        call_succeed_text(call, NULL, cds_rows_str(rows, 0, 0));
-}
-
 /* Nothing is booked: it is the database that computes. */
 static void by_database(struct call *call, const char *model)
 {
@@ -102,7 +95,7 @@ static void by_database(struct call *call, const char *model)
     const char *params[] = {call->request_id, model, inputs};
     if (!inputs)
         abort();
-    call_query(call, sql, 3, params, on_vectors);
+    call_query(call, sql, 3, params, call_give);
 }
 
 void llm_embed_start(struct call *call)

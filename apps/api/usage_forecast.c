@@ -18,20 +18,13 @@ static const char anomalies_sql[] =
     " ORDER BY d.day DESC, d.score DESC), '[]')) FROM cds_ml.unusual_days($1::uuid, $2::date, $3::date, 200) d"
     " LEFT JOIN users o ON o.id = d.user_id LEFT JOIN api_keys a ON a.user_id = d.user_id AND a.id = d.key_id";
 
-static void on_answer(void *user, const struct cds_rows *rows, const struct cds_err *err)
-{
-    struct call *call = call_queried(user, err);
-    if (call)
-        call_succeed_text(call, NULL, cds_rows_str(rows, 0, 0));
-}
-
 void usage_forecast(struct call *call)
 {
     const char *user_id;
     if (!usage_whose(call, &user_id))
         return;
     const char *params[] = {user_id, cds_config_u64(call->api->config, CDS_OPT_ML_PGML) ? "true" : "false"};
-    call_query(call, forecast_sql, 2, params, on_answer);
+    call_query(call, forecast_sql, 2, params, call_give);
 }
 
 void usage_anomalies(struct call *call)
@@ -49,5 +42,5 @@ void usage_anomalies(struct call *call)
         return;
     }
     const char *params[] = {range.user_id, range.from, range.to};
-    call_query(call, anomalies_sql, 3, params, on_answer);
+    call_query(call, anomalies_sql, 3, params, call_give);
 }
