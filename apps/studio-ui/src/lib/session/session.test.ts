@@ -180,6 +180,38 @@ describe("signing out", () => {
     expect(asked).toHaveLength(2);
   });
 
+  it("asks for no token while it is under way, although its sockets are closed before the answer is here", async () => {
+    let answer: (value: Response) => void = () => undefined;
+    const asked: string[] = [];
+    const fetch = (path: unknown) => {
+      asked.push(String(path));
+      return asked.length === 1 ? Promise.resolve(signedIn()) : new Promise<Response>((done) => (answer = done));
+    };
+    const session = new Session({ fetch: fetch as typeof globalThis.fetch });
+    await session.login("a@b.c", "x");
+    const leaving = session.logout();
+    await vi.advanceTimersByTimeAsync(1);
+    session.forgetToken();
+    const token = session.freshToken(true);
+    await vi.advanceTimersByTimeAsync(1);
+    answer(new Response(null, { status: 204 }));
+    await leaving;
+    expect(await token).toBeNull();
+    expect(asked).toEqual(["/auth/login", "/auth/logout"]);
+    expect(session.state.get()).toEqual({ status: "signed-out", ended: undefined });
+  });
+
+  it("asks for a token after all when the server did not take it", async () => {
+    const { session, asked } = makeSession([signedIn(), refused(503), signedIn()]);
+    await session.login("a@b.c", "x");
+    const leaving = session.logout();
+    session.forgetToken();
+    const token = session.freshToken();
+    await expect(leaving).rejects.toMatchObject({ name: "UNAVAILABLE" });
+    expect(await token).toBe("token-2");
+    expect(asked.map((one) => one.path)).toEqual(["/auth/login", "/auth/logout", "/auth/refresh"]);
+  });
+
   it("stays signed in and says why when the server did not take it", async () => {
     const { session } = makeSession([signedIn(), refused(503)]);
     await session.login("a@b.c", "x");

@@ -47,6 +47,7 @@ export class Session {
   private tokenUntil = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private refreshing: Promise<void> | null = null;
+  private last: Promise<unknown> = Promise.resolve();
 
   constructor(options: SessionOptions = {}) {
     this.options = options;
@@ -92,11 +93,16 @@ export class Session {
     });
   }
 
-  /** Signs out here and in the other tabs. Without the server's word the cookie may live on, so that failure is shown. */
-  async logout(): Promise<void> {
-    await this.post("/auth/logout", {});
-    this.options.announce?.("signed-out");
-    this.end();
+  /**
+   * Signs out here and in the other tabs. Without the server's word the cookie may live on, so that failure is shown.
+   * Alone, since the server closes the sockets before its answer is here: nobody asks for a new token meanwhile.
+   */
+  logout(): Promise<void> {
+    return this.alone(async () => {
+      await this.post("/auth/logout", {});
+      this.options.announce?.("signed-out");
+      this.end();
+    });
   }
 
   /** Another tab signed out. */
@@ -117,13 +123,19 @@ export class Session {
     return this.token;
   }
 
-  /** One at a time: callers that come meanwhile share the answer. */
+  /** One at a time: callers that come meanwhile share the answer. Asks nothing when the session ended before its turn came. */
   private refresh(): Promise<void> {
-    const alone = this.options.alone ?? ((work) => work());
-    this.refreshing ??= alone(() => this.post("/auth/refresh", {}))
-      .then((answer) => this.take(answer))
-      .finally(() => (this.refreshing = null));
+    this.refreshing ??= this.alone(async () => {
+      if (this.state.get().status !== "signed-out") this.take(await this.post("/auth/refresh", {}));
+    }).finally(() => (this.refreshing = null));
     return this.refreshing;
+  }
+
+  /** After the work that was begun before. The browser's lock is asked too: it knows the other tabs, and is not there on plain http. */
+  private alone<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.last.then(() => (this.options.alone ? this.options.alone(work) : work()));
+    this.last = turn.catch(() => undefined);
+    return turn;
   }
 
   private endsSession(error: Failure): boolean {
