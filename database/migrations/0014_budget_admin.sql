@@ -43,7 +43,9 @@ BEGIN
             ORDER BY q.user_id, q.id FOR NO KEY UPDATE OF q) x;
     END IF;
     PERFORM budget_now(pol);
-    UPDATE llm_requests q SET win_policy = q.win_policy || pol, win_start = q.win_start || s, win_unit = q.win_unit || p.unit
+    UPDATE llm_requests q SET (win_policy, win_start, win_unit) = (
+            SELECT array_agg(w.p ORDER BY w.p, w.s), array_agg(w.s ORDER BY w.p, w.s), array_agg(w.u ORDER BY w.p, w.s)
+            FROM unnest(q.win_policy || pol, q.win_start || s, q.win_unit || p.unit) w(p, s, u))
         FROM unnest(us, rs) t(u, r) WHERE q.user_id = t.u AND q.id = t.r AND q.state IN (1, 3);
     UPDATE budget_windows b SET held = x.held, used = x.used, seeded = x.used, counted_when_set = x.held + x.used FROM (
         SELECT coalesce(sum((ARRAY[q.held, q.held_micro, q.held_requests])[p.unit]) FILTER (WHERE q.state = 1), 0)::bigint AS held,
@@ -99,7 +101,7 @@ BEGIN
         zone = tz WHERE p.id = old.id;
     PERFORM budget_now(old.id);
     PERFORM 1 FROM budget_windows b WHERE b.policy = old.id AND (b.ends_at > now() OR b.held > 0) ORDER BY b.starts_at FOR NO KEY UPDATE;
-    UPDATE budget_windows b SET lim = most, counted_when_set = b.used + b.held WHERE b.policy = old.id AND (b.ends_at > now() OR b.held > 0);
+    UPDATE budget_windows b SET lim = most, soft = percents, counted_when_set = b.used + b.held WHERE b.policy = old.id AND (b.ends_at > now() OR b.held > 0);
 END $$;
 
 -- From now on it limits nothing; what counts in its windows goes on counting. 'ok' or 'unknown'.

@@ -79,7 +79,7 @@ static void meter_books_for_a_caller_that_left(void **state)
     const struct cds_meter_used used = {10, 0, 20};
     cds_meter_settle(meter, &r, &used, "gone", on_settled, &settled);
     cds_meter_forget(meter, &settled);
-    answer("settle_many", 1, 1, 50, NULL);
+    answer("settle(", 1, 1, 50, NULL);
     assert_int_equal(settled, 0);
     assert_true(cds_meter_idle(meter));
 }
@@ -107,7 +107,7 @@ static void meter_waits_for_the_disk_with_all_but_reservations(void **state)
 {
     struct cds_meter_request r = request(ids[0]);
     const struct cds_meter_used so_far = {10, 0, 200};
-    const char *const quick[] = {"reserve(", "reserve_many("}, *const durable[] = {"extend(", "extend_many(", "settle_many("};
+    const char *const quick[] = {"reserve(", "reserve_many("}, *const durable[] = {"extend(", "extend_many(", "settle(", "settle_many("};
     hold(0);
     hold(1);
     hold(2);
@@ -119,7 +119,12 @@ static void meter_waits_for_the_disk_with_all_but_reservations(void **state)
     }
     answer("extend(", 1, 1, 0, NULL);
     answer("extend_many(", 2, 1, 0, NULL);
-    cds_meter_settle(meter, &r, &so_far, "stop", NULL, NULL);
+    for (int i = 0; i < 3; i++) {
+        r.request_id = ids[i];
+        cds_meter_settle(meter, &r, &so_far, "stop", NULL, NULL);
+    }
+    answer("settle(", 1, 1, 5, NULL);
+    assert_int_equal(open_calls("settle_many("), 1);
     for (size_t i = 0; i < CDS_ARRAY_LEN(quick); i++)
         assert_non_null(strstr(sql_with(quick[i]), "synchronous_commit"));
     for (size_t i = 0; i < CDS_ARRAY_LEN(durable); i++)
@@ -145,7 +150,7 @@ static void meter_refuses_new_reservations_while_the_disk_of_the_database_is_nea
     assert_true(*err.hint && err.retry_after_ms > 0);
     assert_int_equal(open_calls("reserve"), 0);
     cds_meter_settle(meter, &r, &used, "stop", on_settled, &settled);
-    answer("settle_many", 1, 1, 5, NULL);
+    answer("settle(", 1, 1, 5, NULL);
     assert_int_equal(settled, 1);
 }
 
@@ -162,7 +167,7 @@ static void meter_prolongs_what_it_was_granted_and_nothing_else(void **state)
     answer("reserve(", 1, 1, 0, NULL);
     hold(2); /* no answer yet */
     cds_meter_settle(meter, &r, &used, "stop", NULL, NULL);
-    answer("settle_many", 1, 1, 5, NULL);
+    answer("settle(", 1, 1, 5, NULL);
     assert_int_equal(cds_ledger_prolong(meter, cds_now_ms() + 1000), CDS_OK);
     assert_int_equal(open_calls("prolong"), 1);
     assert_string_equal(calls[call_count - 1].params[0], "{11111111-1111-4111-8111-111111111111}");

@@ -44,7 +44,7 @@ static void meter_takes_no_replay_for_its_own_after_an_error_that_changed_nothin
         assert_int_equal(refused, (int)i + 1);
         assert_int_equal(last_code, CDS_CONFLICT);
     }
-    assert_int_equal(open_calls("settle_many"), 0);
+    assert_int_equal(open_calls("settle("), 0);
 }
 
 /** A reservation whose answers are all lost, until its time is over. */
@@ -62,14 +62,14 @@ static void meter_releases_a_reservation_that_was_given_up_with_its_answer_lost(
 {
     lose_answers_of(0);
     assert_int_equal(last_code, CDS_UNAVAILABLE);
-    assert_int_equal(open_calls("settle_many"), 1);
+    assert_int_equal(open_calls("settle("), 1);
     assert_non_null(strstr(calls[call_count - 1].params[2], ids[0]));
-    assert_string_equal(calls[call_count - 1].params[5], "{0}");
-    assert_string_equal(calls[call_count - 1].params[7], "{0}");
+    assert_string_equal(calls[call_count - 1].params[5], "0");
+    assert_string_equal(calls[call_count - 1].params[7], "0");
     /* Until that is booked nobody else may have the id: the release would close the other one's hold. */
     struct cds_meter_request r = request(ids[0]);
     assert_int_equal(cds_meter_reserve(meter, &r, 100, on_granted, NULL, NULL), CDS_CONFLICT);
-    answer("settle_many", 1, 1, 0, NULL);
+    answer("settle(", 1, 1, 0, NULL);
     assert_int_equal(cds_meter_reserve(meter, &r, 100, on_granted, NULL, NULL), CDS_OK);
 }
 
@@ -81,7 +81,7 @@ static void meter_releases_an_uncertain_reservation_that_is_refused_in_the_end(v
     wait_for_call("reserve(");
     answer("reserve(", 1, 4, 55, NULL);
     assert_int_equal(last_code, CDS_BUDGET_EXCEEDED);
-    assert_int_equal(open_calls("settle_many"), 1);
+    assert_int_equal(open_calls("settle("), 1);
     hold(1);
     answer("reserve(", 1, 4, 55, NULL); /* nothing was lost here */
     assert_int_equal(call_count, 5);
@@ -102,7 +102,7 @@ static void meter_refuses_the_id_of_a_request_that_is_not_settled(void **state)
     assert_int_equal(cds_meter_reserve(meter, &other, 100, on_granted, NULL, &err), CDS_OK); /* refused: nothing is held */
     cds_meter_settle(meter, &r, &used, "stop", NULL, NULL);
     assert_int_equal(cds_meter_reserve(meter, &r, 100, on_granted, NULL, &err), CDS_CONFLICT);
-    answer("settle_many", 1, 1, 0, NULL);
+    answer("settle(", 1, 1, 0, NULL);
     assert_int_equal(cds_meter_reserve(meter, &r, 100, on_granted, NULL, &err), CDS_OK); /* the ledger itself knows it now */
 }
 
@@ -111,15 +111,15 @@ static void meter_books_under_a_new_id_when_another_server_has_taken_it(void **s
     struct cds_meter_request r = request(ids[0]);
     const struct cds_meter_used used = {10, 0, 20}, nothing = {0};
     cds_meter_settle(meter, &r, &used, "stop", on_settled, &settled);
-    answer("settle_many", 1, 3, 0, NULL);
+    answer("settle(", 1, 3, 0, NULL);
     assert_int_equal(settled, 0);
-    assert_int_equal(open_calls("settle_many"), 1);
+    assert_int_equal(open_calls("settle("), 1);
     assert_null(strstr(calls[call_count - 1].params[2], ids[0]));
-    assert_string_equal(calls[call_count - 1].params[7], "{20}");
-    answer("settle_many", 1, 1, 50, NULL);
+    assert_string_equal(calls[call_count - 1].params[7], "20");
+    answer("settle(", 1, 1, 50, NULL);
     assert_int_equal(last_cost, 50);
     cds_meter_settle(meter, &r, &nothing, "failed", on_settled, &settled);
-    answer("settle_many", 1, 3, 0, NULL); /* there is nothing to book */
+    answer("settle(", 1, 3, 0, NULL); /* there is nothing to book */
     assert_int_equal(settled, 2);
     assert_true(cds_meter_idle(meter));
 }
@@ -132,25 +132,25 @@ static void meter_lets_others_pass_a_settlement_that_the_database_refuses(void *
     cds_meter_settle(meter, &late, &used, "stop", on_settled, &last_code);
     cds_meter_settle(meter, &bad, &used, "stop", on_settled, &settled);
     cds_meter_settle(meter, &good, &used, "stop", on_settled, &last_code);
-    answer("settle_many", 1, 1, 7, NULL);
-    answer("settle_many", 0, 0, 0, &refusal); /* both together: one by one then */
-    wait_for_call("settle_many");
-    assert_string_equal(calls[call_count - 1].params[5], "{10}");
+    answer("settle(", 1, 1, 7, NULL);
+    answer("settle_many(", 0, 0, 0, &refusal); /* both together: one by one then */
+    wait_for_call("settle(");
+    assert_string_equal(calls[call_count - 1].params[5], "10");
     assert_non_null(strstr(calls[call_count - 1].params[2], ids[0]));
     uint64_t refused_ms = cds_now_ms();
-    answer("settle_many", 0, 0, 0, &refusal);
-    assert_int_equal(open_calls("settle_many"), 1); /* at once, without a pause */
+    answer("settle(", 0, 0, 0, &refusal);
+    assert_int_equal(open_calls("settle("), 1); /* at once, without a pause */
     assert_non_null(strstr(calls[call_count - 1].params[2], ids[1]));
-    answer("settle_many", 1, 1, 8, NULL);
+    answer("settle(", 1, 1, 8, NULL);
     assert_int_equal(settled, 2);
     assert_false(cds_meter_idle(meter)); /* it is not forgotten */
     cds_meter_settle(meter, &late, &used, "stop", on_settled, &last_code);
-    answer("settle_many", 1, 2, 7, NULL);
-    wait_for_call("settle_many");
+    answer("settle(", 1, 2, 7, NULL);
+    wait_for_call("settle(");
     assert_true(cds_now_ms() - refused_ms >= 900);
     assert_non_null(strstr(calls[call_count - 1].params[2], ids[0]));
     cds_meter_forget(meter, &settled);
-    answer("settle_many", 1, 1, 9, NULL);
+    answer("settle(", 1, 1, 9, NULL);
     assert_int_equal(settled, 3);
     assert_true(cds_meter_idle(meter));
 }
@@ -161,10 +161,10 @@ static void meter_forgets_the_caller_of_a_parked_settlement(void **state)
     struct cds_meter_request r = request(ids[0]);
     const struct cds_meter_used used = {10, 0, 20};
     cds_meter_settle(meter, &r, &used, "stop", on_settled, &settled);
-    answer("settle_many", 0, 0, 0, &refusal);
+    answer("settle(", 0, 0, 0, &refusal);
     cds_meter_forget(meter, &settled);
-    wait_for_call("settle_many");
-    answer("settle_many", 1, 1, 9, NULL);
+    wait_for_call("settle(");
+    answer("settle(", 1, 1, 9, NULL);
     assert_int_equal(settled, 0);
     assert_true(cds_meter_idle(meter));
 }
@@ -198,16 +198,16 @@ static void meter_repeats_a_settlement_until_it_is_acknowledged(void **state)
     cds_meter_settle(meter, &r, &used, "stop", on_settled, &settled);
     assert_false(cds_meter_idle(meter));
     for (int i = 0; i < 3; i++) {
-        answer("settle_many", 0, 0, 0, &lost);
+        answer("settle(", 0, 0, 0, &lost);
         assert_int_equal(settled, 0);
         assert_false(cds_meter_idle(meter));
-        wait_for_call("settle_many");
+        wait_for_call("settle(");
     }
-    assert_string_equal(calls[call_count - 1].params[5], "{10}");
-    assert_string_equal(calls[call_count - 1].params[6], "{4}");
-    assert_string_equal(calls[call_count - 1].params[7], "{20}");
-    assert_string_equal(calls[call_count - 1].params[8], "{stop}");
-    answer("settle_many", 1, 2, 33, NULL);
+    assert_string_equal(calls[call_count - 1].params[5], "10");
+    assert_string_equal(calls[call_count - 1].params[6], "4");
+    assert_string_equal(calls[call_count - 1].params[7], "20");
+    assert_string_equal(calls[call_count - 1].params[8], "stop");
+    answer("settle(", 1, 2, 33, NULL);
     assert_int_equal(settled, 1);
     assert_int_equal(last_cost, 33);
     assert_true(cds_meter_idle(meter));

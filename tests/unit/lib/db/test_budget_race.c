@@ -163,10 +163,7 @@ static void *live_and_die(void *unused)
         admitted++;
         code = number(db, "SELECT code FROM extend('" USER "', $1, 30, 10, 5, '1 min')", 1, params);
         failed += code != 1 && code != 3 && code != 4;
-        code = number(db,
-                      "SELECT code FROM settle_many('{" USER "}', '{" KEY
-                      "}', ARRAY[$1::uuid], '{m}', ARRAY[now()], '{10}', '{5}', '{7}', '{stop}', '" NODE "')",
-                      1, params);
+        code = number(db, "SELECT code FROM settle('" USER "', '" KEY "', $1, 'm', now(), 10, 5, 7, 'stop', '" NODE "')", 1, params);
         failed += code != 1;
     }
     cds_db_close(&db);

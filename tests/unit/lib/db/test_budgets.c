@@ -87,12 +87,17 @@ static const char *reserve(const char *user, const char *key, const char *reques
     return get(sql);
 }
 
+static bool by_batch; /* everything holds of settle() and of a batch of one */
+
 static const char *settle(const char *request, int n_in, int n_out)
 {
     char sql[600];
     snprintf(sql, sizeof(sql),
-             "SELECT concat_ws(' ', code, cost_micro, soft, soft_policy, fresh) FROM settle_many('{" USER "}', '{" NO_KEY "}', '{%s}', '{m}',"
-             " ARRAY[now()], '{%d}', '{0}', '{%d}', '{stop}', '" NODE "')",
+             by_batch ? "SELECT concat_ws(' ', code, cost_micro, soft, soft_policy, fresh) FROM settle_many('{" USER "}', '{" NO_KEY
+                        "}', '{%s}', '{m}',"
+                        " ARRAY[now()], '{%d}', '{0}', '{%d}', '{stop}', '" NODE "')"
+                      : "SELECT concat_ws(' ', code, cost_micro, soft, soft_policy, fresh) FROM settle('" USER "', '" NO_KEY "', '%s', 'm',"
+                        " now(), %d, 0, %d, 'stop', '" NODE "')",
              request, n_in, n_out);
     return get(sql);
 }
@@ -450,5 +455,7 @@ int main(void)
         T(soft_limits_are_told_and_noted_once_each),
         T(the_dry_run_says_what_a_request_would_meet_and_holds_nothing),
     };
-    return cmocka_run_group_tests(tests, make, unmake);
+    int failed = cmocka_run_group_tests_name("one by one", tests, make, unmake);
+    by_batch = true;
+    return failed + cmocka_run_group_tests_name("in batches", tests, make, unmake);
 }

@@ -93,12 +93,15 @@ static const char *extend(const char *user, const char *request, int tokens, int
     return get(sql);
 }
 
+static bool by_batch; /* everything holds of settle() and of a batch of one */
+
 static const char *settle(const char *user, const char *key, const char *request, int n_in, int n_cached, int n_out)
 {
     char sql[600];
     snprintf(sql, sizeof(sql),
-             "SELECT concat_ws(' ', code, cost_micro) FROM settle_many('{%s}', '{%s}', '{%s}', '{m}', ARRAY[" MONTH
-             "]::date[], '{%d}', '{%d}', '{%d}', '{stop}', '" NODE "')",
+             by_batch ? "SELECT concat_ws(' ', code, cost_micro) FROM settle_many('{%s}', '{%s}', '{%s}', '{m}', ARRAY[" MONTH
+                        "]::date[], '{%d}', '{%d}', '{%d}', '{stop}', '" NODE "')"
+                      : "SELECT concat_ws(' ', code, cost_micro) FROM settle('%s', '%s', '%s', 'm', " MONTH "::date, %d, %d, %d, 'stop', '" NODE "')",
              user, key, request, n_in, n_cached, n_out);
     return get(sql);
 }
@@ -349,14 +352,17 @@ static void settle_many_answers_in_the_order_of_its_arrays(void **state)
 
 static void settle_refuses_counts_that_cannot_be(void **state)
 {
-    struct cds_err err = {0};
+    static const char *const calls[] = {
+        "SELECT * FROM settle_many('{" USER "}', '{" NO_KEY "}', '{" REQ(01) "}', '{m}', ARRAY[" MONTH
+                                                                             "]::date[], '{1}', '{2}', '{0}', '{stop}', '" NODE "')",
+        "SELECT * FROM settle('" USER "', '" NO_KEY "', '" REQ(01) "', 'm', " MONTH "::date, 1, 2, 0, 'stop', '" NODE "')",
+        "SELECT * FROM settle('" USER "', '" NO_KEY "', '" REQ(01) "', 'm', " MONTH "::date, 1, 0, -1, 'stop', '" NODE "')"};
     reserve(USER, NO_KEY, REQ(01), "m", 100);
-    assert_int_equal(cds_db_exec(db,
-                                 "SELECT * FROM settle_many('{" USER "}', '{" NO_KEY
-                                 "}', '{" REQ(01) "}', '{m}', ARRAY[" MONTH "]::date[], '{1}', '{2}', '{0}', '{stop}', '" NODE "')",
-                                 0, NULL, false, NULL, &err),
-                     CDS_BAD_PARAM);
-    assert_string_equal(budget(USER), "0 100");
+    for (size_t i = 0; i < CDS_ARRAY_LEN(calls); i++) {
+        struct cds_err err = {0};
+        assert_int_equal(cds_db_exec(db, calls[i], 0, NULL, false, NULL, &err), CDS_BAD_PARAM);
+        assert_string_equal(budget(USER), "0 100");
+    }
 }
 
 /* ---- crash of a node ---- */
@@ -431,5 +437,7 @@ int main(void)
         CHECKED(reaper_leaves_living_requests_and_takes_at_most_what_it_is_told),
         CHECKED(views_show_what_was_booked),
     };
-    return cmocka_run_group_tests(tests, make, unmake);
+    int failed = cmocka_run_group_tests_name("one by one", tests, make, unmake);
+    by_batch = true;
+    return failed + cmocka_run_group_tests_name("in batches", tests, make, unmake);
 }

@@ -89,10 +89,7 @@ static int64_t reserve(struct cds_db *db, const char *key, const char *request, 
 static int64_t settle(struct cds_db *db, const char *key, const char *request, const char *n_in, const char *n_out)
 {
     const char *params[] = {USER, key, request, n_in, n_out};
-    return number(db,
-                  "SELECT code FROM settle_many(ARRAY[$1::uuid], ARRAY[$2::uuid], ARRAY[$3::uuid], '{m}', '{" MONTH
-                  "}', ARRAY[$4::bigint], '{0}', ARRAY[$5::bigint], '{stop}', '" NODE "')",
-                  5, params);
+    return number(db, "SELECT code FROM settle($1, $2, $3, 'm', '" MONTH "', $4, 0, $5, 'stop', '" NODE "')", 5, params);
 }
 
 static void in_threads(int n, void *(*fn)(void *))
@@ -323,10 +320,7 @@ static void *load(void *unused)
         entry->extended = true;
         if (at % UNSETTLED == 0)
             continue; /* still runs when the server dies */
-        if (cds_db_exec(book,
-                        "SELECT code FROM settle_many(ARRAY[$1::uuid], ARRAY[$2::uuid], ARRAY[$3::uuid], '{m}', '{" MONTH
-                        "}', '{7}', '{0}', '{3}', '{stop}', '" NODE "')",
-                        3, params, false, NULL, NULL))
+        if (cds_db_exec(book, "SELECT code FROM settle($1, $2, $3, 'm', '" MONTH "', 7, 0, 3, 'stop', '" NODE "')", 3, params, false, NULL, NULL))
             break;
         entry->acknowledged = true;
     }

@@ -17,8 +17,8 @@
     "SELECT code FROM reserve('" USER "', '" key "', '" request "', 'm', '" month "', " tokens ", '" node "', interval '1 min')"
 #define EXTEND(request, total, n_in, n_out) "SELECT code FROM extend('" USER "', '" request "', " total ", " n_in ", " n_out ", interval '1 min')"
 #define SETTLE(request, n_in, n_out, node)                                                                                                           \
-    "SELECT concat_ws(' ', code, cost_micro) FROM settle_many('{" USER "}', '{" NO_KEY "}', '{" request "}', '{m}', ARRAY['" MONTH                   \
-    "']::date[], '{" n_in "}', '{0}', '{" n_out "}', '{stop}', '" node "')"
+    "SELECT concat_ws(' ', code, cost_micro) FROM settle('" USER "', '" NO_KEY "', '" request "', 'm', '" MONTH "'::date, " n_in ", 0, " n_out       \
+    ", 'stop', '" node "')"
 #define BUDGET "SELECT used || ' ' || held FROM budget_user WHERE period = '" MONTH "'"
 #define ROW(request) "SELECT concat_ws(' ', state, held, done_in, done_out) FROM llm_requests WHERE id = '" request "'"
 
