@@ -137,6 +137,26 @@ static void all_limits_that_refuse_are_named_the_narrowest_first(void **state)
     assert_string_equal(get("SELECT count(*) FROM llm_requests"), "0");
 }
 
+/* Windows are held one after the other, in the order of their policies' ids, which chance made: so each of two is once the one that refuses. */
+static void what_does_not_fit_everywhere_is_held_nowhere(void **state)
+{
+    put("user", "'" USER "'", "NULL", "NULL", 1, "day", "UTC", 100);
+    put("user", "'" USER "'", "NULL", "NULL", 3, "day", "UTC", 2);
+    assert_string_equal(reserve(USER, NO_KEY, R(01), "m", "now()", 1, 60), "1");
+    assert_string_equal(reserve(USER, NO_KEY, R(02), "m", "now()", 1, 41), "4 user"); /* of tokens */
+    assert_string_equal(get("SELECT string_agg(held::text, ' ' ORDER BY unit DESC) FROM budget_usage"), "60 1");
+    assert_string_equal(get("SELECT code FROM extend('" USER "', '" R(01) "', 101, 1, 1, '1 min')"), "4");
+    assert_string_equal(get("SELECT string_agg(held::text, ' ' ORDER BY unit DESC) FROM budget_usage"), "60 1");
+    assert_string_equal(reserve(USER, NO_KEY, R(02), "m", "now()", 1, 5), "1");
+    assert_string_equal(reserve(USER, NO_KEY, R(03), "m", "now()", 1, 5), "4 user"); /* of requests */
+    assert_string_equal(reserve(USER, NO_KEY, R(02), "m", "now()", 1, 6), "2");      /* known, and other tokens */
+    assert_string_equal(get("SELECT string_agg(held::text, ' ' ORDER BY unit DESC) FROM budget_usage"), "65 2");
+    put("user", "'" USER "'", "NULL", "NULL", 3, "day", "UTC", 5);
+    assert_string_equal(reserve(USER, NO_KEY, R(02), "m", "now()", 1, 6), "2"); /* there was room */
+    assert_string_equal(get("SELECT string_agg(held::text, ' ' ORDER BY unit DESC) FROM budget_usage"), "65 2");
+    assert_string_equal(get("SELECT count(*) FROM llm_requests WHERE win_policy[1] > win_policy[2]"), "0"); /* the order of locks */
+}
+
 static void micro_credits_hold_the_dearest_end_and_book_the_real_one(void **state)
 {
     put("user", "'" USER "'", "NULL", "NULL", 2, "month", "UTC", 10000);
@@ -435,6 +455,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(each_scope_limits_its_own_and_nothing_else),
         T(all_limits_that_refuse_are_named_the_narrowest_first),
+        T(what_does_not_fit_everywhere_is_held_nowhere),
         T(micro_credits_hold_the_dearest_end_and_book_the_real_one),
         T(requests_count_while_they_run_and_when_something_came_of_them),
         T(a_request_counts_in_the_window_of_its_admission_to_its_end),
