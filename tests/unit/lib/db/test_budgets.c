@@ -429,6 +429,21 @@ static void soft_limits_are_told_and_noted_once_each(void **state)
     reserve(USER, NO_KEY, R(04), "m", "now()", 1, 45);
     assert_string_equal(settle(R(04), 1, 44), "1 4410 95 user tokens month t");
     assert_string_equal(get("SELECT string_agg(percent::text, ' ' ORDER BY percent) FROM budget_warnings"), "50 95");
+    /* Of several the one that is further; chance decides about the order in which they are booked. */
+    put("user", "'" USER "'", "NULL", "NULL", 1, "day", "UTC", 98);
+    put("user", "'" USER "'", "NULL", "NULL", 1, "month", "UTC", 198);
+    reserve(USER, NO_KEY, R(05), "m", "now()", 1, 2);
+    assert_string_equal(settle(R(05), 1, 1), "1 110 95 user tokens day t"); /* 98 of 98, and 49 % of the month */
+    put("user", "'" USER "'", "NULL", "NULL", 1, "month", "UTC", 103);
+    put("user", "'" USER "'", "NULL", "NULL", 1, "day", "UTC", 99);
+    reserve(USER, NO_KEY, R(06), "m", "now()", 1, 1);
+    assert_string_equal(settle(R(06), 1, 0), "1 10 95 user tokens day f"); /* 99 of 99 before 99 of 103 */
+    put("user", "'" USER "'", "NULL", "NULL", 1, "day", "UTC", 102);
+    put("user", "'" USER "'", "NULL", "NULL", 1, "month", "UTC", 102);
+    run("UPDATE budget_policies SET soft = '{50}' WHERE span = 'day'; UPDATE budget_windows w SET soft = p.soft FROM budget_policies p WHERE p.id = "
+        "w.policy");
+    reserve(USER, NO_KEY, R(07), "m", "now()", 1, 1);
+    assert_string_equal(settle(R(07), 1, 0), "1 10 95 user tokens month f");
 }
 
 /* ---- dry run ---- */
