@@ -134,8 +134,11 @@ describe('a restore', { concurrency: false }, () => {
 
   test('keeps keys that are there already', async () => {
     const kept = join(folder, 'kept');
-    mkdirSync(join(kept, 'keys'), { recursive: true });
-    writeFileSync(join(kept, 'keys/pepper'), 'mine', { mode: 0o600 });
+    const first = await cli(['restore', backup(), `--studio.home=${kept}`]);
+    assert.equal(first.code, 0, first.stdout + first.stderr);
+    assert.equal(readFileSync(join(kept, 'keys/pepper'), 'hex'), readFileSync(join(backup(), 'keys/pepper'), 'hex'));
+    writeFileSync(join(kept, 'keys/pepper'), 'mine');
+    rmSync(join(kept, 'pg'), { recursive: true }); // the database is lost, the keys are not
     const got = await cli(['restore', backup(), `--studio.home=${kept}`]);
     assert.equal(got.code, 0, got.stdout + got.stderr);
     assert.equal(readFileSync(join(kept, 'keys/pepper'), 'utf8'), 'mine');
