@@ -41,10 +41,10 @@ static int unmake(void **state)
 static struct cds_db *fresh(void)
 {
     struct cds_db *db = test_pg_open(&pg);
-    test_script(db,
-           TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer'),"
-                        " ('" OTHER "', 'b@x.org', '-', 'developer');"
-                        "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_PRICE("m", "10", "1", "100"));
+    test_script(db, TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer'),"
+                                 " ('" OTHER "', 'b@x.org', '-', 'developer');"
+                                 "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY
+                                 "', 'k', 'h');" TEST_PRICE("m", "10", "1", "100"));
     admitted = refused = failed = other = 0;
     over = false;
     return db;
@@ -163,7 +163,7 @@ static void limits_grants_and_prices_that_change_while_requests_run_lose_nothing
         test_books(db);
         for (int i = 0; i < 3; i++)
             test_script(db, "SELECT budget_grant(gen_random_uuid(), id, 5, '" OTHER "', 'why not') FROM (SELECT id FROM budget_policies"
-                       " WHERE removed_at IS NULL ORDER BY random() LIMIT 1) x");
+                            " WHERE removed_at IS NULL ORDER BY random() LIMIT 1) x");
         test_script(db, "SELECT price_put(NULL, 'm', NULL, 1000000 + (random() * 1e7)::int, 1000000, 1000000)");
         test_books(db);
         for (int i = 0; i < 2; i++)

@@ -39,9 +39,10 @@ static int unmake(void **state)
 
 static void fresh(struct cds_db *db)
 {
-    test_script(db, TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer');"
-                            "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_USER_MONTH(USER, "1000")
-                                TEST_KEY_MONTH(USER, KEY, "1000000000") TEST_PRICE("m", "10", "1", "100"));
+    test_script(db,
+                TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer');"
+                             "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_USER_MONTH(USER, "1000")
+                                 TEST_KEY_MONTH(USER, KEY, "1000000000") TEST_PRICE("m", "10", "1", "100"));
 }
 
 static const char *new_id(char id[static CDS_UUID_LEN + 1])

@@ -277,7 +277,7 @@ static void prolonging_and_extending_the_same_requests_never_deadlocks(void **st
 static void reserve_late_ones(struct cds_db *db)
 {
     test_script(db, "SELECT reserve('00000000-0000-7000-8000-0000000a0001', '" NO_KEY "', gen_random_uuid(), 'm', '" MONTH "', 10, '" NODE
-               "', interval '-1 second') FROM generate_series(1, 400)");
+                    "', interval '-1 second') FROM generate_series(1, 400)");
 }
 
 static void two_reapers_share_the_late_requests(void **state)
