@@ -7,7 +7,7 @@ import { openBrowser, shots, signIn, themes } from '../support/browser.mjs';
 import { startStack, users, waitFor } from '../support/stack.mjs';
 
 const skip = existsSync('/usr/bin/qemu-system-x86_64') ? false : 'skipped: no qemu (make micro installs it)';
-const MACHINE_MS = 90_000;
+const MACHINE_MS = 240_000;
 
 describe('images of microVMs in a browser', { timeout: 800_000, skip }, () => {
   let stack, browser, page, trouble, project;

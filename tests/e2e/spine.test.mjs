@@ -196,7 +196,7 @@ describe('the spine in a browser', { timeout: 800_000 }, () => {
 
   it('streams an answer of the model and shows its tokens and cost', async () => {
     await open('Chat');
-    await page.getByTestId('model-state').getByText(/ready/).waitFor({ timeout: 90_000 });
+    await page.getByTestId('model-state').getByText(/ready/).waitFor({ timeout: 240_000 });
     await page.getByLabel('Longest answer').selectOption('64');
     await page.getByLabel('Your message').fill('Write three sentences about the city of Paris.');
     const lengths = page.evaluate(
@@ -214,7 +214,7 @@ describe('the spine in a browser', { timeout: 800_000 }, () => {
         }),
     );
     await page.keyboard.press('Enter');
-    await page.getByTestId('usage').waitFor({ timeout: 60_000 });
+    await page.getByTestId('usage').waitFor({ timeout: 240_000 });
     assert.ok((await lengths) > 3, `the answer grew in ${await lengths} steps only`);
     const usage = /^([\d,]+) read \+ ([\d,]+) written = ([\d,]+) tokens$/.exec(await page.getByTestId('usage').innerText());
     assert.ok(usage, 'tokens are shown');

@@ -24,7 +24,7 @@ const loaded = () => waitFor('the model is loaded', async () => {
 }, 60_000);
 
 before(async () => {
-  stack = await startStack({ options: { 'llm.context_tokens': CONTEXT, 'llm.drain_ms': 20000 } });
+  stack = await startStack({ options: { 'llm.context_tokens': CONTEXT, 'llm.drain_ms': 300000 } });
   await stack.waitModel();
 });
 after(() => stack?.stop());
