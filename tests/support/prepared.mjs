@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 
 const LIMIT_MS = 60_000;
 /** The cluster, and the file by which the studio knows a data folder of its own. */
@@ -51,7 +51,8 @@ async function copy(from, to) {
 async function make(place, start) {
   const kept = dirname(place);
   mkdirSync(kept, { recursive: true, mode: 0o755 });
-  for (const old of readdirSync(kept)) if (!old.includes('.')) rmSync(join(kept, old), { recursive: true, force: true });
+  // Of other builds; what others are just making has a dot in its name.
+  for (const old of readdirSync(kept)) if (!old.includes('.') && old !== basename(place)) rmSync(join(kept, old), { recursive: true, force: true });
   const folder = mkdtempSync(join(tmpdir(), 'cds-prepared-'));
   const unfinished = mkdtempSync(`${place}.`);
   try {
