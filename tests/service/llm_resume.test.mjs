@@ -12,7 +12,7 @@ const KEEP_MS = 5000;
 const BYTES = 200_000;
 let stack;
 let llm;
-withModel((studio) => ({ stack, llm } = studio), { 'llm.resume_grace_ms': String(GRACE_MS), 'llm.resume_ms': String(KEEP_MS), 'llm.resume_bytes': String(BYTES) });
+withModel((studio) => ({ stack, llm } = studio), { 'llm.resume_grace_ms': String(GRACE_MS), 'llm.resume_ms': String(KEEP_MS), 'llm.resume_bytes': String(BYTES), 'llm.request_ms': '900000' });
 
 const story = { messages: ask('Write a very long story.'), temperature: 0, ignore_eos: true, stream_options: { include_usage: true } };
 
