@@ -139,6 +139,19 @@ describe('a deterministic request', () => {
     assert.notDeepEqual(tokens(await llm.complete({ ...body, seed: 5 })), alone, 'another seed is another text');
   });
 
+  test('is not put back for one of a higher class, which would read its tokens again in larger pieces', async () => {
+    const low = (more) => answer({ priority: 'low', max_tokens: 200, ignore_eos: true, ...more });
+    const alone = await low();
+    for (let round = 0; round < 3; round++) {
+      const begun = (await status()).work;
+      const asked = low();
+      await waitFor('it answers', async () => (await status()).work.solo_steps >= begun.solo_steps + 12 + 20 * round, 60_000, 2);
+      const [other, got] = await Promise.all([answer({ max_tokens: 8 }), asked]);
+      assert.ok(got.told === alone.told, `round ${round}`);
+      assert.equal(other.usage.completion_tokens, 8);
+    }
+  });
+
   test('is one prompt and one answer, without guesses', async () => {
     assertRefused(await llm.complete({ ...body, n: 2 }), 'deterministic');
     assertRefused(await llm.complete({ ...body, prompt: ['a', 'b'] }), 'deterministic');
