@@ -73,6 +73,7 @@ struct cds_gen {
     uint32_t completion_tokens;                                 /**< of all choices together */
     uint32_t furthest;                                          /**< of the longest choice: slices are granted to each of them */
     uint32_t recomputed_tokens, foreign_tokens, steps_to_first; /**< for the log: computed twice; what went before it (apps/llmworker/scheduler.h) */
+    unsigned ledger_calls;                                      /**< calls whose callback has not come */
     bool holds_slot;
     bool extending;        /**< a further slice is being reserved */
     bool prepared_in_vain; /**< the process died once while it prepared this prompt */
@@ -80,7 +81,6 @@ struct cds_gen {
     bool counts;           /**< asks for the tokens of its prompt only */
     bool booked;           /**< the ledger has what it used already, though it fails */
     bool stop_wanted;      /**< the user asked to end it and keep what there is */
-    unsigned ledger_calls; /**< calls whose callback has not come */
     struct cds_wire_end end;
     struct cds_err failure; /**< why it failed, for its log line; code CDS_OK: it did not */
     char notice[256];
@@ -90,12 +90,12 @@ struct cds_gen {
     uint64_t suspect;        /**< fingerprint of the request, for poison.h */
     /* The answer: */
     struct cds_choice *choices; /**< choice_count of them; owned */
+    cds_json *result;           /**< owned: what results.h gathers; NULL: nothing yet */
     unsigned choice_count;
-    cds_json *result; /**< owned: what results.h gathers; NULL: nothing yet */
-    uint32_t width;   /**< numbers of one vector */
-    bool each_token;  /**< vectors of tokens instead of texts */
+    uint32_t width; /**< numbers of one vector */
     char fingerprint[24];
     struct cds_buf out; /**< bytes of the stream the client has not taken yet */
+    bool each_token;    /**< vectors of tokens instead of texts */
     bool streaming, finished;
     bool segments_lost;           /**< there were more than can be kept in order */
     struct cds_segments segments; /**< of the first choice, for dialects with items */
