@@ -126,7 +126,7 @@ describe('a deterministic request', () => {
     assert.deepEqual(tokens(await llm.complete(body)), alone, 'again');
     for (let round = 0; round < 3; round++) {
       const crowd = Array.from({ length: 5 }, (_, i) => llm.complete({ prompt: `Crowd ${round} ${i}: ${body.prompt}`, max_tokens: 150 + 20 * i, ignore_eos: true, temperature: 0.9 }));
-      await waitFor('they run', async () => (await work()).active >= 3, 10_000, 2);
+      await waitFor('they run', async () => (await work()).active >= 3, 60_000, 2);
       const begin = await work();
       const asked = llm.complete(body);
       const late = llm.complete({ prompt: body.prompt, max_tokens: 30, ignore_eos: true });
