@@ -5,6 +5,7 @@
 // chat       CPU per token over HTTP against a bare libllama loop (build/bench/llm_bare) on the same model, one compute thread each
 // run.exec   latency of python3 -c 'print(1)' in the sandbox against the same command started directly, interleaved
 // memory     proportional set size (PSS) of every process of an idle studio
+// rights     from the call that ends a session to the end of all that is open under it (tools/bench_rights.mjs)
 // start      `up` on a warm machine until the login page answers; first token; 64 tokens
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { build, freePorts, root, startStack } from '../tests/support/stack.mjs';
+import { benchRights } from './bench_rights.mjs';
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 const TICKS_PER_S = Number(spawnSync('getconf', ['CLK_TCK']).stdout.toString());
@@ -196,17 +198,23 @@ const work = mkdtempSync(join(tmpdir(), 'cds-bench-'));
 try {
   for (const name of ['gateway', 'llm_bare'])
     if (!existsSync(join(build, 'bench', name))) throw new Error(`build/bench/${name} is missing; run make bench`);
-  const stack = await startStack({ options: { 'llm.threads': '1', 'budget.month_tokens': '100000000' } });
+  const all = !process.argv.includes('rights');
+  const stack = await startStack({ fresh: true, options: { 'llm.threads': '1', 'budget.month_tokens': '100000000' } });
   try {
     await stack.waitModel();
-    await benchGateway(stack, work);
-    await benchRun(stack);
-    await benchChat(stack);
+    if (all) {
+      await benchGateway(stack, work);
+      await benchRun(stack);
+      await benchChat(stack);
+    }
+    await benchRights(stack, row);
   } finally {
     await stack.stop();
   }
-  await benchMemory();
-  await benchStart(work);
+  if (all) {
+    await benchMemory();
+    await benchStart(work);
+  }
   writeFileSync(join(build, 'bench.md'), `| what | here | yardstick | ratio |\n|---|---|---|---|\n${rows.map((r) => `| ${r.join(' | ')} |`).join('\n')}\n`);
   console.log(`written to ${join(build, 'bench.md')}`);
 } finally {

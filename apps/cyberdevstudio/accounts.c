@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "apps/cyberdevstudio/acts.h"
 #include "apps/cyberdevstudio/ask_sandbox.h"
-#include "apps/cyberdevstudio/database.h"
 #include "apps/cyberdevstudio/parts.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/random.h"
@@ -18,7 +18,7 @@ enum { TOKEN_BYTES = 32, TOKEN_TEXT = 43, FOLDER_MS = 60000 };
 
 struct asked {
     const struct cds_command *cmd;
-    const char *act; /**< of the audit log, NULL: nothing is changed */
+    struct cds_act act;
     cds_database_fn *fn;
     const char *email, *role, *status;
     const char *heir; /* of user delete: who gets the projects */
@@ -197,10 +197,12 @@ static cds_rc make_link(void *user, struct cds_db *db, const struct cds_patience
 static cds_rc audited(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
 {
     struct asked *asked = user;
-    cds_rc rc = CDS_OK;
-    if (asked->act)
-        rc = cds_db_exec(db, "SELECT audit_add('begin', 'command line', NULL, NULL, $1::text, NULL, '{}')", 1, &asked->act, false, NULL, reterr);
-    return rc == CDS_OK ? asked->fn(user, db, patience, reterr) : rc;
+    cds_rc rc = cds_act_begin(db, &asked->act, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    rc = asked->fn(user, db, patience, reterr);
+    cds_act_end(db, &asked->act, rc);
+    return rc;
 }
 
 static enum cds_exit run(const struct cds_command *cmd, struct asked *asked, cds_database_fn *fn)
@@ -232,19 +234,19 @@ enum cds_exit cds_cmd_user_list(const struct cds_command *cmd)
 
 enum cds_exit cds_cmd_user_link(const struct cds_command *cmd)
 {
-    struct asked asked = {.act = "user link"};
+    struct asked asked = {.act.name = "user link"};
     return run_for_one(cmd, &asked, make_link, "link");
 }
 
 enum cds_exit cds_cmd_user_block(const struct cds_command *cmd)
 {
-    struct asked asked = {.act = "user block", .status = "blocked"};
+    struct asked asked = {.act.name = "user block", .status = "blocked"};
     return run_for_one(cmd, &asked, change, "block");
 }
 
 enum cds_exit cds_cmd_user_unblock(const struct cds_command *cmd)
 {
-    struct asked asked = {.act = "user unblock", .status = "active"};
+    struct asked asked = {.act.name = "user unblock", .status = "active"};
     return run_for_one(cmd, &asked, change, "unblock");
 }
 
@@ -273,7 +275,7 @@ static enum cds_exit remove_folders(const struct cds_command *cmd, const char *l
 enum cds_exit cds_cmd_user_delete(const struct cds_command *cmd)
 {
     struct cds_command rest = *cmd;
-    struct asked asked = {.act = "user delete", .remove = cds_take_switch(&rest, "--remove-projects")};
+    struct asked asked = {.act.name = "user delete", .remove = cds_take_switch(&rest, "--remove-projects")};
     CDS_JSON_AUTO there = NULL;
     if (!cds_take_value(&rest, "--projects-to", &asked.heir))
         return CDS_EXIT_USAGE;
@@ -293,14 +295,14 @@ enum cds_exit cds_cmd_user_delete(const struct cds_command *cmd)
 
 enum cds_exit cds_cmd_user_signout(const struct cds_command *cmd)
 {
-    struct asked asked = {.act = "user signout"};
+    struct asked asked = {.act.name = "user signout"};
     return run_for_one(cmd, &asked, end_sessions, "signout");
 }
 
 enum cds_exit cds_cmd_user_role(const struct cds_command *cmd)
 {
     struct cds_command rest = *cmd;
-    struct asked asked = {.act = "user role"};
+    struct asked asked = {.act.name = "user role"};
     if (!cds_take_value(&rest, "--email", &asked.email) || !cds_take_value(&rest, "--role", &asked.role) || !cds_no_more(&rest))
         return CDS_EXIT_USAGE;
     if (!asked.email || !asked.role || !(cds_streq(asked.role, "admin") || cds_streq(asked.role, "developer") || cds_streq(asked.role, "viewer"))) {

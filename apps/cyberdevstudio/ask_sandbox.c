@@ -55,16 +55,29 @@ static cds_rc ask_over(struct asking *a, int *fd, const char *method, cds_json *
     return rc;
 }
 
-enum cds_exit cds_ask_sandbox(const struct cds_command *cmd, const char *method, cds_json *params, uint64_t ms, cds_json **ret)
+static cds_rc reach(const struct cds_command *cmd, int *ret_fd)
 {
     char path[PATH_MAX];
+    cds_rc rc = cds_unix_connect(cds_config_path(cmd->config, "run/sandboxd.sock", path, sizeof(path)), ret_fd, NULL);
+    if (rc)
+        fprintf(stderr, "cyberdevstudio: the studio on %s does not run, or is not yours; start it with: cyberdevstudio up\n",
+                cds_config_home(cmd->config));
+    return rc;
+}
+
+bool cds_sandbox_there(const struct cds_command *cmd)
+{
+    CDS_CLEANUP(cds_close_fd) int fd = -1;
+    return reach(cmd, &fd) == CDS_OK;
+}
+
+enum cds_exit cds_ask_sandbox(const struct cds_command *cmd, const char *method, cds_json *params, uint64_t ms, cds_json **ret)
+{
     struct asking a = {.result = NULL};
     struct cds_err err = {0};
     CDS_CLEANUP(cds_close_fd) int fd = -1;
-    if (cds_unix_connect(cds_config_path(cmd->config, "run/sandboxd.sock", path, sizeof(path)), &fd, NULL)) {
+    if (reach(cmd, &fd)) {
         cds_json_unref(params);
-        fprintf(stderr, "cyberdevstudio: the studio on %s does not run, or is not yours; start it with: cyberdevstudio up\n",
-                cds_config_home(cmd->config));
         return CDS_EXIT_NOT_RUNNING;
     }
     cds_rc rc = cds_loop_new(&a.loop, &err);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "apps/cyberdevstudio/acts.h"
 #include "apps/cyberdevstudio/database.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/fd.h"
@@ -17,6 +18,7 @@
 struct asked {
     const struct cds_command *cmd;
     const char *folder;
+    struct cds_act act;
     char dump[PATH_MAX];
 };
 
@@ -70,14 +72,26 @@ static cds_rc back_up(void *user, struct cds_db *db, const struct cds_patience *
     return rc;
 }
 
+/* A backup holds secrets: whoever made one could be anybody. */
+static cds_rc audited(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
+{
+    struct asked *asked = user;
+    cds_rc rc = cds_act_begin(db, &asked->act, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    rc = back_up(user, db, patience, reterr);
+    cds_act_end(db, &asked->act, rc);
+    return rc;
+}
+
 enum cds_exit cds_cmd_backup(const struct cds_command *cmd)
 {
     struct cds_err err = {0};
-    struct asked asked = {.cmd = cmd};
+    struct asked asked = {.cmd = cmd, .act.name = "backup"};
     if (cmd->argc != 1) {
         fprintf(stderr, "cyberdevstudio: backup needs one folder, which it makes.\n");
         return CDS_EXIT_USAGE;
     }
     asked.folder = cmd->argv[0];
-    return cds_with_database(cmd, CDS_CLUSTER_THERE, back_up, &asked, &err) == CDS_OK ? CDS_EXIT_OK : cds_complain(stderr, &err);
+    return cds_with_database(cmd, CDS_CLUSTER_THERE, audited, &asked, &err) == CDS_OK ? CDS_EXIT_OK : cds_complain(stderr, &err);
 }

@@ -89,6 +89,34 @@ void cds_check_data_folder(const struct cds_config *config, struct cds_findings 
         cds_found(all, "service user", CDS_WORKS, "", "services run as %s", who.name);
 }
 
+/* In the private cluster the kernel says who connects. Elsewhere a role without a password separates nothing. */
+static void check_roles(const struct cds_config *config, struct cds_findings *all)
+{
+    static const char name[] = "database roles";
+    static const enum cds_db_role services[] = {CDS_DB_APP, CDS_DB_AUTH};
+    if (!cds_config_u64(config, CDS_OPT_DB_ROLES)) {
+        cds_found(
+            all, name, CDS_WEAK,
+            "Give cds_app and cds_auth passwords, put them into a passfile that database.url names (passfile=FILE), and set database.roles = 1.",
+            "all services connect as database.url says, so one that was taken over can change users, ledger and audit log");
+        return;
+    }
+    for (size_t i = 0; i < CDS_ARRAY_LEN(services); i++) {
+        char conninfo[CDS_DB_CONNINFO_MAX];
+        struct cds_err err = {0};
+        CDS_CLEANUP(cds_db_close) struct cds_db *db = NULL;
+        cds_rc rc = cds_db_conninfo_as(config, services[i], conninfo, &err);
+        if (rc == CDS_OK)
+            rc = cds_db_open(conninfo, cds_now_ms() + DATABASE_MS, &db, &err);
+        if (rc != CDS_OK) {
+            cds_found(all, name, CDS_MISSING, "Look at its password, at the passfile, who may read that, and at pg_hba.conf of the server.",
+                      "database.roles is 1, and %s cannot connect: %s", services[i] == CDS_DB_APP ? "cds_app" : "cds_auth", err.message);
+            return;
+        }
+    }
+    cds_found(all, name, CDS_WORKS, "", "services connect as cds_app and cds_auth");
+}
+
 static void check_connection(const struct cds_config *config, struct cds_findings *all, const char *what)
 {
     char conninfo[2048];
@@ -111,6 +139,7 @@ void cds_check_database(const struct cds_config *config, struct cds_findings *al
     int major = 0;
     if (*cds_config_str(config, CDS_OPT_DB_URL)) {
         check_connection(config, all, "database.url");
+        check_roles(config, all);
         return;
     }
     if (cds_pg_find(config, folder, sizeof(folder), &major, &err) == CDS_OK)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/cyberdevstudio/acts.h"
 #include "apps/cyberdevstudio/ask_sandbox.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
@@ -45,10 +46,33 @@ static bool has_words(const struct cds_command *cmd, int count, const char *what
     return false;
 }
 
-static enum cds_exit print_added(enum cds_exit code, const cds_json *result)
+/* ---- acts ---- */
+struct asked {
+    const struct cds_command *cmd;
+    const char *method;
+    cds_json *params; /* owned */
+    uint64_t ms;
+};
+
+static enum cds_exit ask(void *user)
 {
-    if (code == CDS_EXIT_OK)
-        print_image(cds_json_get(result, "image"));
+    struct asked *asked = user;
+    CDS_JSON_AUTO result = NULL;
+    enum cds_exit code = cds_ask_sandbox(asked->cmd, asked->method, asked->params, asked->ms, &result);
+    const cds_json *image = cds_json_get(result, "image");
+    asked->params = NULL;
+    if (code == CDS_EXIT_OK && image)
+        print_image(image);
+    return code;
+}
+
+/* name is words of the command, object the image; params are owned. */
+static enum cds_exit act(const struct cds_command *cmd, const char *name, const char *object, struct asked *asked)
+{
+    struct cds_act one = {.name = name, .object = object};
+    asked->cmd = cmd;
+    enum cds_exit code = cds_sandbox_there(cmd) ? cds_act(cmd, &one, ask, asked) : CDS_EXIT_NOT_RUNNING;
+    cds_json_unref(asked->params);
     return code;
 }
 
@@ -78,33 +102,34 @@ enum cds_exit cds_cmd_image_list(const struct cds_command *cmd)
 enum cds_exit cds_cmd_image_add(const struct cds_command *cmd)
 {
     char path[PATH_MAX];
-    CDS_JSON_AUTO result = NULL;
     if (!has_words(cmd, 2, "a name and a file or folder: image add NAME TAR|DIR"))
         return CDS_EXIT_USAGE;
     if (!realpath(cmd->argv[1], path)) {
         fprintf(stderr, "cyberdevstudio: there is no file or folder %s.\n", cmd->argv[1]);
         return CDS_EXIT_FAILED;
     }
-    const uint64_t ms = cds_config_u64(cmd->config, CDS_OPT_IMAGE_MS) + SPARE_MS;
-    return print_added(cds_ask_sandbox(cmd, "image.add", cds_json_pack("{s:s,s:s}", "name", cmd->argv[0], "host_path", path), ms, &result), result);
+    struct asked asked = {.method = "image.add",
+                          .params = cds_json_pack("{s:s,s:s}", "name", cmd->argv[0], "host_path", path),
+                          .ms = cds_config_u64(cmd->config, CDS_OPT_IMAGE_MS) + SPARE_MS};
+    return act(cmd, "image add", cmd->argv[0], &asked);
 }
 
 enum cds_exit cds_cmd_image_pull(const struct cds_command *cmd)
 {
-    CDS_JSON_AUTO result = NULL;
     if (!has_words(cmd, 2, "a name and what a registry calls it: image pull NAME REFERENCE"))
         return CDS_EXIT_USAGE;
-    const uint64_t ms = 2 * cds_config_u64(cmd->config, CDS_OPT_IMAGE_MS) + 2ULL * SPARE_MS;
-    return print_added(cds_ask_sandbox(cmd, "image.pull", cds_json_pack("{s:s,s:s}", "name", cmd->argv[0], "reference", cmd->argv[1]), ms, &result),
-                       result);
+    struct asked asked = {.method = "image.pull",
+                          .params = cds_json_pack("{s:s,s:s}", "name", cmd->argv[0], "reference", cmd->argv[1]),
+                          .ms = 2 * cds_config_u64(cmd->config, CDS_OPT_IMAGE_MS) + 2ULL * SPARE_MS};
+    return act(cmd, "image pull", cmd->argv[0], &asked);
 }
 
 enum cds_exit cds_cmd_image_remove(const struct cds_command *cmd)
 {
-    CDS_JSON_AUTO result = NULL;
     if (!has_words(cmd, 1, "the name of an image"))
         return CDS_EXIT_USAGE;
-    enum cds_exit code = cds_ask_sandbox(cmd, "image.remove", cds_json_pack("{s:s}", "name", cmd->argv[0]), SPARE_MS, &result);
+    struct asked asked = {.method = "image.remove", .params = cds_json_pack("{s:s}", "name", cmd->argv[0]), .ms = SPARE_MS};
+    enum cds_exit code = act(cmd, "image remove", cmd->argv[0], &asked);
     if (code == CDS_EXIT_OK)
         printf("%s was removed.\n", cmd->argv[0]);
     return code;

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "apps/cyberdevstudio/acts.h"
 #include "apps/cyberdevstudio/auth_program.h"
-#include "apps/cyberdevstudio/database.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
@@ -16,6 +16,8 @@ struct asked {
     const struct cds_command *cmd;
     const char *email, *id;
     const char *words[WORDS_MAX]; /* for cds-auth */
+    struct cds_act act;
+    cds_database_fn *fn;
     bool json;
 };
 
@@ -85,19 +87,33 @@ static cds_rc run_auth(void *user, struct cds_db *db, const struct cds_patience 
 }
 
 /* ---- commands ---- */
+static cds_rc audited(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
+{
+    struct asked *asked = user;
+    cds_rc rc = cds_act_begin(db, &asked->act, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    rc = asked->fn(user, db, patience, reterr);
+    cds_act_end(db, &asked->act, rc);
+    return rc;
+}
+
 static enum cds_exit run(const struct cds_command *cmd, struct asked *asked, cds_database_fn *fn)
 {
     struct cds_err err = {0};
     asked->cmd = cmd;
-    return cds_with_database(cmd, CDS_CLUSTER_THERE, fn, asked, &err) == CDS_OK ? CDS_EXIT_OK : cds_complain(stderr, &err);
+    asked->fn = fn;
+    return cds_with_database(cmd, CDS_CLUSTER_THERE, audited, asked, &err) == CDS_OK ? CDS_EXIT_OK : cds_complain(stderr, &err);
 }
 
 /* Passes the named flags on to cds-auth; those in front are needed. */
 static enum cds_exit run_with(const struct cds_command *cmd, const char *verb, const char *const *flags, size_t needed, size_t count)
 {
     struct cds_command rest = *cmd;
-    struct asked asked = {.words = {"key", verb}};
+    char name[24];
+    struct asked asked = {.words = {"key", verb}, .act.name = name};
     size_t n = 2;
+    snprintf(name, sizeof(name), "key %s", verb);
     for (size_t i = 0; i < count; i++) {
         const char *value = NULL;
         if (!cds_take_value(&rest, flags[i], &value))
@@ -106,6 +122,8 @@ static enum cds_exit run_with(const struct cds_command *cmd, const char *verb, c
             fprintf(stderr, "cyberdevstudio: key %s needs %s.\n", verb, flags[i]);
             return CDS_EXIT_USAGE;
         }
+        if (value && cds_streq(flags[i], "--id") && cds_uuid_valid(value))
+            asked.act.object = value;
         if (value) {
             asked.words[n++] = flags[i];
             asked.words[n++] = value;
@@ -136,12 +154,13 @@ enum cds_exit cds_cmd_key_rotate(const struct cds_command *cmd)
 enum cds_exit cds_cmd_key_revoke(const struct cds_command *cmd)
 {
     struct cds_command rest = *cmd;
-    struct asked asked = {0};
+    struct asked asked = {.act.name = "key revoke"};
     if (!cds_take_value(&rest, "--id", &asked.id) || !cds_no_more(&rest))
         return CDS_EXIT_USAGE;
     if (!asked.id) {
         fprintf(stderr, "cyberdevstudio: key revoke needs --id.\n");
         return CDS_EXIT_USAGE;
     }
+    asked.act.object = cds_uuid_valid(asked.id) ? asked.id : NULL;
     return run(cmd, &asked, end_key);
 }

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "apps/cyberdevstudio/acts.h"
 #include "apps/cyberdevstudio/capture.h"
 #include "apps/cyberdevstudio/commands.h"
 #include "apps/cyberdevstudio/services.h"
@@ -24,7 +25,7 @@
 #include "lib/config/fetch_command.h"
 #include "lib/json/json.h"
 
-enum { INSPECT_MS = 30000, LOOK_MS = 60000, VERIFY_MS = 3600000, OUT_MAX = 65536, MODELS_MAX = 256 };
+enum { INSPECT_MS = 30000, LOOK_MS = 60000, VERIFY_MS = 3600000, OUT_MAX = 65536, MODELS_MAX = 256, SHOWN_MAX = 256 };
 
 struct model_tools {
     const struct cds_command *cmd;
@@ -256,32 +257,44 @@ enum cds_exit cds_cmd_model_verify(const struct cds_command *cmd)
 
 /* --- remove -------------------------------------------------------------------------------------------------------------- */
 
-enum cds_exit cds_cmd_model_remove(const struct cds_command *cmd)
+struct removing {
+    struct model_tools tools;
+    const char *name;
+};
+
+static enum cds_exit remove_model(void *user)
 {
     static const char *const beside[] = {"", ".origin", ".part", ".journal"};
-    struct cds_command rest = *cmd;
-    struct model_tools tools;
-    char path[PATH_MAX], one[PATH_MAX + 16];
+    const struct removing *removing = user;
+    char one[PATH_MAX + 16];
     bool any = false;
+    for (size_t i = 0; i < CDS_ARRAY_LEN(beside); i++) {
+        snprintf(one, sizeof(one), "%.3800s/%.250s%s", removing->tools.dirs[0], removing->name, beside[i]);
+        any = unlink(one) == 0 || any;
+    }
+    if (!any) {
+        fprintf(stderr, "cyberdevstudio: there is no model file %s in %s.\n", removing->name, removing->tools.dirs[0]);
+        return CDS_EXIT_FAILED;
+    }
+    printf("%s was removed.\n", removing->name);
+    return CDS_EXIT_OK;
+}
+
+enum cds_exit cds_cmd_model_remove(const struct cds_command *cmd)
+{
+    struct cds_command rest = *cmd;
+    struct removing removing;
     const char *name = one_argument(&rest, "the name of a model file in the data folder");
     if (!name)
         return CDS_EXIT_USAGE;
-    tools_of(cmd, &tools);
+    tools_of(cmd, &removing.tools);
     if (!is_model(name) || strchr(name, '/')) {
         fprintf(stderr, "cyberdevstudio: %s is no name of a model file; give the name without its folder.\n", name);
         return CDS_EXIT_USAGE;
     }
-    snprintf(path, sizeof(path), "%.3800s/%.250s", tools.dirs[0], name);
-    for (size_t i = 0; i < CDS_ARRAY_LEN(beside); i++) {
-        snprintf(one, sizeof(one), "%s%s", path, beside[i]);
-        any = unlink(one) == 0 || any;
-    }
-    if (!any) {
-        fprintf(stderr, "cyberdevstudio: there is no model file %s in %s.\n", name, tools.dirs[0]);
-        return CDS_EXIT_FAILED;
-    }
-    printf("%s was removed.\n", name);
-    return CDS_EXIT_OK;
+    removing.name = name;
+    struct cds_act act = {.name = "model remove", .object = name};
+    return cds_act(cmd, &act, remove_model, &removing);
 }
 
 /* --- pull ---------------------------------------------------------------------------------------------------------------- */
@@ -355,15 +368,28 @@ static cds_rc run_pull(const struct model_tools *tools, const char *source, cons
     return CDS_OK;
 }
 
+struct pulling {
+    struct model_tools tools;
+    const char *source, *sha256;
+};
+
+static enum cds_exit pull(void *user)
+{
+    const struct pulling *pulling = user;
+    struct cds_err err = {0};
+    bool fine = false;
+    if (run_pull(&pulling->tools, pulling->source, pulling->sha256, &fine, &err) != CDS_OK)
+        return cds_complain(stderr, &err);
+    return fine ? CDS_EXIT_OK : CDS_EXIT_FAILED;
+}
+
 enum cds_exit cds_cmd_model_pull(const struct cds_command *cmd)
 {
     struct cds_command rest = *cmd;
-    struct model_tools tools;
-    struct cds_err err = {0};
+    struct pulling pulling = {.sha256 = ""};
     struct stat st;
-    const char *sha256 = "";
-    bool fine = false;
-    if (!cds_take_value(&rest, "--sha256", &sha256))
+    char shown[SHOWN_MAX];
+    if (!cds_take_value(&rest, "--sha256", &pulling.sha256))
         return CDS_EXIT_USAGE;
     const char *source = one_argument(&rest, "a source: hf:owner/repo:quant, hf:owner/repo/file.gguf#branch or the https address of a .gguf file");
     if (!source)
@@ -372,9 +398,10 @@ enum cds_exit cds_cmd_model_pull(const struct cds_command *cmd)
         fprintf(stderr, "cyberdevstudio: there is no data folder %s yet; start the studio once (cyberdevstudio up).\n", cds_config_home(cmd->config));
         return CDS_EXIT_FAILED;
     }
-    tools_of(cmd, &tools);
-    cds_rc rc = run_pull(&tools, source, sha256, &fine, &err);
-    if (rc != CDS_OK)
-        return cds_complain(stderr, &err);
-    return fine ? CDS_EXIT_OK : CDS_EXIT_FAILED;
+    pulling.source = source;
+    tools_of(cmd, &pulling.tools);
+    cds_fetch_shown(source, shown, sizeof(shown));
+    /* An address may carry a password in front of "@". */
+    struct cds_act act = {.name = "model pull", .object = strchr(shown, '@') ? NULL : shown};
+    return cds_act(cmd, &act, pull, &pulling);
 }

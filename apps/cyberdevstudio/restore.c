@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apps/cyberdevstudio/acts.h"
 #include "apps/cyberdevstudio/backup.h"
 #include "apps/cyberdevstudio/database.h"
 #include "apps/cyberdevstudio/home.h"
@@ -99,7 +100,15 @@ static cds_rc restore(void *user, struct cds_db *db, const struct cds_patience *
         rc = put_keys(asked, reterr);
     if (rc == CDS_OK)
         rc = check_chain(db, asked, reterr);
-    return rc == CDS_OK ? cds_ledger_verify(db, &asked->report, reterr) : rc;
+    /* There is a log only now; its lines say that what stands before them came out of a backup. */
+    struct cds_act act = {.name = "restore"};
+    if (rc == CDS_OK)
+        rc = cds_act_begin(db, &act, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    rc = cds_ledger_verify(db, &asked->report, reterr);
+    cds_act_end(db, &act, rc == CDS_OK && (asked->report.broken || !asked->chain_goes_on) ? CDS_CONFLICT : rc);
+    return rc;
 }
 
 static cds_rc check_stopped(const struct cds_command *cmd, struct cds_err *reterr)

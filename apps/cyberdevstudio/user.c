@@ -7,8 +7,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "apps/cyberdevstudio/acts.h"
 #include "apps/cyberdevstudio/auth_program.h"
-#include "apps/cyberdevstudio/database.h"
 #include "lib/base/str.h"
 
 enum {
@@ -17,6 +17,7 @@ enum {
 
 struct new_user {
     const struct cds_command *cmd;
+    struct cds_act act;
     const char *email, *role, *name;
     char password[PASSWORD_MAX + 2]; /* with newline */
 };
@@ -120,16 +121,21 @@ static bool ask_password(char *password, size_t size)
 
 static cds_rc run_auth(void *user, struct cds_db *db, const struct cds_patience *patience, struct cds_err *reterr)
 {
-    const struct new_user *fresh = user;
+    struct new_user *fresh = user;
     const char *words[] = {"user", "add", "--email", fresh->email, "--role", fresh->role, fresh->name ? "--name" : NULL, fresh->name, NULL};
-    return cds_run_auth(fresh->cmd, words, fresh->password, patience, reterr);
+    cds_rc rc = cds_act_begin(db, &fresh->act, reterr);
+    if (rc != CDS_OK)
+        return rc;
+    rc = cds_run_auth(fresh->cmd, words, fresh->password, patience, reterr);
+    cds_act_end(db, &fresh->act, rc);
+    return rc;
 }
 
 enum cds_exit cds_cmd_user_add(const struct cds_command *cmd)
 {
     struct cds_command rest = *cmd;
     struct cds_err err = {0};
-    struct new_user fresh = {.cmd = cmd};
+    struct new_user fresh = {.cmd = cmd, .act.name = "user add"};
     if (!cds_take_value(&rest, "--email", &fresh.email) || !cds_take_value(&rest, "--role", &fresh.role) ||
         !cds_take_value(&rest, "--name", &fresh.name) || !cds_no_more(&rest))
         return CDS_EXIT_USAGE;

@@ -4,6 +4,7 @@
 
 #include "apps/llmserver/adapters.h"
 #include "apps/llmserver/app.h"
+#include "apps/llmserver/audit.h"
 #include "apps/llmserver/backend.h"
 #include "apps/llmserver/catalogue.h"
 #include "apps/llmserver/downloads.h"
@@ -23,6 +24,7 @@ struct cds_admin_wait {
     struct cds_llm *app;
     struct cds_http_req *req; /**< NULL: the client left */
     struct cds_model *model;
+    struct cds_audit_act *act; /**< NULL: none */
     bool load;
     char user_id[CDS_UUID_LEN + 1];
 };
@@ -209,11 +211,17 @@ static void answer_wait(struct cds_admin_wait *wait)
 {
     const struct cds_model *model = wait->model;
     struct cds_http_req *req = wait->req;
-    cds_http_set_user(req, NULL, NULL, NULL);
+    struct cds_err err = {0};
     if (wait->load && model->state != CDS_MODEL_LOADED) {
-        struct cds_err err = model->failure;
+        err = model->failure;
         if (err.code == CDS_OK)
             cds_fail(&err, CDS_CONFLICT, __func__, "The model %s was unloaded while it was being loaded.", model->id);
+    }
+    cds_audit_done(&wait->act, err.code);
+    if (!req)
+        return; /* the client left */
+    cds_http_set_user(req, NULL, NULL, NULL);
+    if (err.code) {
         cds_routes_fail(req, wait->user_id, &err);
     } else {
         reply(req, wait->user_id, cds_json_pack("{s:s,s:s}", "model", model->id, "state", cds_model_state_name(model->state)));
@@ -225,13 +233,12 @@ void cds_admin_model_changed(struct cds_llm *app, struct cds_model *model)
     cds_events_tell(app->events, "model", cds_admin_model(model));
     for (struct cds_admin_wait **link = &app->admin_waits; *link;) {
         struct cds_admin_wait *wait = *link;
-        if (wait->model != model || (model->state == CDS_MODEL_LOADING && wait->req)) {
+        if (wait->model != model || model->state == CDS_MODEL_LOADING) {
             link = &wait->next;
             continue;
         }
         *link = wait->next;
-        if (wait->req)
-            answer_wait(wait);
+        answer_wait(wait);
         free(wait);
     }
 }
@@ -251,7 +258,7 @@ static void wait_for(struct cds_llm *app, struct cds_http_req *req, const struct
         cds_routes_fail(req, credential->claims.user_id, &err);
         return;
     }
-    *wait = (struct cds_admin_wait){.next = app->admin_waits, .app = app, .req = req, .model = model, .load = load};
+    *wait = (struct cds_admin_wait){.next = app->admin_waits, .app = app, .req = req, .model = model, .load = load, .act = cds_audit_later(app, req)};
     cds_strcpy(wait->user_id, sizeof(wait->user_id), credential->claims.user_id);
     app->admin_waits = wait;
     cds_http_set_user(req, wait, on_gone, NULL);

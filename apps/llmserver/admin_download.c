@@ -71,7 +71,7 @@ static cds_rc start(struct cds_llm *app, const struct cds_http_req *req, const c
     rc = catalogue_gate(app, source, err);
     if (rc != CDS_OK)
         return rc;
-    struct cds_download_ask ask = {.source = source, .sha256 = hex, .user_id = user_id};
+    struct cds_download_ask ask = {.source = source, .sha256 = hex, .user_id = user_id, .req = req};
     return cds_download_start(app->downloads, &ask, ret, err);
 }
 

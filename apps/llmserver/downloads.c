@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apps/llmserver/audit.h"
 #include "apps/llmserver/events.h"
 #include "apps/llmserver/inspection.h"
 #include "lib/base/clock.h"
@@ -24,7 +25,8 @@ struct cds_download {
     char source[CDS_SOURCE_BYTES_MAX + 1]; /* as asked; shown without what stands behind "?" */
     char state[24], file[200];
     int64_t received, total, part, parts;
-    cds_json *facts, *end; /* owned; end: the last line, NULL: none yet */
+    cds_json *facts, *end;     /* owned; end: the last line, NULL: none yet */
+    struct cds_audit_act *act; /* NULL: none */
     bool cancelled;
     uint64_t started_wall_ms, ended_wall_ms;
 };
@@ -141,6 +143,7 @@ static void on_helper_exit(void *user, int status)
     cds_fetch_shown(d->source, source, sizeof(source));
     cds_log(there || d->cancelled ? CDS_LOG_INFO : CDS_LOG_WARN, "download ended", CDS_LS("download", d->id), CDS_LS("source", source),
             CDS_LS("state", d->state), CDS_LS("reason", message), CDS_LI("status", status));
+    cds_audit_done(&d->act, there ? CDS_OK : d->cancelled ? CDS_CANCELLED : cds_rc_from_openai(cds_json_get_str(d->end, "code")));
     tell(d);
     if (there) {
         d->all->app->models.looked_ms = 0;
@@ -202,6 +205,7 @@ cds_rc cds_download_start(struct cds_downloads *downloads, const struct cds_down
         download_free(d);
         return rc;
     }
+    d->act = ask->req ? cds_audit_later(downloads->app, ask->req) : NULL;
     d->next = downloads->first;
     downloads->first = d;
     forget_old(downloads);

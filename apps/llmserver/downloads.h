@@ -21,6 +21,7 @@ void cds_downloads_free(struct cds_downloads **downloads);
 struct cds_download_ask {
     const char *source, *sha256; /**< sha256 "": not given; borrowed */
     const char *user_id;
+    const struct cds_http_req *req; /**< NULL: none; a new download takes its act (audit.h) */
 };
 /** Starts, or finds the one that runs for this source. @return CDS_OK; CDS_BUSY; CDS_BAD_PARAM; CDS_SYSTEM */
 CDS_MUST_USE cds_rc cds_download_start(struct cds_downloads *downloads, const struct cds_download_ask *ask, struct cds_download **ret,

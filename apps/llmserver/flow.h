@@ -1,5 +1,5 @@
-/* apps/llmserver/flow.h: inside of a generation: the steps from stage to stage. Included by generation.c, flow.c, flow_end.c, results.c, states.c and
- * turns.c only.
+/* apps/llmserver/flow.h: inside of a generation: the steps from stage to stage. Included by generation.c, generations.c, flow.c, flow_end.c,
+ * results.c, states.c and turns.c only.
  *
  * Threads: loop thread only.
  */

@@ -1,7 +1,7 @@
 /* apps/llmserver/generation.h: one generation request from its body to its last byte.
  *
  * Stages: waits for the model -> prepared by the model process (prompt counted) -> queued for a slot -> reserved in the ledger -> running ->
- * settled -> its last bytes are read by the client. generation.c moves between them, answer.c writes to the client.
+ * settled -> its last bytes are read by the client. generation.c and flow.c move between them, answer.c writes to the client.
  * Threads: loop thread only.
  * Life:    freed when the client has its answer (or is gone) and the ledger owes no call; the slot is free again as soon as the model
  *          process said done.
@@ -73,6 +73,7 @@ struct cds_gen {
     uint32_t completion_tokens;                                 /**< of all choices together */
     uint32_t furthest;                                          /**< of the longest choice: slices are granted to each of them */
     uint32_t recomputed_tokens, foreign_tokens, steps_to_first; /**< for the log: computed twice; what went before it (apps/llmworker/scheduler.h) */
+    unsigned ledger_calls;                                      /**< calls whose callback has not come */
     bool holds_slot;
     bool extending;        /**< a further slice is being reserved */
     bool prepared_in_vain; /**< the process died once while it prepared this prompt */
@@ -80,7 +81,6 @@ struct cds_gen {
     bool counts;           /**< asks for the tokens of its prompt only */
     bool booked;           /**< the ledger has what it used already, though it fails */
     bool stop_wanted;      /**< the user asked to end it and keep what there is */
-    unsigned ledger_calls; /**< calls whose callback has not come */
     struct cds_wire_end end;
     struct cds_err failure; /**< why it failed, for its log line; code CDS_OK: it did not */
     char notice[256];
@@ -90,12 +90,12 @@ struct cds_gen {
     uint64_t suspect;        /**< fingerprint of the request, for poison.h */
     /* The answer: */
     struct cds_choice *choices; /**< choice_count of them; owned */
+    cds_json *result;           /**< owned: what results.h gathers; NULL: nothing yet */
     unsigned choice_count;
-    cds_json *result; /**< owned: what results.h gathers; NULL: nothing yet */
-    uint32_t width;   /**< numbers of one vector */
-    bool each_token;  /**< vectors of tokens instead of texts */
+    uint32_t width; /**< numbers of one vector */
     char fingerprint[24];
     struct cds_buf out; /**< bytes of the stream the client has not taken yet */
+    bool each_token;    /**< vectors of tokens instead of texts */
     bool streaming, finished;
     bool segments_lost;           /**< there were more than can be kept in order */
     struct cds_segments segments; /**< of the first choice, for dialects with items */
@@ -110,12 +110,12 @@ void cds_gen_begin(struct cds_llm *app, struct cds_http_req *req, const struct c
 void cds_gen_counted(struct cds_gen *gen);
 /** POST /v1/requests/{id}/cancel: the stream ends at once with what there is. @return CDS_OK; CDS_NOT_FOUND */
 CDS_MUST_USE cds_rc cds_gen_cancel(struct cds_llm *app, const char *request_id, const struct cds_credential *credential, struct cds_err *reterr);
+
+/* generations.c, the requests of a model or all of them: */
 /** Live requests, all stages but OVER. */
 unsigned cds_gen_count(const struct cds_llm *app);
 /** Ends every request with an error, for the end of the server. */
 void cds_gen_stop_all(struct cds_llm *app);
-
-/* From model.c: */
 void cds_gen_model_up(struct cds_model *model);
 /** The process is gone (or going). comes_back: requests that had not begun may wait for the next one. */
 void cds_gen_model_down(struct cds_model *model, const struct cds_err *err, bool comes_back);
@@ -124,6 +124,8 @@ unsigned cds_gen_waiting(const struct cds_model *model);
 unsigned cds_gen_begun(const struct cds_model *model);
 /** The model unloads: requests that have not begun fail, the others go on. */
 void cds_gen_model_drain(struct cds_model *model, const struct cds_err *err);
+
+/* flow.c, from model.c: */
 void cds_gen_frame(struct cds_model *model, const char *method, const cds_json *params);
 
 /* answer.c: */

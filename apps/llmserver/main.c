@@ -198,12 +198,12 @@ int main(int argc, char **argv)
     cds_standing_free(&app.standing);
     cds_meter_free(&app.meter);
     cds_pace_free(&app.pace);
-    cds_audit_free(&app.audit);
     cds_residency_stop(&app);
     cds_states_free(&app.states);
     cds_downloads_free(&app.downloads);
     cds_admin_inspect_stop(&app);
     cds_models_free(&app);
+    cds_audit_free(&app.audit); /* acts of loads and downloads end before */
     cds_grammars_free(&app.grammars);
     free(app.poison);
     cds_events_free(&app.events);

@@ -33,6 +33,7 @@ void cds_routes_fail(struct cds_http_req *req, const char *user_id, const struct
             CDS_LS("user_id", user_id), CDS_LS("method", cds_http_method(req)), CDS_LS("path", cds_http_path(req)),
             CDS_LI("status", cds_rc_http(err->code)), CDS_LI("ms", cds_now_ms() - cds_http_started_ms(req)), CDS_LS("code", cds_rc_name(err->code)),
             CDS_LS("error", err->message), CDS_LS("rule", *err->rule ? err->rule : NULL), CDS_LS("detail", *err->detail ? err->detail : NULL));
+    cds_audit_failed(req, err->code);
     cds_routes_reply_error(req, err);
 }
 

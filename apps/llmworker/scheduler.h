@@ -45,6 +45,7 @@ struct cds_sched_limits {
     unsigned answer_reserve;             /**< answer tokens set aside at admission; 0: all a request may generate, so nobody is ever put back */
     bool share;                          /**< the model can share and cut sequences */
     uint64_t checkpoint_bytes;           /**< for states of sequences that cannot be shared (checkpoints.h); 0: none are kept */
+    bool nobody_put_back;                /**< whoever has a sequence keeps it until its end, whatever class waits */
     bool fifo;                           /**< prompts strictly in order of arrival; to measure what the order is worth */
 };
 

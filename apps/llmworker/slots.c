@@ -233,6 +233,8 @@ static struct cds_job *next_waiting(struct cds_sched *sched)
 static struct cds_job *replaceable(struct cds_sched *sched, const struct cds_job *job)
 {
     struct cds_job *victim = NULL;
+    if (sched->limits.nobody_put_back)
+        return NULL;
     unsigned mine = active_of(sched, job->key);
     for (unsigned i = 0; i < sched->slot_count; i++) {
         struct cds_job *other = sched->slots[i].job;

@@ -15,6 +15,7 @@ cds_rc cds_solo_open(struct cds_solo *solo, struct cds_err *reterr)
         .prefill_busy = CDS_SOLO_PIECE,
         .prefill_idle = CDS_SOLO_PIECE,
         .jobs = solo->jobs,
+        .nobody_put_back = true, /* its tokens would be read again as a prompt, in larger pieces than they were made in */
     };
     cds_engine_watch(solo->twin, solo->look, solo->user);
     rc = cds_sched_new(&limits, &cds_engine_llama, solo->twin, solo->sink, solo->user, &solo->sched, reterr);

@@ -2,8 +2,8 @@
  *
  * In the context that all requests share, the order of the cells, the number of rows and the number of threads change the last bit of a sum. Here
  * there is one sequence in empty cells, prompts are read in pieces of CDS_SOLO_PIECE tokens from the first one on, each answer token is a step, and
- * the number of threads stays. Nothing is kept and nothing shared. Answers run one after the other; steps take turns with those of the other
- * requests. The context is made for the first such request: its memory is nobody's before.
+ * the number of threads stays. Nothing is kept and nothing shared, and nobody is put back for a request of a higher class. Answers run one after
+ * the other; steps take turns with those of the other requests. The context is made for the first such request: its memory is nobody's before.
  *
  * Source:  docs/adr/0058-alone-forced-and-kept.md
  *

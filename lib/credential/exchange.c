@@ -143,10 +143,11 @@ void cds_exchange_cancel_all(struct cds_credentials *creds)
 {
     struct cds_err err;
     cds_fail(&err, CDS_CANCELLED, __func__, "The server is going down.");
-    while (creds->exchanges) {
-        struct cds_credential_wait *wait = creds->exchanges;
+    for (struct cds_credential_wait *wait; (wait = creds->exchanges);) {
         cds_http_call_cancel(&wait->call);
-        unlink_wait(wait);
+        if ((creds->exchanges = wait->next))
+            wait->next->back = &creds->exchanges;
+        creds->exchanging--;
         fail(wait, &err);
     }
 }

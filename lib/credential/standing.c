@@ -42,9 +42,8 @@ static const char look_sql[] =
 static void look(struct cds_standing *standing);
 
 /* ---- who waits ---- */
-static void leave(struct cds_standing_wait *wait)
+static void leave(struct cds_standing *standing, struct cds_standing_wait *wait)
 {
-    struct cds_standing *standing = wait->standing;
     *wait->back = wait->next;
     if (wait->next)
         wait->next->back = wait->back;
@@ -70,7 +69,7 @@ cds_rc cds_standing_wait(struct cds_standing *standing, struct cds_standing_wait
 void cds_standing_unwait(struct cds_standing_wait *wait)
 {
     if (wait->standing)
-        leave(wait);
+        leave(wait->standing, wait);
 }
 
 /* All wait equally long, so the list is in the order of the deadlines. Those that join meanwhile wait for the next turn. */
@@ -78,7 +77,7 @@ static void answer_waits(struct cds_standing *standing, uint64_t until_ms, const
 {
     for (size_t n = standing->waiting; n > 0 && standing->waits && standing->waits->deadline_ms <= until_ms; n--) {
         struct cds_standing_wait *wait = standing->waits;
-        leave(wait);
+        leave(standing, wait);
         wait->fn(wait->user, err);
     }
 }
@@ -176,7 +175,8 @@ static void on_notify(void *user)
  * looks, so that one that stands still again and again does not put it off for ever. */
 static bool in_grace(struct cds_standing *standing, uint64_t now)
 {
-    if (standing->timer_ms && now - standing->timer_ms > STALL_LOOKS * CDS_STANDING_LOOK_MS && standing->stalled_ms <= standing->confirmed_ms)
+    if (standing->timer_ms && now - standing->timer_ms > (uint64_t)STALL_LOOKS * CDS_STANDING_LOOK_MS &&
+        standing->stalled_ms <= standing->confirmed_ms)
         standing->stalled_ms = now;
     standing->timer_ms = now;
     return standing->stalled_ms > standing->confirmed_ms && now - standing->stalled_ms <= CDS_STANDING_LOOK_MS + LOOK_DEADLINE_MS;
@@ -236,7 +236,7 @@ void cds_standing_free(struct cds_standing **place)
         return;
     standing->again = false;
     while (standing->waits)
-        leave(standing->waits);
+        leave(standing, standing->waits);
     if (standing->timer)
         cds_timer_remove(&standing->timer);
     standing->looking = true; /* the answer that closing gives starts no new look */

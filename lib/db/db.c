@@ -30,16 +30,17 @@ const char db_session_sql[] =
     "SET client_encoding = 'UTF8'; SET client_min_messages = warning; SET lock_timeout = '2s'; SET statement_timeout = '10s'; "
     "SET idle_in_transaction_session_timeout = '30s'; SET TimeZone = 'UTC'";
 
+static const char *const role_names[] = {
+    [CDS_DB_OWNER] = "studio", [CDS_DB_APP] = "cds_app", [CDS_DB_AUTH] = "cds_auth", [CDS_DB_READER] = "cds_reader"};
+
 /* In quotes, as libpq's connection strings have them: a home folder may hold blanks. */
 static void private_conninfo(const char *home, enum cds_db_role role, char *buf, size_t size)
 {
-    static const char *const names[] = {
-        [CDS_DB_OWNER] = "studio", [CDS_DB_APP] = "cds_app", [CDS_DB_AUTH] = "cds_auth", [CDS_DB_READER] = "cds_reader"};
     CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(size - 1);
     cds_buf_add_str(&text, "host='");
     for (const char *c = home; *c; c++)
         cds_buf_addf(&text, *c == '\'' || *c == '\\' ? "\\%c" : "%c", *c);
-    cds_buf_addf(&text, "/run/pg' user=%s dbname=studio", names[role]);
+    cds_buf_addf(&text, "/run/pg' user=%s dbname=studio", role_names[role]);
     cds_strcpy(buf, size, text.failed ? "" : text.data);
 }
 
@@ -70,6 +71,8 @@ cds_rc cds_db_conninfo_as(const struct cds_config *config, enum cds_db_role role
         cds_fail(reterr, CDS_TOO_LARGE, __func__, "The connection string of the database is longer than %d bytes.", CDS_DB_CONNINFO_MAX - 1);
         return cds_err_hint(reterr, "Choose a shorter data folder with studio.home, or shorten database.url.");
     }
+    if (role != CDS_DB_OWNER && *cds_config_str(config, CDS_OPT_DB_URL) && cds_config_u64(config, CDS_OPT_DB_ROLES))
+        return cds_db_conninfo_user(text, role_names[role], ret, reterr);
     cds_strcpy(ret, CDS_DB_CONNINFO_MAX, text);
     return CDS_OK;
 }

@@ -22,7 +22,8 @@ enum { CDS_DB_CONNINFO_MAX = 2048 }; /**< bytes of a connection string, with its
 /** The same, with a sentence for the case that it does not fit. @return CDS_OK; CDS_TOO_LARGE */
 CDS_MUST_USE cds_rc cds_db_conninfo_whole(const struct cds_config *config, char ret[static CDS_DB_CONNINFO_MAX], struct cds_err *reterr);
 
-/** Who connects: docs/adr/0075-database-roles.md. A server that is not ours (database.url) is connected to as its address says. */
+/** Who connects: docs/adr/0075-database-roles.md. A server that is not ours (database.url) is connected to as its address says, by services with
+ *  database.roles as their role, without the password of the address. */
 enum cds_db_role {
     CDS_DB_OWNER, /**< migrations and the command line */
     CDS_DB_APP,   /**< gateway and model server */
@@ -37,6 +38,9 @@ CDS_MUST_USE cds_rc cds_db_conninfo_as(const struct cds_config *config, enum cds
  *  @return CDS_OK; CDS_BAD_PARAM; CDS_TOO_LARGE */
 CDS_MUST_USE cds_rc cds_db_conninfo_tools(const char *conninfo, char ret[static CDS_DB_CONNINFO_MAX], char ret_password[static CDS_DB_CONNINFO_MAX],
                                           struct cds_err *reterr);
+/** tools.c: the same connection as another role, without the password: the passfile, or how the server knows its callers, has to do.
+ *  @return as above */
+CDS_MUST_USE cds_rc cds_db_conninfo_user(const char *conninfo, const char *user, char ret[static CDS_DB_CONNINFO_MAX], struct cds_err *reterr);
 
 /** Connects, waiting until deadline_ms while the server is still starting (57P03, no socket yet); one try takes at most five seconds.
  *  @return CDS_OK; CDS_UNAVAILABLE; CDS_CONFLICT (the server is older than 15) */

@@ -15,8 +15,9 @@ static void add_option(struct cds_buf *text, const char *name, const char *value
     cds_buf_add_str(text, "'");
 }
 
-cds_rc cds_db_conninfo_tools(const char *conninfo, char ret[static CDS_DB_CONNINFO_MAX], char ret_password[static CDS_DB_CONNINFO_MAX],
-                             struct cds_err *reterr)
+/* The options of a connection but its password. user, ret_password may be NULL: as it is; not wanted. */
+static cds_rc without_password(const char *conninfo, const char *user, char ret[static CDS_DB_CONNINFO_MAX], char *ret_password,
+                               struct cds_err *reterr)
 {
     CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(CDS_DB_CONNINFO_MAX - 1);
     char *why = NULL;
@@ -24,16 +25,29 @@ cds_rc cds_db_conninfo_tools(const char *conninfo, char ret[static CDS_DB_CONNIN
     PQfreemem(why); /* it may hold the password */
     if (!options)
         return cds_fail(reterr, CDS_BAD_PARAM, __func__, "The address of the database is none that PostgreSQL understands.");
-    *ret_password = '\0';
     for (const PQconninfoOption *o = options; o->keyword; o++) {
-        if (o->val && cds_streq(o->keyword, "password"))
-            cds_strcpy(ret_password, CDS_DB_CONNINFO_MAX, o->val);
-        else if (o->val)
-            add_option(&text, o->keyword, o->val);
+        bool secret = cds_streq(o->keyword, "password");
+        const char *value = user && cds_streq(o->keyword, "user") ? user : o->val;
+        if (value && !secret)
+            add_option(&text, o->keyword, value);
+        else if (value && ret_password)
+            cds_strcpy(ret_password, CDS_DB_CONNINFO_MAX, value);
     }
     PQconninfoFree(options);
     if (text.failed)
         return cds_fail(reterr, CDS_TOO_LARGE, __func__, "The address of the database is too long.");
     cds_strcpy(ret, CDS_DB_CONNINFO_MAX, text.data ? text.data : "");
     return CDS_OK;
+}
+
+cds_rc cds_db_conninfo_tools(const char *conninfo, char ret[static CDS_DB_CONNINFO_MAX], char ret_password[static CDS_DB_CONNINFO_MAX],
+                             struct cds_err *reterr)
+{
+    *ret_password = '\0';
+    return without_password(conninfo, NULL, ret, ret_password, reterr);
+}
+
+cds_rc cds_db_conninfo_user(const char *conninfo, const char *user, char ret[static CDS_DB_CONNINFO_MAX], struct cds_err *reterr)
+{
+    return without_password(conninfo, user, ret, NULL, reterr);
 }

@@ -342,6 +342,17 @@ void cds_http_set_user(struct cds_http_req *req, void *user, void (*on_gone)(voi
     req->on_done = on_done;
 }
 
+void cds_http_on_end(struct cds_http_req *req, void (*fn)(void *user, int status), void *user)
+{
+    req->on_end = fn;
+    req->on_end_user = user;
+}
+
+void *cds_http_end_user(const struct cds_http_req *req, void (*fn)(void *user, int status))
+{
+    return req->on_end == fn ? req->on_end_user : NULL;
+}
+
 void *cds_http_get_user(const struct cds_http_req *req)
 {
     return req->user;

@@ -170,6 +170,8 @@ static void on_completed(void *cls, struct MHD_Connection *con, void **req_cls, 
     http_end_hook(req);
     if (!req->gone && req->on_done)
         req->on_done(req->user);
+    if (req->on_end)
+        req->on_end(req->on_end_user, req->gone ? 0 : req->status);
     free_req(req);
 }
 

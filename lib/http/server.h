@@ -80,6 +80,11 @@ uint64_t cds_http_started_ms(const struct cds_http_req *req);
  *  for later must set on_gone. cds_ws_accept ends both: the ops of the socket take over. A tunnelled request gets on_done when the tunnel ends. */
 void cds_http_set_user(struct cds_http_req *req, void *user, void (*on_gone)(void *user), void (*on_done)(void *user));
 void *cds_http_get_user(const struct cds_http_req *req);
+/** fn is called once at the end of the request, whatever becomes of it and whoever owns it then (behind on_gone or on_done): for a record of what
+ *  was answered. status: of the answer; 0: the client left before it was complete. req may not be used in it. */
+void cds_http_on_end(struct cds_http_req *req, void (*fn)(void *user, int status), void *user);
+/** What cds_http_on_end was given, NULL when that was another fn or none. */
+void *cds_http_end_user(const struct cds_http_req *req, void (*fn)(void *user, int status));
 
 /** Extra answer header; call before replying. */
 void cds_http_add_header(struct cds_http_req *req, const char *name, const char *value);

@@ -79,6 +79,8 @@ struct cds_http_req {
     void *hook_user; /**< proxy, WebSocket or tunnel: called once at the end, whatever the end is */
     void (*hook_end)(void *hook_user);
     http_upgrade_fn *on_upgrade;
+    void (*on_end)(void *user, int status); /**< once, at the very end */
+    void *on_end_user;
 };
 
 struct cds_http_server {

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { openBrowser, shots, signIn, themes } from '../support/browser.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
-describe('the audit log in the browser', { timeout: 240_000 }, () => {
+describe('the audit log in the browser', { timeout: 800_000 }, () => {
   let stack, browser, page, trouble;
   before(async () => {
     stack = await startStack({ llm: false, fresh: true });

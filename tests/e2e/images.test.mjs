@@ -7,9 +7,9 @@ import { openBrowser, shots, signIn, themes } from '../support/browser.mjs';
 import { startStack, users, waitFor } from '../support/stack.mjs';
 
 const skip = existsSync('/usr/bin/qemu-system-x86_64') ? false : 'skipped: no qemu (make micro installs it)';
-const MACHINE_MS = 90_000;
+const MACHINE_MS = 240_000;
 
-describe('images of microVMs in a browser', { timeout: 400_000, skip }, () => {
+describe('images of microVMs in a browser', { timeout: 800_000, skip }, () => {
   let stack, browser, page, trouble, project;
 
   before(async () => {
@@ -93,7 +93,7 @@ describe('images of microVMs in a browser', { timeout: 400_000, skip }, () => {
     await form.getByLabel('Image').selectOption('tiny');
     await runCode('read x </etc/mark; echo "$x"');
     await verdict().getByText('Finished').waitFor({ timeout: MACHINE_MS });
-    assert.equal(await page.getByTestId('output').innerText(), 'made of a folder\n');
+    await waitFor('what it wrote', async () => (await page.getByTestId('output').innerText()) === 'made of a folder\n');
     await page.getByRole('definition').filter({ hasText: 'tiny' }).waitFor();
     await page.getByTestId('project-back').getByText('The program changed nothing.').waitFor();
     await shoot('run-image');
@@ -120,7 +120,7 @@ describe('images of microVMs in a browser', { timeout: 400_000, skip }, () => {
     await dialog().getByRole('button', { name: 'Remove', exact: true }).click();
     await dialog().getByText('tiny', { exact: true }).waitFor({ state: 'detached' });
     await dialog().getByRole('button', { name: 'Close' }).click();
-    assert.equal(await page.getByLabel('Image').locator('option').count(), 1);
+    await waitFor('the form has forgotten it', async () => (await page.getByLabel('Image').locator('option').count()) === 1);
   });
 
   it('the code page shows what a program outside of it has changed', async () => {

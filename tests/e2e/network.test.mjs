@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'node:test';
 import { openBrowser, shots, signIn, themes } from '../support/browser.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
-describe('the network of a project in a browser', { timeout: 240_000 }, () => {
+describe('the network of a project in a browser', { timeout: 800_000 }, () => {
   let stack, browser, context, page, trouble;
 
   before(async () => {
@@ -31,8 +31,8 @@ describe('the network of a project in a browser', { timeout: 240_000 }, () => {
   it('is off at first, and the owner names hosts, one per line', async () => {
     await page.getByRole('button', { name: 'Network' }).click();
     const box = dialog('Network of this project');
-    assert.equal(await box.getByLabel('Network', { exact: true }).inputValue(), 'off');
     await box.getByText('*.example.org pypi.org').waitFor();
+    assert.equal(await box.getByLabel('Network', { exact: true }).inputValue(), 'off');
     await box.getByLabel('Network', { exact: true }).selectOption('allow');
     await box.getByLabel('Hosts, one per line').fill('PyPI.org\n\nfiles.example.org');
     await shoot('filled');

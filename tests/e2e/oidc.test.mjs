@@ -8,7 +8,7 @@ import { openBrowser, shots, signIn, themes, watch } from '../support/browser.mj
 import { startProvider } from '../support/oidc_provider.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
-describe('an OpenID provider in the browser', { timeout: 240_000 }, () => {
+describe('an OpenID provider in the browser', { timeout: 800_000 }, () => {
   let stack, provider, folder, browser, page, guest, trouble;
   const guestTrouble = [];
 

@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'node:test';
 import { openBrowser, shots, signIn, themes } from '../support/browser.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
-describe('a preview in a browser', { timeout: 240_000 }, () => {
+describe('a preview in a browser', { timeout: 800_000 }, () => {
   let stack, browser, context, page, trouble;
 
   before(async () => {
@@ -51,7 +51,7 @@ describe('a preview in a browser', { timeout: 240_000 }, () => {
     shown = await openPreview();
     await shown.getByRole('heading', { name: 'Hello from the jail' }).waitFor();
     assert.match(shown.url(), new RegExp(`^http://[0-9a-f]{32}\\.localhost:${stack.ports.preview}/$`));
-    assert.equal(await shown.evaluate(() => document.body.dataset.ran), 'yes');
+    await shown.waitForFunction(() => document.body.dataset.ran === 'yes');
     await chip().getByRole('button', { name: 'Close the preview of port 8000' }).waitFor();
     await page.bringToFront();
     await shoot('preview');

@@ -4,7 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import { openBrowser, signIn } from '../support/browser.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
-describe('a page that stays open', { timeout: 180_000 }, () => {
+describe('a page that stays open', { timeout: 800_000 }, () => {
   let stack, browser, context, page, trouble;
 
   before(async () => {

@@ -5,20 +5,20 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { openBrowser, shots, themes } from '../support/browser.mjs';
-import { startStack, users } from '../support/stack.mjs';
+import { startStack, users, waitFor } from '../support/stack.mjs';
 
 const screens = ['setup', 'login', 'code', 'run', 'chat', 'logs', 'account'];
 const picture = (screen, theme) => join(shots, `${screen}-${theme}.png`);
 const editedLine = 'print("edited in the browser")';
 const { email, password, name } = users.admin;
 
-describe('the spine in a browser', { timeout: 240_000 }, () => {
+describe('the spine in a browser', { timeout: 800_000 }, () => {
   let stack, browser, context, page, trouble;
 
   before(async () => {
     for (const screen of screens) for (const theme of themes) rmSync(picture(screen, theme), { force: true }); // none of an earlier run counts
     stack = await startStack({ setup: false });
-    ({ browser, context, page, trouble } = await openBrowser({ timeoutMs: 15_000 }));
+    ({ browser, context, page, trouble } = await openBrowser());
     watchOrigins(page);
   });
   after(async () => {
@@ -44,7 +44,7 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
     const radio = page.getByRole('radio', { name: theme });
     if (await radio.count()) await radio.click();
     else await page.getByRole('button', { name: `Switch to ${theme}` }).click();
-    assert.equal(await themeNow(), theme);
+    await page.waitForFunction((wanted) => document.documentElement.dataset.theme === wanted, theme);
   }
   async function shoot(screen) {
     for (const theme of themes) {
@@ -88,7 +88,7 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
     await field.fill(password);
     assert.equal(await field.getAttribute('type'), 'password');
     await page.getByRole('button', { name: 'Show password' }).click();
-    assert.equal(await field.getAttribute('type'), 'text');
+    await page.locator('input[type=text]').and(field).waitFor();
     await page.getByRole('button', { name: 'Hide password' }).click();
     await shoot('setup');
     await page.getByRole('button', { name: /Create admin/ }).click();
@@ -123,10 +123,8 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
   it('runs it and shows stdout, stderr and the exit code', async () => {
     await page.getByRole('button', { name: 'Run', exact: true }).click();
     await seen('verdict').waitFor();
-    assert.match(await seen('verdict').innerText(), /Finished\s*exit code 0/);
-    const output = await seen('output').innerText();
-    assert.match(output, /edited in the browser/);
-    assert.match(output, /stderr:\s*to stderr/);
+    await waitFor('its end', async () => /Finished\s*exit code 0/.test(await seen('verdict').innerText()));
+    for (const part of [/edited in the browser/, /stderr:\s*to stderr/]) await waitFor(String(part), async () => part.test(await seen('output').innerText()));
     await shoot('code');
   });
 
@@ -184,7 +182,7 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
     await page.getByLabel('Standard input').fill('typed in');
     await page.getByRole('form', { name: 'Run' }).getByRole('button', { name: 'Run' }).click();
     await seen('verdict').getByText('exit code 3').waitFor();
-    assert.match(await seen('output').innerText(), /two words typed in/);
+    await seen('output').getByText('two words typed in').waitFor();
     await shoot('run');
   });
 
@@ -198,7 +196,7 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
 
   it('streams an answer of the model and shows its tokens and cost', async () => {
     await open('Chat');
-    await page.getByTestId('model-state').getByText(/ready/).waitFor({ timeout: 90_000 });
+    await page.getByTestId('model-state').getByText(/ready/).waitFor({ timeout: 240_000 });
     await page.getByLabel('Longest answer').selectOption('64');
     await page.getByLabel('Your message').fill('Write three sentences about the city of Paris.');
     const lengths = page.evaluate(
@@ -216,7 +214,7 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
         }),
     );
     await page.keyboard.press('Enter');
-    await page.getByTestId('usage').waitFor({ timeout: 60_000 });
+    await page.getByTestId('usage').waitFor({ timeout: 240_000 });
     assert.ok((await lengths) > 3, `the answer grew in ${await lengths} steps only`);
     const usage = /^([\d,]+) read \+ ([\d,]+) written = ([\d,]+) tokens$/.exec(await page.getByTestId('usage').innerText());
     assert.ok(usage, 'tokens are shown');
@@ -232,7 +230,7 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
     await page.getByLabel('Your message').fill('Tell me a very long story about a lighthouse.');
     await page.keyboard.press('Enter');
     await page.locator('[role=log] article[aria-busy=true]').waitFor();
-    await page.waitForTimeout(500);
+    await page.waitForFunction(() => document.querySelector('[role=log] article[aria-busy=true]')?.textContent.length > 60);
     await page.getByRole('button', { name: 'Stop' }).click();
     await page.getByRole('log').getByText('Stopped', { exact: true }).waitFor();
   });
@@ -254,8 +252,7 @@ describe('the spine in a browser', { timeout: 240_000 }, () => {
     await page.keyboard.press('Alt+5');
     await page.waitForURL('**/account');
     await page.getByRole('heading', { name: 'My account' }).waitFor();
-    const month = await page.getByTestId('month').innerText();
-    assert.match(month, /Requests\s+[1-9]/);
+    await waitFor('the requests of the month', async () => /Requests\s+[1-9]/.test(await page.getByTestId('month').innerText()));
     await page.getByRole('cell', { name: /settled|cancelled|ended/i }).first().waitFor();
     await shoot('account');
   });

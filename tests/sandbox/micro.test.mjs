@@ -12,7 +12,7 @@ const skip = existsSync(QEMU) ? false : 'skipped: no qemu (make micro installs i
 if (skip) console.log(skip);
 let retries = 0;
 /** A test with one retry. */
-const vm = (name, fn, ms = 20_000) =>
+const vm = (name, fn, ms = 60_000) =>
   test(name, { timeout: 2 * ms + 5000 }, async (t) => {
     const once = () => Promise.race([fn(t), new Promise((_, fail) => setTimeout(() => fail(new Error(`not within ${ms} ms`)), ms).unref())]);
     try {

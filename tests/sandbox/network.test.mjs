@@ -20,7 +20,7 @@ async function serve(server, host = '127.0.0.1') {
   return server.address().port;
 }
 
-describe('the network of a project', { timeout: 300_000 }, () => {
+describe('the network of a project', { timeout: 800_000 }, () => {
   let stack;
   let project;
   const seen = [];

@@ -6,13 +6,13 @@ import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
-import { startStack, waitFor } from '../support/stack.mjs';
+import { startStack, timely, waitFor } from '../support/stack.mjs';
 
 const ESC = '\u001b';
 const RING = 256 * 1024;
 const rssOf = (pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) * 1024;
 
-describe('terminals through the gateway', { timeout: 300_000 }, () => {
+describe('terminals through the gateway', { timeout: 800_000 }, () => {
   let stack;
   let project;
   const sockets = new Set();
@@ -107,7 +107,7 @@ describe('terminals through the gateway', { timeout: 300_000 }, () => {
     const began = Date.now();
     await type(term, '\u0003');
     await waitFor('the prompt is back', async () => !(await one(term)).busy);
-    assert.ok(Date.now() - began < 3000, `${Date.now() - began} ms`);
+    timely(Date.now() - began, 3000);
     await type(term, 'echo code $?\n');
     await view.sees('code 130\r\n');
   });
@@ -154,7 +154,7 @@ describe('terminals through the gateway', { timeout: 300_000 }, () => {
     await type(term, 'stty -echo; head -c 300000000 /dev/zero | tr "\\0" x; echo; echo flood is over\n');
     await sleep(500);
     const before = rssOf(sandboxd);
-    await waitFor('all of it was written', async () => (await one(term)).next_seq > 300_000_000, 120_000, 200);
+    await waitFor('all of it was written', async () => (await one(term)).next_seq > 300_000_000, 240_000, 200);
     assert.ok(rssOf(sandboxd) - before < 16 * 1024 * 1024, `grew by ${rssOf(sandboxd) - before}`);
     const view = await attach(term, { after_seq: left.next_seq });
     await view.sees('flood is over');
@@ -184,7 +184,7 @@ describe('terminals through the gateway', { timeout: 300_000 }, () => {
     const began = Date.now();
     await type(term, '\u0003');
     await other.sees(/\^C[^]*\$ $/);
-    assert.ok(Date.now() - began < 3000);
+    timely(Date.now() - began, 3000);
   });
 
   test('a client that does not read its socket is neither dropped nor does it fill the gateway', async () => {
@@ -353,7 +353,7 @@ describe('terminals through the gateway', { timeout: 300_000 }, () => {
   });
 });
 
-describe('ceilings of time', { timeout: 120_000 }, () => {
+describe('ceilings of time', { timeout: 800_000 }, () => {
   let stack;
   before(async () => {
     stack = await startStack({ llm: false, options: { 'term.detached_ms': 1500, 'term.wall_ms': 4000 }, env: { CDS_AUTH_ACCESS_S: '20' } });
@@ -362,13 +362,12 @@ describe('ceilings of time', { timeout: 120_000 }, () => {
 
   test('a terminal that nobody is attached to ends as idle, one that is watched at its wall clock', async () => {
     const project = stack.project;
-    const [idle, watched] = [0, 1].map(() => stack.rpc('term.open', { project, rows: 24, cols: 80 }));
     const socket = new WebSocket(stack.apiUrl.replace('http', 'ws') + '/ws', ['cds.rpc.v1', `cds.bearer.${stack.tokens.developer}`], { origin: stack.url });
     await new Promise((done, fail) => socket.on('open', done).on('error', fail));
     let answer = null;
     socket.on('message', (data) => { const m = JSON.parse(data); if (m.id === 1) answer = m; });
-    socket.send(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'term.attach', params: { project, term_id: (await watched).term_id } }));
-    const { term_id } = await idle;
+    socket.send(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'term.attach', params: { project, term_id: (await stack.rpc('term.open', { project, rows: 24, cols: 80 })).term_id } }));
+    const { term_id } = await stack.rpc('term.open', { project, rows: 24, cols: 80 });
     const ended = await waitFor('it is idle', async () => (await stack.rpc('term.list', { project })).terminals.find((t) => t.term_id === term_id && t.end !== 'running'));
     assert.equal(ended.end, 'idle');
     assert.equal((await waitFor('the wall clock', () => answer)).result.end, 'wall_time');

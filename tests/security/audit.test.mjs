@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { spawn } from 'node:child_process';
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { root, startStack, users, waitFor } from '../support/stack.mjs';
@@ -84,13 +85,14 @@ describe('an act of an admin', { concurrency: false }, () => {
     assert.ok((await actOf('invites insert')).some((l) => detail(l).object === who.id));
 
     await post(`${stack.llmUrl}/admin/load`, { model: 'no-such-model' }, { token: stack.tokens.admin });
-    const [load] = await actOf('POST /admin/load');
+    const [load] = await actOf('POST /admin/load', (l) => l.phase === 'begin');
     assert.equal(load.source, 'llmserver');
     assert.equal(load.actor_name, users.admin.email);
     await post(`${stack.apiUrl}/load`, { model: 'no-such-model' }, { token: stack.tokens.admin });
-    assert.equal((await actOf('POST /admin/load')).length, 2, 'the short name too');
+    const begun = async () => (await actOf('POST /admin/load', (l) => l.phase === 'begin')).length;
+    assert.equal(await begun(), 2, 'the short name too');
     await post(`${stack.llmUrl}/admin/load`, { model: 'no-such-model' }, { token: stack.tokens.developer });
-    assert.equal((await actOf('POST /admin/load')).length, 2, 'a refusal is no act');
+    assert.equal(await begun(), 2, 'a refusal is no act');
 
     const key = await stack.rpc('key.create', { name: 'k', role: 'admin' }, 'admin');
     await callAs(stack, key.key, 'user.list');
@@ -100,8 +102,91 @@ describe('an act of an admin', { concurrency: false }, () => {
     const blocked = await stack.command(['user', 'block', '--email', who.email]);
     assert.equal(blocked.code, 0, blocked.stderr);
     const [cli] = await actOf('user block');
-    assert.deepEqual([cli.source, cli.actor, cli.phase], ['command line', null, 'begin']);
+    assert.deepEqual([cli.source, cli.actor, cli.phase], ['command line', null, 'end']);
     assert.deepEqual(detail((await actOf('users update'))[0]), { object: who.id, before: { status: 'active' }, after: { status: 'blocked' } });
+  });
+
+  test('at the model server says in its end what came of it, also when that is after the answer', async () => {
+    const at = async (path, body) => (await post(`${stack.llmUrl}${path}`, body, { token: stack.tokens.admin })).status;
+    /** The newest act of this name, once its end is there. */
+    const last = (action) => waitFor(`the end of ${action}`, async () => {
+      const [end, begin] = await actOf(action);
+      return end?.phase === 'end' ? { end, begin } : null;
+    }, 60_000);
+    assert.equal(await at('/admin/load', { model: 'absent' }), 404);
+    const load = await last('POST /admin/load');
+    assert.deepEqual([detail(load.begin), detail(load.end)], [{ path: '/admin/load', model: 'absent' }, { end: 'NOT_FOUND', status: 404 }]);
+    assert.equal(load.begin.request_id, load.end.request_id);
+    assert.equal(load.end.actor_name, users.admin.email);
+    assert.equal(await at('/admin/load', { text: 'x' }), 400);
+    assert.deepEqual(detail((await last('POST /admin/load')).end), { end: 'BAD_PARAM', status: 400 });
+    // A download answers at once and ends later.
+    assert.equal(await at('/admin/download', { source: 'https://nowhere.invalid/secret-name.gguf' }), 202);
+    const download = await last('POST /admin/download');
+    assert.notEqual(detail(download.end).end, 'OK');
+    assert.doesNotMatch(download.begin.detail + download.end.detail, /secret-name/);
+  });
+
+  test('at the command line has both lines: with the account of the machine, what it is about and what came of it', async () => {
+    const who = await person(stack, 'viewer');
+    const acts = async (action) => (await actOf(action)).slice(0, 2).map((l) => ({ ...detail(l), phase: l.phase, source: l.source, request: l.request_id }));
+    const runs = async (words, code, extra) => assert.equal((await stack.command(words, extra)).code, code, words.join(' '));
+    const account = userInfo().username;
+    const both = async (words, object, outcome, name = words.slice(0, 2).join(' ')) => {
+      const [end, begin] = await acts(name);
+      assert.deepEqual([begin.phase, end.phase, end.end, begin.request], ['begin', 'end', outcome, end.request], words.join(' '));
+      for (const line of [begin, end]) assert.deepEqual([line.source, line.account, line.uid, line.object], ['command line', account, process.getuid(), object], words.join(' '));
+    };
+    await runs(['user', 'block', '--email', who.email], 0);
+    await both(['user', 'block'], undefined, 'OK');
+    await runs(['user', 'block', '--email', 'nobody@studio.test'], 1);
+    await both(['user', 'block'], undefined, 'NOT_FOUND');
+    await runs(['user', 'add', '--email', `added${Date.now()}@studio.test`, '--role', 'viewer'], 0, { input: 'a long enough word 7\n' });
+    await both(['user', 'add'], undefined, 'OK');
+    await runs(['key', 'create', '--email', users.developer.email, '--name', 'cli'], 0);
+    await both(['key', 'create'], undefined, 'OK');
+    const id = await stack.sql("SELECT id FROM api_keys WHERE name = 'cli'");
+    await runs(['key', 'revoke', '--id', id], 0);
+    await both(['key', 'revoke'], id, 'OK');
+    mkdirSync(join(stack.home, 'models'), { recursive: true });
+    writeFileSync(join(stack.home, 'models/goes.gguf'), 'x');
+    await runs(['model', 'remove', 'goes.gguf'], 0);
+    await both(['model', 'remove'], 'goes.gguf', 'OK');
+    await runs(['model', 'remove', 'goes.gguf'], 1);
+    await both(['model', 'remove'], 'goes.gguf', 'FAILED');
+    await runs(['model', 'pull', 'https://nowhere.invalid/a.gguf?token=canary-of-a-key'], 1);
+    await both(['model', 'pull'], 'https://nowhere.invalid/a.gguf', 'FAILED');
+    await runs(['image', 'remove', 'absent'], 1);
+    await both(['image', 'remove'], 'absent', 'FAILED');
+    await runs(['image', 'add', 'fromcli', join(stack.home, 'run')], 1);
+    await both(['image', 'add'], 'fromcli', 'FAILED');
+    await runs(['backup', stack.home], 1);
+    await both(['backup'], undefined, 'CONFLICT', 'backup');
+    assert.doesNotMatch(await stack.sql('SELECT string_agg(a::text, chr(10)) FROM audit_log a'), /canary-of-a-key|a long enough word/);
+  });
+
+  test('at the command line is not done without its line, and what only reads has none', async () => {
+    const who = await person(stack, 'viewer');
+    const file = join(stack.home, 'models/stays.gguf');
+    mkdirSync(join(stack.home, 'models'), { recursive: true });
+    writeFileSync(file, 'x');
+    const before = (await lines())[0].seq;
+    for (const words of [['model', 'list'], ['image', 'list'], ['user', 'list'], ['key', 'list'], ['ledger', 'verify']]) assert.equal((await stack.command(words)).code, 0, words.join(' '));
+    assert.deepEqual((await lines()).filter((l) => l.seq > before && l.source === 'command line'), []);
+    const rename = (from, to) => stack.sql(`ALTER FUNCTION ${from}(text, text, uuid, uuid, text, uuid, jsonb) RENAME TO ${to}`);
+    await rename('audit_add', 'audit_away');
+    try {
+      for (const words of [['model', 'remove', 'stays.gguf'], ['user', 'block', '--email', who.email], ['image', 'remove', 'x'], ['key', 'create', '--email', users.developer.email, '--name', 'unwritten']]) {
+        const got = await stack.command(words);
+        assert.equal(got.code, 1, words.join(' '));
+        assert.match(got.stderr, /Nothing was done: the audit log could not be written/, words.join(' '));
+      }
+    } finally {
+      await rename('audit_away', 'audit_add');
+    }
+    assert.ok(existsSync(file));
+    assert.equal(await stack.sql(`SELECT status FROM users WHERE id = '${who.id}'`), 'active');
+    assert.equal(await stack.sql("SELECT count(*) FROM api_keys WHERE name = 'unwritten'"), '0');
   });
 
   test('on the things of others is written though its method is for everybody; on an own thing of a developer it is not', async () => {

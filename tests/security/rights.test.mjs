@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openSocket, whileStopped } from '../support/gateway.mjs';
-import { startStack, waitFor } from '../support/stack.mjs';
+import { startStack, timely, waitFor } from '../support/stack.mjs';
 import { callAs, login, modelStream, openAll, person, post } from './support.mjs';
 
 let stack;
@@ -19,9 +19,9 @@ const admin = (method, params) => stack.rpc(method, params, 'admin');
 async function allEnd(ended, since) {
   const ends = {};
   for (const [name, end] of Object.entries(ended)) {
-    ends[name] = await Promise.race([end, sleep(5000).then(() => null)]);
+    ends[name] = await Promise.race([end, sleep(60_000, null, { ref: false })]);
     assert.ok(ends[name], `${name} goes on`);
-    assert.ok(ends[name].at - since < 1000, `${name} took ${Math.round(ends[name].at - since)} ms`);
+    timely(ends[name].at - since, 1000, name);
   }
   return ends;
 }
@@ -284,9 +284,10 @@ describe('the database out of reach', { concurrency: false }, () => {
       assert.equal(socket.closed, null, 'it still goes on');
       const ready = await fetch(`${stack.apiUrl}/readyz`);
       assert.equal(ready.status, 503);
-      const end = await Promise.race([closed, sleep(15_000).then(() => assert.fail('the socket goes on'))]);
+      const end = await Promise.race([closed, sleep(60_000, null, { ref: false }).then(() => assert.fail('the socket goes on'))]);
       assert.equal(end.code, 4003);
-      assert.ok(end.at - since > 9000 && end.at - since < 13_000, `${Math.round(end.at - since)} ms`);
+      assert.ok(end.at - since > 9000, `${Math.round(end.at - since)} ms`);
+      timely(end.at - since, 13_000);
     } finally {
       for (const pid of all) process.kill(pid, 'SIGCONT');
     }
@@ -342,6 +343,6 @@ test('100 tries: from the call that revokes to the closed socket, the refused ca
     list.sort((a, b) => a - b);
     const at = (share) => list[Math.min(list.length - 1, Math.ceil(list.length * share) - 1)].toFixed(1);
     t.diagnostic(`${name}: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, most ${at(1)} ms of ${tries}`);
-    assert.ok(at(1) < 1000, `${name} took ${at(1)} ms once`);
+    timely(Number(at(1)), 1000, `${name}, once,`);
   }
 });

@@ -41,6 +41,12 @@ async function foreignServer() {
     if (got.status !== 0) throw new Error(`sql: ${got.stderr}`);
     return got.stdout.trimEnd();
   };
+  /** These may connect without a password from now on. */
+  const allow = (roles) => {
+    const hba = join(data, 'pg_hba.conf');
+    writeFileSync(hba, `local all ${roles} trust\n${readFileSync(hba, 'utf8')}`);
+    sql('SELECT pg_reload_conf()');
+  };
   const stop = async () => {
     const ended = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : null;
     if (ended) child.kill('SIGINT');
@@ -59,7 +65,7 @@ async function foreignServer() {
     await stop();
     throw error;
   }
-  return { url, sql, stop };
+  return { url, sql, stop, allow };
 }
 
 /** `up` with that address in a new data folder, which is removed. */
@@ -120,6 +126,48 @@ describe('a studio on a database of its own choice', () => {
     assert.ok(!readFileSync(join(stack.home, 'logs/studio.jsonl'), 'utf8').includes(PASSWORD));
     assert.ok(!stack.output.includes(PASSWORD));
     assert.ok(!readFileSync(`/proc/${status.parts.find((p) => p.name === 'sandboxd').pid}/environ`, 'utf8').includes(PASSWORD));
+  });
+});
+
+describe('the roles of a database that is not ours', () => {
+  let server;
+  before(async () => {
+    server = await foreignServer();
+  });
+  after(() => server?.stop());
+  const finding = (got) => JSON.parse(got.stdout).findings.find((c) => c.name === 'database roles');
+
+  test('separate nothing unless the services use them, which doctor says', async () => {
+    const stack = await startStack({ env: { DATABASE_URL: server.url }, options: { 'llm.model': 'none' } });
+    try {
+      assert.equal(server.sql("SELECT string_agg(DISTINCT usename, ',') FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"), 'owner');
+      const found = finding(await stack.command(['doctor', '--json']));
+      assert.equal(found.verdict, 'weak');
+      assert.match(found.text, /all services connect as database\.url says/);
+      assert.match(found.remedy, /database\.roles = 1/);
+      const unable = finding(await stack.command(['doctor', '--json', '--database.roles=1']));
+      assert.equal(unable.verdict, 'missing');
+      assert.match(unable.text, /cds_app cannot connect/);
+    } finally {
+      await stack.stop();
+    }
+  });
+
+  test('separate the services once they have passwords or another way to say who they are', async () => {
+    server.allow('cds_app,cds_auth');
+    const stack = await startStack({ env: { DATABASE_URL: server.url }, options: { 'llm.model': 'none', 'database.roles': '1' }, setup: false });
+    try {
+      const roles = await waitFor('all services are connected', () => {
+        const seen = server.sql("SELECT string_agg(DISTINCT usename, ',' ORDER BY usename) FROM pg_stat_activity WHERE usename <> 'owner'");
+        return seen === 'cds_app,cds_auth' ? seen : null;
+      });
+      assert.equal(roles, 'cds_app,cds_auth');
+      assert.equal(finding(await stack.command(['doctor', '--json'])).verdict, 'works');
+      assert.equal((await fetch(`${stack.authUrl}/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ email: users.developer.email, password: users.developer.password }) })).status, 200);
+      assert.equal((await stack.command(['ledger', 'verify'])).code, 0);
+    } finally {
+      await stack.stop();
+    }
   });
 });
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openSocket, rawHttp, rpcHttp, shortToken, whileLocked, whileStopped } from '../support/gateway.mjs';
-import { startStack, waitFor } from '../support/stack.mjs';
+import { startStack, timely, waitFor } from '../support/stack.mjs';
 
 const BUSY = -32053;
 const CANCELLED = -32800;
@@ -226,8 +226,8 @@ describe('rpc.cancel', () => {
         await sleep(200);
         assert.equal(await cancel(c, 'w'), true);
         assert.equal(await cancel(c, 'x'), true);
-        assert.equal((await c.answer('w', 1000)).error.code, CANCELLED);
-        assert.equal((await c.answer('x', 1000)).error.code, CANCELLED);
+        assert.equal((await c.answer('w')).error.code, CANCELLED);
+        assert.equal((await c.answer('x')).error.code, CANCELLED);
       });
       await sleep(300);
       assert.deepEqual((await stack.rpc('fs.list', { project, path: '' })).entries, []);
@@ -243,7 +243,7 @@ describe('rpc.cancel', () => {
     try {
       await whileStopped(sandboxd, async () => {
         c.call('w', 'fs.write', { project: stack.project, path: 'kept.txt', content: 'kept' });
-        await sleep(200);
+        await sleep(1000);
         assert.equal(await cancel(c, 'w'), false);
       });
       assert.equal((await c.answer('w')).result.size_bytes, 4);
@@ -260,12 +260,12 @@ describe('rpc.cancel', () => {
         c.call('start', 'llm.start', { model: 'no-such-model' });
         c.call('list', 'llm.list_models');
         c.call('chat', 'llm.chat', { messages: [{ role: 'user', content: 'Hi' }] });
-        await sleep(300);
+        await sleep(1000);
         assert.equal(await cancel(c, 'start'), false);
         assert.equal(await cancel(c, 'list'), true);
         assert.equal(await cancel(c, 'chat'), true);
-        assert.equal((await c.answer('list', 1000)).error.code, CANCELLED);
-        assert.equal((await c.answer('chat', 5000)).error.code, CANCELLED);
+        assert.equal((await c.answer('list')).error.code, CANCELLED);
+        assert.equal((await c.answer('chat')).error.code, CANCELLED);
       });
       assert.ok((await c.answer('start')).error, 'its own answer');
     } finally {
@@ -284,12 +284,12 @@ describe('ceilings', () => {
           if (batch) c.send(calls);
           else calls.forEach((call) => c.send(call));
           c.call('over', 'project.list');
-          const over = await c.answer('over', 1500);
+          const over = await c.answer('over');
           assert.equal(over.error.code, BUSY);
           assert.match(over.error.message, /100 calls open/);
           assert.ok(over.error.data.retry_after_ms > 0);
           c.call('cancel', 'rpc.cancel', { id: 'nothing' });
-          assert.deepEqual((await c.answer('cancel', 1500)).result, { cancelled: false });
+          assert.deepEqual((await c.answer('cancel')).result, { cancelled: false });
           assert.equal(c.messages.length, 2, 'none of the hundred was refused');
         });
         const answers = batch ? await c.next((m) => Array.isArray(m)) : await Promise.all(calls.map((call) => c.answer(call.id)));
@@ -309,7 +309,8 @@ describe('ceilings', () => {
       const got = await rpcHttp(stack, 'llm.chat', { messages: [{ role: 'user', content: 'Hi' }] });
       assert.equal(got.json.error.code, TIMED_OUT, JSON.stringify(got.json));
       const ms = Date.now() - began;
-      assert.ok(ms >= 10_900 && ms < 15_000, `${ms} ms`);
+      assert.ok(ms >= 10_900, `${ms} ms`);
+      timely(ms, 15_000);
     });
   });
 });

@@ -103,8 +103,9 @@ test('kills of gateway, model server, model process and database lose, double an
   const outcomes = {};
   for (const row of rows.values()) outcomes[row.outcome] = (outcomes[row.outcome] ?? 0) + 1;
   const left = sent.filter((s) => s.left).length;
-  t.diagnostic(`${sent.length} requests, ${load.whole} whole, ${left} left by their clients; ${JSON.stringify(outcomes)}`);
-  assert.ok(left >= sent.filter((s) => s.as === 'admin').length * 0.1, `${left} of ${sent.length} clients left`);
+  t.diagnostic(`${sent.length} requests, ${rows.size} taken, ${load.whole} whole, ${left} left by their clients; ${JSON.stringify(outcomes)}`);
+  // Of those that were taken: while the gateway is away each request is refused at once, and on a slow machine those are most.
+  assert.ok(left >= rows.size * 0.1, `${left} of ${rows.size} clients left`);
 
   const answers = writeAnswers();
   assert.ok(answers.lines > KILLS, `${answers.lines} answers`);

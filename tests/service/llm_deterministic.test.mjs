@@ -126,7 +126,7 @@ describe('a deterministic request', () => {
     assert.deepEqual(tokens(await llm.complete(body)), alone, 'again');
     for (let round = 0; round < 3; round++) {
       const crowd = Array.from({ length: 5 }, (_, i) => llm.complete({ prompt: `Crowd ${round} ${i}: ${body.prompt}`, max_tokens: 150 + 20 * i, ignore_eos: true, temperature: 0.9 }));
-      await waitFor('they run', async () => (await work()).active >= 3, 10_000, 2);
+      await waitFor('they run', async () => (await work()).active >= 3, 60_000, 2);
       const begin = await work();
       const asked = llm.complete(body);
       const late = llm.complete({ prompt: body.prompt, max_tokens: 30, ignore_eos: true });
@@ -137,6 +137,19 @@ describe('a deterministic request', () => {
       for (const one of [...crowd, late]) assert.equal((await one).status, 200);
     }
     assert.notDeepEqual(tokens(await llm.complete({ ...body, seed: 5 })), alone, 'another seed is another text');
+  });
+
+  test('is not put back for one of a higher class, which would read its tokens again in larger pieces', async () => {
+    const low = (more) => answer({ priority: 'low', max_tokens: 200, ignore_eos: true, ...more });
+    const alone = await low();
+    for (let round = 0; round < 3; round++) {
+      const begun = (await status()).work;
+      const asked = low();
+      await waitFor('it answers', async () => (await status()).work.solo_steps >= begun.solo_steps + 12 + 20 * round, 60_000, 2);
+      const [other, got] = await Promise.all([answer({ max_tokens: 8 }), asked]);
+      assert.ok(got.told === alone.told, `round ${round}`);
+      assert.equal(other.usage.completion_tokens, 8);
+    }
   });
 
   test('is one prompt and one answer, without guesses', async () => {

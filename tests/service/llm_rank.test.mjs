@@ -1,22 +1,31 @@
 // POST /v1/rerank: with a model that has a head for ranking (made here from the embedding model, with a head of noise: what it likes is arbitrary,
 // but it is the same each time), by the cosine of vectors when that is asked for, and refusals. Needs the embedding model.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { build, startStack } from '../support/stack.mjs';
+import { build, root, startStack } from '../support/stack.mjs';
 import { editGguf } from '../support/gguf_edit.mjs';
 import { EMBEDDER, MODEL, assertRefused, ledgerOf, llmClient } from '../support/llm.mjs';
 
-const HEAD = 'head';
+const HEAD = 'head', DEEP = 'deep'; // one layer, as of a distilled ranker, and two, as of a BERT classifier
 const folder = mkdtempSync(join(tmpdir(), 'cds-rank-'));
+const home = join(folder, 'home');
+const fileOf = (id) => join(home, 'models', `${id}.gguf`);
 let stack;
 let llm;
 before(async () => {
-  const head = Float32Array.from({ length: 384 }, (_, i) => Math.sin(i * 12.9898) * 0.3);
-  editGguf(join(build, 'share/models/all-MiniLM-L6-v2.Q8_0.gguf'), join(folder, 'head.gguf'), { set: { 'bert.pooling_type': 4 }, tensors: [['cls.output.weight', [384, 1], head], ['cls.output.bias', [1], Float32Array.of(0.5)]] });
-  stack = await startStack({ options: { 'llm.model': join(folder, 'head.gguf') } });
+  const noise = (length, times) => Float32Array.from({ length }, (_, i) => Math.sin(i * 12.9898) * times);
+  const output = [['cls.output.weight', [384, 1], noise(384, 0.3)], ['cls.output.bias', [1], Float32Array.of(0.5)]];
+  const dense = [['cls.weight', [384, 384], noise(384 * 384, 0.2)], ['cls.bias', [384], noise(384, 0.1)]];
+  const models = join(home, 'models');
+  mkdirSync(models, { recursive: true });
+  chmodSync(folder, 0o755);
+  for (const [id, tensors] of [[HEAD, output], [DEEP, [...dense, ...output]]])
+    editGguf(join(build, 'share/models/all-MiniLM-L6-v2.Q8_0.gguf'), fileOf(id), { set: { 'bert.pooling_type': 4 }, tensors });
+  stack = await startStack({ home, options: { 'llm.model': fileOf(HEAD) } });
   await stack.waitModel();
   llm = llmClient(stack);
 });
@@ -58,6 +67,26 @@ describe('ranking', () => {
     }
     const other = (await rank({ query: 'Which fruit is yellow?', documents })).json.results;
     assert.notDeepEqual(other.map((r) => r.relevance_score), all.map((r) => r.relevance_score));
+  });
+
+  test('the_scores_are_those_of_a_straight_loop_over_the_library', async () => {
+    // bench/llm_rank.c: the same library and file, the pairs put together by hand, so many of them in one batch.
+    const straight = (id, together) => {
+      const done = spawnSync(join(build, 'bench/llm_rank'), [fileOf(id), join(root, 'deps/llama/lib'), 1, together, query, ...documents].map(String), { encoding: 'utf8' });
+      assert.equal(done.status, 0, done.stderr);
+      return JSON.parse(done.stdout);
+    };
+    const ours = async (model, texts) => (await rank({ query, documents: texts, model })).json.results.sort((a, b) => a.index - b.index).map((r) => r.relevance_score);
+    const near = (got, wanted, what) => wanted.forEach((score, i) => assert.ok(Math.abs(got[i] - score) < 1e-3, `${what}, document ${i}: ${got[i]} here, ${score} in a straight loop`));
+    for (const model of [HEAD, DEEP]) {
+      assert.equal((await llm.call('POST', '/admin/load', { model }, 'admin')).status, 200);
+      const wanted = straight(model, 1);
+      assert.ok(Math.max(...wanted) - Math.min(...wanted) > 0.01, `the head tells documents apart: ${wanted}`);
+      const alone = [];
+      for (const text of documents) alone.push(...(await ours(model, [text])));
+      near(alone, wanted, `${model}, alone`);
+      near(await ours(model, documents), straight(model, documents.length), `${model}, together`);
+    }
   });
 
   test('top_n_and_return_documents_and_normalize', async () => {

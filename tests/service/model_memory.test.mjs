@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { alive, startStack, waitFor } from '../support/stack.mjs';
+import { alive, startStack, timely, waitFor } from '../support/stack.mjs';
 import { MODEL, llmClient } from '../support/llm.mjs';
 
 const TOLERANCE = 0.2; // of the estimate; docs/adr/0045
@@ -24,7 +24,7 @@ const loaded = () => waitFor('the model is loaded', async () => {
 }, 60_000);
 
 before(async () => {
-  stack = await startStack({ options: { 'llm.context_tokens': CONTEXT, 'llm.drain_ms': 20000 } });
+  stack = await startStack({ options: { 'llm.context_tokens': CONTEXT, 'llm.drain_ms': 300000 } });
   await stack.waitModel();
 });
 after(() => stack?.stop());
@@ -49,7 +49,7 @@ describe('memory', () => {
     const ms = performance.now() - began;
     assert.deepEqual(got.json, { model: MODEL, state: 'unloaded' });
     assert.ok(!alive(pid), 'the process is gone when the answer comes');
-    assert.ok(ms < 1500, `${ms} ms`);
+    timely(ms, 1500);
     console.log(`# unload ${ms.toFixed(0)} ms`);
     assert.equal((await load()).json.state, 'loaded');
   });
@@ -92,7 +92,9 @@ describe('unload', () => {
     process.kill(pid, 'SIGSTOP');
     const began = performance.now();
     assert.equal((await unload()).json.state, 'unloaded');
-    assert.ok(!alive(pid) && performance.now() - began < 6000);
+    const ms = performance.now() - began;
+    assert.ok(!alive(pid));
+    timely(ms, 6000);
     assert.equal((await load()).json.state, 'loaded');
   });
 });

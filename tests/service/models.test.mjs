@@ -226,6 +226,52 @@ describe('a model that is still at its server', () => {
   });
 });
 
+describe('the audit log', () => {
+  const acts = async (action) => (await stack.rpc('audit.list', { action, limit: 100 }, 'admin')).lines.filter((l) => l.source === 'llmserver' && l.action === action);
+  /** The end of the act that began last. */
+  const end = (action) => waitFor(`the end of ${action}`, async () => {
+    const all = await acts(action);
+    const begin = all.find((l) => l.phase === 'begin');
+    const last = all.find((l) => l.phase === 'end' && l.request_id === begin?.request_id);
+    return last ? { ...JSON.parse(last.detail), of: JSON.parse(begin.detail) } : null;
+  }, 60_000);
+  test('has_the_end_of_a_load_also_when_its_client_left_and_that_of_an_unload', async () => {
+    assert.equal((await call('POST', '/admin/unload', { model: MODEL })).status, 200);
+    assert.deepEqual(await end('POST /admin/unload'), { end: 'OK', status: 200, of: { path: '/admin/unload', model: MODEL } });
+    const leaves = new AbortController();
+    const left = fetch(`${stack.llmUrl}/admin/load`, { method: 'POST', body: JSON.stringify({ model: MODEL }), headers: { authorization: `Bearer ${stack.tokens.admin}` }, signal: leaves.signal }).catch(() => null);
+    await waitFor('it is being loaded', async () => (await admin()).models.find((m) => m.id === MODEL).state !== 'unloaded');
+    leaves.abort();
+    await left;
+    const { status: _, ...seen } = await end('POST /admin/load'); // a status where the load was faster than the client
+    assert.deepEqual(seen, { end: 'OK', of: { path: '/admin/load', model: MODEL } });
+    assert.equal((await admin()).models.find((m) => m.id === MODEL).state, 'loaded');
+    put('broken-too.gguf', TINY.subarray(0, 5000));
+    const broken = await call('POST', '/admin/load', { model: 'broken-too' });
+    assert.ok(broken.status >= 400, broken.text);
+    const refused = await end('POST /admin/load');
+    assert.equal(refused.status, broken.status);
+    assert.notEqual(refused.end, 'OK');
+  });
+  test('has_the_end_of_a_download_when_it_has_ended_and_not_when_it_was_answered', async () => {
+    const fine = await call('POST', '/admin/download', { source: 'hf:owner/repo:f16' });
+    assert.equal(fine.status, 202, fine.text);
+    await ended(fine.json.id);
+    const { status: _, ...done } = await end('POST /admin/download');
+    assert.deepEqual(done, { end: (await download(fine.json.id)).state === 'done' ? 'OK' : 'DENIED', of: { path: '/admin/download' } });
+    hub.repos['owner/repo']['slow-Q5_0.gguf'] = gguf({ tensors: [['token_embd.weight', [1024, 700]]], seed: 9 });
+    hub.behave['slow-Q5_0.gguf'] = { stall: true };
+    const slow = await call('POST', '/admin/download', { source: 'hf:owner/repo:q5_0' });
+    assert.equal(slow.status, 202, slow.text);
+    assert.equal((await acts('POST /admin/download'))[0].phase, 'begin', 'no end while it runs');
+    assert.equal((await call('DELETE', `/admin/download?id=${slow.json.id}`)).status, 200);
+    await ended(slow.json.id);
+    assert.equal((await end('POST /admin/download')).end, 'CANCELLED');
+    assert.equal((await end('DELETE /admin/download')).end, 'OK');
+    hub.behave = {};
+  });
+});
+
 describe('the command line', () => {
   test('model_inspect_reads_the_header_of_a_model_at_its_server', async () => {
     const got = await stack.command(['model', 'inspect', 'hf:owner/repo:f16']);

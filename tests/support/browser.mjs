@@ -25,8 +25,8 @@ export async function watch(page, trouble) {
   await page.addInitScript(() => document.addEventListener('securitypolicyviolation', (e) => window.cdsViolation?.(`${e.violatedDirective} ${e.blockedURI}`)));
 }
 
-/** A browser with one watched page: { browser, context, page, trouble }. */
-export async function openBrowser({ height = 820, timeoutMs = 20_000 } = {}) {
+/** A browser with one watched page: { browser, context, page, trouble }. What is waited for on it may take timeoutMs: only what hangs should end. */
+export async function openBrowser({ height = 820, timeoutMs = 60_000 } = {}) {
   const browser = await launch();
   const context = await browser.newContext({ viewport: { width: 1360, height }, colorScheme: 'dark', locale: 'en-GB' });
   context.setDefaultTimeout(timeoutMs);

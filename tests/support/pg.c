@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "apps/cyberdevstudio/ledger_verify.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
@@ -129,4 +130,28 @@ int64_t test_sql_i64(struct cds_db *db, const char *sql)
     char text[64];
     test_sql(db, sql, text, sizeof(text));
     return *text ? strtoll(text, NULL, 10) : -1;
+}
+
+void test_script(struct cds_db *db, const char *sql)
+{
+    struct cds_err err = {0};
+    if (cds_db_script(db, sql, &err))
+        fail_msg("%s: %s %s", sql, err.message, err.detail);
+}
+
+void test_books(struct cds_db *db)
+{
+    struct cds_ledger_report report;
+    struct cds_err err = {0};
+    if (cds_ledger_verify(db, &report, &err))
+        fail_msg("%s %s", err.message, err.detail);
+    for (int i = 0; i < CDS_LEDGER_CHECKS; i++)
+        if (report.checks[i].broken)
+            fail_msg("%s: %s", report.checks[i].rule, report.checks[i].example);
+}
+
+int64_t test_deadlocks(struct cds_db *db)
+{
+    test_script(db, "SELECT pg_stat_force_next_flush(); SELECT pg_stat_clear_snapshot()");
+    return test_sql_i64(db, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
 }

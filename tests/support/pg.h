@@ -35,3 +35,9 @@ void test_pg_migrate(const struct test_pg *t);
 char *test_sql(struct cds_db *db, const char *sql, char *ret, size_t size);
 /** The same as a number, -1 for none. */
 int64_t test_sql_i64(struct cds_db *db, const char *sql);
+/** Statements in one transaction. */
+void test_script(struct cds_db *db, const char *sql);
+/** Every rule of `ledger verify` must hold. */
+void test_books(struct cds_db *db);
+/** How many deadlocks the database has had; what this session did counts at once. */
+int64_t test_deadlocks(struct cds_db *db);

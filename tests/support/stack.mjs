@@ -13,7 +13,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { waitFor } from './patience.mjs';
+import { givePrepared } from './prepared.mjs';
+
+export { timely, waitFor } from './patience.mjs';
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 export const build = resolve(root, process.env.CDS_BUILD ?? 'build');
@@ -77,16 +80,6 @@ async function postJson(url, body, token) {
     /* the caller sees status and text */
   }
   return { status: reply.status, json, text };
-}
-
-export async function waitFor(what, probe, timeoutMs = 20_000, everyMs = 25) {
-  const end = Date.now() + timeoutMs;
-  for (;;) {
-    const value = await probe();
-    if (value) return value;
-    if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
-    await sleep(everyMs);
-  }
 }
 
 /** Is there a living process with this pid (a zombie is none)? */
@@ -182,13 +175,13 @@ async function makePeople(stack) {
   const made = await postJson(`${stack.authUrl}/auth/setup`, { token: stack.setupToken, email: admin.email, password: admin.password, display_name: admin.name });
   if (made.status !== 201) throw new Error(`first admin: HTTP ${made.status} ${made.text}`);
   stack.tokens.admin = made.json.access_token;
-  for (const [role, user] of Object.entries({ developer, viewer })) {
+  await Promise.all(Object.entries({ developer, viewer }).map(async ([role, user]) => {
     const added = await stack.command(['user', 'add', '--email', user.email, '--role', role, '--name', user.name], { input: `${user.password}\n` });
     if (added.code !== 0) throw new Error(`user add ${role}: exit ${added.code} ${added.stderr}`);
     const login = await postJson(`${stack.authUrl}/auth/login`, { email: user.email, password: user.password });
     if (login.status !== 200) throw new Error(`login ${role}: HTTP ${login.status} ${login.text}`);
     stack.tokens[role] = login.json.access_token;
-  }
+  }));
   const { projects } = await stack.rpc('project.list', {}, 'developer');
   stack.project = projects[0].id;
 }
@@ -219,9 +212,11 @@ async function launch(stack, child, timeoutMs) {
  * @param setup    false: the first-admin link stays unused, nobody is signed in
  * @param options  { 'section.name': value } for the command line
  * @param fresh    true: never the shared one
+ * @param first    true: a first start, with a database made for it; else a new data folder begins with the prepared one. So is every start with
+ *                 setup: false, and one with a database of its own choice
  * @param home     an existing data folder to start on again; it is not removed
  */
-export async function startStack({ llm = true, setup = true, env = {}, options = {}, fresh = false, home = null, timeoutMs = START_MS } = {}) {
+export async function startStack({ llm = true, setup = true, env = {}, options = {}, fresh = false, first = false, home = null, timeoutMs = START_MS } = {}) {
   const special = fresh || !setup || home || Object.keys(env).length > 0 || Object.keys(options).length > 0;
   const shared = special ? null : sharedStack();
   if (shared) return shared;
@@ -240,6 +235,9 @@ export async function startStack({ llm = true, setup = true, env = {}, options =
     ports: { ui, api, auth, llm: llmPort, preview }, flags: Object.entries(all).map(([k, v]) => `--${k}=${v}`), env: testEnv, tokens: {}, project: null,
     setupLink: null, setupToken: null, output: '', shared: false,
   });
+  const ownDatabase = [...Object.keys(env), ...Object.keys(options)].some((name) => /database[._]/i.test(name));
+  if (setup && !first && !ownDatabase && !existsSync(join(stack.home, 'supervisor.lock')))
+    await givePrepared(build, stack.home, async (where) => (await startStack({ llm: false, setup: false, home: where })).stop());
   const child = spawn(program, ['up', ...stack.flags], { env: cleanEnv(testEnv), stdio: ['ignore', 'pipe', 'pipe'] });
   Object.defineProperty(stack, 'child', { value: child, enumerable: false });
   stack.pid = child.pid;

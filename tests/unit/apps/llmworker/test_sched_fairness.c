@@ -124,6 +124,25 @@ static void classes_take_the_place_of_lower_ones(void **state)
     assert_text((struct ask){.id = a, .own = 20, .max_tokens = 100});
 }
 
+static void nobody_is_put_back_where_what_is_computed_twice_would_be_another_answer(void **state)
+{
+    limits.slots = 1;
+    limits.share = false;
+    limits.nobody_put_back = true;
+    make();
+    int64_t a = talker(1, 20, 100);
+    begin((struct ask){.id = a, .own = 20, .max_tokens = 100, .priority = CDS_CLASS_LOW});
+    for (int i = 0; i < 5; i++)
+        cds_sched_step(sched);
+    begin((struct ask){.id = 299, .own = 20, .max_tokens = 5});
+    begin((struct ask){.id = 300, .own = 20, .max_tokens = 5, .priority = CDS_CLASS_HIGH});
+    run();
+    assert_int_equal(cds_sched_counters(sched).put_back, 0);
+    assert_int_equal(got[a].report.recomputed_tokens, 0);
+    assert_true(got[a].first_step + 100 <= got[300].first_step);
+    assert_true(got[300].first_step < got[299].first_step); /* those that wait still go by their classes */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +154,7 @@ int main(void)
         T(full_context_fails_only_what_can_never_fit),
         T(keys_share_the_sequences_so_that_one_request_does_not_wait_for_a_hundred),
         T(classes_take_the_place_of_lower_ones),
+        cmocka_unit_test_setup_teardown(nobody_is_put_back_where_what_is_computed_twice_would_be_another_answer, fresh, cleared),
     };
     return RUN_ALL(tests);
 }

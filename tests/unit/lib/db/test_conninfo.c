@@ -39,6 +39,26 @@ static void server_that_is_not_ours_is_connected_to_as_its_address_says(void **s
     }
 }
 
+static void server_that_is_not_ours_is_connected_to_as_the_role_and_without_its_password_when_that_is_asked_for(void **state)
+{
+    static const char *const wanted[] = {[CDS_DB_OWNER] = "postgres://u:CANARY@h/d?passfile=/p",
+                                         [CDS_DB_APP] = "user='cds_app'",
+                                         [CDS_DB_AUTH] = "user='cds_auth'",
+                                         [CDS_DB_READER] = "user='cds_reader'"};
+    char *argv[] = {(char *)"test", (char *)"--studio.home=/tmp/h", (char *)"--database.url=postgres://u:CANARY@h/d?passfile=/p",
+                    (char *)"--database.roles=1", NULL};
+    int argc = 4;
+    CDS_CLEANUP(cds_config_free) struct cds_config *config = NULL;
+    char conninfo[CDS_DB_CONNINFO_MAX];
+    assert_int_equal(cds_config_load(&argc, argv, "test", &config, NULL), CDS_OK);
+    for (enum cds_db_role role = CDS_DB_OWNER; role <= CDS_DB_READER; role++) {
+        assert_int_equal(cds_db_conninfo_as(config, role, conninfo, NULL), CDS_OK);
+        assert_non_null(strstr(conninfo, wanted[role]));
+        assert_true(role == CDS_DB_OWNER || !strstr(conninfo, "CANARY"));
+        assert_true(role == CDS_DB_OWNER || strstr(conninfo, "passfile='/p'"));
+    }
+}
+
 static void password_is_no_part_of_what_a_command_line_shows(void **state)
 {
     char bare[CDS_DB_CONNINFO_MAX], password[CDS_DB_CONNINFO_MAX];
@@ -66,6 +86,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_process_connects_as_its_role_to_the_private_cluster),
         cmocka_unit_test(server_that_is_not_ours_is_connected_to_as_its_address_says),
+        cmocka_unit_test(server_that_is_not_ours_is_connected_to_as_the_role_and_without_its_password_when_that_is_asked_for),
         cmocka_unit_test(password_is_no_part_of_what_a_command_line_shows),
         cmocka_unit_test(address_that_is_none_is_refused_without_being_told),
     };

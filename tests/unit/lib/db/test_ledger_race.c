@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "apps/cyberdevstudio/ledger_verify.h"
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
@@ -21,20 +20,13 @@ enum { THREADS = 20, EACH = 10, BATCHERS = 4, BATCH = 5, ROUNDS = 60, HOT = 6, K
 
 static struct test_pg pg;
 
-static void script(struct cds_db *db, const char *sql)
-{
-    struct cds_err err = {0};
-    if (cds_db_script(db, sql, &err))
-        fail_msg("%s: %s %s", sql, err.message, err.detail);
-}
-
 static int make(void **state)
 {
     test_pg_make(&pg);
     test_pg_start(&pg);
     test_pg_migrate(&pg);
     struct cds_db *db = test_pg_open(&pg);
-    script(db, TEST_BUDGETS);
+    test_script(db, TEST_BUDGETS);
     cds_db_close(&db);
     return 0;
 }
@@ -47,20 +39,10 @@ static int unmake(void **state)
 
 static void fresh(struct cds_db *db)
 {
-    script(db, TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer');"
-                            "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_USER_MONTH(USER, "1000")
-                                TEST_KEY_MONTH(USER, KEY, "1000000000") TEST_PRICE("m", "10", "1", "100"));
-}
-
-static void verify(struct cds_db *db)
-{
-    struct cds_ledger_report report;
-    struct cds_err err = {0};
-    if (cds_ledger_verify(db, &report, &err))
-        fail_msg("%s %s", err.message, err.detail);
-    for (int i = 0; i < CDS_LEDGER_CHECKS; i++)
-        if (report.checks[i].broken)
-            fail_msg("%s: %s", report.checks[i].rule, report.checks[i].example);
+    test_script(db,
+                TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer');"
+                             "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_USER_MONTH(USER, "1000")
+                                 TEST_KEY_MONTH(USER, KEY, "1000000000") TEST_PRICE("m", "10", "1", "100"));
 }
 
 static const char *new_id(char id[static CDS_UUID_LEN + 1])
@@ -131,7 +113,7 @@ static void two_hundred_parallel_reservations_with_a_budget_for_ten_admit_ten(vo
     assert_int_equal(admitted, 10);
     assert_int_equal(refused, THREADS * EACH - 10);
     assert_int_equal(test_sql_i64(db, "SELECT held FROM budget_user"), 1000);
-    verify(db);
+    test_books(db);
     cds_db_close(&db);
 }
 
@@ -175,7 +157,7 @@ static void parallel_batches_with_a_budget_for_ten_admit_ten(void **state)
     assert_int_equal(failed, 0);
     assert_int_equal(admitted, 10);
     assert_int_equal(refused, THREADS * EACH - 10);
-    verify(db);
+    test_books(db);
     cds_db_close(&db);
 }
 
@@ -264,7 +246,7 @@ static void extending_settling_and_reaping_one_request_never_deadlocks(void **st
     pthread_t threads[CDS_ARRAY_LEN(parts)];
     struct cds_db *db = test_pg_open(&pg);
     fresh(db);
-    script(db, "UPDATE budget_policies SET lim = 1000000000");
+    test_script(db, "UPDATE budget_policies SET lim = 1000000000");
     failed = 0;
     pthread_barrier_init(&gate, NULL, CDS_ARRAY_LEN(parts) + 1);
     for (size_t i = 0; i < CDS_ARRAY_LEN(parts); i++)
@@ -273,7 +255,7 @@ static void extending_settling_and_reaping_one_request_never_deadlocks(void **st
         for (int i = 0; i < HOT; i++)
             failed += reserve(db, KEY, new_id(hot[i]), "50") != 1;
         /* Half of them have expired: the reaper is after them. */
-        script(db, "UPDATE llm_requests SET expires_at = now() - interval '1 s' WHERE state = 1 AND right(id::text, 1) < '8'");
+        test_script(db, "UPDATE llm_requests SET expires_at = now() - interval '1 s' WHERE state = 1 AND right(id::text, 1) < '8'");
         pthread_barrier_wait(&gate);
         pthread_barrier_wait(&gate);
     }
@@ -281,11 +263,11 @@ static void extending_settling_and_reaping_one_request_never_deadlocks(void **st
         pthread_join(threads[i], NULL);
     pthread_barrier_destroy(&gate);
     assert_int_equal(failed, 0);
-    script(db, "SELECT pg_stat_force_next_flush()");
+    test_script(db, "SELECT pg_stat_force_next_flush()");
     assert_int_equal(test_sql_i64(db, "SELECT deadlocks FROM pg_stat_database WHERE datname = 'studio'"), 0);
     assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM token_ledger"), ROUNDS * HOT);
     assert_int_equal(test_sql_i64(db, "SELECT used FROM budget_key"), 2 * ROUNDS * HOT);
-    verify(db);
+    test_books(db);
     cds_db_close(&db);
 }
 
@@ -367,14 +349,14 @@ static void killed_server_loses_no_acknowledged_extension_or_settlement_and_repl
 {
     struct cds_db *db = test_pg_open(&pg);
     fresh(db);
-    script(db, "UPDATE budget_policies SET lim = 1000000000");
+    test_script(db, "UPDATE budget_policies SET lim = 1000000000");
     cds_db_close(&db);
     failed = 0;
     int64_t entries = 0;
     for (lap = 0; lap < KILLS; lap++) {
         kill_lap();
         db = test_pg_open(&pg);
-        verify(db);
+        test_books(db);
         int n = journal_used[lap] < JOURNAL_MAX ? journal_used[lap] : JOURNAL_MAX, lost = lost_extensions(db, n);
         for (int i = 0; i < n; i++) {
             int64_t code = settle(db, KEY, journal[lap][i].id, "7", "3");
@@ -387,7 +369,7 @@ static void killed_server_loses_no_acknowledged_extension_or_settlement_and_repl
         assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM token_ledger"), entries);
         assert_int_equal(test_sql_i64(db, "SELECT used FROM budget_user"), 10 * entries);
         assert_int_equal(test_sql_i64(db, "SELECT held FROM budget_user"), 0);
-        verify(db);
+        test_books(db);
         cds_db_close(&db);
     }
     assert_int_equal(failed, 0);

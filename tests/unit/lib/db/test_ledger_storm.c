@@ -6,7 +6,6 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "apps/cyberdevstudio/ledger_verify.h"
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "tests/support/budgets.h"
@@ -24,20 +23,13 @@ static struct test_pg pg;
 static atomic_int failed, held, alone, booked, again, reaped;
 static atomic_bool storm_over;
 
-static void script(struct cds_db *db, const char *sql)
-{
-    struct cds_err err = {0};
-    if (cds_db_script(db, sql, &err))
-        fail_msg("%s: %s %s", sql, err.message, err.detail);
-}
-
 static int make(void **state)
 {
     test_pg_make(&pg);
     test_pg_start(&pg);
     test_pg_migrate(&pg);
     struct cds_db *db = test_pg_open(&pg);
-    script(db, TEST_BUDGETS);
+    test_script(db, TEST_BUDGETS);
     cds_db_close(&db);
     return 0;
 }
@@ -52,7 +44,7 @@ static int unmake(void **state)
 static struct cds_db *fresh(void)
 {
     struct cds_db *db = test_pg_open(&pg);
-    script(db, TEST_NOTHING TEST_PRICE("m", "10", "1", "100"));
+    test_script(db, TEST_NOTHING TEST_PRICE("m", "10", "1", "100"));
     for (unsigned i = 0; i < USERS; i++) {
         char sql[700];
         snprintf(sql, sizeof(sql),
@@ -60,28 +52,11 @@ static struct cds_db *fresh(void)
                  "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER_N "', '" KEY_N "', 'k', 'h%u');"
                  "SELECT budget_begin('user', '" USER_N "', NULL, %d, NULL), budget_begin('key', '" USER_N "', '" KEY_N "', 15000, NULL)",
                  i, i, i, i, i, i, i == 0 ? 3000 : 100000, i, i);
-        script(db, sql);
+        test_script(db, sql);
     }
     failed = held = alone = booked = again = reaped = 0;
     storm_over = false;
     return db;
-}
-
-static void verify(struct cds_db *db)
-{
-    struct cds_ledger_report report;
-    struct cds_err err = {0};
-    if (cds_ledger_verify(db, &report, &err))
-        fail_msg("%s %s", err.message, err.detail);
-    for (int i = 0; i < CDS_LEDGER_CHECKS; i++)
-        if (report.checks[i].broken)
-            fail_msg("%s: %s", report.checks[i].rule, report.checks[i].example);
-}
-
-static int64_t deadlocks(struct cds_db *db)
-{
-    script(db, "SELECT pg_stat_clear_snapshot()");
-    return test_sql_i64(db, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
 }
 
 /* ---- a storm of batches ---- */
@@ -202,7 +177,7 @@ static void storm_of_mixed_batches_has_no_deadlock_and_books_each_once(void **st
 {
     pthread_t nodes[NODES], reapers[REAPERS];
     struct cds_db *db = fresh();
-    int64_t before = deadlocks(db);
+    int64_t before = test_deadlocks(db);
     for (int i = 0; i < REAPERS; i++)
         assert_int_equal(pthread_create(&reapers[i], NULL, be_reaper, NULL), 0);
     for (uintptr_t i = 0; i < NODES; i++)
@@ -219,8 +194,8 @@ static void storm_of_mixed_batches_has_no_deadlock_and_books_each_once(void **st
     assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM token_ledger"), NODES * ROUNDS * BATCH);
     assert_int_equal(test_sql_i64(db, "SELECT sum(used) FROM budget_user"), NODES * ROUNDS * BATCH * 15);
     assert_int_equal(test_sql_i64(db, "SELECT sum(b.held) FROM budget_user b"), 0);
-    assert_int_equal(deadlocks(db), before);
-    verify(db);
+    assert_int_equal(test_deadlocks(db), before);
+    test_books(db);
     cds_db_close(&db);
 }
 
@@ -277,7 +252,7 @@ static void prolonging_and_extending_the_same_requests_never_deadlocks(void **st
 {
     pthread_t thread;
     struct cds_db *db = fresh();
-    int64_t before = deadlocks(db);
+    int64_t before = test_deadlocks(db);
     reserve_pairs(db);
     assert_int_equal(pthread_create(&thread, NULL, prolong_backward, NULL), 0);
     for (int i = 0; i < LAPS; i++) {
@@ -292,17 +267,17 @@ static void prolonging_and_extending_the_same_requests_never_deadlocks(void **st
     storm_over = true;
     pthread_join(thread, NULL);
     assert_int_equal(failed, 0);
-    assert_int_equal(deadlocks(db), before);
+    assert_int_equal(test_deadlocks(db), before);
     assert_int_equal(test_sql_i64(db, "SELECT sum(held) FROM budget_user"), PAIRS * (11 + LAPS - 1));
-    verify(db);
+    test_books(db);
     cds_db_close(&db);
 }
 
 /* ---- sharing ---- */
 static void reserve_late_ones(struct cds_db *db)
 {
-    script(db, "SELECT reserve('00000000-0000-7000-8000-0000000a0001', '" NO_KEY "', gen_random_uuid(), 'm', '" MONTH "', 10, '" NODE
-               "', interval '-1 second') FROM generate_series(1, 400)");
+    test_script(db, "SELECT reserve('00000000-0000-7000-8000-0000000a0001', '" NO_KEY "', gen_random_uuid(), 'm', '" MONTH "', 10, '" NODE
+                    "', interval '-1 second') FROM generate_series(1, 400)");
 }
 
 static void two_reapers_share_the_late_requests(void **state)
@@ -320,7 +295,7 @@ static void two_reapers_share_the_late_requests(void **state)
         pthread_join(reapers[i], NULL);
     assert_int_equal(failed, 0);
     assert_int_equal(reaped, LATE); /* each by exactly one of them */
-    verify(db);
+    test_books(db);
     cds_db_close(&db);
 }
 
@@ -352,7 +327,7 @@ static void node_that_starts_again_and_its_predecessor_book_each_request_once(vo
         int got = settle_all(db, &batch);
         pthread_join(thread, NULL);
         assert_true(got >= 0 && got <= BATCH);
-        verify(db);
+        test_books(db);
     }
     assert_int_equal(failed, 0);
     assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM llm_requests WHERE state = 2"), 20 * BATCH);

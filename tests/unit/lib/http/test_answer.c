@@ -324,6 +324,35 @@ static void other_addresses_and_methods_are_left_to_the_handler(void **state)
     rig_close(&rig);
 }
 
+/* ---- the end ---- */
+static void note_end(void *user, int status)
+{
+    *(int *)user = status;
+}
+
+static void the_end_of_a_request_is_told_with_the_status_or_zero_when_its_client_left(void **state)
+{
+    struct rig rig;
+    int ended = -1;
+    rig_open(&rig, rig_keep);
+    int fd = rig_connect(&rig);
+    rig_say(&rig, fd, RIG_GET("/"));
+    RIG_UNTIL(&rig, rig.req);
+    cds_http_on_end(rig.req, note_end, &ended);
+    cds_http_reply(rig.req, 202, "text/plain", "x", 1);
+    assert_int_equal(ended, -1);
+    RIG_UNTIL(&rig, ended == 202);
+    rig.req = NULL;
+    int other = rig_connect(&rig);
+    rig_say(&rig, other, RIG_GET("/"));
+    RIG_UNTIL(&rig, rig.req);
+    cds_http_on_end(rig.req, note_end, &ended);
+    close(other);
+    RIG_UNTIL(&rig, ended == 0);
+    close(fd);
+    rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +371,7 @@ int main(void)
         cmocka_unit_test(a_stream_may_be_complete_inside_the_handler),
         cmocka_unit_test(health_readiness_and_metrics_answer),
         cmocka_unit_test(other_addresses_and_methods_are_left_to_the_handler),
+        cmocka_unit_test(the_end_of_a_request_is_told_with_the_status_or_zero_when_its_client_left),
     };
     return RUN_ALL(tests);
 }
