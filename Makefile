@@ -5,7 +5,7 @@ UI := apps/studio-ui
 UI_SOURCES = $(shell find $(UI)/src $(UI)/build-tools $(UI)/index.html $(UI)/public $(UI)/*.ts $(UI)/package-lock.json themes -type f 2>/dev/null)
 STEP := tools/step $(BUILD).log
 
-.PHONY: run build native ui test check fmt bench bench-llm bench-ledger bench-sandbox abuse-storm storm-micro storm-llm storm-ledger night guards-llm micro fuzz wasmer coverage coverage-sandbox clean setup
+.PHONY: run build native ui test check fmt bench bench-llm bench-ledger bench-sandbox abuse-storm storm-micro storm-llm storm-ledger night guards guards-llm micro fuzz wasmer coverage coverage-sandbox clean setup
 .DEFAULT_GOAL := build
 # Set-up comes before the build and the build before the start, also with -j; Ninja uses all cores by itself.
 .NOTPARALLEL:
@@ -71,12 +71,15 @@ storm-ledger: setup native ui
 guards-llm: setup native ui
 	@tools/llm_guards
 
+# The same for every list of guards; the sandbox's is the last, since it is the longest.
+guards: setup native ui
+	@failed=0; for tool in $(filter-out tools/abuse_guards,$(wildcard tools/*_guards)) tools/abuse_guards; do echo $$tool; $$tool || failed=1; done; exit $$failed
+
 # What is too long for each change: every fuzzer for ten minutes, the long rows of the escape list, the storms, the guards.
 night:
 	@tools/setup test
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(or $(NIGHT_FUZZ_SECONDS),600)
-	@$(MAKE) --no-print-directory abuse-storm storm-llm storm-ledger guards-llm
-	@tools/abuse_guards
+	@$(MAKE) --no-print-directory abuse-storm storm-llm storm-ledger guards
 
 # The engine for WebAssembly: built once, see tools/setup_wasmer.
 wasmer:

@@ -71,7 +71,8 @@ static void settle(const struct cds_oidc_login *login, const struct cds_err *err
     struct cds_throttle *throttle = login->oidc->auth->throttle;
     if (login->begins)
         return;
-    cds_metric_add(CDS_M_LOGINS, cds_auth_outcome(err ? err->code : CDS_OK, err), 1);
+    if (!login->logout)
+        cds_metric_add(CDS_M_LOGINS, cds_auth_outcome(err ? err->code : CDS_OK, err), 1);
     if (!err)
         cds_throttle_succeeded(throttle, login->ip, NULL, cds_now_ms());
     else if (err->code != CDS_UNAUTHENTICATED)
@@ -82,11 +83,21 @@ void cds_oidc_fail(struct cds_oidc_login *login, const struct cds_err *err)
 {
     char location[80];
     settle(login, err);
-    if (login->req) {
+    if (login->req && login->logout) {
+        cds_oidc_logout_answer(login, err);
+    } else if (login->req) {
         log_login(login, err);
         snprintf(location, sizeof(location), "/login?oidc=%.40s", *err->rule ? err->rule : "oidc.failed");
         reply(login, location);
     }
+    login_free(login);
+}
+
+void cds_oidc_done(struct cds_oidc_login *login)
+{
+    settle(login, NULL);
+    if (login->req)
+        cds_oidc_logout_answer(login, NULL);
     login_free(login);
 }
 
@@ -170,11 +181,11 @@ static void on_tokens(struct cds_oidc_login *login)
     cds_oidc_need_keys(login, false, check_token);
 }
 
-/* One flow ends once: its state is remembered for as long as its cookie could be shown again. */
-static bool first_time(struct cds_oidc *oidc, const char *state)
+/* One flow ends once: its state is remembered for as long as its cookie could be shown again. A logout token counts once, too. */
+bool cds_oidc_first_time(struct cds_oidc *oidc, const char *word)
 {
     unsigned char hash[32];
-    cds_sha256(state, strlen(state), hash);
+    cds_sha256(word, strlen(word), hash);
     for (size_t i = 0; i < CDS_OIDC_USED; i++)
         if (!memcmp(oidc->used[i], hash, sizeof(hash)))
             return false;
@@ -197,7 +208,7 @@ static void take_answer(struct cds_oidc_login *login)
         refuse(login, CDS_UNAUTHENTICATED, "oidc.issuer", "The answer is of another provider.");
     else if (cds_http_query(req, "error") || !code || !*code || strlen(code) > CDS_OIDC_CODE_MAX)
         refuse(login, CDS_DENIED, "oidc.denied", "The OpenID provider let nobody in.");
-    else if (!first_time(login->oidc, login->flow.state))
+    else if (!cds_oidc_first_time(login->oidc, login->flow.state))
         refuse(login, CDS_UNAUTHENTICATED, "oidc.state", "This sign-in has come to its end already.");
     else {
         cds_strcpy(login->code, sizeof(login->code), code);
@@ -271,7 +282,9 @@ static void on_gone(void *user)
         login_free(login);
 }
 
-static void begin(struct cds_oidc *oidc, struct cds_http_req *req, bool begins)
+enum way { THERE, BACK, LOGOUT };
+
+static void begin(struct cds_oidc *oidc, struct cds_http_req *req, enum way way)
 {
     struct cds_oidc_login *login = calloc(1, sizeof(*login));
     struct cds_err err;
@@ -282,7 +295,8 @@ static void begin(struct cds_oidc *oidc, struct cds_http_req *req, bool begins)
     }
     login->oidc = oidc;
     login->req = req;
-    login->begins = begins;
+    login->begins = way == THERE;
+    login->logout = way == LOGOUT;
     if ((login->next = oidc->open))
         login->next->back = &login->next;
     login->back = &oidc->open;
@@ -294,19 +308,26 @@ static void begin(struct cds_oidc *oidc, struct cds_http_req *req, bool begins)
     if (oidc->open_count > CDS_OIDC_OPEN_MAX) {
         login->begins = true; /* nothing was counted */
         refuse(login, CDS_BUSY, "login.busy", "Too many people are signing in at this moment.");
-    } else if (begins) {
+    } else if (way == THERE) {
         cds_oidc_need_metadata(login, send_away);
-    } else {
+    } else if (way == BACK) {
         come_back(login);
+    } else {
+        cds_oidc_logout_begin(login);
     }
 }
 
 bool cds_oidc_handle(struct cds_auth *auth, struct cds_http_req *req)
 {
-    bool begins = cds_streq(cds_http_path(req), "/auth/oidc/start");
-    if (!auth->oidc || !cds_streq(cds_http_method(req), "GET") || (!begins && !cds_streq(cds_http_path(req), "/auth/oidc/callback")))
+    static const struct {
+        const char *method, *path;
+    } ways[] = {[THERE] = {"GET", "/auth/oidc/start"}, [BACK] = {"GET", "/auth/oidc/callback"}, [LOGOUT] = {"POST", "/auth/oidc/logout"}};
+    enum way way = THERE;
+    while (way <= LOGOUT && !(cds_streq(cds_http_method(req), ways[way].method) && cds_streq(cds_http_path(req), ways[way].path)))
+        way++;
+    if (!auth->oidc || way > LOGOUT)
         return false;
-    begin(auth->oidc, req, begins);
+    begin(auth->oidc, req, way);
     return true;
 }
 

@@ -1,6 +1,7 @@
-/* apps/auth/oidc.h: sign-in with an OpenID provider: GET /auth/oidc/start sends the browser there, GET /auth/oidc/callback takes it back.
+/* apps/auth/oidc.h: sign-in with an OpenID provider: GET /auth/oidc/start sends the browser there, GET /auth/oidc/callback takes it back; POST
+ * /auth/oidc/logout hears from the provider itself that somebody has signed out there.
  *
- * Source:  OpenID Connect Core 1.0 (authorization code flow), RFC 7636 (PKCE), RFC 9207 (iss), RFC 9700 (best practice).
+ * Source:  OpenID Connect Core 1.0 (authorization code flow), RFC 7636 (PKCE), RFC 9207 (iss), RFC 9700 (best practice), Back-Channel Logout 1.0.
  * Rules:   each question to the provider has CDS_OIDC_ASK_MS and a ceiling for its answer; CDS_OIDC_OPEN_MAX sign-ins are on their way at once, more
  * is refused. Redirects of the provider are not followed. Its metadata and keys are kept for an hour; an unknown key is asked for at once, but at
  * most every CDS_OIDC_KEYS_PAUSE_MS; after a failure it is not asked again for CDS_OIDC_PAUSE_MS. What goes wrong is told on the sign-in page, by
@@ -47,7 +48,7 @@ struct cds_oidc {
 CDS_MUST_USE cds_rc cds_oidc_open(struct cds_auth *auth, struct cds_oidc **ret, struct cds_err *reterr);
 /** Ends what is on its way. After the server and the pools, before the throttle. */
 void cds_oidc_free(struct cds_oidc **oidc);
-/** True when it took the request: one of the two addresses, by GET. */
+/** True when it took the request: one of the three addresses. */
 bool cds_oidc_handle(struct cds_auth *auth, struct cds_http_req *req);
 
 /* ---- between the files of it ---- */
@@ -60,6 +61,8 @@ struct cds_oidc_login {
     bool working;   /**< a worker has it */
     bool refetched; /**< the keys were fetched for it */
     bool begins;    /**< it is on its way to the provider, not back */
+    bool logout;    /**< it is no sign-in: the provider itself asks; id_token is its logout token */
+    int64_t ended;  /**< of a logout: sessions */
     char ip[46], device[201];
     struct cds_oidc_flow flow;
     char code[CDS_OIDC_CODE_MAX + 1];
@@ -79,5 +82,13 @@ void cds_oidc_need_keys(struct cds_oidc_login *login, bool anew, void (*then)(st
 void cds_oidc_ask_tokens(struct cds_oidc_login *login, void (*then)(struct cds_oidc_login *login));
 /** oidc_ask.c: mail and name, where the ID token had none. */
 void cds_oidc_ask_userinfo(struct cds_oidc_login *login, void (*then)(struct cds_oidc_login *login));
-/** oidc.c: back to the sign-in page, which says why. */
+/** oidc.c: back to the sign-in page, which says why; a logout is answered with the reason. */
 void cds_oidc_fail(struct cds_oidc_login *login, const struct cds_err *err);
+/** oidc.c: a logout is done. */
+void cds_oidc_done(struct cds_oidc_login *login);
+/** oidc.c: false when this word has come before, among the last CDS_OIDC_USED. */
+bool cds_oidc_first_time(struct cds_oidc *oidc, const char *word);
+/** oidc_logout.c: takes a logout from its request on. */
+void cds_oidc_logout_begin(struct cds_oidc_login *login);
+/** oidc_logout.c: answers it; err NULL: done. login stays the caller's. */
+void cds_oidc_logout_answer(struct cds_oidc_login *login, const struct cds_err *err);

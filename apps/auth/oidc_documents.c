@@ -202,6 +202,31 @@ cds_rc cds_oidc_claims_check(const struct cds_oidc_settings *settings, const cds
     return CDS_OK;
 }
 
+/* What tells a logout token from an ID token of the same provider, which is signed with the same key (Back-Channel Logout 1.0 section 2.4). */
+static bool is_logout(const cds_json *payload)
+{
+    const cds_json *events = cds_json_get(payload, "events");
+    return cds_json_is(cds_json_get(events, "http://schemas.openid.net/event/backchannel-logout"), CDS_JSON_OBJECT) &&
+           !cds_json_get(payload, "nonce");
+}
+
+cds_rc cds_oidc_logout_check(const struct cds_oidc_settings *settings, const cds_json *payload, int64_t now_s, char *ret_subject, char *ret_jti,
+                             struct cds_err *reterr)
+{
+    if (!cds_streq(cds_json_get_str(payload, "iss"), settings->issuer))
+        return refuse(reterr, CDS_UNAUTHENTICATED, "oidc.issuer", "The logout token is of another provider.");
+    if (!is_for(payload, settings->client_id))
+        return refuse(reterr, CDS_UNAUTHENTICATED, "oidc.audience", "The logout token was made for another program.");
+    cds_rc rc = check_times(payload, now_s, reterr);
+    if (rc)
+        return rc;
+    if (!is_logout(payload) || !read_text(payload, "jti", ret_jti, CDS_OIDC_CLAIM_MAX + 1) || !*ret_jti)
+        return refuse(reterr, CDS_UNAUTHENTICATED, "oidc.logout", "This is no logout token.");
+    if (!read_text(payload, "sub", ret_subject, CDS_OIDC_CLAIM_MAX + 1) || !*ret_subject)
+        return refuse(reterr, CDS_UNAUTHENTICATED, "oidc.subject", "The logout token does not say who has signed out; this studio needs \"sub\".");
+    return CDS_OK;
+}
+
 cds_rc cds_oidc_userinfo(int status, const char *text, size_t len, struct cds_oidc_claims *claims, struct cds_err *reterr)
 {
     cds_json *parsed = NULL;

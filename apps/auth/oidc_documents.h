@@ -1,8 +1,8 @@
 /* apps/auth/oidc_documents.h: what a provider says: its metadata, its answer at the token endpoint, and what an ID token claims. Pure; all of it is
  * hostile.
  *
- * Source:  OpenID Connect Discovery 1.0 section 4, Core 1.0 sections 3.1.3.3, 3.1.3.7 and 5.1; RFC 9207 (iss in the callback).
- * Threads: any.
+ * Source:  OpenID Connect Discovery 1.0 section 4, Core 1.0 sections 3.1.3.3, 3.1.3.7 and 5.1; RFC 9207 (iss in the callback); Back-Channel
+ * Logout 1.0 section 2.6. Threads: any.
  */
 #pragma once
 
@@ -42,3 +42,9 @@ CDS_MUST_USE cds_rc cds_oidc_claims_check(const struct cds_oidc_settings *settin
 /** Mail and name from the userinfo endpoint, when the ID token had none. @return CDS_OK; CDS_UNAUTHENTICATED, rule "oidc.subject": of somebody else
  */
 CDS_MUST_USE cds_rc cds_oidc_userinfo(int status, const char *text, size_t len, struct cds_oidc_claims *claims, struct cds_err *reterr);
+/** Holds the payload of a logout token whose signature was checked against what such a token is.
+ *  @param ret_subject  whose sessions end, ret_jti: the token's own name; each CDS_OIDC_CLAIM_MAX + 1 bytes
+ *  @return CDS_OK; CDS_UNAUTHENTICATED, rule "oidc.issuer", "oidc.audience", "oidc.expired", "oidc.early", "oidc.logout" (no logout token: no such
+ *  event, a nonce, no name of its own), "oidc.subject" (of a session only: this studio does not keep what a provider calls its sessions) */
+CDS_MUST_USE cds_rc cds_oidc_logout_check(const struct cds_oidc_settings *settings, const cds_json *payload, int64_t now_s, char *ret_subject,
+                                          char *ret_jti, struct cds_err *reterr);

@@ -160,3 +160,15 @@ cds_rc cds_store_oidc_user(struct cds_store *store, const struct cds_oidc_settin
         *ret = f.user;
     return rc;
 }
+
+cds_rc cds_store_oidc_logout(struct cds_store *store, const char *issuer, const char *subject, int64_t *ret_ended, struct cds_err *reterr)
+{
+    const char *const params[] = {issuer, subject};
+    const struct cds_statement st = {
+        "SELECT coalesce(sum(sessions_end(user_id, NULL, 'provider')), 0) FROM oidc_identities WHERE issuer = $1 AND subject = $2", 2, params, true};
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
+    cds_rc rc = cds_store_run(store, &st, &rows, reterr);
+    if (!rc)
+        *ret_ended = cds_rows_i64(rows, 0, 0, 0);
+    return rc;
+}

@@ -15,3 +15,6 @@
  * not joined by it), "oidc.taken" (it is joined to somebody else of this provider), "oidc.unknown", "oidc.pending", "user.blocked" */
 CDS_MUST_USE cds_rc cds_store_oidc_user(struct cds_store *store, const struct cds_oidc_settings *settings, const struct cds_oidc_claims *claims,
                                         uint64_t month_tokens, struct cds_user *ret, struct cds_err *reterr);
+/** Ends all sessions of the account of this person, if there is one. *ret_ended: how many */
+CDS_MUST_USE cds_rc cds_store_oidc_logout(struct cds_store *store, const char *issuer, const char *subject, int64_t *ret_ended,
+                                          struct cds_err *reterr);

@@ -52,6 +52,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         cds_oidc_claims_check(&settings, payload, nonce, 1800000000, &claims, NULL) == CDS_OK &&
         (!*claims.subject || (claims.verified && !*claims.email) || !*claims.role))
         abort();
+    char subject[CDS_OIDC_CLAIM_MAX + 1] = "", jti[CDS_OIDC_CLAIM_MAX + 1] = "";
+    if (payload && cds_oidc_logout_check(&settings, payload, 1800000000, subject, jti, NULL) == CDS_OK &&
+        (!*subject || !*jti || cds_json_get(payload, "nonce")))
+        abort();
     cds_json_unref(payload);
     cds_rc rc = cds_oidc_userinfo(200, text, size, &claims, NULL);
     (void)rc;

@@ -232,6 +232,71 @@ describe('an ID token that is not what it should be', { concurrency: false }, ()
   });
 });
 
+describe('a provider that says that somebody has signed out there', { concurrency: false }, () => {
+  const EVENT = 'http://schemas.openid.net/event/backchannel-logout';
+  const now = () => Math.floor(Date.now() / 1000);
+  const payloadOf = (who, more = {}) => ({ iss: provider.issuer, aud: provider.client, iat: now(), exp: now() + 120, jti: randomBytes(8).toString('hex'), sub: who.sub, events: { [EVENT]: {} }, ...more });
+  const signed = (payload, key = provider.key, header = {}) => signJws(key.privateKey, { alg: key.alg, kid: key.kid, typ: 'logout+jwt', ...header }, payload);
+  async function logout(token, { type = 'application/x-www-form-urlencoded', body = `logout_token=${token}` } = {}) {
+    const reply = await fetch(`${open.url}/auth/oidc/logout`, { method: 'POST', headers: { 'content-type': type, 'x-forwarded-for': address() }, body });
+    return { status: reply.status, cache: reply.headers.get('cache-control'), json: await reply.json() };
+  }
+
+  test('ends all sessions of that person within a second, and of nobody else', async () => {
+    const [who, other] = [somebody(), somebody()];
+    const mine = await session(open, (await signIn(open, who)).refresh);
+    const second = await signIn(open, who);
+    const theirs = await session(open, (await signIn(open, other)).refresh);
+    assert.equal((await callAs(open, mine.access_token, 'user.self')).status, 200);
+    const got = await logout(signed(payloadOf(who)));
+    assert.deepEqual([got.status, got.cache, got.json], [200, 'no-store', { sessions: 2 }]);
+    await waitFor('its token is refused', async () => (await callAs(open, mine.access_token, 'user.self')).status === 401);
+    assert.equal((await fetch(`${open.url}/auth/refresh`, { method: 'POST', headers: { 'content-type': 'application/json', cookie: `cds_refresh=${second.refresh}` }, body: '{}' })).status, 401);
+    assert.equal((await callAs(open, theirs.access_token, 'user.self')).status, 200);
+    assert.equal((await signIn(open, who)).location, '/?oidc=ok', 'and may sign in again');
+    assert.deepEqual((await logout(signed(payloadOf(somebody())))).json, { sessions: 0 }, 'who is not known has none');
+  });
+
+  test('is believed by a logout token of its own only: each thing that is wrong in it is refused and ends nothing', async () => {
+    const who = somebody();
+    const { access_token: token } = await session(open, (await signIn(open, who)).refresh);
+    const stranger = newKey('RS256', provider.key.kid);
+    const good = payloadOf(who);
+    const wrong = {
+      'another issuer': signed(payloadOf(who, { iss: 'https://other.example.org' })),
+      'another audience': signed(payloadOf(who, { aud: 'another' })),
+      'several audiences without azp': signed(payloadOf(who, { aud: [provider.client, 'another'] })),
+      expired: signed(payloadOf(who, { iat: now() - 300, exp: now() - 120 })),
+      'without an end': signed(payloadOf(who, { exp: undefined })),
+      'made long ago': signed(payloadOf(who, { iat: now() - 3600 })),
+      'made later': signed(payloadOf(who, { iat: now() + 300, exp: now() + 600 })),
+      'without an event': signed(payloadOf(who, { events: undefined })),
+      'another event': signed(payloadOf(who, { events: { 'http://schemas.openid.net/event/other': {} } })),
+      'an event that is no object': signed(payloadOf(who, { events: { [EVENT]: 'yes' } })),
+      'with a nonce, as an ID token': signed(payloadOf(who, { nonce: 'n' })),
+      'without a name of its own': signed(payloadOf(who, { jti: undefined })),
+      'of a session and nobody': signed(payloadOf(who, { sub: undefined, sid: 's' })),
+      'a foreign key under a known name': signed(good, stranger),
+      'alg none': signJws(null, { alg: 'none', kid: provider.key.kid }, good),
+      'HS256 with the public key': signJws(provider.key.publicKey.export({ type: 'spki', format: 'pem' }), { alg: 'HS256', kid: provider.key.kid }, good),
+      'a changed payload': signed(good).replace(/\.[^.]+\./, `.${Buffer.from(JSON.stringify({ ...good, sub: 'x' })).toString('base64url')}.`),
+      'an ID token': signed({ iss: provider.issuer, aud: provider.client, iat: now(), exp: now() + 300, nonce: 'n', ...who }),
+      nothing: '', 'no token': 'abc',
+    };
+    for (const [what, text] of Object.entries(wrong)) {
+      const got = await logout(text);
+      assert.deepEqual([got.status, got.json.error], [400, 'invalid_request'], what);
+    }
+    assert.equal((await logout(signed(good), { type: 'application/json' })).status, 400, 'another type');
+    assert.equal((await logout('', { body: `token=${signed(good)}` })).status, 400, 'another name');
+    assert.equal((await fetch(`${open.url}/auth/oidc/logout?logout_token=${signed(good)}`)).status, 404, 'by GET');
+    assert.equal((await callAs(open, token, 'user.self')).status, 200, 'nothing ended');
+    const last = signed(good);
+    assert.deepEqual((await logout(last)).json, { sessions: 1 });
+    assert.equal((await logout(last)).status, 400, 'once');
+  });
+});
+
 describe('whose account it is', { concurrency: false }, () => {
   const count = (stack, email) => stack.sql(`SELECT count(*) FROM users WHERE email = '${email}'`);
 

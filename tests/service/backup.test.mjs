@@ -46,6 +46,9 @@ before(async () => {
     assert.equal(made.code, 0, made.stdout + made.stderr);
     await busy;
     told = JSON.parse(readFileSync(join(backup(), 'backup.json')));
+    // Somebody changes the books by hand, and a copy is made of that.
+    await stack.sql('UPDATE llm_requests SET used = used + 1 WHERE state = 2');
+    assert.equal((await stack.command(['backup', join(folder, 'broken')])).code, 0);
   } finally {
     await stack.stop();
   }
@@ -103,6 +106,10 @@ describe('a restore', { concurrency: false }, () => {
       assert.equal(got.code, 1);
       assert.match(got.stderr, /no whole backup/);
     }
+    writeFileSync(join(half, 'backup.json'), JSON.stringify({ ...told, format: 2 }));
+    const later = await cli(['restore', half, `--studio.home=${other}`]);
+    assert.equal(later.code, 1);
+    assert.match(later.stderr, /a form that this version does not know/);
     writeFileSync(join(half, 'backup.json'), readFileSync(join(backup(), 'backup.json')));
     const dump = readFileSync(join(half, 'database.dump'));
     writeFileSync(join(half, 'database.dump'), dump.subarray(0, dump.length - 2000));
@@ -120,6 +127,21 @@ describe('a restore', { concurrency: false }, () => {
     const got = await cli(['restore', forged, `--studio.home=${join(folder, 'third')}`]);
     assert.equal(got.code, 1);
     assert.match(got.stdout, /NOT the one that was backed up/);
+    const broken = await cli(['restore', join(folder, 'broken'), `--studio.home=${join(folder, 'fourth')}`]);
+    assert.equal(broken.code, 1);
+    assert.match(broken.stdout, /BROKEN +6 Every settled request/);
+  });
+
+  test('keeps keys that are there already', async () => {
+    const kept = join(folder, 'kept');
+    const first = await cli(['restore', backup(), `--studio.home=${kept}`]);
+    assert.equal(first.code, 0, first.stdout + first.stderr);
+    assert.equal(readFileSync(join(kept, 'keys/pepper'), 'hex'), readFileSync(join(backup(), 'keys/pepper'), 'hex'));
+    writeFileSync(join(kept, 'keys/pepper'), 'mine');
+    rmSync(join(kept, 'pg'), { recursive: true }); // the database is lost, the keys are not
+    const got = await cli(['restore', backup(), `--studio.home=${kept}`]);
+    assert.equal(got.code, 0, got.stdout + got.stderr);
+    assert.equal(readFileSync(join(kept, 'keys/pepper'), 'utf8'), 'mine');
   });
 });
 

@@ -69,7 +69,7 @@ describe('a resumable stream', () => {
       let events = [];
       for (let i = 0; i < 5; i++) {
         const wanted = events.length + 6;
-        await waitFor('events came', () => events.length + reader.events().length >= wanted);
+        await waitFor('events came', () => events.length + reader.events().length >= wanted, 120_000);
         reader.leave();
         await reader.end;
         events = [...events, ...reader.events()];

@@ -86,6 +86,7 @@ static const char *const schema_attacks[] = {"DROP TABLE token_ledger",
                                              "CREATE ROLE mine SUPERUSER",
                                              "ALTER ROLE cds_app SUPERUSER",
                                              "GRANT cds_auth TO cds_app",
+                                             "CREATE DATABASE mine",
                                              "SET ROLE studio",
                                              "SET SESSION AUTHORIZATION studio",
                                              "SELECT roles_grant()",
@@ -114,6 +115,7 @@ static void gateway_can_book_but_neither_write_nor_change_nor_delete_a_line_of_t
         "DELETE FROM llm_requests",
         "TRUNCATE llm_requests",
         "DELETE FROM budget_windows",
+        "DELETE FROM budget_policies",
         "UPDATE budget_grants SET amount = 1",
         "DELETE FROM budget_grants",
         NULL};
@@ -152,12 +154,66 @@ static void gateway_sees_no_secret_of_the_sign_in_and_changes_nobody_but_by_the_
                                           "DELETE FROM users",
                                           "UPDATE sessions SET revoked_at = NULL",
                                           "INSERT INTO access_changes SELECT * FROM access_changes",
+                                          "UPDATE access_clock SET seq = 0",
+                                          "UPDATE schema_migrations SET sha256 = ''",
+                                          "DELETE FROM schema_migrations_lock",
+                                          "SELECT * FROM oidc_identities",
+                                          "SELECT token_hash FROM setup_tokens",
                                           "UPDATE api_keys SET revoked_at = NULL",
                                           NULL};
     all_refused(app, attacks);
     assert_int_equal(test_sql_i64(app, "SELECT count(*) FROM users WHERE email = 'somebody@x.org'"), 1);
     char verdict[32];
     assert_string_equal(test_sql(app, "SELECT user_change('" USER "', NULL, 'blocked', 'test')", verdict, sizeof(verdict)), "ok");
+    /* What it needs of them. */
+    assert_string_equal(test_sql(app, "SELECT user_has_password('" USER "')", verdict, sizeof(verdict)), "t");
+    run(app, "SELECT id, email, role FROM users FOR UPDATE; SELECT id, name FROM api_keys; SELECT user_id, kind FROM invites; SELECT * FROM sessions;"
+             "SELECT * FROM access_changes; SELECT * FROM access_clock; SELECT * FROM schema_migrations");
+    static const char *const functions[] = {"session_end", "sessions_end", "key_end", "ledger_seal", "access_note", "budget_begin", "user_forget"};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(functions); i++) {
+        char sql[200];
+        snprintf(sql, sizeof(sql),
+                 "SELECT count(*) FROM pg_proc WHERE proname = '%s' AND prosecdef AND has_function_privilege('cds_app', oid, 'EXECUTE')",
+                 functions[i]);
+        if (test_sql_i64(owner, sql) < 1)
+            fail_msg("%s does not act with the owner's rights, or is not for the gateway", functions[i]);
+    }
+}
+
+/* Whoever calls such a function must not be able to say where it finds its tables. Those that book have none of their own: see the migration. */
+static void function_with_the_owners_rights_finds_its_tables_in_public_and_nowhere_else(void **state)
+{
+    char names[400];
+    assert_string_equal(
+        test_sql(owner,
+                 "SELECT coalesce(string_agg(proname, ' '), '') FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
+                 " AND prosrc !~ 'INTO token_ledger' AND NOT coalesce('search_path=public, pg_temp' = ANY (proconfig), false)",
+                 names, sizeof(names)),
+        "");
+    assert_true(test_sql_i64(owner, "SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef") > 10);
+    assert_int_equal(test_sql_i64(owner, "SELECT count(*) FROM (VALUES ('cds_app'), ('cds_auth'), ('cds_reader')) r(n), (VALUES ('roles_make()'),"
+                                         " ('roles_grant()')) f(n) WHERE has_function_privilege(r.n, f.n, 'EXECUTE')"),
+                     0);
+}
+
+/* Whatever a server had before, or somebody granted by hand: roles_grant makes it right. */
+static void grants_are_made_anew_whatever_was_there_before(void **state)
+{
+    run(owner,
+        "GRANT TEMPORARY ON DATABASE studio TO PUBLIC; GRANT CREATE ON SCHEMA public TO PUBLIC; GRANT SELECT ON users TO PUBLIC;"
+        "GRANT SELECT ON token_ledger TO cds_auth; GRANT SELECT ON users TO cds_reader; GRANT DELETE ON token_ledger TO cds_app;"
+        "GRANT EXECUTE ON FUNCTION user_change(uuid, text, text, text) TO PUBLIC, cds_reader;"
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO cds_auth, cds_reader; SELECT roles_grant(); CREATE TABLE after (x int)");
+    refused(app, "CREATE TEMPORARY TABLE mine (x int)");
+    refused(app, "CREATE TABLE mine (x int)");
+    refused(app, "DELETE FROM token_ledger");
+    refused(app, "SELECT password_hash FROM users");
+    refused(auth, "SELECT * FROM token_ledger");
+    refused(auth, "SELECT * FROM after");
+    refused(reader, "SELECT * FROM users");
+    refused(reader, "SELECT * FROM after");
+    refused(reader, "SELECT user_change('" USER "', 'admin', NULL, 'x')");
+    run(owner, "DROP TABLE after");
 }
 
 static void sign_in_sees_neither_ledger_nor_projects(void **state)
@@ -172,6 +228,20 @@ static void sign_in_sees_neither_ledger_nor_projects(void **state)
                                           NULL};
     all_refused(auth, attacks);
     assert_int_equal(test_sql_i64(auth, "SELECT count(password_hash) FROM users"), 1);
+    /* What is its own. */
+    static const char *const own[] = {"users",    "setup_tokens", "sessions",       "refresh_tokens", "invites",
+                                      "api_keys", "access_clock", "access_changes", "oidc_identities"};
+    for (size_t i = 0; i < CDS_ARRAY_LEN(own); i++) {
+        char sql[300];
+        snprintf(sql, sizeof(sql),
+                 "SELECT has_table_privilege('cds_auth', '%s', 'SELECT') AND has_table_privilege('cds_auth', '%s', 'INSERT')"
+                 " AND has_table_privilege('cds_auth', '%s', 'UPDATE') AND has_table_privilege('cds_auth', '%s', 'DELETE') = ('%s' <> 'users')",
+                 own[i], own[i], own[i], own[i], own[i]);
+        char right[8];
+        if (!cds_streq(test_sql(owner, sql, right, sizeof(right)), "t"))
+            fail_msg("cds_auth has not what it needs of %s, or more", own[i]);
+    }
+    run(auth, "SELECT * FROM schema_migrations; SELECT audit_add('begin', 'test', NULL, NULL, 'x', NULL, '{}')");
 }
 
 static void reader_sees_charts_and_no_mail_name_prompt_or_secret(void **state)
@@ -192,7 +262,9 @@ static void reader_sees_charts_and_no_mail_name_prompt_or_secret(void **state)
                      0);
     assert_true(test_sql_i64(reader, "SELECT count(*) FROM reader_users") > 0);
     assert_true(test_sql_i64(reader, "SELECT count(*) FROM reader_audit") > 0);
-    assert_true(test_sql_i64(reader, "SELECT count(*) FROM token_usage") >= 0);
+    run(reader,
+        "SELECT * FROM token_usage; SELECT * FROM model_usage; SELECT * FROM tokens_used; SELECT * FROM budget_usage; SELECT * FROM model_prices;"
+        "SELECT * FROM reader_requests; SELECT * FROM reader_ledger; SELECT * FROM reader_runs");
     static const char *const attacks[] = {"SELECT audit_add('begin', 'x', NULL, NULL, 'x', NULL, '{}')",
                                           "SELECT user_change('" USER "', 'admin', NULL, 'x')",
                                           "SELECT settle_many('{}', '{}', '{}', '{}', ARRAY[]::timestamptz[], '{}', '{}', '{}', '{}', '" NODE "')",
@@ -220,6 +292,8 @@ int main(void)
         cmocka_unit_test(gateway_can_book_but_neither_write_nor_change_nor_delete_a_line_of_the_ledger),
         cmocka_unit_test(nobody_changes_a_line_of_the_audit_log),
         cmocka_unit_test(gateway_sees_no_secret_of_the_sign_in_and_changes_nobody_but_by_the_functions),
+        cmocka_unit_test(function_with_the_owners_rights_finds_its_tables_in_public_and_nowhere_else),
+        cmocka_unit_test(grants_are_made_anew_whatever_was_there_before),
         cmocka_unit_test(sign_in_sees_neither_ledger_nor_projects),
         cmocka_unit_test(reader_sees_charts_and_no_mail_name_prompt_or_secret),
         cmocka_unit_test(table_of_a_later_migration_is_the_gateways_alone),
