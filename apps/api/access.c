@@ -46,6 +46,9 @@ void api_access_changed(void *user, const struct cds_standing_change *change)
         else if (change->kind != CDS_STANDING_USER)
             preview_end_all(api, change->user_id, change->subject);
     }
+    /* What a key has opened holds as long as the key, and nobody knows now how long that is. */
+    if (!change)
+        preview_end_all(api, NULL, NULL);
     api_sockets_recheck(api, !change);
     api_exchanges_recheck(api, !change);
     api_responses_recheck(api, !change);

@@ -77,6 +77,7 @@ void api_sockets_recheck(struct api *api, bool unknown);
 void api_exchanges_recheck(struct api *api, bool unknown);
 void api_responses_recheck(struct api *api, bool unknown);
 void api_logs_recheck(struct logs *logs, bool unknown);
-/** leaf_sandbox.c, leaf_preview.c: terminals and previews of that user, or only those of one session (NULL: of all), end. */
+/** leaf_sandbox.c, leaf_preview.c: terminals and previews of that user, or only those of one session or key (NULL: of all), end.
+ *  preview_end_all without a user: what API keys have opened. */
 void sandbox_end_all(struct api *api, const char *user_id, const char *session_id);
 void preview_end_all(struct api *api, const char *user_id, const char *session_id);

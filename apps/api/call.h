@@ -33,8 +33,9 @@ struct call {
     uint64_t seq;                   /**< next sequence number of its notifications */
     bool audited;                   /**< its begin stands in the audit log, and its end follows */
     bool cancelled;
-    bool ends_with_token; /**< it has no end of its own: cancelled when the token of its socket expires */
-    void *leaf;           /**< state of the leaf that works on it */
+    bool ends_with_token;  /**< it has no end of its own: cancelled when the token of its socket expires */
+    int64_t holds_until_s; /**< of preview.*: end of the caller's credential, seconds since 1970 */
+    void *leaf;            /**< state of the leaf that works on it */
     /** Asks the leaf to end soon and tells whether it will; the call still gets its answer, perhaps before this returns. NULL while what runs
      *  cannot be ended early: a change to a file or to the database, a model that is being loaded. */
     bool (*leaf_cancel)(struct call *call);
@@ -133,6 +134,7 @@ void price_list(struct call *call);
 void price_set(struct call *call);
 void rate_set(struct call *call);
 void rate_list(struct call *call);
+void rate_self(struct call *call);
 
 /* leaf_sandbox.c: the connection to sandboxd. */
 CDS_MUST_USE cds_rc sandbox_link_new(struct api *api, struct sandbox_link **ret, struct cds_err *reterr);

@@ -24,6 +24,7 @@ static const char self_sql[] =
     "  'created_at', " TIME_OF("k.created_at") ", 'expires_at', " TIME_OF("k.expires_at") ", 'last_used_at', " TIME_OF(
         "k.last_used_at") ","
                           "  'requests_per_minute', k.requests_per_minute, 'tokens_per_minute', k.tokens_per_minute,"
+                          "  'concurrent_requests', k.concurrent_requests,"
                           "  'remaining_tokens', (SELECT min(greatest(w.lim - w.used - w.held, 0)) FROM w WHERE w.unit = 'tokens' AND w.model IS "
                           "NULL),"
                           "  'limits', (SELECT coalesce(json_agg(json_build_object('scope', w.scope, 'model', w.model, 'unit', w.unit, 'window', "

@@ -79,12 +79,14 @@ void preview_end_all(struct api *api, const char *user_id, const char *session_i
 {
     struct cds_err err;
     struct cds_peer *peer = api->previews ? peer_of(api->previews, &err) : NULL; /* away: it has none open */
-    cds_json *params = cds_json_pack("{s:s}", "user", user_id);
+    cds_json *params = cds_json_object();
+    if (user_id)
+        cds_json_set(params, "user", cds_json_string(user_id));
     if (session_id)
         cds_json_set(params, "session", cds_json_string(session_id));
     CDS_JSON_AUTO note = cds_rpc_notification("preview.end_all", params);
     if (peer && note && cds_peer_send(peer, note))
-        cds_log(CDS_LOG_ERROR, "cds-preview could not be told whose previews end", CDS_LS("user_id", user_id));
+        cds_log(CDS_LOG_ERROR, "cds-preview could not be told whose previews end", CDS_LS("user_id", user_id ? user_id : "of every key"));
 }
 
 /* ---- one call ---- */
@@ -148,7 +150,8 @@ static void ask_previews(struct call *call, const char *grant)
     cds_json *params = cds_json_copy(call->params);
     cds_json_set(params, "user", cds_json_string(claims->user_id));
     cds_json_set(params, "session", cds_json_string(claims->session_id));
-    cds_json_set(params, "expires_s", cds_json_int(claims->expires_s));
+    cds_json_set(params, "expires_s", cds_json_int(call->holds_until_s));
+    cds_json_set(params, "keyed", cds_json_bool(*claims->key_id));
     if (grant)
         cds_json_set(params, "grant", cds_json_string(grant));
     ask(call, peer, call->method->name, params, on_answer);
@@ -189,7 +192,7 @@ static cds_rc check_origin(const struct api *api, struct cds_err *err)
     return cds_err_hint(err, "An admin sets preview.origin, e.g. https://*.preview.example.org, best below another domain than the studio's.");
 }
 
-static void after_check(struct call *call)
+static void go_on(struct call *call)
 {
     struct cds_err err;
     if (!cds_streq(call->method->name, "preview.open"))
@@ -198,6 +201,32 @@ static void after_check(struct call *call)
         call_fail(call, &err);
     else
         ask_sandbox(call);
+}
+
+/* Of a live key; one without an end has the highest number that JSON carries exactly. */
+static const char key_end_sql[] = "SELECT coalesce(extract(epoch FROM expires_at)::bigint, 9007199254740991) FROM api_keys"
+                                  " WHERE user_id = $1::uuid AND id = $2::uuid AND revoked_at IS NULL";
+
+static void on_key_end(void *user, const struct cds_rows *rows, const struct cds_err *err)
+{
+    struct call *call = call_queried(user, err);
+    if (!call)
+        return;
+    call->holds_until_s = cds_rows_i64(rows, 0, 0, call->holds_until_s); /* no row: it ends just now, and with it its token */
+    go_on(call);
+}
+
+/* A session shows its next token with the next call. A key is the same tomorrow: what it opens holds as long as the key, and its end is told
+ * (access.c). */
+static void after_check(struct call *call)
+{
+    const struct cds_claims *claims = &call_who(call)->claims;
+    const char *params[] = {claims->user_id, claims->key_id};
+    call->holds_until_s = claims->expires_s;
+    if (*claims->key_id)
+        call_query(call, key_end_sql, 2, params, on_key_end);
+    else
+        go_on(call);
 }
 
 void preview_start(struct call *call)

@@ -85,6 +85,7 @@ void local_start(struct call *call)
         {"price.set", price_set},
         {"rate.set", rate_set},
         {"rate.list", rate_list},
+        {"rate.self", rate_self},
         {"run.history", run_history},
         {"term.ack", term_ack},
     };

@@ -10,7 +10,7 @@
 #include "lib/jwt/apikey.h"
 #include "lib/log/log.h"
 
-enum { TOKEN_S = 60 };
+enum { TOKEN_S = 60 }; /* and no longer than that of a session */
 
 struct exchange {
     struct cds_auth *auth;
@@ -33,7 +33,8 @@ static void work(void *user)
         return;
     struct cds_claims claims = {.version = key.user.token_version};
     claims.issued_s = (int64_t)(cds_wall_ms() / 1000);
-    claims.expires_s = claims.issued_s + TOKEN_S < key.expires_s ? claims.issued_s + TOKEN_S : key.expires_s;
+    int64_t life_s = x->auth->access_s < TOKEN_S ? (int64_t)x->auth->access_s : TOKEN_S;
+    claims.expires_s = claims.issued_s + life_s < key.expires_s ? claims.issued_s + life_s : key.expires_s;
     cds_strcpy(claims.user_id, sizeof(claims.user_id), key.user.id);
     cds_strcpy(claims.session_id, sizeof(claims.session_id), key.id);
     cds_strcpy(claims.key_id, sizeof(claims.key_id), key.id);

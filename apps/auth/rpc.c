@@ -15,9 +15,13 @@
 #include "lib/metrics/metrics.h"
 
 static const struct cds_auth_method methods[] = {
-    {"key.create", cds_auth_rpc_key_create, .makes = true}, {"key.rotate", cds_auth_rpc_key_rotate, .makes = true},
-    {"user.invite", cds_auth_rpc_invite, .makes = false},   {"user.link", cds_auth_rpc_link, .makes = false},
-    {"user.login", cds_auth_rpc_login, .guesses = true},    {"user.password.change", cds_auth_rpc_password, .guesses = true},
+    {"key.create", cds_auth_rpc_key_create, .makes = true},
+    {"key.rotate", cds_auth_rpc_key_rotate, .makes = true},
+    {"key.set_rates", cds_auth_rpc_key_set_rates, .makes = false},
+    {"user.invite", cds_auth_rpc_invite, .makes = false},
+    {"user.link", cds_auth_rpc_link, .makes = false},
+    {"user.login", cds_auth_rpc_login, .guesses = true},
+    {"user.password.change", cds_auth_rpc_password, .guesses = true},
 };
 
 static const struct cds_auth_method *find(const char *name)

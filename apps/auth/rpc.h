@@ -40,6 +40,6 @@ void cds_auth_rpc_handle(struct cds_auth *auth, struct cds_http_req *req);
 void cds_auth_key_handle(struct cds_auth *auth, struct cds_http_req *req);
 
 /* rpc_key.c; worker */
-cds_auth_method_fn cds_auth_rpc_key_create, cds_auth_rpc_key_rotate;
+cds_auth_method_fn cds_auth_rpc_key_create, cds_auth_rpc_key_rotate, cds_auth_rpc_key_set_rates;
 /* rpc_user.c; worker */
 cds_auth_method_fn cds_auth_rpc_invite, cds_auth_rpc_link, cds_auth_rpc_login, cds_auth_rpc_password;

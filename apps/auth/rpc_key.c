@@ -1,4 +1,4 @@
-/* apps/auth/rpc_key.c: key.create, key.rotate. On a worker thread. */
+/* apps/auth/rpc_key.c: key.create, key.rotate, key.set_rates. On a worker thread. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -107,5 +107,18 @@ cds_rc cds_auth_rpc_key_rotate(struct cds_auth_rpc *call, struct cds_err *reterr
         call->result =
             cds_json_pack("{s:s,s:s,s:o,s:s}", "key_id", secret.id, "key", secret.key, "expires_at", time_or_null(expires), "old_until", until);
     cds_wipe(&secret, sizeof(secret));
+    return rc;
+}
+
+cds_rc cds_auth_rpc_key_set_rates(struct cds_auth_rpc *call, struct cds_err *reterr)
+{
+    char requests[24], tokens[24], together[24];
+    const char *key_id = cds_json_get_str(call->params, "key_id");
+    const struct cds_key_rates rates = {.requests_per_minute = number_of(call, "requests_per_minute", requests, sizeof(requests)),
+                                        .tokens_per_minute = number_of(call, "tokens_per_minute", tokens, sizeof(tokens)),
+                                        .concurrent_requests = number_of(call, "concurrent_requests", together, sizeof(together))};
+    cds_rc rc = cds_store_key_set_rates(call->auth->store, key_id, call->role == CDS_ROLE_ADMIN ? NULL : call->who.user_id, &rates, reterr);
+    if (!rc)
+        call->result = cds_json_pack("{s:s,s:b}", "key_id", key_id, "set", 1);
     return rc;
 }

@@ -180,3 +180,19 @@ cds_rc cds_store_key_rotate(struct cds_store *store, const char *user_id, const 
     cds_strcpy(ret_expires_at, 32, cds_rows_str(rows, 0, 1));
     return CDS_OK;
 }
+
+cds_rc cds_store_key_set_rates(struct cds_store *store, const char *id, const char *owner, const struct cds_key_rates *rates, struct cds_err *reterr)
+{
+    const char *const params[] = {id, owner, rates->requests_per_minute, rates->tokens_per_minute, rates->concurrent_requests};
+    const struct cds_statement st = {
+        "UPDATE api_keys SET requests_per_minute = $3::int, tokens_per_minute = $4::bigint, concurrent_requests = $5::int WHERE id = $1::uuid "
+        "  AND ($2::uuid IS NULL OR user_id = $2::uuid) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) RETURNING 1",
+        5, params, true};
+    CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
+    cds_rc rc = cds_store_run(store, &st, &rows, reterr);
+    if (rc || cds_rows_count(rows))
+        return rc;
+    cds_store_refuse(reterr, CDS_NOT_FOUND, "key.unknown", "There is no live API key with this id.", "key.list names the keys.");
+    cds_err_pointer(reterr, "/params/key_id");
+    return CDS_NOT_FOUND;
+}

@@ -42,3 +42,11 @@ CDS_MUST_USE cds_rc cds_store_key_use(struct cds_store *store, const char *id, c
 CDS_MUST_USE cds_rc cds_store_key_rotate(struct cds_store *store, const char *user_id, const char *old_id, const struct cds_new_key *fresh,
                                          const char *overlap_s, char ret_old_until[static 32], char ret_expires_at[static 32],
                                          struct cds_err *reterr);
+/** How fast a key may ask; decimal, NULL: any number. Borrowed. */
+struct cds_key_rates {
+    const char *requests_per_minute, *tokens_per_minute, *concurrent_requests;
+};
+/** Sets all three of a live key; its next token tells them. @param owner  whose key it must be; NULL: anybody's
+ *  @return CDS_OK; CDS_NOT_FOUND, rule "key.unknown" */
+CDS_MUST_USE cds_rc cds_store_key_set_rates(struct cds_store *store, const char *id, const char *owner, const struct cds_key_rates *rates,
+                                            struct cds_err *reterr);

@@ -11,17 +11,14 @@
 #include "lib/log/log.h"
 
 /* Rows are never removed, so what has changed is what is newer; a transaction that was slow to commit is looked for as long. */
-static const char changed_sql[] =
-    "SELECT user_id, coalesce(requests_per_minute, 0), coalesce(tokens_per_minute, 0), coalesce(concurrent_requests, 0),"
-    " requests_per_minute IS NULL AND tokens_per_minute IS NULL AND concurrent_requests IS NULL"
-    " FROM rate_limits WHERE $1::bigint = 0 OR set_at > now() - interval '1 minute'";
+static const char changed_sql[] = "SELECT user_id, coalesce(requests_per_minute, 0), coalesce(tokens_per_minute, 0), coalesce(concurrent_requests, 0)"
+                                  " FROM rate_limits WHERE $1::bigint = 0 OR set_at > now() - interval '1 minute'";
 enum { BUCKETS = 1024, LOOK_MS = 1000, RETRY_MS = 200, ASK_MS = 5000, HEADER_MAX = 400 };
 
 struct own {
     struct own *next;
     char user_id[CDS_UUID_LEN + 1];
-    bool none; /**< the defaults hold */
-    struct cds_rate_limits limits;
+    struct cds_rate_limits limits; /**< 0: the default holds */
 };
 struct cds_pace {
     struct cds_rates *rates;
@@ -52,7 +49,6 @@ static void take_row(struct cds_pace *pace, const struct cds_rows *rows, int row
     if (!*link && !(*link = calloc(1, sizeof(**link))))
         abort(); /* limits that do not hold for want of memory are worse than a restart */
     cds_strcpy((*link)->user_id, sizeof((*link)->user_id), user_id);
-    (*link)->none = cds_rows_bool(rows, row, 4);
     (*link)->limits = (struct cds_rate_limits){.requests_per_minute = (uint32_t)cds_rows_i64(rows, row, 1, 0),
                                                .tokens_per_minute = (uint64_t)cds_rows_i64(rows, row, 2, 0),
                                                .concurrent_requests = (uint32_t)cds_rows_i64(rows, row, 3, 0)};
@@ -78,12 +74,25 @@ static void look(void *user)
         cds_timer_set(pace->timer, cds_now_ms() + RETRY_MS);
 }
 
+/** Each limit by itself: one that is set for a user takes no default of another kind away. */
+static struct cds_rate_limits limits_of(struct cds_pace *pace, const char *user_id)
+{
+    const struct own *own = *place_of(pace, user_id);
+    struct cds_rate_limits limits = pace->defaults;
+    if (own && own->limits.requests_per_minute)
+        limits.requests_per_minute = own->limits.requests_per_minute;
+    if (own && own->limits.tokens_per_minute)
+        limits.tokens_per_minute = own->limits.tokens_per_minute;
+    if (own && own->limits.concurrent_requests)
+        limits.concurrent_requests = own->limits.concurrent_requests;
+    return limits;
+}
+
 static struct cds_rate_who who_of(struct cds_pace *pace, const struct cds_credential *credential)
 {
-    const struct own *own = *place_of(pace, credential->claims.user_id);
     return (struct cds_rate_who){.user_id = credential->claims.user_id,
                                  .key_id = credential->claims.key_id,
-                                 .user = own && !own->none ? own->limits : pace->defaults,
+                                 .user = limits_of(pace, credential->claims.user_id),
                                  .key = {.requests_per_minute = credential->claims.requests_per_minute,
                                          .tokens_per_minute = credential->claims.tokens_per_minute,
                                          .concurrent_requests = credential->claims.concurrent_requests}};
@@ -136,7 +145,7 @@ static void add_headers(struct cds_pace *pace, const struct cds_rate_who *who, s
                                           : ";w=60");
         r += (size_t)snprintf(now + r, HEADER_MAX - r, "%s\"%s\";r=%" PRIu64, comma, lines[i].name, lines[i].left);
         if (!concurrency)
-            r += (size_t)snprintf(now + r, HEADER_MAX - r, ";t=%u", (lines[i].full_in_ms + 999) / 1000);
+            r += (size_t)snprintf(now + r, HEADER_MAX - r, ";t=%u", (lines[i].next_in_ms + 999) / 1000);
     }
     if (n == 0)
         return;

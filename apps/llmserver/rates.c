@@ -62,6 +62,11 @@ static uint32_t wait_ms(const struct bucket *b, uint64_t n)
     return b->limit == 0 || want <= b->room ? 0 : (uint32_t)((want - b->room + b->limit - 1) / b->limit);
 }
 
+static uint32_t next_ms(const struct bucket *b)
+{
+    return left(b) < b->limit ? wait_ms(b, left(b) + 1) : (uint32_t)((MINUTE_MS + b->limit - 1) / b->limit);
+}
+
 static uint64_t part(const struct cds_rates *rates, uint64_t limit)
 {
     uint64_t share = limit / rates->nodes;
@@ -162,13 +167,24 @@ static cds_rc too_fast(const struct subject *s, const char *what, uint64_t limit
     return CDS_RATE_LIMITED;
 }
 
-static cds_rc too_many(const struct subject *s, struct cds_err *reterr)
+/** Until all of them have that many: whoever comes back when the first has would only be refused by the other. */
+static uint32_t longest_wait(struct subject *const s[], unsigned n, uint64_t want, bool of_tokens)
+{
+    uint32_t longest = 0;
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t ms = wait_ms(of_tokens ? &s[i]->tokens : &s[i]->requests, want);
+        longest = ms > longest ? ms : longest;
+    }
+    return longest;
+}
+
+static cds_rc too_many(const struct subject *s, uint32_t wait, struct cds_err *reterr)
 {
     cds_fail(reterr, CDS_RATE_LIMITED, "rates", "%u requests of this %s run already, and no more may run at the same time.", s->concurrent, whose(s));
     cds_err_hint(reterr, "Wait until one of them has ended, or ask an administrator for more.");
     cds_err_rule(reterr, *s->id == 'k' ? "rate.key.concurrency" : "rate.user.concurrency");
     if (reterr)
-        reterr->retry_after_ms = 1000;
+        reterr->retry_after_ms = wait > 1000 ? wait : 1000;
     return CDS_RATE_LIMITED;
 }
 
@@ -180,11 +196,12 @@ cds_rc cds_rates_begin(struct cds_rates *rates, const struct cds_rate_who *who, 
     unsigned n = both(rates, who, now_ms, s);
     if (n == 0)
         return no_room(reterr);
+    uint32_t wait = longest_wait(s, n, 1, false);
     for (unsigned i = n; i-- > 0;) {
         if (s[i]->most_concurrent && s[i]->concurrent >= s[i]->most_concurrent)
-            return too_many(s[i], reterr);
+            return too_many(s[i], wait, reterr);
         if (s[i]->requests.limit && left(&s[i]->requests) < 1)
-            return too_fast(s[i], "requests", s[i]->requests.limit, wait_ms(&s[i]->requests, 1), reterr);
+            return too_fast(s[i], "requests", s[i]->requests.limit, wait, reterr);
     }
     for (unsigned i = 0; i < n; i++) {
         s[i]->concurrent++;
@@ -213,19 +230,22 @@ cds_rc cds_rates_take(struct cds_rates *rates, const struct cds_rate_who *who, u
         return no_room(reterr);
     for (unsigned i = n; i-- > 0;) {
         const struct bucket *b = &s[i]->tokens;
-        if (b->limit == 0 || left(b) >= n_tokens)
-            continue;
-        n_tokens = left(b);
-        if (n_tokens >= least)
-            continue;
-        if (least > b->limit) {
+        if (b->limit && least > b->limit) {
             cds_fail(reterr, CDS_RATE_LIMITED, "rates", "This request needs %" PRIu64 " tokens at once, and this %s may use %" PRIu64 " in a minute.",
                      least, whose(s[i]), b->limit);
             cds_err_hint(reterr, "Send a shorter prompt, or ask an administrator for more.");
             cds_err_rule(reterr, *s[i]->id == 'k' ? "rate.key.too_large" : "rate.user.too_large");
             return CDS_RATE_LIMITED;
         }
-        return too_fast(s[i], "tokens", b->limit, wait_ms(b, least), reterr);
+    }
+    for (unsigned i = n; i-- > 0;) {
+        const struct bucket *b = &s[i]->tokens;
+        if (b->limit == 0 || left(b) >= n_tokens)
+            continue;
+        n_tokens = left(b);
+        if (n_tokens >= least)
+            continue;
+        return too_fast(s[i], "tokens", b->limit, longest_wait(s, n, least, true), reterr);
     }
     for (unsigned i = 0; i < n; i++)
         if (s[i]->tokens.limit)
@@ -248,7 +268,7 @@ void cds_rates_give(struct cds_rates *rates, const struct cds_rate_who *who, uin
 static void add_line(struct cds_rate_line *lines, unsigned *n, const char *name, const struct bucket *b)
 {
     if (b->limit)
-        lines[(*n)++] = (struct cds_rate_line){name, b->limit, left(b), wait_ms(b, b->limit)};
+        lines[(*n)++] = (struct cds_rate_line){name, b->limit, left(b), wait_ms(b, b->limit), next_ms(b)};
 }
 
 unsigned cds_rates_lines(struct cds_rates *rates, const struct cds_rate_who *who, uint64_t now_ms, struct cds_rate_line lines[static CDS_RATE_LINES])
@@ -261,7 +281,7 @@ unsigned cds_rates_lines(struct cds_rates *rates, const struct cds_rate_who *who
         add_line(lines, &count, names[i][0], &s[i]->requests);
         add_line(lines, &count, names[i][1], &s[i]->tokens);
         if (most)
-            lines[count++] = (struct cds_rate_line){names[i][2], most, now < most ? most - now : 0, 0};
+            lines[count++] = (struct cds_rate_line){names[i][2], most, now < most ? most - now : 0, 0, 0};
     }
     return count;
 }

@@ -28,6 +28,7 @@ struct cds_rate_line {
     const char *name; /**< "user-requests", "key-tokens", "user-concurrency"; static */
     uint64_t limit, left;
     uint32_t full_in_ms; /**< until it is full again; of concurrency 0 */
+    uint32_t next_in_ms; /**< until there is one more than `left`; where all is left, until what is taken now is back; of concurrency 0 */
 };
 enum { CDS_RATE_LINES = 6, CDS_RATE_SUBJECTS = 65536 };
 

@@ -77,7 +77,8 @@ static struct preview_wish wish_of(const cds_json *params)
                                  .run_id = text(params, "run_id"),
                                  .grant = text(params, "grant"),
                                  .port = (unsigned)cds_json_get_i64(params, "port", 0),
-                                 .until_s = cds_json_get_i64(params, "expires_s", 0)};
+                                 .until_s = cds_json_get_i64(params, "expires_s", 0),
+                                 .keyed = cds_json_true(cds_json_get(params, "keyed"), false)};
 }
 
 static void opening_free(struct opening *opening)
@@ -184,13 +185,13 @@ static void call_close(struct gateway *gateway, const struct cds_rpc_request *re
     send_result(gateway, request->id, cds_json_pack("{s:b}", "closed", (int)found));
 }
 
-/* A user, or one session, has lost its rights. */
+/* A user, or one session or key, has lost its rights; nobody named: whether keys hold is not known any more. */
 static void end_all(const struct previews *all, const cds_json *params)
 {
-    const char *session = text(params, "session");
+    const char *user = text(params, "user"), *session = text(params, "session");
     for (struct preview *preview = all->list, *next; preview; preview = next) {
         next = preview->next;
-        if (cds_streq(preview->user, text(params, "user")) && (!*session || cds_streq(preview->session, session)))
+        if (*user ? cds_streq(preview->user, user) && (!*session || cds_streq(preview->session, session)) : preview->keyed)
             preview_end(preview, END_SESSION);
     }
 }
@@ -229,6 +230,8 @@ static void gateway_gone(struct gateway *gateway)
     if ((*gateway->prev = gateway->next))
         gateway->next->prev = gateway->prev;
     gateway->control->count--;
+    if (gateway->control->count == 0)
+        previews_unwatched(gateway->control->all);
     free(gateway);
 }
 

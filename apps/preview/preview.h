@@ -40,7 +40,8 @@ struct preview {
     char user[40], session[40], project[40], term_id[40], run_id[40];
     unsigned port;
     uint64_t opened_ms, used_ms;
-    int64_t until_s; /**< end of the newest access token of its session that the gateway has shown */
+    int64_t until_s; /**< end of the newest access token of its session that the gateway has shown; of one of a key: end of the key */
+    bool keyed;      /**< an API key has opened it */
 };
 
 struct ended {
@@ -70,6 +71,7 @@ struct preview_wish {
     const char *grant;                                       /**< key for the sockets of the job */
     unsigned port;
     int64_t until_s;
+    bool keyed;
 };
 
 /* table.c */
@@ -86,6 +88,8 @@ CDS_MUST_USE cds_rc preview_room(const struct previews *all, const char *user, s
 void preview_end(struct preview *preview, enum preview_end why);
 /** A session has shown a token that ends then. */
 void previews_renew(const struct previews *all, const char *user, const char *session, int64_t until_s);
+/** The gateway is gone, and with it who would tell that a key was revoked: what keys have opened ends when the token of a key would have. */
+void previews_unwatched(const struct previews *all);
 /** By its label; NULL: there is none. */
 struct preview *preview_find(const struct previews *all, const char *label);
 /** Did it exist? *ret_why tells what became of it. */

@@ -10,7 +10,7 @@
 #include "lib/log/log.h"
 #include "lib/service/service.h"
 
-enum { TICK_MS = 500 };
+enum { TICK_MS = 500, UNWATCHED_S = 60 /* what a token of a key lives (cds-auth) */ };
 
 static const char *const end_names[END_COUNT] = {"job", "closed", "idle", "session"};
 
@@ -113,6 +113,7 @@ cds_rc preview_new(struct previews *all, const struct preview_wish *wish, struct
     cds_strcpy(preview->run_id, sizeof(preview->run_id), wish->run_id);
     preview->port = wish->port;
     preview->until_s = wish->until_s;
+    preview->keyed = wish->keyed;
     preview->opened_ms = preview->used_ms = cds_now_ms();
     if ((preview->next = all->list))
         preview->next->prev = &preview->next;
@@ -175,6 +176,14 @@ void previews_renew(const struct previews *all, const char *user, const char *se
     for (struct preview *preview = all->list; preview; preview = preview->next)
         if (until_s > preview->until_s && cds_streq(preview->user, user) && cds_streq(preview->session, session))
             preview->until_s = until_s;
+}
+
+void previews_unwatched(const struct previews *all)
+{
+    int64_t at_most_s = (int64_t)(cds_wall_ms() / 1000) + UNWATCHED_S;
+    for (struct preview *preview = all->list; preview; preview = preview->next)
+        if (preview->keyed && preview->until_s > at_most_s)
+            preview->until_s = at_most_s;
 }
 
 char *preview_origin(const struct preview *preview, char *buf, size_t size)

@@ -22,5 +22,6 @@ export default defineConfig({
     reportCompressedSize: false,
   },
   worker: { format: "es" },
-  test: { include: ["src/**/*.test.ts", "src/**/*.test.tsx"], environment: "node" },
+  // The deadline only ends what hangs: a test holds on a machine that is ten times slower, too.
+  test: { include: ["src/**/*.test.ts", "src/**/*.test.tsx"], environment: "node", testTimeout: 60_000, hookTimeout: 60_000 },
 });

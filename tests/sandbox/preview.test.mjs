@@ -485,6 +485,64 @@ describe('the ends of a preview', { timeout: 800_000 }, () => {
     }
   });
 
+  describe('opened with an API key', { timeout: 300_000 }, () => {
+    const seconds = 12; // the life of a token
+    let stack, term_id, project;
+    before(async () => {
+      stack = await startStack({ llm: false, env: { CDS_AUTH_ACCESS_S: String(seconds) } });
+      const login = async (email, password) => (await (await fetch(`${stack.authUrl}/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ email, password }) })).json()).access_token;
+      stack.login = () => login('developer@studio.test', 'Green-Window-82-Rivers');
+      stack.tokens.developer = await stack.login();
+      const made = await stack.rpc('key.create', { name: 'previews' });
+      stack.tokens.key = made.key;
+      stack.key_id = made.key_id;
+      project = stack.project;
+      ({ term_id } = await stack.rpc('term.open', { project, rows: 24, cols: 80 }, 'key'));
+      await stack.rpc('term.input', { project, term_id, data: 'python3 -m http.server 8000\n' }, 'key');
+      await waitFor('the port', async () => (await stack.rpc('preview.ports', { project, term_id }, 'key')).ports.length === 1, 60_000);
+    });
+    after(() => stack?.stop());
+    const ask = (preview, path, headers, method = 'GET', body = undefined) => new Promise((done, fail) => {
+      const r = request({ host: '127.0.0.1', port: stack.ports.preview, path, method, headers: { Host: new URL(preview.url).host, ...headers, ...(body ? { 'Content-Length': body.length } : {}) }, setHost: false, agent: false }, (a) => { let text = ''; a.on('data', (d) => (text += d)); a.on('end', () => done({ status: a.statusCode, text, headers: a.headers })); });
+      r.on('error', fail);
+      r.end(body);
+    });
+    const enter = async (preview) => (await ask(preview, '/.cds/enter', {}, 'POST', `ticket=${preview.ticket}`)).headers['set-cookie'][0].split(';')[0];
+    const open = async () => {
+      const preview = await stack.rpc('preview.open', { project, term_id, port: 8000 }, 'key');
+      preview.cookie = await enter(preview);
+      return preview;
+    };
+    const look = (preview) => ask(preview, '/', { Cookie: preview.cookie });
+
+    test('opened with an API key it holds as long as the key, and ends with it', async () => {
+      const preview = await open();
+      const opened = Date.now();
+      // No call with the key meanwhile: the token of the opening is long over when this ends.
+      await waitFor('its token is over', async () => { assert.equal((await look(preview)).status, 200); return Date.now() - opened > (seconds + 4) * 1000; }, 120_000, 500);
+      stack.tokens.developer = await stack.login();
+      await stack.rpc('key.revoke', { key_id: stack.key_id });
+      const gone = await waitFor('it is gone', async () => { const got = await look(preview); return got.status === 410 ? got : null; }, 30_000, 100);
+      assert.match(gone.text, /ended with its sign-in/);
+    });
+
+    test('opened with an API key it ends when nobody can tell whether the key holds', async () => {
+      stack.tokens.developer = await stack.login();
+      stack.tokens.key = (await stack.rpc('key.create', { name: 'more' })).key;
+      ({ term_id } = await stack.rpc('term.open', { project, rows: 24, cols: 80 }));
+      await stack.rpc('term.input', { project, term_id, data: 'python3 -m http.server 8000\n' });
+      await waitFor('the port', async () => (await stack.rpc('preview.ports', { project, term_id }, 'key')).ports.length === 1, 60_000);
+      const preview = await open();
+      assert.equal((await look(preview)).status, 200);
+      await stack.sql('ALTER TABLE access_changes RENAME TO access_away');
+      try {
+        await waitFor('it is gone', async () => (await look(preview)).status === 410, 60_000, 200);
+      } finally {
+        await stack.sql('ALTER TABLE access_away RENAME TO access_changes');
+      }
+    });
+  });
+
   test('a studio with a name of its own wants an address for its previews', async () => {
     const stack = await startStack({ llm: false, options: { 'ui.public_url': 'https://studio.example.org' } });
     try {

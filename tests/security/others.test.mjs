@@ -27,7 +27,7 @@ async function owner() {
   socket.call(1, 'term.open', { project: who.project, rows: 24, cols: 80 });
   const { term_id } = (await socket.answer(1)).result;
   let run_id;
-  socket.call(2, 'run.exec', { project: who.project, language: 'sh', code: 'sleep 300' });
+  socket.call(2, 'run.exec', { project: who.project, language: 'sh', code: 'sleep 600', limits: { wall_ms: 600_000 } });
   run_id = (await socket.next((m) => m.method === 'run.started')).params.run_id;
   const stream = modelStream(stack.llmUrl, who.token, { max_tokens: 4000, resumable: true });
   await stream.first;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import OpenAI from 'openai';
+import { openSocket } from '../support/gateway.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
 let stack;
@@ -148,6 +149,54 @@ describe('prices and the dry run', { concurrency: false }, () => {
     }
     const { key_id } = await rpc('key.create', { name: 'of the admin' }, 'admin');
     for (const id of [key_id, randomUUID()]) assert.equal((await refusal(rpc('budget.check', { model, prompt_tokens: 1, key_id: id }, 'developer'))).data.rule, 'budget.no_key');
+  });
+});
+
+describe('an API key that has asked', { concurrency: false }, () => {
+  test('sees what it has used, and no more than its maker: key.self and usage.report over HTTP, as x-api-key and on a socket', async () => {
+    const { key_id, key } = await rpc('key.create', { name: 'reports', scopes: ['llm', 'usage'], month_tokens: 100000 }, 'developer');
+    const used = { requests: 0, prompt_tokens: 0, completion_tokens: 0, cost_micro: 0 };
+    for (const headers of [{ authorization: `Bearer ${key}` }, { 'x-api-key': key }]) {
+      const got = await fetch(`${stack.apiUrl}/v1/chat/completions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...headers },
+        body: JSON.stringify({ model, messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 4, temperature: 0 }),
+      });
+      assert.equal(got.status, 200);
+      const { usage, cds } = await got.json();
+      used.requests++;
+      used.prompt_tokens += usage.prompt_tokens;
+      used.completion_tokens += usage.completion_tokens;
+      used.cost_micro += cds.cost_micro;
+    }
+    const today = new Date();
+    const range = { from: new Date(today - 86_400_000).toISOString().slice(0, 10), to: today.toISOString().slice(0, 10) };
+    const socket = await openSocket(stack, { token: key });
+    try {
+      let id = 0;
+      const ways = {
+        'over HTTP': async (method, params) => (await (await fetch(`${stack.apiUrl}/rpc`, { method: 'POST', headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` }, body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }) })).json()),
+        'as x-api-key': async (method, params) => (await (await fetch(`${stack.url}/rpc`, { method: 'POST', headers: { 'content-type': 'application/json', 'x-api-key': key }, body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }) })).json()),
+        'on a socket': async (method, params) => (socket.call(++id, method, params), socket.answer(id)),
+      };
+      for (const [name, call] of Object.entries(ways)) {
+        const self = await call('key.self', {});
+        assert.ok(self.result, `${name}: ${JSON.stringify(self.error)}`);
+        const tokens = used.prompt_tokens + used.completion_tokens;
+        assert.deepEqual([self.result.key_id, self.result.usage.month.tokens, self.result.usage.month.requests, self.result.usage.month.cost_micro], [key_id, tokens, 2, used.cost_micro], name);
+        assert.equal(self.result.limits.find((one) => one.scope === 'key').remaining, 100000 - tokens, name);
+        const report = await call('usage.report', { by: 'key', ...range });
+        const row = report.result.rows.find((one) => one.key_id === key_id);
+        assert.deepEqual((({ requests, prompt_tokens, completion_tokens, cost_micro }) => ({ requests, prompt_tokens, completion_tokens, cost_micro }))(row), used, name);
+        assert.ok(report.result.rows.length > 1, 'what its maker used in other ways stands there too');
+        const all = await call('usage.report', { by: 'user', ...range, everybody: true });
+        assert.equal(all.error.data.rule, 'role', name);
+        const grant = await call('budget.self', {});
+        assert.equal(grant.error.data.rule, 'key.scope', name);
+      }
+    } finally {
+      socket.socket.close();
+    }
   });
 });
 

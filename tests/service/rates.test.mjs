@@ -40,6 +40,8 @@ describe('a key', { concurrency: false }, () => {
     assert.equal(no.status, 429);
     const seconds = Number(no.headers.get('retry-after'));
     assert.ok(seconds >= 1 && seconds <= 20, `${seconds}`);
+    // Whoever waits as long as Retry-After says comes no earlier than the window of RateLimit ends.
+    assert.ok(Number(/^"key-requests";r=0;t=(\d+)$/.exec(no.headers.get('ratelimit'))[1]) <= seconds, no.headers.get('ratelimit'));
     assert.equal(no.headers.get('x-should-retry'), null); // unlike a budget that is used up: it helps to wait
     assert.equal(no.headers.get('x-ratelimit-remaining-requests'), '0');
     const { error } = await no.json();
@@ -86,6 +88,30 @@ describe('a key', { concurrency: false }, () => {
   });
 });
 
+const refusal = (promise) => promise.then(() => assert.fail('it was not refused'), (e) => e);
+
+describe('the limits of a key', { concurrency: false }, () => {
+  test('its owner and an admin change how fast it may ask, nobody else', async () => {
+    const { key_id, key } = await rpc('key.create', { name: 'later', requests_per_minute: 1000 }, 'developer');
+    const own = async () => (await rpc('key.list', {}, 'developer')).keys.find((one) => one.key_id === key_id);
+    await rpc('key.set_rates', { key_id, requests_per_minute: 50, concurrent_requests: 2 }, 'developer');
+    assert.deepEqual((({ requests_per_minute: r, tokens_per_minute: t, concurrent_requests: c }) => [r, t, c])(await own()), [50, null, 2]);
+    await rpc('key.set_rates', { key_id, tokens_per_minute: 9000 }, 'admin');
+    const { keys } = await rpc('rate.list');
+    assert.deepEqual((({ name, requests_per_minute: r, tokens_per_minute: t, concurrent_requests: c }) => [name, r, t, c])(keys.find((one) => one.key_id === key_id)), ['later', null, 9000, null]);
+    assert.equal((await refusal(rpc('key.set_rates', { key_id, requests_per_minute: 1000000 }, 'viewer'))).data.rule, 'key.unknown');
+    assert.equal((await own()).tokens_per_minute, 9000, 'nothing changed');
+    // Its first token is made now, and says what was set last.
+    assert.equal((await ask(key)).headers.get('ratelimit-policy'), '"key-tokens";q=9000;qu="tokens";w=60');
+    stack.tokens.later = key;
+    const self = await rpc('key.self', {}, 'later');
+    assert.deepEqual([self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests], [null, 9000, null]);
+    assert.equal((await refusal(rpc('key.set_rates', { key_id }, 'later'))).data.rule, 'key.session', 'a key does not change itself');
+    await rpc('key.revoke', { key_id }, 'developer');
+    assert.equal((await refusal(rpc('key.set_rates', { key_id, requests_per_minute: 5 }, 'developer'))).data.rule, 'key.unknown');
+  });
+});
+
 describe('a user', { concurrency: false }, () => {
   test('is limited within a second, keys included, and openai\'s client waits and tries again', async () => {
     const key = await newKey({});
@@ -112,6 +138,37 @@ describe('a user', { concurrency: false }, () => {
     assert.equal(json.error.data.rule, 'rate.user.requests');
     assert.ok(json.error.data.retry_after_ms > 0);
     await rpc('rate.set', { user_id: developer });
+  });
+});
+
+describe('defaults', { concurrency: false }, () => {
+  test('a limit that is set for a user takes no default of another kind away, and rate.self tells both', async () => {
+    const other = await startStack({ fresh: true, options: { 'llm.tokens_per_minute': 500000, 'llm.concurrent_requests': 9 } });
+    try {
+      await other.waitModel();
+      const { user_id } = await other.rpc('user.self', {}, 'developer');
+      const policy = async () => {
+        const got = await fetch(`${other.llmUrl}/v1/chat/completions`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', authorization: `Bearer ${other.tokens.developer}` },
+          body: JSON.stringify({ messages: [{ role: 'user', content: 'Hi' }], max_tokens: 1 }),
+        });
+        await got.text();
+        return got.headers.get('ratelimit-policy');
+      };
+      const defaults = '"user-tokens";q=500000;qu="tokens";w=60, "user-concurrency";q=9;qu="concurrent-requests"';
+      assert.equal(await policy(), defaults);
+      assert.deepEqual(await other.rpc('rate.self', {}, 'developer'), { own: false, requests_per_minute: null, tokens_per_minute: 500000, concurrent_requests: 9 });
+      await other.rpc('rate.set', { user_id, requests_per_minute: 700, concurrent_requests: 4 }, 'admin');
+      const both = '"user-requests";q=700;w=60, "user-tokens";q=500000;qu="tokens";w=60, "user-concurrency";q=4;qu="concurrent-requests"';
+      await waitFor('it holds', async () => (await policy()) === both, 30_000, 100);
+      assert.deepEqual(await other.rpc('rate.self', {}, 'developer'), { own: true, requests_per_minute: 700, tokens_per_minute: 500000, concurrent_requests: 4 });
+      assert.deepEqual((await other.rpc('rate.list', {}, 'admin')).defaults, { requests_per_minute: null, tokens_per_minute: 500000, concurrent_requests: 9 });
+      await other.rpc('rate.set', { user_id }, 'admin');
+      await waitFor('the defaults hold again', async () => (await policy()) === defaults, 30_000, 100);
+    } finally {
+      await other.stop();
+    }
   });
 });
 

@@ -46,6 +46,7 @@ describe('a running studio', () => {
   test('up prints one line per ready part, the address and the link', () => {
     for (const part of ['postgres', 'auth', 'sandboxd', 'egress', 'llmserver', 'api', 'preview', 'studio-ui'])
       assert.match(stack.output, new RegExp(`^  ready   ${part} .* \\d+ ms$`, 'm'));
+    assert.match(stack.output, /^ {2}schema {2}0001_\S+\.sql$/m, 'a first start makes its own database');
     assert.equal(stack.url, `http://127.0.0.1:${stack.ports.ui}`);
     assert.match(stack.setupLink, new RegExp(`^${stack.url}/setup#token=[A-Za-z0-9_-]{43}$`));
   });

@@ -18,7 +18,7 @@ export async function openSocket(stack, { path = '/ws', protocol = 'cds.rpc.v1',
   socket.on('close', (code) => ((open.closed = code), wake()));
   await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject));
   socket.on('error', () => {});
-  open.next = (wanted, timeoutMs = 30_000) =>
+  open.next = (wanted, timeoutMs = 120_000) =>
     new Promise((resolve, reject) => {
       const done = (how, value) => (clearTimeout(timer), waiting.delete(look), how(value));
       const timer = setTimeout(() => done(reject, new Error(`nothing came within ${timeoutMs} ms`)), timeoutMs);

@@ -6,6 +6,8 @@
 
 #define USER "11111111-1111-4111-8111-111111111111"
 #define KEY "22222222-2222-4222-8222-222222222222"
+#define OTHER "33333333-3333-4333-8333-333333333333"
+#define KEY2 "44444444-4444-4444-8444-444444444444"
 
 static struct cds_rates *rates;
 
@@ -164,10 +166,50 @@ static void the_lines_say_limit_rest_and_time(void **state)
     assert_string_equal(lines[0].name, "key-tokens");
     assert_int_equal(lines[0].left, 500);
     assert_int_equal(lines[0].full_in_ms, 10000);
+    assert_int_equal(lines[0].next_in_ms, 100);
     assert_string_equal(lines[1].name, "user-requests");
     assert_int_equal(lines[1].left, 59);
+    assert_int_equal(lines[1].next_in_ms, 1000);
     assert_string_equal(lines[2].name, "user-concurrency");
     assert_int_equal(lines[2].left, 3);
+}
+
+static void the_time_of_a_line_is_that_in_which_no_more_than_the_rest_may_be_used(void **state)
+{
+    struct cds_rate_who who = user_of(3, 0, 0);
+    struct cds_rate_line lines[CDS_RATE_LINES];
+    struct cds_err err = {0};
+    assert_int_equal(begin(&who, 0, &err), CDS_OK);
+    assert_int_equal(begin(&who, 0, &err), CDS_OK);
+    assert_int_equal(cds_rates_lines(rates, &who, 5000, lines), 1);
+    assert_int_equal(lines[0].left, 1);
+    assert_int_equal(lines[0].full_in_ms, 35000);
+    assert_int_equal(lines[0].next_in_ms, 15000);
+    assert_int_equal(cds_rates_lines(rates, &who, 60000, lines), 1);
+    assert_int_equal(lines[0].left, 3); /* all of it: what is taken now is back in a third of a minute */
+    assert_int_equal(lines[0].next_in_ms, 20000);
+}
+
+static void who_is_refused_waits_until_every_limit_has_room_again(void **state)
+{
+    struct cds_rate_who who = {USER, KEY, {1, 0, 0}, {6, 0, 0}};
+    struct cds_err err = {0};
+    assert_int_equal(begin(&who, 0, &err), CDS_OK);
+    assert_int_equal(begin(&who, 0, &err), CDS_RATE_LIMITED);
+    assert_string_equal(err.rule, "rate.user.requests");
+    assert_int_equal(err.retry_after_ms, 60000);
+    who.key.requests_per_minute = 1; /* the key refuses, too, and first */
+    assert_int_equal(begin(&who, 0, &err), CDS_RATE_LIMITED);
+    assert_string_equal(err.rule, "rate.key.requests");
+    assert_int_equal(err.retry_after_ms, 60000);
+    struct cds_rate_who tokens = {OTHER, KEY2, {0, 60, 0}, {0, 600, 0}};
+    assert_int_equal(take(&tokens, 60, 60, 0, &err), 60);
+    tokens.key.tokens_per_minute = 61;
+    assert_int_equal(take(&tokens, 30, 30, 0, &err), -1);
+    assert_string_equal(err.rule, "rate.key.tokens");
+    assert_int_equal(err.retry_after_ms, 30000); /* the user's: the key's alone would be shorter */
+    assert_int_equal(take(&tokens, 61, 61, 0, &err), -1);
+    assert_string_equal(err.rule, "rate.user.too_large"); /* it never fits the user's, whatever the key says for now */
 }
 
 static void who_is_back_at_the_full_minute_is_forgotten_and_the_table_has_an_end(void **state)
@@ -208,6 +250,8 @@ int main(void)
         T(another_limit_holds_at_once_and_gives_back_nothing),
         T(servers_that_share_a_limit_enforce_their_part),
         T(the_lines_say_limit_rest_and_time),
+        T(the_time_of_a_line_is_that_in_which_no_more_than_the_rest_may_be_used),
+        T(who_is_refused_waits_until_every_limit_has_room_again),
         T(who_is_back_at_the_full_minute_is_forgotten_and_the_table_has_an_end),
         T(the_largest_limits_do_not_overflow),
     };

@@ -318,6 +318,14 @@ static void a_limit_of_nobody_is_unknown(void **state)
     assert_string_equal(put("key", "NULL", "'" GRANT "'", "NULL", 1, "day", "UTC", 1), "unknown");
 }
 
+static void a_limit_of_somebody_who_was_deleted_is_unknown(void **state)
+{
+    assert_string_equal(put("user", "'" USER "'", "NULL", "NULL", 1, "day", "UTC", 1), "created");
+    run("UPDATE users SET status = 'deleted' WHERE id = '" USER "'");
+    assert_string_equal(put("user", "'" USER "'", "NULL", "NULL", 1, "week", "UTC", 1), "unknown");
+    assert_string_equal(put("user_model", "'" USER "'", "NULL", "'m'", 1, "week", "UTC", 1), "unknown");
+}
+
 static void a_removed_limit_refuses_nothing_and_the_books_stay_right(void **state)
 {
     put("user", "'" USER "'", "NULL", "NULL", 1, "month", "UTC", 100);
@@ -481,6 +489,7 @@ int main(void)
         T(a_lower_limit_blocks_what_comes_and_lets_what_runs_end),
         T(a_shorter_window_may_not_allow_more_than_a_longer_one),
         T(a_limit_of_nobody_is_unknown),
+        T(a_limit_of_somebody_who_was_deleted_is_unknown),
         T(a_removed_limit_refuses_nothing_and_the_books_stay_right),
         T(a_rotated_key_counts_in_the_budget_of_its_first_one),
         T(a_grant_at_the_limit_lets_the_next_request_in_and_counts_once),

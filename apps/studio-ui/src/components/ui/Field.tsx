@@ -9,7 +9,7 @@ interface Around {
 
 function Frame({ id, label, hint, error, after, children }: Around & { id: string; children: ReactNode }) {
   return (
-    <div className="grid gap-1.5">
+    <div className="grid content-start gap-1.5">
       <label htmlFor={id} className="label text-muted">
         {label}
       </label>

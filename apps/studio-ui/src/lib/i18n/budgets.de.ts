@@ -34,8 +34,6 @@ export const budgetsDe: Record<keyof typeof budgetsEn, string> = {
   "limits.most": "Höchstens",
   "limits.zone": "Zeitzone",
   "limits.zone.hint": "Zum Beispiel Europe/Berlin. Eine andere gilt ab dem nächsten Zeitraum.",
-  "limits.key": "Kennung des API-Schlüssels",
-  "limits.key.hint": "key.list nennt die Schlüssel eines Nutzers.",
   "limits.number": "Eine ganze Zahl, 0 oder mehr.",
   "limits.number.credits": "Eine Zahl, 0 oder mehr, mit höchstens sechs Nachkommastellen.",
   "limits.set": "Setzen",

@@ -32,8 +32,6 @@ export const budgetsEn = {
   "limits.most": "At most",
   "limits.zone": "Time zone",
   "limits.zone.hint": "For example Europe/Berlin. Another one holds from the next window on.",
-  "limits.key": "Id of the API key",
-  "limits.key.hint": "key.list names the keys of a user.",
   "limits.number": "A whole number, 0 or more.",
   "limits.number.credits": "A number, 0 or more, with at most six decimals.",
   "limits.set": "Set",

@@ -2,6 +2,7 @@ import { accountsDe } from "./accounts.de";
 import { auditDe } from "./audit.de";
 import { usageDe } from "./usage.de";
 import { budgetsDe } from "./budgets.de";
+import { ratesDe } from "./rates.de";
 import type { en } from "./en";
 
 /** Alle Texte der Seite, deutsch. */
@@ -10,6 +11,7 @@ export const de: Record<keyof typeof en, string> = {
   ...auditDe,
   ...usageDe,
   ...budgetsDe,
+  ...ratesDe,
   "app.tagline": "Code schreiben, sicher ausführen, das eigene Modell fragen.",
   "app.skip": "Zum Inhalt springen",
   "app.starting": "Das Studio wird geöffnet ...",

@@ -2,6 +2,7 @@ import { accountsEn } from "./accounts.en";
 import { auditEn } from "./audit.en";
 import { usageEn } from "./usage.en";
 import { budgetsEn } from "./budgets.en";
+import { ratesEn } from "./rates.en";
 
 /** Every text of the page, English. de.ts has the same keys; the compiler and a test insist on it. */
 export const en = {
@@ -9,6 +10,7 @@ export const en = {
   ...auditEn,
   ...usageEn,
   ...budgetsEn,
+  ...ratesEn,
   "app.tagline": "Write code, run it safely, ask your own model.",
   "app.skip": "Skip to the content",
   "app.starting": "Opening the studio ...",

@@ -736,6 +736,8 @@ export type KeySelfResult = {
   requests_per_minute: number | null;
   /** Tokens per minute */
   tokens_per_minute: number | null;
+  /** Requests at the same time */
+  concurrent_requests: number | null;
   /** Tokens that each of its limits of tokens leaves, whatever the model: the least of them; null: there is none */
   remaining_tokens: number | null;
   /** What counts for it now: limits of its own and of its user; those of the whole studio are not told */
@@ -788,6 +790,25 @@ export type KeySelfResult = {
       cost_micro: number;
     };
   };
+};
+
+/** Parameters of key.set_rates: Sets how fast an API key may ask the model; all three at once. Of one's own keys; admins of anybody's. */
+export type KeySetRatesParams = {
+  /** Key id */
+  key_id: string;
+  /** Requests in a minute; null or absent: the key has no limit of its own */
+  requests_per_minute?: number | null;
+  /** Tokens in a minute; null or absent: the key has no limit of its own */
+  tokens_per_minute?: number | null;
+  /** Requests at the same time; null or absent: the key has no limit of its own */
+  concurrent_requests?: number | null;
+};
+/** Result of key.set_rates. */
+export type KeySetRatesResult = {
+  /** Key id */
+  key_id: string;
+  /** It holds within a minute: as long as a token lives that was given for the key */
+  set: boolean;
 };
 
 /** Parameters of llm.cancel: Ends a running answer by its request id, from any connection of the same user; whoever reads it gets its end with usage. */
@@ -1407,22 +1428,63 @@ export type ProjectNetworkSetResult = {
   hosts: string[];
 };
 
-/** Parameters of rate.list: The users with limits of rate of their own. */
+/** Parameters of rate.list: Users and API keys with limits of rate of their own, and what holds for a user without. */
 export type RateListParams = Record<string, never>;
 /** Result of rate.list. */
 export type RateListResult = {
+  /** Of users; those that were set last */
   limits: {
     /** User id */
     user_id: string;
     /** Email address */
     email: string;
-    /** Requests in a minute; null or absent: the studio's default */
+    /** Requests in a minute; null: the studio's default */
     requests_per_minute: number | null;
-    /** Tokens in a minute; null or absent: the studio's default */
+    /** Tokens in a minute; null: the studio's default */
     tokens_per_minute: number | null;
-    /** Requests at the same time; null or absent: the studio's default */
+    /** Requests at the same time; null: the studio's default */
     concurrent_requests: number | null;
   }[];
+  /** Live API keys with limits of their own; the newest */
+  keys: {
+    /** Key id */
+    key_id: string;
+    /** What it is for */
+    name: string;
+    /** Owner */
+    user_id: string;
+    /** Address of its owner */
+    email: string;
+    /** Requests in a minute; null: any number */
+    requests_per_minute: number | null;
+    /** Tokens in a minute; null: any number */
+    tokens_per_minute: number | null;
+    /** Requests at the same time; null: any number */
+    concurrent_requests: number | null;
+  }[];
+  /** Of a user without limits of their own: llm.requests_per_minute, llm.tokens_per_minute, llm.concurrent_requests */
+  defaults: {
+    /** Requests in a minute; null: any number */
+    requests_per_minute: number | null;
+    /** Tokens in a minute; null: any number */
+    tokens_per_minute: number | null;
+    /** Requests at the same time; null: any number */
+    concurrent_requests: number | null;
+  };
+};
+
+/** Parameters of rate.self: How fast the caller may ask the model, keys included; what a key may is told by key.list and key.self. */
+export type RateSelfParams = Record<string, never>;
+/** Result of rate.self. */
+export type RateSelfResult = {
+  /** An admin has set limits for this user; else they are the studio's defaults */
+  own: boolean;
+  /** Requests in a minute; null: any number */
+  requests_per_minute: number | null;
+  /** Tokens in a minute; null: any number */
+  tokens_per_minute: number | null;
+  /** Requests at the same time; null: any number */
+  concurrent_requests: number | null;
 };
 
 /** Parameters of rate.set: Sets how fast a user may ask the model, keys included; all three at once. */
@@ -2534,6 +2596,7 @@ export interface Methods {
   "key.revoke": { params: KeyRevokeParams; result: KeyRevokeResult; notifications: never };
   "key.rotate": { params: KeyRotateParams; result: KeyRotateResult; notifications: never };
   "key.self": { params: KeySelfParams; result: KeySelfResult; notifications: never };
+  "key.set_rates": { params: KeySetRatesParams; result: KeySetRatesResult; notifications: never };
   "llm.cancel": { params: LlmCancelParams; result: LlmCancelResult; notifications: never };
   "llm.chat": { params: LlmChatParams; result: LlmChatResult; notifications: "llm.delta" };
   "llm.complete": { params: LlmCompleteParams; result: LlmCompleteResult; notifications: "llm.delta" };
@@ -2557,6 +2620,7 @@ export interface Methods {
   "project.network.get": { params: ProjectNetworkGetParams; result: ProjectNetworkGetResult; notifications: never };
   "project.network.set": { params: ProjectNetworkSetParams; result: ProjectNetworkSetResult; notifications: never };
   "rate.list": { params: RateListParams; result: RateListResult; notifications: never };
+  "rate.self": { params: RateSelfParams; result: RateSelfResult; notifications: never };
   "rate.set": { params: RateSetParams; result: RateSetResult; notifications: never };
   "rpc.cancel": { params: RpcCancelParams; result: RpcCancelResult; notifications: never };
   "rpc.discover": { params: RpcDiscoverParams; result: RpcDiscoverResult; notifications: never };
@@ -2638,6 +2702,7 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "key.revoke": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "key.rotate": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "key.self": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
+  "key.set_rates": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "llm.cancel": { role: "developer", deadlineMs: 5000, streams: false, billable: false },
   "llm.chat": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
   "llm.complete": { role: "developer", deadlineMs: 310000, streams: true, billable: true },
@@ -2661,6 +2726,7 @@ export const methodInfo: Readonly<Record<MethodName, MethodInfo>> = {
   "project.network.get": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "project.network.set": { role: "developer", deadlineMs: 10000, streams: false, billable: false },
   "rate.list": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
+  "rate.self": { role: "viewer", deadlineMs: 10000, streams: false, billable: false },
   "rate.set": { role: "admin", deadlineMs: 10000, streams: false, billable: false },
   "rpc.cancel": { role: "viewer", deadlineMs: 5000, streams: false, billable: false },
   "rpc.discover": { role: "none", deadlineMs: 5000, streams: false, billable: false },

@@ -13,6 +13,7 @@ import { rpc } from "@/lib/studio";
 import { usage } from "@/lib/workspace";
 import { Keys } from "./Keys";
 import { Limits } from "./Limits";
+import { Pace } from "./Pace";
 import { Password } from "./Password";
 import { Sessions } from "./Sessions";
 
@@ -55,6 +56,9 @@ export function AccountPage({ user, signOut, failure }: Props) {
             )}
             <Card title={t("limits.title")}>
               <Limits asked={summary} />
+            </Card>
+            <Card title={t("rates.self.title")}>
+              <Pace asked={summary} />
             </Card>
             <Card title={t("account.sessions")}>
               <Sessions key={changed} />

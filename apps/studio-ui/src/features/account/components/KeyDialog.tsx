@@ -1,9 +1,11 @@
 import { useState } from "react";
+import { RateFields } from "@/components/RateFields";
 import { Button } from "@/components/ui/Button";
 import { Dialog } from "@/components/ui/Dialog";
 import { SelectField, TextField } from "@/components/ui/Field";
 import { Problem } from "@/components/ui/Problem";
 import { useText } from "@/lib/i18n/i18n";
+import { noRates, rateNames, rateTexts, typedRates } from "@/lib/rates";
 import type { KeyCreateParams } from "@/lib/rpc/methods.gen";
 import type { User } from "@/lib/session/session";
 import { rpc } from "@/lib/studio";
@@ -19,6 +21,8 @@ export function KeyDialog({ role, onClose, onMade }: { role: User["role"]; onClo
   const [days, setDays] = useState(90);
   const [chosen, setChosen] = useState<readonly string[]>([]);
   const [models, setModels] = useState("");
+  const [texts, setTexts] = useState(() => rateTexts(noRates));
+  const rates = typedRates(texts);
   const { working, failure, submit } = useSubmit(async () => {
     const wanted = wordsOf(models);
     const made = await rpc.call("key.create", {
@@ -26,6 +30,7 @@ export function KeyDialog({ role, onClose, onMade }: { role: User["role"]; onClo
       role: least,
       ...(chosen.length > 0 && { scopes: chosen as NonNullable<KeyCreateParams["scopes"]> }),
       ...(wanted.length > 0 && { models: wanted }),
+      ...Object.fromEntries(rateNames.flatMap((one) => (rates?.[one] ? [[one, rates[one]]] : []))),
       ...(days > 0 && { expires_in_s: daysOf(days) }),
     });
     onMade(made.key);
@@ -63,10 +68,11 @@ export function KeyDialog({ role, onClose, onMade }: { role: User["role"]; onClo
           <span className="text-[0.8125rem] text-muted">{t("keys.scopes.hint")}</span>
         </fieldset>
         <TextField label={t("keys.models")} hint={t("keys.models.hint")} autoComplete="off" spellCheck={false} className="font-mono" maxLength={560} value={models} onChange={(event) => setModels(event.target.value)} />
+        <RateFields texts={texts} onChange={setTexts} hint={t("rates.empty.key")} none={t("rates.any")} />
         {failure && <Problem failure={failure} compact />}
         <div className="flex justify-end gap-2">
           <Button onClick={onClose}>{t("common.cancel")}</Button>
-          <Button look="primary" type="submit" disabled={working || name.trim() === ""}>
+          <Button look="primary" type="submit" disabled={working || name.trim() === "" || !rates}>
             {t("keys.make.do")}
           </Button>
         </div>

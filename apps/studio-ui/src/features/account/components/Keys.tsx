@@ -1,4 +1,6 @@
 import { useCallback, useEffect, useState } from "react";
+import { RateDialog } from "@/components/RateDialog";
+import { RateText } from "@/components/RateFields";
 import { Button } from "@/components/ui/Button";
 import { CopyButton } from "@/components/ui/CopyButton";
 import { Dialog } from "@/components/ui/Dialog";
@@ -6,6 +8,7 @@ import { Problem } from "@/components/ui/Problem";
 import { toFailure, type Failure } from "@/lib/failure";
 import { moment } from "@/lib/format";
 import { useText } from "@/lib/i18n/i18n";
+import { isLimited } from "@/lib/rates";
 import type { KeyListResult } from "@/lib/rpc/methods.gen";
 import type { User } from "@/lib/session/session";
 import { rpc } from "@/lib/studio";
@@ -20,6 +23,7 @@ export function Keys({ role }: { role: User["role"] }) {
   const [failure, setFailure] = useState<Failure | null>(null);
   const [making, setMaking] = useState(false);
   const [shown, setShown] = useState<string | null>(null);
+  const [pacing, setPacing] = useState<Key | null>(null);
   const load = useCallback(() => {
     rpc.call("key.list", {}).then(
       (answer) => setList(answer.keys.filter((one) => one.state === "active")),
@@ -42,7 +46,7 @@ export function Keys({ role }: { role: User["role"] }) {
       {list?.length === 0 && <p>{t("keys.none")}</p>}
       <ul className="grid grid-cols-[minmax(0,1fr)] gap-2" aria-label={t("keys.title")}>
         {list?.map((one) => (
-          <Row key={one.key_id} one={one} onRotate={() => act(rpc.call("key.rotate", { key_id: one.key_id }))} onRevoke={() => act(rpc.call("key.revoke", { key_id: one.key_id }).then(() => ({})))} />
+          <Row key={one.key_id} one={one} onPace={() => setPacing(one)} onRotate={() => act(rpc.call("key.rotate", { key_id: one.key_id }))} onRevoke={() => act(rpc.call("key.revoke", { key_id: one.key_id }).then(() => ({})))} />
         ))}
       </ul>
       <Button small icon="plus" className="justify-self-start" onClick={() => setMaking(true)}>
@@ -57,6 +61,20 @@ export function Keys({ role }: { role: User["role"] }) {
             setShown(key);
             load();
           }}
+        />
+      )}
+      {pacing && (
+        <RateDialog
+          name={pacing.name}
+          rates={pacing}
+          hint={t("rates.empty.key")}
+          none={t("rates.any")}
+          save={async ({ requests_per_minute, tokens_per_minute, concurrent_requests }) => {
+            await rpc.call("key.set_rates", { key_id: pacing.key_id, requests_per_minute, tokens_per_minute, concurrent_requests });
+            setPacing(null);
+            load();
+          }}
+          onClose={() => setPacing(null)}
         />
       )}
       {shown && (
@@ -79,7 +97,7 @@ export function Keys({ role }: { role: User["role"] }) {
   );
 }
 
-function Row({ one, onRotate, onRevoke }: { one: Key; onRotate: () => void; onRevoke: () => void }) {
+function Row({ one, onPace, onRotate, onRevoke }: { one: Key; onPace: () => void; onRotate: () => void; onRevoke: () => void }) {
   const { t, locale } = useText();
   const [asked, setAsked] = useState(false);
   const facts = [
@@ -94,6 +112,11 @@ function Row({ one, onRotate, onRevoke }: { one: Key; onRotate: () => void; onRe
       <span className="min-w-0 flex-1">
         <span className="block font-semibold break-words">{one.name}</span>
         <span className="block text-xs break-words text-muted">{facts.filter(Boolean).join(" · ")}</span>
+        {isLimited(one) && (
+          <span className="block text-xs break-words text-muted">
+            <RateText rates={one} />
+          </span>
+        )}
       </span>
       {asked ? (
         <span className="flex gap-2">
@@ -106,6 +129,9 @@ function Row({ one, onRotate, onRevoke }: { one: Key; onRotate: () => void; onRe
         </span>
       ) : (
         <span className="flex gap-2">
+          <Button small onClick={onPace}>
+            {t("rates.change")}
+          </Button>
           <Button small onClick={onRotate} title={t("keys.rotate.what")}>
             {t("keys.rotate")}
           </Button>

@@ -11,6 +11,7 @@ import { Budgets } from "./Budgets";
 import { InviteDialog } from "./InviteDialog";
 import { LinkDialog } from "./LinkDialog";
 import { Prices } from "./Prices";
+import { Rates } from "./Rates";
 import { Users } from "./Users";
 
 /** /admin: the users of the studio, what they may use, what it costs. */
@@ -101,6 +102,7 @@ export function AdminPage({ self }: { self: string }) {
           </Button>
         )}
         <Budgets />
+        <Rates />
         <Prices />
         <AuditLog />
       </div>

@@ -7,7 +7,8 @@ import { Problem } from "@/components/ui/Problem";
 import { useText } from "@/lib/i18n/i18n";
 import { rpc } from "@/lib/studio";
 import { useSubmit } from "@/lib/useSubmit";
-import { needs, plain, scopes, typed, units, windows, type Scope, type Unit, type Window } from "../model/budgets";
+import { needs, percents, plain, scopes, typed, units, windows, type Scope, type Unit, type Window } from "../model/budgets";
+import { KeyField } from "./KeyField";
 
 /** A new limit, or another number and zone for one. */
 export function BudgetDialog({ limit, onClose, onDone }: { limit: Limit | null; onClose: () => void; onDone: () => void }) {
@@ -20,7 +21,9 @@ export function BudgetDialog({ limit, onClose, onDone }: { limit: Limit | null; 
   const [window, setWindow] = useState<Window>(limit?.window ?? "month");
   const [zone, setZone] = useState(limit?.zone ?? "UTC");
   const [most, setMost] = useState(limit ? plain(limit.limit, limit.unit) : "");
+  const [soft, setSoft] = useState((limit?.soft ?? [50, 80, 95]).join(", "));
   const names = needs(scope);
+  const warnings = percents(soft);
   const value = typed(most, unit);
   const wrong = most !== "" && (value === null || value < 0) ? t(unit === "microcredits" ? "limits.number.credits" : "limits.number") : undefined;
   const { working, failure, submit } = useSubmit(async () => {
@@ -30,6 +33,7 @@ export function BudgetDialog({ limit, onClose, onDone }: { limit: Limit | null; 
       window,
       zone: zone.trim() || "UTC",
       limit: value ?? 0,
+      soft: warnings ?? [],
       ...(names.user && { email: email.trim() }),
       ...(names.key && { key_id: key.trim() }),
       ...(names.model && { model: model.trim() }),
@@ -50,7 +54,7 @@ export function BudgetDialog({ limit, onClose, onDone }: { limit: Limit | null; 
         {names.user && (
           <TextField label={t("auth.email")} type="email" autoComplete="off" required disabled={fixed} maxLength={254} value={email} onChange={(event) => setEmail(event.target.value)} />
         )}
-        {names.key && <TextField label={t("limits.key")} hint={t("limits.key.hint")} required disabled={fixed} maxLength={36} value={key} onChange={(event) => setKey(event.target.value)} />}
+        {names.key && (fixed ? <TextField label={t("rates.key")} disabled value={limit.key_name ?? key} /> : <KeyField onChange={(chosen) => setKey(chosen?.key_id ?? "")} />)}
         {names.model && <TextField label={t("account.model")} required disabled={fixed} maxLength={64} value={model} onChange={(event) => setModel(event.target.value)} />}
         <div className="grid gap-4 sm:grid-cols-2">
           <SelectField label={t("limits.unit")} disabled={fixed} value={unit} onChange={(event) => setUnit(event.target.value as Unit)}>
@@ -70,10 +74,11 @@ export function BudgetDialog({ limit, onClose, onDone }: { limit: Limit | null; 
           <TextField label={t("limits.most")} inputMode="decimal" required error={wrong} value={most} onChange={(event) => setMost(event.target.value)} />
           <TextField label={t("limits.zone")} hint={t("limits.zone.hint")} maxLength={64} value={zone} onChange={(event) => setZone(event.target.value)} />
         </div>
+        <TextField label={t("limits.soft")} hint={t("limits.soft.hint")} autoComplete="off" maxLength={40} error={warnings ? undefined : t("limits.soft.wrong")} value={soft} onChange={(event) => setSoft(event.target.value)} />
         {failure && <Problem failure={failure} compact />}
         <div className="flex justify-end gap-2">
           <Button onClick={onClose}>{t("common.cancel")}</Button>
-          <Button look="primary" type="submit" disabled={working || value === null || value < 0}>
+          <Button look="primary" type="submit" disabled={working || value === null || value < 0 || !warnings || (names.key && key === "")}>
             {t("limits.set")}
           </Button>
         </div>

@@ -6,6 +6,7 @@ import { toFailure, type Failure } from "@/lib/failure";
 import { useText } from "@/lib/i18n/i18n";
 import { rpc } from "@/lib/studio";
 import { BudgetDialog } from "./BudgetDialog";
+import { DryRun } from "./DryRun";
 import { GrantDialog } from "./GrantDialog";
 
 /** The limits of the studio, its users, keys and models. */
@@ -16,6 +17,7 @@ export function Budgets() {
   const [failure, setFailure] = useState<Failure | null>(null);
   const [changing, setChanging] = useState<Limit | "new" | null>(null);
   const [giving, setGiving] = useState<Limit | null>(null);
+  const [trying, setTrying] = useState(false);
   const load = useCallback((cursor?: string) => {
     rpc.call("budget.list", cursor ? { cursor } : {}).then(
       (answer) => {
@@ -42,6 +44,9 @@ export function Budgets() {
           <Button small icon="refresh" onClick={() => load()}>
             {t("account.refresh")}
           </Button>
+          <Button small onClick={() => setTrying(true)}>
+            {t("dryrun.open")}
+          </Button>
           <Button small look="primary" icon="plus" onClick={() => setChanging("new")}>
             {t("limits.new")}
           </Button>
@@ -62,6 +67,7 @@ export function Budgets() {
       )}
       {changing && <BudgetDialog limit={changing === "new" ? null : changing} onClose={() => setChanging(null)} onDone={done} />}
       {giving && <GrantDialog limit={giving} onClose={() => setGiving(null)} onDone={done} />}
+      {trying && <DryRun onClose={() => setTrying(false)} />}
     </section>
   );
 }

@@ -45,13 +45,18 @@ export function GrantDialog({ limit, onClose, onDone }: { limit: Limit; onClose:
         />
         <TextField label={t("limits.reason")} required minLength={3} maxLength={500} value={reason} onChange={(event) => setReason(event.target.value)} />
         {before.length > 0 && (
-          <ul className="grid gap-1 text-[0.8125rem] text-muted" aria-label={t("limits.before")}>
+          <div className="grid gap-1.5">
+            <h3 id="before" className="label text-muted">
+              {t("limits.before")}
+            </h3>
+            <ul className="grid gap-1 text-[0.8125rem] text-muted" aria-labelledby="before">
             {before.map((grant) => (
               <li key={grant.grant_id} className="break-words">
                 {`${grant.amount > 0 ? "+" : ""}${amount(grant, grant.amount, locale)} · ${grant.reason} · ${grant.actor ?? grant.actor_id} · ${moment(new Date(grant.at), locale)}`}
               </li>
             ))}
-          </ul>
+            </ul>
+          </div>
         )}
         {failure && <Problem failure={failure} compact />}
         <div className="flex justify-end gap-2">

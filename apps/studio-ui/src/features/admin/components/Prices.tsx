@@ -9,7 +9,7 @@ import { useText } from "@/lib/i18n/i18n";
 import type { PriceListResult } from "@/lib/rpc/methods.gen";
 import { rpc } from "@/lib/studio";
 import { useSubmit } from "@/lib/useSubmit";
-import { typed } from "../model/budgets";
+import { plain, typed } from "../model/budgets";
 
 type Price = PriceListResult["prices"][number];
 
@@ -18,7 +18,7 @@ export function Prices() {
   const { t, locale } = useText();
   const [prices, setPrices] = useState<Price[] | null>(null);
   const [failure, setFailure] = useState<Failure | null>(null);
-  const [setting, setSetting] = useState<string | null>(null);
+  const [setting, setSetting] = useState<Price | "new" | null>(null);
   const load = useCallback(() => {
     rpc.call("price.list", {}).then(
       (answer) => {
@@ -36,7 +36,7 @@ export function Prices() {
         <h2 id="prices" className="heading text-xl">
           {t("prices.title")}
         </h2>
-        <Button small look="primary" icon="plus" onClick={() => setSetting("")}>
+        <Button small look="primary" icon="plus" onClick={() => setSetting("new")}>
           {t("prices.set")}
         </Button>
       </div>
@@ -66,7 +66,7 @@ export function Prices() {
                   <td className="border-b border-line/50 px-2 py-1.5">{holds(price, t, locale)}</td>
                   <td className="border-b border-line/50 px-2 py-1.5 text-right">
                     {price.state === "now" && (
-                      <Button small onClick={() => setSetting(price.model)}>
+                      <Button small onClick={() => setSetting(price)}>
                         {t("prices.change")}
                       </Button>
                     )}
@@ -79,7 +79,7 @@ export function Prices() {
       )}
       {setting !== null && (
         <PriceDialog
-          model={setting}
+          price={setting === "new" ? null : setting}
           onClose={() => setSetting(null)}
           onDone={() => {
             setSetting(null);
@@ -96,10 +96,14 @@ function holds(price: Price, t: ReturnType<typeof useText>["t"], locale: string)
   return price.valid_to ? `${from} ${t("prices.to", { time: moment(new Date(price.valid_to), locale) })}` : from;
 }
 
-function PriceDialog({ model, onClose, onDone }: { model: string; onClose: () => void; onDone: () => void }) {
+/** A price for a model; where it has one that is what is changed. */
+function PriceDialog({ price, onClose, onDone }: { price: Price | null; onClose: () => void; onDone: () => void }) {
   const { t } = useText();
-  const [name, setName] = useState(model);
-  const [texts, setTexts] = useState({ input: "", cached: "", output: "" });
+  const [name, setName] = useState(price?.model ?? "");
+  const [texts, setTexts] = useState(() => {
+    const text = (part: "input" | "cached" | "output") => (price ? plain(price[part], "microcredits") : "");
+    return { input: text("input"), cached: text("cached"), output: text("output") };
+  });
   const [from, setFrom] = useState("");
   const value = (part: keyof typeof texts) => {
     const number = typed(texts[part], "microcredits");
@@ -122,7 +126,8 @@ function PriceDialog({ model, onClose, onDone }: { model: string; onClose: () =>
   return (
     <Dialog title={t("prices.set")} onClose={onClose}>
       <form className="grid gap-4" onSubmit={submit}>
-        <TextField label={t("account.model")} required maxLength={64} disabled={model !== ""} value={name} onChange={(event) => setName(event.target.value)} />
+        <p className="text-[0.8125rem] text-muted">{t("prices.hint")}</p>
+        <TextField label={t("account.model")} required maxLength={64} disabled={price !== null} value={name} onChange={(event) => setName(event.target.value)} />
         {parts.map((part) => (
           <TextField
             key={part}

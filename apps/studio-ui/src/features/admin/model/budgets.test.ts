@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { most, needs, plain, typed } from "./budgets";
+import { most, needs, percents, plain, typed } from "./budgets";
 
 describe("an amount that somebody typed", () => {
   it("is a whole number of tokens or requests", () => {
@@ -43,5 +43,17 @@ describe("a scope", () => {
     expect(needs("global")).toEqual({ user: false, key: false, model: false });
     expect(needs("user_model")).toEqual({ user: true, key: false, model: true });
     expect(needs("key")).toEqual({ user: false, key: true, model: false });
+  });
+});
+
+describe("percentages of a warning", () => {
+  it("are up to five different ones, in order", () => {
+    expect(percents("95, 50 80%")).toEqual([50, 80, 95]);
+    expect(percents("1;100")).toEqual([1, 100]);
+    expect(percents(" ")).toEqual([]);
+  });
+
+  it.each(["0", "101", "50, 50", "-1", "1.5", "half", "1 2 3 4 5 6"])("are wrong when they are %j", (text) => {
+    expect(percents(text)).toBeNull();
   });
 });

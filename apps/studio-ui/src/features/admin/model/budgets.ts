@@ -32,3 +32,11 @@ export function plain(value: number, unit: Unit): string {
   const text = String(value).padStart(7, "0");
   return `${text.slice(0, -6)}.${text.slice(-6)}`.replace(/\.?0+$/, "") || "0";
 }
+
+/** Percentages at which somebody is warned, as they were typed, in order; null: they are wrong. */
+export function percents(text: string): number[] | null {
+  const words = text.split(/[\s,;]+/).filter(Boolean);
+  const values = words.map((word) => (/^\d{1,3}%?$/.test(word) ? Number.parseInt(word, 10) : 0));
+  const fine = values.length <= 5 && new Set(values).size === values.length && values.every((value) => value >= 1 && value <= 100);
+  return fine ? values.sort((a, b) => a - b) : null;
+}
