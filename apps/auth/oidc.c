@@ -182,16 +182,31 @@ static void on_tokens(struct cds_oidc_login *login)
 }
 
 /* One flow ends once: its state is remembered for as long as its cookie could be shown again. A logout token counts once, too. */
+static unsigned char *used_place(struct cds_oidc *oidc, const unsigned char hash[static 32])
+{
+    for (size_t i = 0; i < CDS_OIDC_USED; i++)
+        if (!memcmp(oidc->used[i], hash, 32))
+            return oidc->used[i];
+    return NULL;
+}
+
 bool cds_oidc_first_time(struct cds_oidc *oidc, const char *word)
 {
     unsigned char hash[32];
     cds_sha256(word, strlen(word), hash);
-    for (size_t i = 0; i < CDS_OIDC_USED; i++)
-        if (!memcmp(oidc->used[i], hash, sizeof(hash)))
-            return false;
+    if (used_place(oidc, hash))
+        return false;
     memcpy(oidc->used[oidc->used_at], hash, sizeof(hash));
     oidc->used_at = (oidc->used_at + 1) % CDS_OIDC_USED;
     return true;
+}
+
+void cds_oidc_again(struct cds_oidc *oidc, const char *word)
+{
+    unsigned char hash[32], *place;
+    cds_sha256(word, strlen(word), hash);
+    if ((place = used_place(oidc, hash)))
+        memset(place, 0, sizeof(hash));
 }
 
 /* RFC 9207: an answer that names another provider was meant for one whose code somebody wants to have from us. */

@@ -58,11 +58,12 @@ struct cds_oidc_login {
     struct cds_oidc_login *next, **back;
     struct cds_http_req *req; /**< NULL once the client left */
     struct cds_http_call *call;
-    bool working;   /**< a worker has it */
-    bool refetched; /**< the keys were fetched for it */
-    bool begins;    /**< it is on its way to the provider, not back */
-    bool logout;    /**< it is no sign-in: the provider itself asks; id_token is its logout token */
-    int64_t ended;  /**< of a logout: sessions */
+    bool working;                     /**< a worker has it */
+    bool refetched;                   /**< the keys were fetched for it */
+    bool begins;                      /**< it is on its way to the provider, not back */
+    bool logout;                      /**< it is no sign-in: the provider itself asks; id_token is its logout token */
+    int64_t ended;                    /**< of a logout: sessions */
+    char jti[CDS_OIDC_CLAIM_MAX + 1]; /**< of a logout token */
     char ip[46], device[201];
     struct cds_oidc_flow flow;
     char code[CDS_OIDC_CODE_MAX + 1];
@@ -88,6 +89,8 @@ void cds_oidc_fail(struct cds_oidc_login *login, const struct cds_err *err);
 void cds_oidc_done(struct cds_oidc_login *login);
 /** oidc.c: false when this word has come before, among the last CDS_OIDC_USED. */
 bool cds_oidc_first_time(struct cds_oidc *oidc, const char *word);
+/** oidc.c: nothing came of it, so it may come once more. */
+void cds_oidc_again(struct cds_oidc *oidc, const char *word);
 /** oidc_logout.c: takes a logout from its request on. */
 void cds_oidc_logout_begin(struct cds_oidc_login *login);
 /** oidc_logout.c: answers it; err NULL: done. login stays the caller's. */

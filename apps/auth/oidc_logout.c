@@ -42,13 +42,21 @@ static void work(void *user)
     login->rc = cds_store_oidc_logout(login->oidc->auth->store, login->oidc->settings.issuer, login->claims.subject, &login->ended, &login->err);
 }
 
+/* The provider may send the same token once more, so it is not used up. */
+static void not_ended(struct cds_oidc_login *login)
+{
+    login->working = false;
+    cds_oidc_again(login->oidc, login->jti);
+    cds_oidc_fail(login, &login->err);
+}
+
 static void on_worked(void *user)
 {
     struct cds_oidc_login *login = user;
     login->working = false;
     login->err.code = login->rc;
     if (login->rc)
-        cds_oidc_fail(login, &login->err);
+        not_ended(login);
     else
         cds_oidc_done(login);
 }
@@ -58,10 +66,8 @@ static void end_sessions(struct cds_oidc_login *login)
     login->working = true;
     if (!cds_pool_submit(login->oidc->auth->sql_pool, work, on_worked, login))
         return;
-    login->working = false;
-    login->err.code = CDS_BUSY;
     cds_fail(&login->err, CDS_BUSY, __func__, "The studio has too much to do at this moment.");
-    cds_oidc_fail(login, &login->err);
+    not_ended(login);
 }
 
 /* ---- the token ---- */
@@ -69,7 +75,6 @@ static void check_token(struct cds_oidc_login *login)
 {
     struct cds_oidc *oidc = login->oidc;
     struct cds_err err = {0};
-    char jti[CDS_OIDC_CLAIM_MAX + 1];
     CDS_JSON_AUTO payload = NULL;
     cds_rc rc = cds_jws_verify(oidc->keys, login->id_token, strlen(login->id_token), &payload, &err);
     if (rc && cds_streq(err.rule, "jws.unknown_kid") && !login->refetched) {
@@ -78,10 +83,10 @@ static void check_token(struct cds_oidc_login *login)
         return;
     }
     if (!rc)
-        rc = cds_oidc_logout_check(&oidc->settings, payload, (int64_t)(cds_wall_ms() / 1000), login->claims.subject, jti, &err);
+        rc = cds_oidc_logout_check(&oidc->settings, payload, (int64_t)(cds_wall_ms() / 1000), login->claims.subject, login->jti, &err);
     if (rc)
         cds_oidc_fail(login, &err);
-    else if (!cds_oidc_first_time(oidc, jti))
+    else if (!cds_oidc_first_time(oidc, login->jti))
         refuse(login, "oidc.replayed", "This logout token has come before.");
     else
         end_sessions(login);
