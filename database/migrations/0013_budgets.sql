@@ -126,16 +126,17 @@ CREATE FUNCTION budget_windows_of(us uuid[], ks uuid[], ms text[], ats timestamp
         LEFT JOIN budget_windows b ON b.policy = p.id AND b.starts_at = p.start
 $$;
 
--- Makes the windows that are not there; true: there were some. A statement for each: with arrays as its input it would be planned anew at every call, which
--- costs more than the work.
+-- Makes the windows that are not there, in the order of locks, since whoever makes the same one waits for us; true: there were some. A statement for each:
+-- with arrays as its input it would be planned anew at every call, which costs more than the work.
 CREATE FUNCTION budget_open(ps uuid[], ss timestamptz[]) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
+    w record;
     made boolean := false;
 BEGIN
-    FOR i IN 1 .. coalesce(array_length(ps, 1), 0) LOOP
+    FOR w IN SELECT DISTINCT x.p, x.s FROM unnest(ps, ss) x(p, s) ORDER BY 1, 2 LOOP
         INSERT INTO budget_windows (policy, starts_at, ends_at, lim, soft)
-            SELECT p.id, ss[i], budget_end(p.span, p.zone, p.old_zone, p.zone_from, ss[i]), CASE WHEN p.removed_at IS NULL THEN p.lim END, p.soft
-                FROM budget_policies p WHERE p.id = ps[i] AND NOT EXISTS (SELECT FROM budget_windows b WHERE b.policy = ps[i] AND b.starts_at = ss[i])
+            SELECT p.id, w.s, budget_end(p.span, p.zone, p.old_zone, p.zone_from, w.s), CASE WHEN p.removed_at IS NULL THEN p.lim END, p.soft
+                FROM budget_policies p WHERE p.id = w.p AND NOT EXISTS (SELECT FROM budget_windows b WHERE b.policy = w.p AND b.starts_at = w.s)
             ON CONFLICT DO NOTHING;
         made := made OR FOUND;
     END LOOP;
@@ -253,19 +254,16 @@ BEGIN
     RETURN true;
 END $$;
 
--- Answers how many of them there are.
-CREATE FUNCTION ledger_lock_requests(us uuid[], rs uuid[]) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION ledger_lock_requests(us uuid[], rs uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     ps uuid[];
     ss timestamptz[];
-    n bigint;
 BEGIN
-    SELECT count(*) FILTER (WHERE coalesce(w.i, 1) = 1), array_agg(w.p), array_agg(w.s) INTO n, ps, ss
+    SELECT array_agg(w.p), array_agg(w.s) INTO ps, ss
         FROM (SELECT q.win_policy, q.win_start FROM unnest(us, rs) t(u, r) JOIN llm_requests q ON q.user_id = t.u AND q.id = t.r
               ORDER BY q.user_id, q.id FOR NO KEY UPDATE OF q) x
-        LEFT JOIN LATERAL unnest(x.win_policy, x.win_start) WITH ORDINALITY w(p, s, i) ON true;
+        CROSS JOIN LATERAL unnest(x.win_policy, x.win_start) w(p, s);
     PERFORM budget_lock(ps, ss);
-    RETURN n;
 END $$;
 
 -- Holds am tokens, pr of them read, for one request admitted at `at`. code: 1 held, 2 replay (the request id is there already), 3 a limit of the key,
@@ -439,6 +437,9 @@ DECLARE
     ss timestamptz[];
     un smallint[];
 BEGIN
+    IF NOT EXISTS (SELECT FROM unnest(us, rs) t(u, r) WHERE NOT EXISTS (SELECT FROM llm_requests q WHERE q.user_id = t.u AND q.id = t.r)) THEN
+        RETURN;
+    END IF;
     PERFORM budget_gate(false);
     SELECT array_agg(w.n), array_agg(w.policy), array_agg(w.start), array_agg(w.unit) INTO wn, ps, ss, un
         FROM (SELECT * FROM budget_windows_of(us, ks, ms, ats) o ORDER BY o.n, o.policy, o.start) w;
@@ -532,12 +533,10 @@ CREATE FUNCTION settle_many(us uuid[], ks uuid[], rs uuid[], ms text[], ats time
     RETURNS TABLE (code smallint, cost_micro bigint, soft smallint, soft_policy text, fresh boolean) LANGUAGE plpgsql
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
+    PERFORM ledger_remake(us, ks, rs, ms, ats, nd); -- before anything is locked: it makes windows, which others may be making
     -- In a statement of its own, so that the next one sees what an extension it had to wait for has added to the budgets: PostgreSQL checks
     -- constraints on the values of the statement's snapshot, and held would seem to fall below zero.
-    IF ledger_lock_requests(us, rs) < array_length(us, 1) THEN
-        PERFORM ledger_remake(us, ks, rs, ms, ats, nd);
-        PERFORM ledger_lock_requests(us, rs);
-    END IF;
+    PERFORM ledger_lock_requests(us, rs);
     RETURN QUERY WITH booked AS (
         UPDATE llm_requests q SET state = 2, used = t.i + t.o, done_in = t.i, done_out = t.o, outcome = t.e, ended_at = now(),
             cost_microcredits = ledger_cost(t.i, t.c, t.o, q.price_input, q.price_cached, q.price_output)

@@ -273,6 +273,73 @@ static void prolonging_and_extending_the_same_requests_never_deadlocks(void **st
     cds_db_close(&db);
 }
 
+/* ---- first requests of a window ---- */
+enum { HOURS = 60 }; /* within the keys' months */
+static pthread_barrier_t hour_begins;
+
+/* Each hour has windows of its own, which nobody has made yet. Settled without a reservation in every second one: that makes windows, too. */
+static void *begin_hours(void *order)
+{
+    const bool down = order != NULL;
+    struct cds_db *db = NULL;
+    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+        failed++;
+    for (unsigned hour = 0; hour < HOURS; hour++) {
+        struct batch batch;
+        char at[8];
+        memset(&batch, 0, sizeof(batch));
+        snprintf(at, sizeof(at), "%u", hour);
+        for (unsigned i = 0; i < BATCH; i++) {
+            char user[64], key[64], id[CDS_UUID_LEN + 1];
+            const unsigned who = 1 + (down ? BATCH - 1 - i : i) % (USERS - 1);
+            snprintf(user, sizeof(user), USER_N, who);
+            snprintf(key, sizeof(key), KEY_N, who);
+            cds_uuid7(id);
+            add(batch.users, user);
+            add(batch.keys, key);
+            add(batch.ids, id);
+        }
+        strcat(batch.users, "}");
+        strcat(batch.keys, "}");
+        strcat(batch.ids, "}");
+        const char *params[] = {batch.users, batch.keys, batch.ids, at};
+        pthread_barrier_wait(&hour_begins);
+        if (!db)
+            continue;
+        failed +=
+            ones(db,
+                 hour % 2 ? "SELECT code FROM settle_many($1, $2, $3, array_fill('m'::text, ARRAY[12]), array_fill('" MONTH
+                            "'::timestamptz + $4::int * interval '1 hour', ARRAY[12]), array_fill(10::bigint, ARRAY[12]),"
+                            " array_fill(4::bigint, ARRAY[12]), array_fill(5::bigint, ARRAY[12]), array_fill('stop'::text, ARRAY[12]), '" NODE "')"
+                          : "SELECT unnest(reserve_many($1, $2, $3, array_fill('m'::text, ARRAY[12]), array_fill('" MONTH
+                            "'::timestamptz + $4::int * interval '1 hour', ARRAY[12]), array_fill(50::bigint, ARRAY[12]), '" NODE
+                            "', interval '1 min'))",
+                 4, params) != BATCH;
+    }
+    cds_db_close(&db);
+    return NULL;
+}
+
+static void first_batches_of_a_window_never_deadlock(void **state)
+{
+    pthread_t threads[2];
+    struct cds_db *db = fresh();
+    int64_t before = test_deadlocks(db);
+    test_script(db,
+                "INSERT INTO budget_policies (scope, user_id, unit, span, lim) SELECT 'user', id, 1, 'hour', 100000 FROM users;"
+                "INSERT INTO budget_policies (scope, user_id, key_id, unit, span, lim) SELECT 'key', user_id, id, 3, 'hour', 100000 FROM api_keys");
+    pthread_barrier_init(&hour_begins, NULL, 2);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, begin_hours, i ? &hour_begins : NULL), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&hour_begins);
+    assert_int_equal(failed, 0);
+    assert_int_equal(test_deadlocks(db), before);
+    test_books(db);
+    cds_db_close(&db);
+}
+
 /* ---- sharing ---- */
 static void reserve_late_ones(struct cds_db *db)
 {
@@ -340,6 +407,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(storm_of_mixed_batches_has_no_deadlock_and_books_each_once),
         cmocka_unit_test(prolonging_and_extending_the_same_requests_never_deadlocks),
+        cmocka_unit_test(first_batches_of_a_window_never_deadlock),
         cmocka_unit_test(two_reapers_share_the_late_requests),
         cmocka_unit_test(node_that_starts_again_and_its_predecessor_book_each_request_once),
     };
