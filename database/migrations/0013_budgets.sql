@@ -533,7 +533,8 @@ CREATE FUNCTION settle_many(us uuid[], ks uuid[], rs uuid[], ms text[], ats time
     RETURNS TABLE (code smallint, cost_micro bigint, soft smallint, soft_policy text, fresh boolean) LANGUAGE plpgsql
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
-    PERFORM ledger_remake(us, ks, rs, ms, ats, nd); -- before anything is locked: it makes windows, which others may be making
+    -- Before anything is locked: it makes windows, which others may be making.
+    PERFORM ledger_remake(us, ks, rs, ms, ats, nd);
     -- In a statement of its own, so that the next one sees what an extension it had to wait for has added to the budgets: PostgreSQL checks
     -- constraints on the values of the statement's snapshot, and held would seem to fall below zero.
     PERFORM ledger_lock_requests(us, rs);
