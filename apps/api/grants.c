@@ -115,13 +115,12 @@ static void on_check(void *user, const struct cds_rows *rows, const struct cds_e
 void budget_check(struct call *call)
 {
     char prompt[24], most[24];
-    const char *params[] = {owned_whose(call, "budgets"), param(call, "key_id"), param(call, "model"), number(call, "prompt_tokens", 0, prompt),
-                            number(call, "max_tokens", 256, most)};
-    const char *own_key = call_who(call)->claims.key_id;
-    if (!params[0])
+    const char *whose = owned_whose(call, "budgets");
+    if (!whose)
         return;
-    if (!params[1] && *own_key)
-        params[1] = own_key;
+    const char *key = param(call, "key_id"), *own_key = call_who(call)->claims.key_id;
+    const char *params[] = {whose, !key && *own_key ? own_key : key, param(call, "model"), number(call, "prompt_tokens", 0, prompt),
+                            number(call, "max_tokens", 256, most)};
     call_query(call, check_sql, 5, params, on_check);
 }
 

@@ -10,7 +10,7 @@ struct cds_rows;
 
 /** Whose list is asked for: params.user_id, else the caller's own; somebody else's takes an administrator.
  *  @param what  "sessions", for the refusal
- *  @return NULL: refused, the call is answered */
+ *  @return NULL: refused; the call is answered and gone, so nothing may be read from it */
 const char *owned_whose(struct call *call, const char *what);
 /** Whose things the caller may end: an administrator everybody's (NULL), others their own. */
 const char *owned_limit(const struct call *call);

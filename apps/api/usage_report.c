@@ -88,7 +88,9 @@ static void on_track(void *user, const struct cds_rows *rows, const struct cds_e
 
 void usage_track(struct call *call)
 {
-    const char *params[] = {owned_whose(call, "requests"), cds_json_get_str(call->params, "request_id")};
-    if (params[0])
-        call_query(call, track_sql, 2, params, on_track);
+    const char *whose = owned_whose(call, "requests");
+    if (!whose)
+        return;
+    const char *params[] = {whose, cds_json_get_str(call->params, "request_id")};
+    call_query(call, track_sql, 2, params, on_track);
 }
