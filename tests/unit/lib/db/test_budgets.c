@@ -157,6 +157,20 @@ static void what_does_not_fit_everywhere_is_held_nowhere(void **state)
     assert_string_equal(get("SELECT count(*) FROM llm_requests WHERE win_policy[1] > win_policy[2]"), "0"); /* the order of locks */
 }
 
+static void no_count_falls_below_nothing(void **state)
+{
+    static const char *const wrong[] = {"UPDATE budget_windows SET held = -1", "UPDATE budget_windows SET used = -1",
+                                        "UPDATE llm_requests SET held = -1",   "UPDATE llm_requests SET used = -1",
+                                        "UPDATE token_ledger SET n_out = -1",  "UPDATE token_ledger SET n_cached = n_in + 1"};
+    put("user", "'" USER "'", "NULL", "NULL", 1, "day", "UTC", 100);
+    reserve(USER, NO_KEY, R(01), "m", "now()", 1, 60);
+    settle(R(01), 1, 2);
+    for (size_t i = 0; i < CDS_ARRAY_LEN(wrong); i++) {
+        struct cds_err err = {0};
+        assert_int_equal(cds_db_exec(db, wrong[i], 0, NULL, false, NULL, &err), CDS_BAD_PARAM);
+    }
+}
+
 static void micro_credits_hold_the_dearest_end_and_book_the_real_one(void **state)
 {
     put("user", "'" USER "'", "NULL", "NULL", 2, "month", "UTC", 10000);
@@ -479,6 +493,7 @@ int main(void)
         T(each_scope_limits_its_own_and_nothing_else),
         T(all_limits_that_refuse_are_named_the_narrowest_first),
         T(what_does_not_fit_everywhere_is_held_nowhere),
+        T(no_count_falls_below_nothing),
         T(micro_credits_hold_the_dearest_end_and_book_the_real_one),
         T(requests_count_while_they_run_and_when_something_came_of_them),
         T(a_request_counts_in_the_window_of_its_admission_to_its_end),
