@@ -79,6 +79,9 @@ struct cds_oidc_login {
 /** oidc_ask.c: goes on with then when the metadata, or the keys, are there; ends the login otherwise. */
 void cds_oidc_need_metadata(struct cds_oidc_login *login, void (*then)(struct cds_oidc_login *login));
 void cds_oidc_need_keys(struct cds_oidc_login *login, bool anew, void (*then)(struct cds_oidc_login *login));
+/** oidc_ask.c: what login->id_token says, when one of the provider's keys has signed it. Owned by the caller.
+ *  @return NULL: the keys are fetched anew and again is called then, or the login has ended */
+cds_json *cds_oidc_signed(struct cds_oidc_login *login, void (*again)(struct cds_oidc_login *login));
 /** oidc_ask.c: changes the code for tokens. */
 void cds_oidc_ask_tokens(struct cds_oidc_login *login, void (*then)(struct cds_oidc_login *login));
 /** oidc_ask.c: mail and name, where the ID token had none. */

@@ -126,6 +126,21 @@ void cds_oidc_need_keys(struct cds_oidc_login *login, bool anew, void (*then)(st
         ask(login, "GET", oidc->metadata.jwks, headers, NULL, CDS_OIDC_KEYS_MAX, on_keys);
 }
 
+cds_json *cds_oidc_signed(struct cds_oidc_login *login, void (*again)(struct cds_oidc_login *login))
+{
+    cds_json *payload = NULL;
+    struct cds_err err = {0};
+    if (cds_jws_verify(login->oidc->keys, login->id_token, strlen(login->id_token), &payload, &err) == CDS_OK)
+        return payload;
+    if (cds_streq(err.rule, "jws.unknown_kid") && !login->refetched) {
+        login->refetched = true; /* the provider may have new keys */
+        cds_oidc_need_keys(login, true, again);
+    } else {
+        cds_oidc_fail(login, &err);
+    }
+    return NULL;
+}
+
 /* ---- tokens ---- */
 /* As a form's value (WHATWG URL, "application/x-www-form-urlencoded"): all but letters, digits and "-._" as %XX. */
 static void add_encoded(struct cds_buf *buf, const char *text)

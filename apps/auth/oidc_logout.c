@@ -75,15 +75,10 @@ static void check_token(struct cds_oidc_login *login)
 {
     struct cds_oidc *oidc = login->oidc;
     struct cds_err err = {0};
-    CDS_JSON_AUTO payload = NULL;
-    cds_rc rc = cds_jws_verify(oidc->keys, login->id_token, strlen(login->id_token), &payload, &err);
-    if (rc && cds_streq(err.rule, "jws.unknown_kid") && !login->refetched) {
-        login->refetched = true; /* the provider may have new keys */
-        cds_oidc_need_keys(login, true, check_token);
+    CDS_JSON_AUTO payload = cds_oidc_signed(login, check_token);
+    if (!payload)
         return;
-    }
-    if (!rc)
-        rc = cds_oidc_logout_check(&oidc->settings, payload, (int64_t)(cds_wall_ms() / 1000), login->claims.subject, login->jti, &err);
+    cds_rc rc = cds_oidc_logout_check(&oidc->settings, payload, (int64_t)(cds_wall_ms() / 1000), login->claims.subject, login->jti, &err);
     if (rc)
         cds_oidc_fail(login, &err);
     else if (!cds_oidc_first_time(oidc, login->jti))
