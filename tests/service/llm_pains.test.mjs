@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startStack, timely, waitFor } from '../support/stack.mjs';
-import { MODEL, ask, assemble, llmClient, withModel } from '../support/llm.mjs';
+import { MODEL, ask, assemble, llmClient, nothingIsHeld, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
@@ -27,7 +27,7 @@ describe('a model process', () => {
     await stack.waitModel();
     assert.notEqual((await stack.pids()).llmworker, llmworker);
     assert.equal((await llm.chat({ messages: ask('Hi'), max_tokens: 2 })).status, 200);
-    assert.equal((await llm.usage()).held_tokens, 0);
+    await nothingIsHeld(stack);
   });
 
   test('that is stuck while it idles makes the server unready and is started anew', async () => {
@@ -48,7 +48,7 @@ describe('a model process', () => {
     await waitFor('another process', async () => { const now = (await stack.pids()).llmworker; return now && now !== llmworker; }, 30_000, 200);
     await stack.waitModel();
     assert.equal(await ready(), 200);
-    assert.equal((await llm.usage()).held_tokens, 0);
+    await nothingIsHeld(stack);
   });
 });
 

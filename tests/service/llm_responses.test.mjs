@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import OpenAI from 'openai';
 import { waitFor } from '../support/stack.mjs';
-import { MODEL, assertRefused, readEvents, withModel } from '../support/llm.mjs';
+import { MODEL, assertRefused, nothingIsHeld, readEvents, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
@@ -140,7 +140,7 @@ describe('a stream of a response', () => {
     }, OpenAI.APIError);
     assert.equal(seen.at(-1), 'response.failed');
     await stack.waitModel();
-    assert.equal((await llm.usage()).held_tokens, 0);
+    await nothingIsHeld(stack);
   });
 
   test('that_is_left_frees_the_model', async () => {

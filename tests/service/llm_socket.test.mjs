@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openSocket, rpcHttp } from '../support/gateway.mjs';
 import { build, freePorts, waitFor } from '../support/stack.mjs';
-import { ask, withModel } from '../support/llm.mjs';
+import { ask, nothingIsHeld, withModel } from '../support/llm.mjs';
 
 let stack;
 let llm;
@@ -76,7 +76,7 @@ describe('a socket', () => {
     await waitFor('both speak', () => deltas(c, 1).length > 3 && deltas(c, 2).length > 3);
     c.socket.terminate();
     await llm.idle();
-    assert.equal((await llm.usage()).held_tokens, 0);
+    await nothingIsHeld(stack);
   });
 
   test('that is lost goes on with a resumable answer on the next one', async () => {

@@ -144,14 +144,14 @@ describe('a state', () => {
     for (const { name } of (await list()).data) await remove(name);
     const tokens = 'a '.repeat(60);
     for (const name of ['one', 'two', 'three']) assert.equal((await save(name, { prompt: tokens })).status, 200);
-    const spent = (await stack.rpc('usage.summary', {}, 'developer')).used_tokens;
+    const spent = (await llm.usage()).used_tokens;
     const got = await save('four', { prompt: tokens });
     assert.equal(got.status, 507, got.text);
     assert.match(got.json.error.message, /3 states.*at most 3/);
     assert.equal(got.json.error.rule, 'llm.states_per_user');
     assert.equal((await save('two', { prompt: tokens })).status, 200, 'one that is there may be replaced');
     for (const name of ['one', 'two', 'three']) await remove(name);
-    assert.ok((await stack.rpc('usage.summary', {}, 'developer')).used_tokens > spent);
+    assert.ok((await llm.usage()).used_tokens > spent);
     assert.equal(files().length, 0);
   });
 
@@ -235,12 +235,12 @@ describe('what does not fit is refused by name', () => {
     renameSync(file, old); // the process keeps what it has read
     bytes[Math.floor(bytes.length / 2)] ^= 1;
     writeFileSync(file, bytes);
-    const spent = (await stack.rpc('usage.summary', {}, 'developer')).used_tokens;
+    const spent = (await llm.usage()).used_tokens;
     const got = await save('late');
     assert.equal(got.status, 409, got.text);
     assert.match(got.json.error.message, /was written or replaced since it was loaded/);
     assert.match(got.json.error.hint, /load it again/);
-    assert.equal((await stack.rpc('usage.summary', {}, 'developer')).used_tokens, spent, 'and costs nothing');
+    assert.equal((await llm.usage()).used_tokens, spent, 'and costs nothing');
     await refused('kept', /since it was loaded/);
     renameSync(old, file);
     await reload();

@@ -55,10 +55,18 @@ export function llmClient(stack, model = MODEL) {
     textStream: (body, as) => stream('/v1/completions', body, as),
     chat: (body, as, headers) => call('POST', '/v1/chat/completions', body, as, headers),
     complete: (body, as, headers) => call('POST', '/v1/completions', body, as, headers),
-    usage: () => stack.rpc('usage.summary', {}, 'developer'),
+    usage: () => nothingIsHeld(stack),
     modelStatus: async () => (await status()).models.find((m) => m.id === model),
     idle: () => waitFor('no request is running', async () => (await status()).models.find((m) => m.id === model)?.active === 0),
   };
+}
+
+/** Waits until no request of the developer holds tokens, and gives the usage: a request that failed or was left is answered first and booked then. */
+export function nothingIsHeld(stack) {
+  return waitFor('nothing is held', async () => {
+    const usage = await stack.rpc('usage.summary', {}, 'developer');
+    return usage.held_tokens === 0 && usage;
+  });
 }
 
 /** An event stream of a chat while it comes: its events so far, leave() breaks it, end() waits for its end. */
