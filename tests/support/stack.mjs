@@ -29,17 +29,29 @@ export const users = {
 const START_MS = 120_000;
 const STOP_MS = 15_000;
 
-/** Ports that were free a moment ago. */
+/** Whether this process can listen there; the server that does, or null. */
+async function listening(address) {
+  const server = createServer();
+  server.listen(address);
+  return Promise.race([once(server, 'listening').then(() => server), once(server, 'error').then(() => null)]).catch(() => null);
+}
+
+/** Ports that nobody else takes before the studio does: the system gives connections none below 32768, and of the tests that run side by side only
+ * one can listen at a name, which it keeps until its process ends. */
 export async function freePorts(count) {
-  const servers = [];
-  for (let i = 0; i < count; i++) {
-    const server = createServer();
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    servers.push(server);
+  const ports = [];
+  while (ports.length < count) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const name = await listening({ path: `\0cyberdevstudio-test-port-${port}` });
+    const server = name && (await listening({ port, host: '127.0.0.1' }));
+    if (server) {
+      await new Promise((done) => server.close(done));
+      name.unref();
+      ports.push(port);
+    } else {
+      name?.close();
+    }
   }
-  const ports = servers.map((s) => s.address().port);
-  await Promise.all(servers.map((s) => new Promise((done) => s.close(done))));
   return ports;
 }
 
