@@ -41,7 +41,7 @@ async function listening(address) {
 export async function freePorts(count) {
   const ports = [];
   while (ports.length < count) {
-    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const port = 10_100 + Math.floor(Math.random() * 20_000); // fetch and browsers refuse 10080
     const name = await listening({ path: `\0cyberdevstudio-test-port-${port}` });
     const server = name && (await listening({ port, host: '127.0.0.1' }));
     if (server) {
@@ -276,6 +276,7 @@ export async function startStack({ llm = true, setup = true, env = {}, options =
     await launch(stack, child, timeoutMs);
     if (setup && stack.setupLink) await makePeople(stack);
   } catch (error) {
+    if (error.cause) error.message += `: ${error.cause.code ?? ''} ${error.cause.message}`;
     if (existsSync(join(stack.home, 'logs/studio.jsonl'))) error.message += `\nlog:\n${stack.logTail(20).map((l) => JSON.stringify(l)).join('\n')}`;
     await stack.stop('SIGKILL');
     throw error;
