@@ -6,6 +6,7 @@
 //
 // CDS_BUILD names the build folder (default: build). With CDS_STACK=<file> a test that asks for nothing special uses the studio that
 // `node tests/support/stack.mjs --serve <file>` keeps running, and its stop() does nothing.
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, openSync, fstatSync, readSync, closeSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -28,18 +29,32 @@ export const users = {
 };
 const START_MS = 120_000;
 const STOP_MS = 15_000;
+const PORTS = 12_000; // that many are chosen from
 
-/** Ports that were free a moment ago. */
+/** A server that listens there, or null: the place is taken. */
+const listenAt = (place) => new Promise((done) => {
+  const server = createServer();
+  server.once('error', () => done(null));
+  server.listen(place, () => done(server));
+});
+
+/** Ports that are free, and that no other test takes while this process lives: each is claimed by a socket of its number in the abstract name space.
+ *  They lie below those that the kernel gives to connections and to servers without a wish. */
 export async function freePorts(count) {
-  const servers = [];
-  for (let i = 0; i < count; i++) {
-    const server = createServer();
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    servers.push(server);
+  const [end] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').trim().split(/\s+/).map(Number);
+  const first = Math.max(1024, end - PORTS);
+  const ports = [];
+  for (let at = Math.floor(Math.random() * (end - first)), tries = 0; ports.length < count; at++, tries++) {
+    assert.ok(tries < end - first, 'there is no free port');
+    const port = first + (at % (end - first));
+    const claim = await listenAt(`\0cds-test-port-${port}`);
+    if (!claim) continue;
+    const server = await listenAt({ port, host: '127.0.0.1' });
+    if (server) await new Promise((done) => server.close(done));
+    if (server) ports.push(port);
+    if (server) claim.unref();
+    else claim.close();
   }
-  const ports = servers.map((s) => s.address().port);
-  await Promise.all(servers.map((s) => new Promise((done) => s.close(done))));
   return ports;
 }
 
