@@ -6,7 +6,6 @@
 //
 // CDS_BUILD names the build folder (default: build). With CDS_STACK=<file> a test that asks for nothing special uses the studio that
 // `node tests/support/stack.mjs --serve <file>` keeps running, and its stop() does nothing.
-import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, openSync, fstatSync, readSync, closeSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -29,31 +28,29 @@ export const users = {
 };
 const START_MS = 120_000;
 const STOP_MS = 15_000;
-const PORTS = 12_000; // that many are chosen from
 
-/** A server that listens there, or null: the place is taken. */
-const listenAt = (place) => new Promise((done) => {
+/** Whether this process can listen there; the server that does, or null. */
+async function listening(address) {
   const server = createServer();
-  server.once('error', () => done(null));
-  server.listen(place, () => done(server));
-});
+  server.listen(address);
+  return Promise.race([once(server, 'listening').then(() => server), once(server, 'error').then(() => null)]).catch(() => null);
+}
 
-/** Ports that are free, and that no other test takes while this process lives: each is claimed by a socket of its number in the abstract name space.
- *  They lie below those that the kernel gives to connections and to servers without a wish. */
+/** Ports that nobody else takes before the studio does: the system gives connections none below 32768, and of the tests that run side by side only
+ * one can listen at a name, which it keeps until its process ends. */
 export async function freePorts(count) {
-  const [end] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').trim().split(/\s+/).map(Number);
-  const first = Math.max(1024, end - PORTS);
   const ports = [];
-  for (let at = Math.floor(Math.random() * (end - first)), tries = 0; ports.length < count; at++, tries++) {
-    assert.ok(tries < end - first, 'there is no free port');
-    const port = first + (at % (end - first));
-    const claim = await listenAt(`\0cds-test-port-${port}`);
-    if (!claim) continue;
-    const server = await listenAt({ port, host: '127.0.0.1' });
-    if (server) await new Promise((done) => server.close(done));
-    if (server) ports.push(port);
-    if (server) claim.unref();
-    else claim.close();
+  while (ports.length < count) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const name = await listening({ path: `\0cyberdevstudio-test-port-${port}` });
+    const server = name && (await listening({ port, host: '127.0.0.1' }));
+    if (server) {
+      await new Promise((done) => server.close(done));
+      name.unref();
+      ports.push(port);
+    } else {
+      name?.close();
+    }
   }
   return ports;
 }
