@@ -27,7 +27,7 @@ export const users = {
   viewer: { email: 'viewer@studio.test', password: 'Paper-Mountain-63-Bells', name: 'Vera Viewer' },
 };
 const START_MS = 120_000;
-const STOP_MS = 15_000;
+const STOP_MS = 60_000;
 
 /** Whether this process can listen there; the server that does, or null. */
 async function listening(address) {
@@ -165,14 +165,14 @@ function withMethods(stack) {
         return models.find((m) => m.state === 'loaded') ?? null;
       }, timeoutMs, 50);
     },
-    /** The last lines of the log, parsed. */
+    /** The last lines of the log, parsed; what is being written just now is none yet. */
     logTail(lines = 50) {
       const fd = openSync(join(stack.home, 'logs/studio.jsonl'), 'r');
       try {
         const size = fstatSync(fd).size;
         const buffer = Buffer.alloc(Math.min(size, 256 * 1024));
         readSync(fd, buffer, 0, buffer.length, size - buffer.length);
-        const all = buffer.toString('utf8').split('\n').filter(Boolean);
+        const all = buffer.toString('utf8').split('\n').slice(0, -1);
         return (size > buffer.length ? all.slice(1) : all).slice(-lines).map((line) => JSON.parse(line));
       } finally {
         closeSync(fd);
