@@ -1,6 +1,8 @@
 /* tests/support/books.c: see books.h. */
 #include "tests/support/books.h"
 
+#include <pthread.h>
+
 #include "tests/support/test.h"
 
 struct books books;
@@ -48,4 +50,14 @@ const char *books_get(const char *sql)
 int64_t books_number(const char *sql)
 {
     return test_sql_i64(books.db, sql);
+}
+
+void books_in_threads(unsigned n, void *(*fn)(void *number))
+{
+    pthread_t threads[BOOKS_THREADS_MAX];
+    assert_in_range(n, 1, BOOKS_THREADS_MAX);
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, fn, (void *)(uintptr_t)i), 0);
+    for (unsigned i = 0; i < n; i++)
+        pthread_join(threads[i], NULL);
 }

@@ -43,3 +43,7 @@ void books_run(const char *sql);
 const char *books_get(const char *sql);
 /** The same as a number, -1 for none. */
 int64_t books_number(const char *sql);
+
+/** Runs fn in n threads at once, each with its number from 0 on as a pointer, and waits for their ends. n: BOOKS_THREADS_MAX at most */
+enum { BOOKS_THREADS_MAX = 32 };
+void books_in_threads(unsigned n, void *(*fn)(void *number));
