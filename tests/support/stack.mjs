@@ -29,19 +29,31 @@ export const users = {
 /** Limits of a run that no busy machine reaches: a microVM that is emulated is the slowest of all. */
 export const PATIENT = { wall_ms: 240_000, cpu_ms: 120_000 };
 const START_MS = 120_000;
-const STOP_MS = 15_000;
+const STOP_MS = 60_000;
 
-/** Ports that were free a moment ago. */
+/** Whether this process can listen there; the server that does, or null. */
+async function listening(address) {
+  const server = createServer();
+  server.listen(address);
+  return Promise.race([once(server, 'listening').then(() => server), once(server, 'error').then(() => null)]).catch(() => null);
+}
+
+/** Ports that nobody else takes before the studio does: the system gives connections none below 32768, and of the tests that run side by side only
+ * one can listen at a name, which it keeps until its process ends. */
 export async function freePorts(count) {
-  const servers = [];
-  for (let i = 0; i < count; i++) {
-    const server = createServer();
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    servers.push(server);
+  const ports = [];
+  while (ports.length < count) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const name = await listening({ path: `\0cyberdevstudio-test-port-${port}` });
+    const server = name && (await listening({ port, host: '127.0.0.1' }));
+    if (server) {
+      await new Promise((done) => server.close(done));
+      name.unref();
+      ports.push(port);
+    } else {
+      name?.close();
+    }
   }
-  const ports = servers.map((s) => s.address().port);
-  await Promise.all(servers.map((s) => new Promise((done) => s.close(done))));
   return ports;
 }
 
@@ -155,14 +167,14 @@ function withMethods(stack) {
         return models.find((m) => m.state === 'loaded') ?? null;
       }, timeoutMs, 50);
     },
-    /** The last lines of the log, parsed. */
+    /** The last lines of the log, parsed; what is being written just now is none yet. */
     logTail(lines = 50) {
       const fd = openSync(join(stack.home, 'logs/studio.jsonl'), 'r');
       try {
         const size = fstatSync(fd).size;
         const buffer = Buffer.alloc(Math.min(size, 256 * 1024));
         readSync(fd, buffer, 0, buffer.length, size - buffer.length);
-        const all = buffer.toString('utf8').split('\n').filter(Boolean);
+        const all = buffer.toString('utf8').split('\n').slice(0, -1);
         return (size > buffer.length ? all.slice(1) : all).slice(-lines).map((line) => JSON.parse(line));
       } finally {
         closeSync(fd);
