@@ -13,6 +13,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { firstFinding } from './findings.mjs';
 import { waitFor } from './patience.mjs';
 import { givePrepared } from './prepared.mjs';
 
@@ -258,7 +259,7 @@ export async function startStack({ llm = true, setup = true, env = {}, options =
     if (folder) rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   };
   process.once('exit', removeAll);
-  /** Ends the studio; returns { ms, code, signal } of the supervisor. */
+  /** Ends the studio; returns { ms, code, signal } of the supervisor. Fails when a sanitizer found something in one of its programs. */
   stack.stop = async (signal = 'SIGINT') => {
     const begin = performance.now();
     const running = child.exitCode === null && child.signalCode === null;
@@ -268,8 +269,10 @@ export async function startStack({ llm = true, setup = true, env = {}, options =
     await ended;
     clearTimeout(timer);
     const ms = performance.now() - begin;
+    const finding = firstFinding(stack.home);
     process.removeListener('exit', removeAll);
     removeAll();
+    if (finding) throw new Error(`a sanitizer found something in a program of this studio:\n${finding}`);
     return { ms, code: child.exitCode, signal: child.signalCode };
   };
   try {
