@@ -54,7 +54,14 @@ async function replayOverSocket(example, own) {
         }
       });
       socket.send(JSON.stringify(request));
-      for (const s of example.meanwhile ?? []) setTimeout(() => step({ as: example.as, ...s }, own).catch(reject), 200);
+      // Nothing tells when the call is under way, so they are made again until it has told of them.
+      const meanwhile = async () => {
+        while (!told && socket.readyState === socket.OPEN) {
+          for (const s of example.meanwhile ?? []) await step({ as: example.as, ...s }, own);
+          await sleep(200);
+        }
+      };
+      meanwhile().catch(reject);
     });
     const wrong = differs(fill(example.response, own), answer);
     assert.equal(wrong, null, wrong);

@@ -4,9 +4,9 @@ import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { openSocket } from '../support/gateway.mjs';
+import { openSocket, whileItWaits } from '../support/gateway.mjs';
 import { startStack, timely, users, waitFor } from '../support/stack.mjs';
-import { callAs, decode, login, PASSWORD, person, post } from './support.mjs';
+import { callAs, decode, guessUntilRefused, login, PASSWORD, person, post } from './support.mjs';
 
 let stack;
 before(async () => (stack = await startStack({ llm: false, fresh: true })));
@@ -78,22 +78,16 @@ describe('an invitation', { concurrency: false }, () => {
 
   test('a link that is made while another of the same user is taken up waits for it', async () => {
     const made = await admin('user.invite', { email: mail(), role: 'viewer' });
-    // What a redemption does, in its order, slowly.
-    const redemption = stack.sql(`BEGIN; SELECT FROM access_clock FOR UPDATE; UPDATE invites SET expires_at = expires_at WHERE user_id = '${made.user_id}'; SELECT pg_sleep(0.8);
-      UPDATE users SET display_name = 'Grace' WHERE id = '${made.user_id}'; SELECT pg_sleep(0.8); COMMIT`);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    const got = await callAs(stack, stack.tokens.admin, 'user.link', { user_id: made.user_id });
-    await redemption;
+    // What a redemption does, in its order; the link comes in the middle.
+    const got = await whileItWaits(stack, `SELECT FROM access_clock FOR UPDATE; UPDATE invites SET expires_at = expires_at WHERE user_id = '${made.user_id}'`,
+      () => callAs(stack, stack.tokens.admin, 'user.link', { user_id: made.user_id }), `UPDATE users SET display_name = 'Grace' WHERE id = '${made.user_id}'`);
     assert.equal(got.status, 200, JSON.stringify(got.error));
     assert.equal(await stack.sql(`SELECT display_name FROM users WHERE id = '${made.user_id}'`), 'Grace');
   });
 
   test('a link that is replaced at the very moment of its redemption sets no password', async () => {
     const made = await admin('user.invite', { email: mail(), role: 'viewer' });
-    const replaced = stack.sql(`DELETE FROM invites WHERE user_id = '${made.user_id}'; SELECT pg_sleep(1.5)`); // one transaction
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    const got = await redeem(tokenOf(made.link));
-    await replaced;
+    const got = await whileItWaits(stack, `DELETE FROM invites WHERE user_id = '${made.user_id}'`, () => redeem(tokenOf(made.link)));
     assert.deepEqual([got.status, got.json.rule], [403, 'invite.unknown']);
     assert.equal(await statusOf(made.user_id), 'pending');
   });
@@ -132,10 +126,7 @@ describe('a password', { concurrency: false }, () => {
   test('that changes between its check and the begin of the session opens none, over either way', async () => {
     for (const attempt of [(who) => signIn(who.email, PASSWORD), (who) => callAs(stack, undefined, 'user.login', { email: who.email, password: PASSWORD })]) {
       const who = await person(stack);
-      const change = stack.sql(`UPDATE users SET password_hash = '*' WHERE id = '${who.id}'; SELECT pg_sleep(1.5)`); // one transaction: not visible until it ends
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      const got = await attempt(who);
-      await change;
+      const got = await whileItWaits(stack, `UPDATE users SET password_hash = '*' WHERE id = '${who.id}'`, () => attempt(who));
       assert.deepEqual([got.status, got.json?.rule ?? got.error?.data.rule], [401, 'login.wrong']);
       assert.equal(await stack.sql(`SELECT count(*) FROM sessions WHERE user_id = '${who.id}'`), '1');
     }
@@ -155,10 +146,8 @@ describe('a password', { concurrency: false }, () => {
 
   test('guesses at the old one by a stolen session are slowed down', async () => {
     const who = await person(stack);
-    const answers = [];
-    for (let i = 0; i < 6; i++) answers.push(await callAs(stack, who.token, 'user.password.change', { old_password: `guess-${i}`, new_password: 'Nine-Silver-Ladders' }));
-    const last = answers.at(-1);
-    assert.equal(last.status, 429);
+    const guess = (i) => callAs(stack, who.token, 'user.password.change', { old_password: `guess-${i}`, new_password: 'Nine-Silver-Ladders' });
+    const last = await guessUntilRefused(guess, (got) => got.status === 429, (got) => assert.equal(got.error.data.rule, 'password.wrong'), { burst: 3, more: (ms) => Math.log2(1 + ms / 1000) });
     assert.ok(last.headers.get('retry-after'));
     assert.match(last.error.data.rule, /^login\.(ip|account)$/);
   });
@@ -283,7 +272,6 @@ describe('guesses', { concurrency: false }, () => {
     };
     const unknown = await time(mail);
     for (const [name, who] of [['known', known], ['cheap', cheap]]) {
-      await new Promise((done) => setTimeout(done, 100));
       const took = await cost(() => signIn(who.email, 'not-the-password'));
       assert.ok(took > unknown * 0.5 && took < unknown * 4 + 50, `${name}: ${took} ms, unknown: ${unknown} ms`);
     }
@@ -292,11 +280,9 @@ describe('guesses', { concurrency: false }, () => {
   test('are throttled through the gateway by the address of the browser, over HTTP and on a socket', async () => {
     const ip = '203.0.113.7';
     const guess = (i) => post(`${stack.apiUrl}/rpc`, { jsonrpc: '2.0', id: 1, method: 'user.login', params: { email: `ghost${i}@studio.test`, password: 'x' } }, { ip });
-    const all = [];
-    for (let i = 0; i < 6; i++) all.push(await guess(i));
-    assert.deepEqual(all.map((got) => got.status), [401, 401, 401, 401, 401, 429]);
-    assert.equal(all[5].json.error.data.rule, 'login.ip');
-    assert.ok(Number(all[5].headers.get('retry-after')) >= 1);
+    const last = await guessUntilRefused(guess, (got) => got.status === 429, (got) => assert.equal(got.status, 401));
+    assert.equal(last.json.error.data.rule, 'login.ip');
+    assert.ok(Number(last.headers.get('retry-after')) >= 1);
     assert.equal((await post(`${stack.apiUrl}/rpc`, { jsonrpc: '2.0', id: 1, method: 'user.login', params: { email: users.viewer.email, password: users.viewer.password } })).status, 200);
   });
 });
@@ -361,7 +347,10 @@ test('sessions and keys of somebody else are neither shown nor ended, but by an 
 
 test('user.login gives a token of the user, and its session ends with it', async () => {
   const who = await person(stack);
+  const LIFE_S = 3600; // CDS_AUTH_ACCESS_S of the tests
+  const since = Math.floor(Date.now() / 1000);
   const got = (await callAs(stack, undefined, 'user.login', { email: who.email, password: who.password })).result;
+  const until = Math.ceil(Date.now() / 1000);
   const claims = decode(got.access_token);
   assert.equal(claims.sub, who.id);
   assert.equal((await callAs(stack, got.access_token, 'user.self')).result.email, who.email);
@@ -369,7 +358,7 @@ test('user.login gives a token of the user, and its session ends with it', async
   const mine = sessions.find((one) => one.session_id === claims.sid);
   assert.equal(mine.current, true);
   assert.equal(mine.device, 'JSON-RPC');
-  assert.ok(Math.abs(Date.parse(mine.expires_at) / 1000 - claims.exp) <= 2);
+  for (const end of [Date.parse(mine.expires_at) / 1000, claims.exp]) assert.ok(since + LIFE_S <= end && end <= until + LIFE_S, `${since}, ${end}, ${until}`);
 });
 
 test('the list of sessions shows where they are, and their owner ends one of them or all others', async () => {
@@ -464,6 +453,7 @@ test('a wrong guess takes as long for an unknown address as for an account with 
   const dearer = Number((await stack.sql(`SELECT substr(password_hash, 5, 2) FROM users WHERE id = '${dear.id}'`))) + 3;
   await stack.sql(`UPDATE users SET password_hash = '$2b$${dearer}$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW' WHERE id = '${dear.id}'`);
   await waitFor('unknown addresses take longer', async () => (await time(mail())) > before * 4, 30_000);
-  const [unknown, known] = [Math.min(await time(mail()), await time(mail())), Math.min(await time(dear.email), await time(dear.email))];
+  let [unknown, known] = [Infinity, Infinity];
+  for (let i = 0; i < 3; i++) [unknown, known] = [Math.min(unknown, await time(mail())), Math.min(known, await time(dear.email))]; // in turns: both on the same machine
   assert.ok(known < unknown * 2 && unknown < known * 2, `known ${known} ms, unknown ${unknown} ms`);
 });

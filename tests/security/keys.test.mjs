@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { openSocket } from '../support/gateway.mjs';
-import { startStack, waitFor } from '../support/stack.mjs';
-import { callAs, modelStream, person, post } from './support.mjs';
+import { startStack, timely, waitFor } from '../support/stack.mjs';
+import { callAs, guessUntilRefused, modelStream, person, post } from './support.mjs';
 
 let stack;
 let model;
@@ -162,7 +162,8 @@ describe('a key', { concurrency: false }, () => {
     await callAs(stack, who.token, 'key.revoke', { key_id });
     const [end, text] = await Promise.all([closed, stream.end]);
     assert.equal(end.code, 4003);
-    assert.ok(end.at - since < 1000 && text.at - since < 1000);
+    timely(end.at - since, 1000, 'the end of the socket');
+    timely(text.at - since, 1000, 'the end of the stream');
     assert.match(text.text, /revoked/);
     assert.equal(rule(await callAs(stack, key, 'user.self')), 'key.revoked');
     assert.equal((await chat(stack.llmUrl, { 'x-api-key': key })).status, 401);
@@ -190,9 +191,7 @@ describe('keys that nobody has', { concurrency: false }, () => {
     const { key } = await make(await person(stack));
     const ask = (text, ip) => post(`${stack.url}/auth/key`, { key: text }, { ip });
     const invented = makeText(key);
-    const all = [];
-    for (let i = 0; i < 6; i++) all.push(await ask(invented, '203.0.113.200'));
-    assert.deepEqual(all.map((got) => got.status), [401, 401, 401, 401, 401, 429]);
+    await guessUntilRefused(() => ask(invented, '203.0.113.200'), (got) => got.status === 429, (got) => assert.equal(got.status, 401));
     assert.equal((await callAs(stack, key, 'user.self')).status, 200);
   });
 

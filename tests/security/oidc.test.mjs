@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { newKey, signJws, startProvider } from '../support/oidc_provider.mjs';
 import { startStack, timely, users, waitFor } from '../support/stack.mjs';
-import { address, callAs, PASSWORD, person, post } from './support.mjs';
+import { address, callAs, guessUntilRefused, PASSWORD, person, post } from './support.mjs';
 
 let provider;
 let folder;
@@ -110,19 +110,21 @@ describe('the way there and back', { concurrency: false }, () => {
   });
 
   test('a new key of the provider is fetched when it is met, and not for every invented one', async () => {
-    await new Promise((resolve) => setTimeout(resolve, 10_500)); // the last look at the keys is longer ago than they are asked for anew
+    const KEYS_PAUSE_MS = 10_000; // CDS_OIDC_KEYS_PAUSE_MS
+    await new Promise((resolve) => setTimeout(resolve, KEYS_PAUSE_MS + 500)); // the last look at the keys is longer ago than that
     const fresh = newKey();
     provider.keys = [fresh, provider.keys[0]];
     provider.key = fresh;
     assert.equal((await signIn(open, somebody())).location, '/?oidc=ok');
     const asked = provider.asked.keys;
+    const since = performance.now();
     const invented = newKey();
     for (let i = 0; i < 5; i++) {
       provider.token = (_, payload) => signJws(invented.privateKey, { alg: 'RS256', kid: `invented-${i}` }, payload);
       assert.equal((await signIn(open, somebody())).rule, 'jws.unknown_kid');
     }
-    assert.equal(provider.asked.keys, asked);
     provider.honest();
+    assert.ok(provider.asked.keys - asked <= Math.floor((performance.now() - since) / KEYS_PAUSE_MS), 'they are not asked for by every key');
   });
 });
 
@@ -179,9 +181,7 @@ describe('a sign-in that this browser did not begin, or not so', { concurrency: 
 
   test('answers are guesses, and slowed down like them', async () => {
     const ip = '203.0.113.9';
-    const all = [];
-    for (let i = 0; i < 6; i++) all.push((await back(open, { code: 'x', state: 'A'.repeat(43), cookie: 'x'.repeat(96), ip })).rule);
-    assert.deepEqual(all, [...Array(5).fill('oidc.state'), 'login.ip']);
+    await guessUntilRefused(() => back(open, { code: 'x', state: 'A'.repeat(43), cookie: 'x'.repeat(96), ip }), (got) => got.rule === 'login.ip', (got) => assert.equal(got.rule, 'oidc.state'));
   });
 });
 
@@ -250,7 +250,7 @@ describe('a provider that says that somebody has signed out there', { concurrenc
     assert.equal((await callAs(open, mine.access_token, 'user.self')).status, 200);
     const got = await logout(signed(payloadOf(who)));
     assert.deepEqual([got.status, got.cache, got.json], [200, 'no-store', { sessions: 2 }]);
-    await waitFor('its token is refused', async () => (await callAs(open, mine.access_token, 'user.self')).status === 401);
+    await waitFor('its token is refused', async () => (await callAs(open, mine.access_token, 'user.self')).status === 401, 1000);
     assert.equal((await fetch(`${open.url}/auth/refresh`, { method: 'POST', headers: { 'content-type': 'application/json', cookie: `cds_refresh=${second.refresh}` }, body: '{}' })).status, 401);
     assert.equal((await callAs(open, theirs.access_token, 'user.self')).status, 200);
     assert.equal((await signIn(open, who)).location, '/?oidc=ok', 'and may sign in again');
@@ -414,11 +414,13 @@ describe('a provider in trouble', { concurrency: false }, () => {
       assert.equal(got.location, `/login?oidc=${rule}`, name);
     }
     await restart();
+    const PAUSE_MS = 2000; // CDS_OIDC_PAUSE_MS
     const asked = provider.asked.metadata;
+    const since = performance.now();
     provider.answer.metadata = (req, res) => res.writeHead(302, { location: '/elsewhere' }).end();
     for (let i = 0; i < 4; i++) assert.equal((await begin(careful)).location, '/login?oidc=oidc.unreachable');
     provider.honest();
-    assert.equal(provider.asked.metadata, asked + 1, 'it is not asked by every click');
+    assert.ok(provider.asked.metadata - asked <= 1 + Math.floor((performance.now() - since) / PAUSE_MS), 'it is not asked by every click');
     assert.equal(provider.asked.other ?? 0, 0, 'redirects are not followed');
   });
 

@@ -29,11 +29,15 @@ async function owner() {
   let run_id;
   socket.call(2, 'run.exec', { project: who.project, language: 'sh', code: 'sleep 600', limits: { wall_ms: 600_000 } });
   run_id = (await socket.next((m) => m.method === 'run.started')).params.run_id;
-  const stream = modelStream(stack.llmUrl, who.token, { max_tokens: 4000, resumable: true });
+  const stream = modelStream(stack.llmUrl, who.token, { max_tokens: 4000, resumable: true, ignore_eos: false });
   await stream.first;
   const request_id = await stack.sql(`SELECT id FROM llm_requests WHERE user_id = '${who.id}' ORDER BY admitted_at DESC LIMIT 1`);
+  socket.call(4, 'term.attach', { project: who.project, term_id });
   socket.call(3, 'term.input', { project: who.project, term_id, data: 'python3 -m http.server 8000\n' });
   await waitFor('a program listens', async () => (await callAs(stack, who.token, 'preview.ports', { project: who.project, term_id })).result?.ports?.includes(8000), 30_000, 100);
+  // It says so behind that, and nothing more.
+  const said = () => socket.messages.filter((m) => m.method === 'term.output').map((m) => m.params.data).join('');
+  await waitFor('the terminal is quiet', () => /Serving HTTP[^\n]*\n/.test(said()));
   const { key_id } = (await callAs(stack, who.token, 'key.create', { name: 'mine' })).result;
   const { preview_id } = (await callAs(stack, who.token, 'preview.open', { project: who.project, term_id, port: 8000 })).result;
   return { ...who, socket, stream, things: { project: who.project, term_id, run_id, request_id, session_id: who.sid, user_id: who.id, projects_to: who.id, preview_id, key_id } };
@@ -83,8 +87,6 @@ before(async () => {
   await stack.waitModel();
   victim = await owner();
   attacker = await owner();
-  // The prompt of the shell has been written.
-  await waitFor('the terminals are quiet', async () => (await seen()).terms[0]?.[4] > 0);
 });
 after(async () => {
   for (const one of [victim, attacker]) one?.socket.socket.close();

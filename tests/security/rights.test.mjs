@@ -1,10 +1,11 @@
 // What a block, another role or the end of a session does to everything that is open: HTTP, sockets, streams of the model, runs, terminals, on every
 // process, within one second, also when nobody was notified.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openSocket, whileStopped } from '../support/gateway.mjs';
-import { startStack, timely, waitFor } from '../support/stack.mjs';
+import { alive, startStack, timely, waitFor } from '../support/stack.mjs';
 import { callAs, login, modelStream, openAll, person, post } from './support.mjs';
 
 let stack;
@@ -26,13 +27,16 @@ async function allEnd(ended, since) {
   return ends;
 }
 const terminals = async (who) => (await callAs(stack, who.token, 'term.list', { project: who.project })).result?.terminals ?? [];
-/** Terminals that run, as the sandbox itself counts them. */
-const running = async () => Number(/cds_sandbox_active_terminals (\d+)/.exec(await (await fetch(`${stack.apiUrl}/metrics/sandboxd`)).text())?.[1] ?? 0);
+/** Terminals that run, as the sandbox itself counts them, once it says so. */
+const running = async () => Number(await waitFor('the sandbox counts', async () => /cds_sandbox_active_terminals (\d+)/.exec(await (await fetch(`${stack.apiUrl}/metrics/sandboxd`)).text())?.[1]));
+/** Those that tests before have ended are gone, so that who counts has his own alone. */
+const noneRuns = () => waitFor('no terminal runs', async () => (await running()) === 0);
 
 describe('a block', { concurrency: false }, () => {
   test('ends calls, sockets, streams, runs and terminals of that user within a second, and each says why', async () => {
     const who = await person(stack, 'developer', { project: true });
     const other = await person(stack, 'developer', { project: true });
+    await noneRuns();
     const open = await openAll(stack, who);
     const bystander = await openSocket(stack, { token: other.token });
     const before = await running();
@@ -74,13 +78,17 @@ describe('a block', { concurrency: false }, () => {
   test('refuses the token on every process, and the cookie, and is not undone for them by an unblock', async () => {
     const who = await person(stack, 'developer', { project: true });
     await admin('user.block', { user_id: who.id });
+    // Each process hears of it for itself, within a second.
     const everywhere = async (status, rule) => {
-      const rpc = await callAs(stack, who.token, 'user.self');
-      assert.deepEqual([rpc.status, rpc.error.data.rule], [status, rule]);
-      for (const base of [stack.llmUrl, stack.apiUrl]) {
-        const got = await fetch(`${base}/v1/models`, { headers: { authorization: `Bearer ${who.token}` } });
-        assert.deepEqual([got.status, (await got.json()).error.rule], [status, rule], base);
-      }
+      await waitFor('RPC refuses it', async () => {
+        const { status: got, error } = await callAs(stack, who.token, 'user.self');
+        return got === status && error.data.rule === rule;
+      }, 1000);
+      for (const base of [stack.llmUrl, stack.apiUrl])
+        await waitFor(`${base} refuses it`, async () => {
+          const got = await fetch(`${base}/v1/models`, { headers: { authorization: `Bearer ${who.token}` } });
+          return got.status === status && (await got.json()).error.rule === rule;
+        }, 1000);
       const auth = await post(`${stack.authUrl}/auth/rpc`, { jsonrpc: '2.0', id: 1, method: 'user.password.change', params: { old_password: 'x', new_password: 'y' } }, { token: who.token });
       assert.deepEqual([auth.status, auth.json.error.data.rule], [status, rule]);
       await assert.rejects(openSocket(stack, { token: who.token }), new RegExp(String(status)));
@@ -89,7 +97,6 @@ describe('a block', { concurrency: false }, () => {
     const refresh = await post(`${stack.authUrl}/auth/refresh`, {}, { cookie: who.refresh });
     assert.deepEqual([refresh.status, refresh.json.rule], [403, 'user.blocked']);
     await admin('user.unblock', { user_id: who.id });
-    await waitFor('the unblock is known', async () => (await callAs(stack, who.token, 'user.self')).status !== 403);
     await everywhere(401, 'session.stale');
     assert.equal((await post(`${stack.authUrl}/auth/refresh`, {}, { cookie: who.refresh })).status, 401);
     assert.equal((await callAs(stack, (await login(stack, who)).token, 'user.self')).status, 200);
@@ -186,6 +193,9 @@ describe('another role', { concurrency: false }, () => {
     await logs.next(foreign);
     await admin('user.set_role', { user_id: who.id, role: 'developer' });
     await socket.next((m) => m.method === 'session.changed');
+    // What was sent to the other socket before has come by the time of its answer.
+    logs.socket.ping();
+    await once(logs.socket, 'pong');
     socket.call(1, 'budget.set', { scope: 'user', email: who.email, unit: 'tokens', window: 'month', limit: 1_000_000_000 });
     assert.equal((await socket.answer(1)).error.data.rule, 'role');
     const seen = logs.messages.length;
@@ -235,6 +245,7 @@ describe('a lost notification', { concurrency: false }, () => {
   test('terminals of who was blocked while the gateway was down end when it is back', async () => {
     const who = await person(stack, 'developer', { project: true });
     const socket = await openSocket(stack, { token: who.token });
+    await noneRuns();
     socket.call(1, 'term.open', { project: who.project, rows: 24, cols: 80 });
     await socket.answer(1);
     const before = await running();
@@ -251,6 +262,7 @@ describe('a lost notification', { concurrency: false }, () => {
     await admin('user.unblock', { user_id: who.id });
     const now = await login(stack, who);
     const socket = await openSocket(stack, { token: now.token });
+    await noneRuns();
     socket.call(1, 'term.open', { project: who.project, rows: 24, cols: 80 });
     await socket.answer(1);
     const before = await running();
@@ -269,19 +281,24 @@ describe('the database out of reach', { concurrency: false }, () => {
     const closed = new Promise((resolve) => socket.socket.on('close', (code) => resolve({ code, at: performance.now() })));
     const { postgres } = await stack.pids();
     const backends = (await stack.sql('SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()')).split('\n').map(Number);
-    const all = [postgres, ...backends];
+    const signal = (name) => {
+      for (const pid of [postgres, ...backends]) if (alive(pid)) process.kill(pid, name); // one that ended has nothing to stop
+    };
+    // Who is let in here was confirmed within the last second, so what runs under it ends nine seconds from here at the earliest.
     const since = performance.now();
-    for (const pid of all) process.kill(pid, 'SIGSTOP');
+    assert.equal((await callAs(stack, who.token, 'user.self')).status, 200);
     try {
+      signal('SIGSTOP');
       await sleep(1100);
-      const got = await callAs(stack, who.token, 'user.self');
+      socket.call(1, 'user.self');
+      const [got, models, answer] = await Promise.all([
+        callAs(stack, who.token, 'user.self'), fetch(`${stack.llmUrl}/v1/models`, { headers: { authorization: `Bearer ${who.token}` } }), socket.answer(1),
+      ]);
+      assert.equal(socket.closed, null, 'it still goes on');
       assert.deepEqual([got.status, got.error.data.rule], [503, 'access.unknown']);
       assert.ok(got.headers.get('retry-after'));
-      const models = await fetch(`${stack.llmUrl}/v1/models`, { headers: { authorization: `Bearer ${who.token}` } });
       assert.deepEqual([models.status, (await models.json()).error.rule], [503, 'access.unknown']);
-      socket.call(1, 'user.self');
-      assert.equal((await socket.answer(1)).error.data.rule, 'access.unknown');
-      assert.equal(socket.closed, null, 'it still goes on');
+      assert.equal(answer.error.data.rule, 'access.unknown');
       const ready = await fetch(`${stack.apiUrl}/readyz`);
       assert.equal(ready.status, 503);
       const end = await Promise.race([closed, sleep(60_000, null, { ref: false }).then(() => assert.fail('the socket goes on'))]);
@@ -289,7 +306,7 @@ describe('the database out of reach', { concurrency: false }, () => {
       assert.ok(end.at - since > 9000, `${Math.round(end.at - since)} ms`);
       timely(end.at - since, 13_000);
     } finally {
-      for (const pid of all) process.kill(pid, 'SIGCONT');
+      signal('SIGCONT');
     }
     await waitFor('calls work again', async () => (await callAs(stack, who.token, 'user.self')).status === 200, 20_000, 100);
   });
@@ -334,15 +351,15 @@ test('100 tries: from the call that revokes to the closed socket, the refused ca
     const refused = (async () => {
       for (;;) if ((await callAs(stack, mine.token, 'user.self')).status === 401) return performance.now();
     })();
-    times.socket.push((await closed) - since);
-    times.http.push((await refused) - since);
-    times.stream.push((await stream.end).at - since);
+    for (const [name, at] of [['socket', await closed], ['http', await refused], ['stream', (await stream.end).at]]) {
+      times[name].push(at - since);
+      timely(at - since, 1000, `${name}, in try ${i + 1},`); // while the machine is as busy as it was
+    }
     await revoke;
   }
   for (const [name, list] of Object.entries(times)) {
     list.sort((a, b) => a - b);
     const at = (share) => list[Math.min(list.length - 1, Math.ceil(list.length * share) - 1)].toFixed(1);
     t.diagnostic(`${name}: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, most ${at(1)} ms of ${tries}`);
-    timely(Number(at(1)), 1000, `${name}, once,`);
   }
 });

@@ -25,6 +25,23 @@ export async function post(url, body, { token, cookie, ip = address(), headers =
   return { status: reply.status, headers: reply.headers, json: text ? JSON.parse(text) : null, refresh: set ? /^cds_refresh=([^;]*)/.exec(set)[1] : null };
 }
 
+/**
+ * Makes one guess(i) after the other until one has to wait, and gives that answer: `burst` are let through (the numbers of apps/auth/throttle.h), and
+ * as many more as more(ms) says, which on a slow machine are some. `passed` checks each that was let through.
+ */
+export async function guessUntilRefused(guess, waits, passed, { burst = 5, more = (ms) => ms / 12_000 } = {}) {
+  const began = performance.now();
+  for (let i = 0; ; i++) {
+    const got = await guess(i);
+    if (waits(got)) {
+      assert.ok(i >= burst, `guess ${i + 1} has to wait already`);
+      return got;
+    }
+    assert.ok(i < burst + Math.floor(more(performance.now() - began)), `guess ${i + 1} was let through`);
+    passed(got);
+  }
+}
+
 /** One call over HTTP with any token: { status, result, error }. */
 export async function callAs(stack, token, method, params = {}) {
   const got = await post(`${stack.apiUrl}/rpc`, { jsonrpc: '2.0', id: 1, method, params }, { token });
@@ -49,7 +66,7 @@ export async function login(stack, who) {
   return { ...who, token: got.json.access_token, refresh: got.refresh, sid: decode(got.json.access_token).sid };
 }
 
-/** A streamed answer of the model: { first: promise, end: promise of { text, at } }. */
+/** A streamed answer of the model, which goes on to its last token: { first: promise, end: promise of { text, at } }. */
 export function modelStream(base, token, body = {}) {
   const url = new URL(`${base}/v1/chat/completions`);
   let text = '';
@@ -63,7 +80,7 @@ export function modelStream(base, token, body = {}) {
       for (const event of ['end', 'aborted', 'error', 'close']) reply.on(event, () => (told(), resolve({ text, status, at: performance.now() })));
     });
     req.on('error', () => (told(), resolve({ text, status, at: performance.now() })));
-    req.end(JSON.stringify({ messages: [{ role: 'user', content: 'Tell a very long story about a lighthouse.' }], max_tokens: 1500, stream: true, ...body }));
+    req.end(JSON.stringify({ messages: [{ role: 'user', content: 'Tell a very long story about a lighthouse.' }], max_tokens: 1500, ignore_eos: true, stream: true, ...body }));
   });
   return { first, end };
 }
@@ -92,10 +109,10 @@ export async function openAll(stack, who, { model = true } = {}) {
       ended[name] = stream.end;
     }
     const responses = await openSocket(as, { token: who.token, path: '/v1/responses', protocol: 'cds.responses.v1' });
-    responses.send({ type: 'response.create', input: 'Tell a very long story.', max_output_tokens: 1500 });
+    responses.send({ type: 'response.create', input: 'Tell a very long story.', max_output_tokens: 1500, ignore_eos: true });
     await responses.next((m) => m.type === 'response.output_text.delta');
     ended.responses = Promise.all([closing(responses), responses.next((m) => m.type === 'error')]).then(([end, told]) => ({ ...end, rule: told.error.rule }));
-    socket.call(4, 'llm.chat', { messages: [{ role: 'user', content: 'Tell a very long story.' }], max_tokens: 1500 });
+    socket.call(4, 'llm.chat', { messages: [{ role: 'user', content: 'Tell a very long story.' }], max_tokens: 1500, temperature: 0 }); // it repeats itself without end then
     await socket.next((m) => m.method === 'llm.delta');
     ended.chat = socket.answer(4).then((m) => ({ ...m, at: performance.now() }));
   }

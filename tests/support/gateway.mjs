@@ -73,6 +73,26 @@ export async function whileLocked(stack, statement, fn) {
   }
 }
 
+/**
+ * Begins a call while a transaction has done `first`. Once the call waits for what that holds, the transaction does `then` and commits.
+ * @return what the call gives
+ */
+export async function whileItWaits(stack, first, call, then = '') {
+  const holder = spawn('psql', ['-X', '-qAt', '-h', join(stack.home, 'run/pg'), '-U', 'studio', '-d', 'studio'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const closed = once(holder, 'close');
+  holder.stdin.write(`BEGIN; ${first}; SELECT 'held';\n`);
+  await new Promise((resolve) => holder.stdout.setEncoding('utf8').on('data', (text) => text.includes('held') && resolve()));
+  const going = call();
+  going.catch(() => {}); // told below
+  holder.stdin.end(`DO $$ BEGIN
+    FOR i IN 1..6000 LOOP
+      EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)));
+      PERFORM pg_sleep(0.01);
+    END LOOP; END $$; ${then}; COMMIT;\n`);
+  await closed;
+  return going;
+}
+
 /** Runs fn while a process stands still. */
 export async function whileStopped(pid, fn) {
   process.kill(pid, 'SIGSTOP');

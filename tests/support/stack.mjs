@@ -28,7 +28,7 @@ export const users = {
   viewer: { email: 'viewer@studio.test', password: 'Paper-Mountain-63-Bells', name: 'Vera Viewer' },
 };
 const START_MS = 120_000;
-const STOP_MS = 15_000;
+const STOP_MS = 60_000;
 
 /** Whether this process can listen there; the server that does, or null. */
 async function listening(address) {
@@ -42,7 +42,7 @@ async function listening(address) {
 export async function freePorts(count) {
   const ports = [];
   while (ports.length < count) {
-    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const port = 10_100 + Math.floor(Math.random() * 20_000); // fetch and browsers refuse 10080
     const name = await listening({ path: `\0cyberdevstudio-test-port-${port}` });
     const server = name && (await listening({ port, host: '127.0.0.1' }));
     if (server) {
@@ -166,14 +166,14 @@ function withMethods(stack) {
         return models.find((m) => m.state === 'loaded') ?? null;
       }, timeoutMs, 50);
     },
-    /** The last lines of the log, parsed. */
+    /** The last lines of the log, parsed; what is being written just now is none yet. */
     logTail(lines = 50) {
       const fd = openSync(join(stack.home, 'logs/studio.jsonl'), 'r');
       try {
         const size = fstatSync(fd).size;
         const buffer = Buffer.alloc(Math.min(size, 256 * 1024));
         readSync(fd, buffer, 0, buffer.length, size - buffer.length);
-        const all = buffer.toString('utf8').split('\n').filter(Boolean);
+        const all = buffer.toString('utf8').split('\n').slice(0, -1);
         return (size > buffer.length ? all.slice(1) : all).slice(-lines).map((line) => JSON.parse(line));
       } finally {
         closeSync(fd);
@@ -279,6 +279,7 @@ export async function startStack({ llm = true, setup = true, env = {}, options =
     await launch(stack, child, timeoutMs);
     if (setup && stack.setupLink) await makePeople(stack);
   } catch (error) {
+    if (error.cause) error.message += `: ${error.cause.code ?? ''} ${error.cause.message}`;
     if (existsSync(join(stack.home, 'logs/studio.jsonl'))) error.message += `\nlog:\n${stack.logTail(20).map((l) => JSON.stringify(l)).join('\n')}`;
     await stack.stop('SIGKILL');
     throw error;
