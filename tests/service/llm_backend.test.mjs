@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { llmClient } from '../support/llm.mjs';
-import { build } from '../support/stack.mjs';
+import { build, waitFor } from '../support/stack.mjs';
 import { TINY, startTiny } from '../support/tiny.mjs';
 
 const folder = mkdtempSync(join(tmpdir(), 'cds-backend-'));
@@ -52,7 +52,8 @@ describe('a backend', () => {
     assert.deepEqual(compute.skipped.map((s) => s.backend), ['cuda', 'vulkan']);
     assert.match(compute.skipped[0].reason, /The backend cuda did not load: it is not in the folder of the backend/);
     assert.match(compute.skipped[1].reason, /exit status 127/);
-    const lines = stack.logTail(400).filter((l) => l.msg === 'a backend is not used');
+    const logged = () => stack.logTail(400).filter((l) => l.msg === 'a backend is not used');
+    const lines = await waitFor('both are in the log', () => logged().length >= 2 && logged());
     assert.deepEqual(lines.map((l) => [l.backend, l.next]), [['cuda', 'vulkan'], ['vulkan', 'cpu']]);
     assert.equal((await llm.complete({ prompt: 'The', max_tokens: 2 })).status, 200);
   });
@@ -118,7 +119,7 @@ describe('a backend', () => {
       const got = await load();
       assert.equal(got.status, 507, 'with a GPU it would fit, but that one does not work');
       assert.equal(got.json.error.rule, 'llm.memory');
-      assert.ok(small.logTail(400).some((l) => l.msg === 'a backend is not used' && l.backend === 'cuda'), 'it was tried');
+      await waitFor('that it was tried is in the log', () => small.logTail(400).some((l) => l.msg === 'a backend is not used' && l.backend === 'cuda'));
       const refused = (await api.call('GET', '/admin/models', undefined, 'admin')).json.models.find((m) => m.id === TINY);
       assert.equal(refused.pid ?? null, null);
     } finally {

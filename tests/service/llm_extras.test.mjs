@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { assertRefused, llmClient } from '../support/llm.mjs';
 import { waitFor } from '../support/stack.mjs';
-import { TINY, startTiny } from '../support/tiny.mjs';
+import { LONG, TINY, startTiny } from '../support/tiny.mjs';
 
 let stack;
 let llm;
 before(async () => {
-  stack = await startTiny({ options: { 'llm.slots': '2', 'llm.request_tokens': '4096', 'llm.context_tokens': '16384', 'llm.speculation': 'off' } });
+  stack = await startTiny({ options: { 'llm.slots': '2', 'llm.request_tokens': '16384', 'llm.context_tokens': '65536', 'llm.speculation': 'off' } });
   llm = llmClient(stack);
 });
 after(async () => {
@@ -48,7 +48,10 @@ describe('tokens', () => {
 
   test('n_probs_is_another_name_for_chances', async () => {
     const text = (await llm.complete({ ...base, max_tokens: 3, n_probs: 2 })).json.choices[0].logprobs;
-    assert.deepEqual(text, (await llm.complete({ ...base, max_tokens: 3, logprobs: 2 })).json.choices[0].logprobs);
+    const named = (await llm.complete({ ...base, max_tokens: 3, logprobs: 2 })).json.choices[0].logprobs;
+    assert.deepEqual([named.tokens, named.text_offset, named.top_logprobs.map(Object.keys)], [text.tokens, text.text_offset, text.top_logprobs.map(Object.keys)]);
+    // How many threads compute decides the last bits of a chance.
+    named.token_logprobs.forEach((chance, i) => assert.ok(Math.abs(chance - text.token_logprobs[i]) < 1e-2, `${chance} and ${text.token_logprobs[i]}`));
     const chat = (await llm.chat({ messages: [{ role: 'user', content: 'Hi' }], max_tokens: 3, n_probs: 2 })).json.choices[0].logprobs;
     assert.equal(chat.content[0].top_logprobs.length, 2);
     assert.equal((await llm.complete({ ...base, n_probs: 0 })).json.choices[0].logprobs, null);
@@ -134,7 +137,7 @@ describe('turns', () => {
   test('a_low_priority_waits_and_a_wrong_one_is_400', async () => {
     const controller = new AbortController();
     const ask = (body) => fetch(`${stack.llmUrl}/v1/completions`, { method: 'POST', signal: controller.signal,
-      headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}` }, body: JSON.stringify({ ...base, ignore_eos: true, max_tokens: 3500, ...body }) });
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}` }, body: JSON.stringify({ ...base, ignore_eos: true, max_tokens: LONG, ...body }) });
     const running = [1, 2].map((seed) => ask({ seed, priority: 'low' }));
     running.forEach((r) => r.catch(() => {}));
     await waitFor('both slots are taken', async () => (await statusOf()).active === 2);
@@ -151,8 +154,15 @@ describe('turns', () => {
   });
 
   test('a_deadline_ends_the_answer_or_the_wait', async () => {
-    const cut = await llm.complete({ ...base, max_tokens: 4000, ignore_eos: true, deadline_ms: 700 });
-    assert.equal(cut.status, 200, cut.text);
+    // A deadline that ends while the request still waits refuses it (here: on a machine that is busy with other things); so it is asked with more time.
+    const cut = await waitFor('a deadline ends an answer', async () => {
+      for (let ms = 700; ms < 30_000; ms *= 2) {
+        const got = await llm.complete({ ...base, max_tokens: LONG, ignore_eos: true, deadline_ms: ms });
+        if (got.status === 200) return got;
+        assert.match(got.json.error.message, /waited too long/);
+      }
+      return null;
+    });
     assert.equal(cut.json.cds.ended, 'deadline');
     assert.equal(cut.json.choices[0].finish_reason, 'length');
     assertRefused(await llm.complete({ ...base, deadline_ms: 0 }), 'deadline_ms');

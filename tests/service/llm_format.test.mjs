@@ -8,6 +8,8 @@ const toolTemplate = readFileSync(new URL('../support/tools.jinja', import.meta.
 let llm;
 withModel((studio) => ({ llm } = studio));
 
+/** Enough for every text that the schemas here let pass: each character may be several tokens, and spaces stand between. */
+const LONGEST = 600;
 const schemaFormat = (schema, strict = true) => ({ type: 'json_schema', json_schema: { name: 'answer', strict, schema } });
 const person = {
   type: 'object',
@@ -26,7 +28,7 @@ describe('JSON', () => {
 
   test('json_schema_is_kept_at_any_temperature_and_all_forms_of_asking', async () => {
     for (const options of [{ response_format: schemaFormat(person) }, { json_schema: person }, { response_format: { type: 'json_object', schema: person } }]) {
-      const got = await llm.chat({ messages: ask('Invent a person.'), ...options, max_tokens: 60, temperature: 1.5, n: 2 });
+      const got = await llm.chat({ messages: ask('Invent a person.'), ...options, max_tokens: LONGEST, temperature: 1.5, n: 2 });
       assert.equal(got.status, 200, got.text);
       for (const choice of got.json.choices) {
         assert.equal(choice.finish_reason, 'stop');
@@ -49,16 +51,16 @@ describe('JSON', () => {
       [{ type: ['string', 'null'], maxLength: 5 }, (v) => v === null || v.length <= 5],
     ];
     for (const [schema, good] of cases) {
-      const got = await llm.chat({ messages: ask('Answer.'), response_format: schemaFormat(schema), max_tokens: 100, temperature: 1 });
+      const got = await llm.chat({ messages: ask('Answer.'), response_format: schemaFormat(schema), max_tokens: LONGEST, temperature: 1 });
       assert.equal(got.status, 200, JSON.stringify(schema) + got.text);
       assert.ok(good(JSON.parse(got.json.choices[0].message.content)), got.json.choices[0].message.content);
     }
   });
 
   test('a_schema_works_in_text_completions_and_in_a_stream', async () => {
-    const got = await llm.complete({ prompt: 'A number: ', json_schema: { type: 'integer', minimum: 5, maximum: 9 }, max_tokens: 8 });
+    const got = await llm.complete({ prompt: 'A number: ', json_schema: { type: 'integer', minimum: 5, maximum: 9 }, max_tokens: 60 });
     assert.match(got.json.choices[0].text, /^[5-9]$/);
-    const s = await llm.stream({ messages: ask('Invent a person.'), response_format: schemaFormat(person), max_tokens: 120 });
+    const s = await llm.stream({ messages: ask('Invent a person.'), response_format: schemaFormat(person), max_tokens: LONGEST });
     assert.ok(s.done && !s.error);
     assert.deepEqual(Object.keys(JSON.parse(assemble(s.events).content)), ['name', 'age', 'mood']);
   });
@@ -80,7 +82,7 @@ describe('JSON', () => {
   test('a_text_that_does_not_fit_its_schema_is_an_error_and_free', async () => {
     // A grammar can only say "this or that"; that exactly one of them may fit is found out in the finished text.
     const digit = { type: 'integer', minimum: 0, maximum: 9 };
-    const body = { messages: ask('A digit.'), response_format: schemaFormat({ oneOf: [digit, digit] }), max_tokens: 10 };
+    const body = { messages: ask('A digit.'), response_format: schemaFormat({ oneOf: [digit, digit] }), max_tokens: 60 };
     const before = await llm.usage();
     const got = await llm.chat(body);
     assert.equal(got.status, 500, got.text);
@@ -147,7 +149,7 @@ const clock = { type: 'function', function: { name: 'now', description: 'The tim
 for (const [kind, own] of [['without_a_tool_template', undefined], ['with_a_tool_template', toolTemplate]]) {
   describe(`tools ${kind}`, () => {
     const as = own ? 'admin' : 'developer';
-    const body = { messages: ask('What is the weather in Rome?'), tools: [weather, clock], max_tokens: 150, temperature: 0, chat_template: own };
+    const body = { messages: ask('What is the weather in Rome?'), tools: [weather, clock], max_tokens: own ? 150 : LONGEST, temperature: 0, chat_template: own };
     const base = own ? { ...body, messages: [{ role: 'system', content: 'Call a tool at once: <tool_call>' }, ...body.messages] } : body;
 
     test(`a_named_function_is_really_called_${kind}`, async () => {
@@ -184,7 +186,7 @@ for (const [kind, own] of [['without_a_tool_template', undefined], ['with_a_tool
 }
 
 describe('tool calls in a stream', () => {
-  const base = { messages: ask('What is the weather in Rome?'), tools: [weather, clock], max_tokens: 150, temperature: 0, stream_options: { include_usage: true } };
+  const base = { messages: ask('What is the weather in Rome?'), tools: [weather, clock], max_tokens: LONGEST, temperature: 0, stream_options: { include_usage: true } };
 
   test('arguments_come_in_pieces_after_id_and_name', async () => {
     const s = await llm.stream({ ...base, tool_choice: 'required', parallel_tool_calls: false });
@@ -208,14 +210,14 @@ describe('tool calls in a stream', () => {
   });
 
   test('parallel_calls_up_to_the_limit', async () => {
-    const got = await llm.chat({ ...base, tool_choice: 'required', max_tool_calls: 2, temperature: 1, max_tokens: 400 });
+    const got = await llm.chat({ ...base, tool_choice: 'required', max_tool_calls: 2, temperature: 1, max_tokens: 2 * LONGEST });
     assert.equal(got.status, 200, got.text);
     assert.ok(got.json.choices[0].message.tool_calls.length <= 2);
   });
 
   test('auto_answers_in_words_or_calls_but_never_in_between', async () => {
     for (const seed of [1, 2, 3]) {
-      const got = await llm.chat({ ...base, tool_choice: 'auto', temperature: 0.8, seed, max_tokens: 30 });
+      const got = await llm.chat({ ...base, tool_choice: 'auto', temperature: 0.8, seed, max_tokens: 200 });
       const [{ message, finish_reason }] = got.json.choices;
       if (finish_reason === 'tool_calls') assert.ok(message.tool_calls.length > 0 && message.content === null);
       else assert.ok(message.content.length > 0);

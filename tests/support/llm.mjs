@@ -1,5 +1,6 @@
 // What tests of the model server share: one call, one stream, and what an OpenAI error looks like.
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { after, before } from 'node:test';
 import { startStack, waitFor } from './stack.mjs';
 
@@ -66,6 +67,18 @@ export function nothingIsHeld(stack) {
   return waitFor('nothing is held', async () => {
     const usage = await stack.rpc('usage.summary', {}, 'developer');
     return usage.held_tokens === 0 && usage;
+  });
+}
+
+/** Cancels a request while it runs; one that had ended before it could be is asked for again. @param send  gives the answer to a request of this id */
+export function cancelled(llm, send) {
+  return waitFor('a request is cancelled while it runs', async () => {
+    const id = randomUUID();
+    let over = false;
+    const asked = send(id).finally(() => (over = true));
+    while (!over) if ((await llm.call('POST', `/v1/requests/${id}/cancel`)).status === 202) return asked;
+    await asked;
+    return null;
   });
 }
 

@@ -15,7 +15,7 @@
 #include "lib/db/migrate.h"
 #include "tests/support/test.h"
 
-enum { READY_MS = 30000, PAUSE_US = 2000 };
+enum { READY_MS = 120000, PAUSE_US = 2000, HOUR_MS = 3600000, EARLY_MS = 30000 };
 
 void test_pg_make(struct test_pg *t)
 {
@@ -65,11 +65,25 @@ int test_pg_stop(struct test_pg *t, int signo)
     return status;
 }
 
+/* A corpse that nobody has collected yet is none: it holds no memory. */
+static bool lives(pid_t pid)
+{
+    char path[64], text[256] = "";
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    bool read = f && fgets(text, sizeof(text), f);
+    if (f)
+        fclose(f);
+    const char *name_end = strrchr(text, ')');
+    return read && name_end && !strchr("ZX", name_end[2]);
+}
+
 void test_pg_kill_all(struct test_pg *t)
 {
     pid_t children[256];
     char path[64];
     int n = 0;
+    assert_int_equal(kill(t->pid, SIGSTOP), 0); /* it makes no more of them */
     snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)t->pid, (int)t->pid);
     FILE *f = fopen(path, "re");
     assert_non_null(f);
@@ -80,6 +94,13 @@ void test_pg_kill_all(struct test_pg *t)
     for (int i = 0; i < n; i++)
         kill(children[i], SIGKILL); /* may have left by itself */
     assert_int_equal(waitpid(t->pid, NULL, 0), t->pid);
+    /* Their shared memory would keep the next server from starting. */
+    const uint64_t deadline_ms = cds_now_ms() + READY_MS;
+    for (int i = 0; i < n; i++)
+        while (lives(children[i])) {
+            assert_true(cds_ms_left(deadline_ms) > 0);
+            usleep(PAUSE_US);
+        }
     cds_pg_exited(t->pg);
     t->pid = 0;
 }
@@ -105,6 +126,32 @@ struct cds_db *test_pg_open(const struct test_pg *t)
     if (cds_db_open(t->conninfo, cds_now_ms() + READY_MS, &db, &err))
         fail_msg("%s %s", err.message, err.detail);
     return db;
+}
+
+struct cds_db *test_patient(struct cds_db *db)
+{
+    return cds_db_script(db, "SET lock_timeout = '5min'; SET statement_timeout = '5min'; SET idle_in_transaction_session_timeout = '5min'", NULL)
+               ? NULL
+               : db;
+}
+
+bool test_pg_join(const struct test_pg *t, struct cds_db **ret)
+{
+    if (cds_db_open(t->conninfo, cds_now_ms() + READY_MS, ret, NULL))
+        return false;
+    if (test_patient(*ret))
+        return true;
+    cds_db_close(ret);
+    return false;
+}
+
+void test_early_in_the_hour(void)
+{
+    const uint64_t left_ms = HOUR_MS - cds_wall_ms() % HOUR_MS;
+    if (left_ms > EARLY_MS)
+        return;
+    for (const uint64_t until_ms = cds_wall_ms() + left_ms; cds_wall_ms() <= until_ms;)
+        usleep(PAUSE_US);
 }
 
 void test_pg_migrate(const struct test_pg *t)

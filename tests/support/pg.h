@@ -22,12 +22,19 @@ void test_pg_make(struct test_pg *t);
 void test_pg_start(struct test_pg *t);
 /** Sends a signal to the postmaster (SIGINT: fast shutdown) and waits for its end. @return its wait status */
 int test_pg_stop(struct test_pg *t, int signo);
-/** SIGKILL for the postmaster and all its processes at once, as a power cut of the process family. */
+/** SIGKILL for the postmaster and all its processes at once, as a power cut of the process family. They are gone when it returns. */
 void test_pg_kill_all(struct test_pg *t);
 /** Stops it when it runs, and removes the folder. */
 void test_pg_free(struct test_pg *t);
 /** A connection; the caller closes it. */
 struct cds_db *test_pg_open(const struct test_pg *t);
+/** The same for a thread, where an assertion cannot be made, and patient. @return false: there is none */
+bool test_pg_join(const struct test_pg *t, struct cds_db **ret);
+/** Lets it wait for locks and answers as long as a busy machine needs: for tests of what many connections do at once. @return db, NULL: it broke */
+struct cds_db *test_patient(struct cds_db *db);
+/** Where an hour, and so perhaps a day or a month, ends within the next half minute, waits until it has: for tests that count in the window of now.
+ */
+void test_early_in_the_hour(void);
 /** Applies database/migrations. */
 void test_pg_migrate(const struct test_pg *t);
 

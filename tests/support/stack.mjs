@@ -13,10 +13,11 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { firstFinding } from './findings.mjs';
 import { waitFor } from './patience.mjs';
 import { givePrepared } from './prepared.mjs';
 
-export { timely, waitFor } from './patience.mjs';
+export { awayFromTheTurn, timely, untilCaught, waitFor } from './patience.mjs';
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 export const build = resolve(root, process.env.CDS_BUILD ?? 'build');
@@ -29,7 +30,7 @@ export const users = {
 /** Limits of a run that no busy machine reaches: a microVM that is emulated is the slowest of all. */
 export const PATIENT = { wall_ms: 240_000, cpu_ms: 120_000 };
 const START_MS = 120_000;
-const STOP_MS = 60_000;
+const STOP_MS = 120_000;
 
 /** Whether this process can listen there; the server that does, or null. */
 async function listening(address) {
@@ -43,7 +44,7 @@ async function listening(address) {
 export async function freePorts(count) {
   const ports = [];
   while (ports.length < count) {
-    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const port = 10_100 + Math.floor(Math.random() * 20_000); // fetch and browsers refuse 10080
     const name = await listening({ path: `\0cyberdevstudio-test-port-${port}` });
     const server = name && (await listening({ port, host: '127.0.0.1' }));
     if (server) {
@@ -68,7 +69,7 @@ function cleanEnv(extra) {
 /** Runs the studio's command line; never throws for an exit code. */
 export const cli = (args, how) => runProgram(program, args, how);
 
-async function runProgram(file, args, { input = '', env = {}, timeoutMs = 60_000 } = {}) {
+async function runProgram(file, args, { input = '', env = {}, timeoutMs = 300_000 } = {}) {
   const child = spawn(file, args, { env: cleanEnv(env), stdio: ['pipe', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
@@ -139,9 +140,13 @@ function withMethods(stack) {
       return got.stdout.trimEnd();
     },
     async status() {
-      const got = await stack.command(['status', '--json']);
-      if (got.code !== 0) throw new Error(`status: exit ${got.code} ${got.stderr}`);
-      return JSON.parse(got.stdout);
+      const NOT_RUNNING = 3;
+      for (let tries = 3; ; tries--) {
+        const got = await stack.command(['status', '--json']);
+        if (got.code === 0) return JSON.parse(got.stdout);
+        // The command asks for five seconds: a supervisor that gets no processor so long is asked again.
+        if (got.code === NOT_RUNNING || tries === 1) throw new Error(`status: exit ${got.code} ${got.stderr}`);
+      }
     },
     /** { supervisor, postgres, auth, sandboxd, llmserver, api, preview, 'studio-ui', llmworker }: pids, null while a part is down. */
     async pids() {
@@ -260,7 +265,7 @@ export async function startStack({ llm = true, setup = true, env = {}, options =
     if (folder) rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   };
   process.once('exit', removeAll);
-  /** Ends the studio; returns { ms, code, signal } of the supervisor. */
+  /** Ends the studio; returns { ms, code, signal } of the supervisor. Fails when a sanitizer found something in one of its programs. */
   stack.stop = async (signal = 'SIGINT') => {
     const begin = performance.now();
     const running = child.exitCode === null && child.signalCode === null;
@@ -270,14 +275,17 @@ export async function startStack({ llm = true, setup = true, env = {}, options =
     await ended;
     clearTimeout(timer);
     const ms = performance.now() - begin;
+    const finding = firstFinding(stack.home);
     process.removeListener('exit', removeAll);
     removeAll();
+    if (finding) throw new Error(`a sanitizer found something in a program of this studio:\n${finding}`);
     return { ms, code: child.exitCode, signal: child.signalCode };
   };
   try {
     await launch(stack, child, timeoutMs);
     if (setup && stack.setupLink) await makePeople(stack);
   } catch (error) {
+    if (error.cause) error.message += `: ${error.cause.code ?? ''} ${error.cause.message}`;
     if (existsSync(join(stack.home, 'logs/studio.jsonl'))) error.message += `\nlog:\n${stack.logTail(20).map((l) => JSON.stringify(l)).join('\n')}`;
     await stack.stop('SIGKILL');
     throw error;

@@ -15,7 +15,7 @@
 #include "lib/base/fd.h"
 #include "lib/log/log.h"
 
-enum { WAIT_MS = 20000 };
+enum { WAIT_MS = 120000 };
 
 static char folder[64];
 static struct cds_config *config;
@@ -26,7 +26,7 @@ static void on_child(void *user, int signo)
     cds_supervisor_reap(&sup);
 }
 
-static int setup(void **state)
+static int setup_with(const char *drain)
 {
     char flag[96], path[512];
     struct cds_err err = {0};
@@ -34,7 +34,7 @@ static int setup(void **state)
     strcpy(folder, "/tmp/cds-life-XXXXXX");
     assert_non_null(mkdtemp(folder));
     snprintf(flag, sizeof(flag), "--studio.home=%s/home", folder);
-    char *argv[] = {"test", flag, "--http.drain_ms=0", NULL};
+    char *argv[] = {"test", flag, (char *)drain, NULL};
     int argc = 3;
     assert_int_equal(cds_config_load(&argc, argv, "test", &config, &err), CDS_OK);
     cds_supervisor_init(&sup, &(struct cds_command){.config = config});
@@ -49,6 +49,18 @@ static int setup(void **state)
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
     sup.parts[CDS_PART_POSTGRES].state = CDS_PART_EXTERNAL;
     return 0;
+}
+
+/** Parts have next to no time to end in. */
+static int setup(void **state)
+{
+    return setup_with("--http.drain_ms=0");
+}
+
+/** A minute, and so as long as they need. */
+static int setup_patient(void **state)
+{
+    return setup_with("--http.drain_ms=60000");
 }
 
 static int teardown(void **state)
@@ -243,7 +255,7 @@ static void ask(const char *line, char *answer, size_t size)
     struct cds_err err = {0};
     snprintf(path, sizeof(path), "%s/run/supervisor.sock", sup.home.path);
     assert_int_equal(cds_unix_connect(path, &fd, &err), CDS_OK);
-    assert_int_equal(cds_write_all(fd, line, strlen(line), cds_now_ms() + 1000, &err), CDS_OK);
+    assert_int_equal(cds_write_all(fd, line, strlen(line), cds_now_ms() + WAIT_MS, &err), CDS_OK);
     uint64_t deadline_ms = cds_now_ms() + WAIT_MS;
     ssize_t n = -1;
     while (n < 0 && cds_ms_left(deadline_ms) > 0) {
@@ -288,7 +300,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(missing_program_is_an_error_of_the_start, setup, teardown),
         cmocka_unit_test_setup_teardown(killed_part_is_started_again_after_a_pause, setup, teardown),
         cmocka_unit_test_setup_teardown(crash_takes_the_processes_of_the_part_with_it, setup, teardown),
-        cmocka_unit_test_setup_teardown(stop_ends_the_gateway_before_what_works_for_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(stop_ends_the_gateway_before_what_works_for_it, setup_patient, teardown),
         cmocka_unit_test_setup_teardown(stop_kills_a_part_that_ignores_it, setup, teardown),
         cmocka_unit_test_setup_teardown(stop_drops_a_planned_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(status_tells_state_and_memory_of_each_part, setup, teardown),

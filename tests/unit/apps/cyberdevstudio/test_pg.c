@@ -16,7 +16,7 @@
 #include "lib/base/fd.h"
 #include "tests/support/pg.h"
 
-enum { WAIT_MS = 20000, PAUSE_US = 5000 };
+enum { WAIT_MS = 120000, PAUSE_US = 5000 };
 
 static struct test_pg pg;
 static const struct cds_identity nobody_else = {.change = false};

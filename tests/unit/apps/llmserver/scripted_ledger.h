@@ -1,7 +1,7 @@
 /* tests/unit/apps/llmserver/scripted_ledger.h: the meter on a scripted ledger in place of lib/db, for the programs that include it.
  *
- * Calls wait in a list until the test answers them; nothing is answered by itself. It defines the functions of lib/db, so a program that includes it
- * has no database.
+ * Calls wait in a list until the test answers them; nothing is answered by itself. It defines the functions of lib/db and of the clock, so a program
+ * that includes it has no database, and time passes only while it waits for a call.
  */
 #pragma once
 
@@ -14,9 +14,9 @@
 #include <cmocka.h>
 
 #include "apps/llmserver/metering.h"
-#include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/db/db.h"
+#include "tests/support/own_clock.h"
 
 struct cds_dbq {
     int number; /* 1: reserve, 2: settle */
@@ -135,7 +135,7 @@ static int open_calls(const char *text)
 static void wait_for_call(const char *text)
 {
     for (int i = 0; i < 100 && open_calls(text) == 0; i++)
-        cds_loop_once(loop, 50);
+        own_clock_pass(loop, 50);
     assert_int_equal(open_calls(text), 1);
 }
 

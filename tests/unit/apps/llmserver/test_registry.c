@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "apps/llmserver/app.h"
+#include "tests/support/own_clock.h"
 
 static void names(const char *file, const char *id, const char *alias)
 {
@@ -82,7 +83,7 @@ static void folders_are_read_again_when_they_changed_or_a_moment_has_passed(void
     assert_int_equal(utimensat(AT_FDCWD, dir, as_before, 0), 0);
     cds_models_scan(&app);
     assert_int_equal(app.models.count, 2);
-    app.models.looked_ms -= CDS_MODELS_FRESH_MS;
+    own_clock_ms += CDS_MODELS_FRESH_MS;
     cds_models_scan(&app);
     assert_int_equal(app.models.count, 3);
     cds_models_free(&app);

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "apps/llmserver/replay.h"
-#include "lib/base/clock.h"
+#include "tests/support/own_clock.h"
 
 static const char user[] = "01234567-89ab-7cde-8f01-23456789abc0", other[] = "01234567-89ab-7cde-8f01-23456789abc1";
 static const char id[] = "01234567-89ab-7cde-8f01-23456789abcd";
@@ -39,12 +39,6 @@ static void close_rig(struct rig *rig)
     cds_replays_free(&rig->all);
     cds_loop_free(&rig->loop);
     free(rig);
-}
-
-static void wait_ms(struct rig *rig, uint64_t ms)
-{
-    for (uint64_t end = cds_now_ms() + ms; cds_now_ms() < end;)
-        cds_loop_once(rig->loop, 20);
 }
 
 static void add(struct cds_replay *replay, unsigned events, size_t size)
@@ -93,14 +87,18 @@ static void replay_is_given_up_without_a_reader_and_forgotten_after_its_end(void
 {
     struct rig *rig = open_rig(1 << 20);
     struct cds_replay *replay = cds_replay_new(rig->all, user, id, on_abandoned, rig);
-    wait_ms(rig, 700);
+    own_clock_pass(rig->loop, 700);
     assert_int_equal(rig->abandoned, 0); /* nobody left yet */
     cds_replay_left(replay);
-    wait_ms(rig, 800);
+    own_clock_pass(rig->loop, 290);
+    assert_int_equal(rig->abandoned, 0); /* it may come back */
+    own_clock_pass(rig->loop, 510);
     assert_int_equal(rig->abandoned, 1);
     assert_int_equal(cds_replays_count(rig->all), 1);
     cds_replay_end(replay);
-    wait_ms(rig, 800);
+    own_clock_pass(rig->loop, 290);
+    assert_int_equal(cds_replays_count(rig->all), 1);
+    own_clock_pass(rig->loop, 510);
     assert_int_equal(rig->abandoned, 1);
     assert_int_equal(cds_replays_count(rig->all), 0);
     assert_int_equal(cds_replays_bytes(rig->all), 0);

@@ -8,6 +8,8 @@
 #include "lib/base/pool.h"
 #include "tests/support/test.h"
 
+enum { WAIT_MS = 60000 }; /* ends a test that hangs */
+
 static struct cds_loop *new_loop(void)
 {
     struct cds_loop *loop = NULL;
@@ -208,12 +210,12 @@ static void the_pool_refuses_work_beyond_its_queue(void **state)
     assert_int_equal(cds_pool_new(loop, 1, 2, &pool, NULL), CDS_OK);
     pthread_mutex_lock(&gate.lock);
     int taken = 0;
-    for (uint64_t until = cds_now_ms() + 5000; taken < 3 && cds_now_ms() < until;) /* one runs, two wait */
+    for (uint64_t until = cds_now_ms() + WAIT_MS; taken < 3 && cds_now_ms() < until;) /* one runs, two wait */
         taken += cds_pool_submit(pool, wait_for_gate, count_done, &gate) == CDS_OK;
     assert_int_equal(taken, 3);
     assert_int_equal(cds_pool_submit(pool, wait_for_gate, count_done, &gate), CDS_BUSY);
     pthread_mutex_unlock(&gate.lock);
-    for (uint64_t until = cds_now_ms() + 5000; gate.done < 3 && cds_now_ms() < until;)
+    for (uint64_t until = cds_now_ms() + WAIT_MS; gate.done < 3 && cds_now_ms() < until;)
         cds_loop_once(loop, 100);
     assert_int_equal(gate.done, 3);
     cds_pool_free(&pool);

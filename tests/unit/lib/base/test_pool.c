@@ -8,14 +8,15 @@
 #include "lib/base/clock.h"
 #include "lib/base/pool.h"
 
-enum { WAIT_MS = 20000, MANY = 3000 };
+enum { WAIT_MS = 60000, MANY = 3000 };
 
 struct bench {
     struct cds_loop *loop;
     struct cds_pool *pool;
     pthread_t loop_thread;
     atomic_int running, ran; /* touched by workers */
-    atomic_bool hold;
+    atomic_bool hold, freeing;
+    pid_t loop_tid;
     int done;       /* touched by the loop thread only */
     long sum;       /* written by workers before done: the pool is what orders it */
     long parts[64]; /* one job each */
@@ -23,7 +24,7 @@ struct bench {
 
 static void make(struct bench *b, unsigned threads, size_t queue_max)
 {
-    *b = (struct bench){.loop_thread = pthread_self()};
+    *b = (struct bench){.loop_thread = pthread_self(), .loop_tid = gettid()};
     assert_int_equal(cds_loop_new(&b->loop, NULL), CDS_OK);
     assert_int_equal(cds_pool_new(b->loop, threads, queue_max, &b->pool, NULL), CDS_OK);
 }
@@ -128,10 +129,26 @@ static void a_full_queue_refuses_and_has_room_again_later(void **state)
     unmake(&b);
 }
 
+/** Whether a thread of this process waits for something. */
+static bool sleeps(pid_t tid)
+{
+    char path[64], text[256] = "";
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
+    FILE *f = fopen(path, "re");
+    bool read = f && fgets(text, sizeof(text), f);
+    const char *name_end = strrchr(text, ')');
+    if (f)
+        fclose(f);
+    return read && name_end && name_end[1] == ' ' && name_end[2] == 'S';
+}
+
+/** Once the thread of the loop frees the pool, and waits in there: for nothing else does it wait from then on. */
 static void *let_go(void *user)
 {
-    usleep(50000);
-    atomic_store(&((struct bench *)user)->hold, false);
+    struct bench *b = user;
+    while (!atomic_load(&b->freeing) || !sleeps(b->loop_tid))
+        usleep(500);
+    atomic_store(&b->hold, false);
     return NULL;
 }
 
@@ -146,6 +163,7 @@ static void freeing_waits_for_what_runs_and_drops_what_waits(void **state)
     while (atomic_load(&b.running) == 0)
         usleep(500);
     assert_int_equal(pthread_create(&thread, NULL, let_go, &b), 0);
+    atomic_store(&b.freeing, true);
     cds_pool_free(&b.pool);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(atomic_load(&b.ran), 1);

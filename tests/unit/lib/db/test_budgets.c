@@ -49,6 +49,7 @@ static const char *get(const char *sql)
 
 static int fresh(void **state)
 {
+    test_early_in_the_hour();
     run(TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer'),"
                      " ('" OTHER "', 'b@x.org', '-', 'developer');"
                      "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_PRICE("m", "10", "1", "100")

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
@@ -16,7 +17,7 @@
 #define NODE "00000000-0000-7000-8000-0000000000c1"
 #define MONTH "2026-11-01"
 
-enum { THREADS = 20, EACH = 10, BATCHERS = 4, BATCH = 5, ROUNDS = 60, HOT = 6, KILLS = 5, LOADERS = 6, OPEN_MS = 20000 };
+enum { THREADS = 20, EACH = 10, BATCHERS = 4, BATCH = 5, ROUNDS = 60, HOT = 6, KILLS = 5, LOADERS = 6, WAIT_MS = 120000 };
 
 static struct test_pg pg;
 
@@ -89,7 +90,7 @@ static atomic_int admitted, refused, failed;
 static void *reserve_ones(void *unused)
 {
     struct cds_db *db = NULL;
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+    if (!test_pg_join(&pg, &db))
         failed++;
     for (int i = 0; db && i < EACH; i++) {
         char id[CDS_UUID_LEN + 1];
@@ -102,7 +103,7 @@ static void *reserve_ones(void *unused)
 
 static void two_hundred_parallel_reservations_with_a_budget_for_ten_admit_ten(void **state)
 {
-    struct cds_db *db = test_pg_open(&pg);
+    struct cds_db *db = test_patient(test_pg_open(&pg));
     fresh(db);
     admitted = refused = failed = 0;
     in_threads(THREADS, reserve_ones);
@@ -118,7 +119,7 @@ static void two_hundred_parallel_reservations_with_a_budget_for_ten_admit_ten(vo
 static void *reserve_batches(void *unused)
 {
     struct cds_db *db = NULL;
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+    if (!test_pg_join(&pg, &db))
         failed++;
     for (int i = 0; db && i < THREADS * EACH / BATCHERS / BATCH; i++) {
         char ids[BATCH][CDS_UUID_LEN + 1], list[BATCH * (CDS_UUID_LEN + 1) + 2] = "{";
@@ -147,7 +148,7 @@ static void *reserve_batches(void *unused)
 
 static void parallel_batches_with_a_budget_for_ten_admit_ten(void **state)
 {
-    struct cds_db *db = test_pg_open(&pg);
+    struct cds_db *db = test_patient(test_pg_open(&pg));
     fresh(db);
     admitted = refused = failed = 0;
     in_threads(BATCHERS, reserve_batches);
@@ -166,7 +167,7 @@ static pthread_barrier_t gate;
 static void *extend_one(void *unused)
 {
     struct cds_db *db = NULL;
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+    if (!test_pg_join(&pg, &db))
         failed++;
     for (int round = 0; round < ROUNDS; round++) {
         pthread_barrier_wait(&gate);
@@ -184,7 +185,7 @@ static void *extend_one(void *unused)
 static void *extend_batch(void *unused)
 {
     struct cds_db *db = NULL;
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+    if (!test_pg_join(&pg, &db))
         failed++;
     for (int round = 0; round < ROUNDS; round++) {
         char list[HOT * (CDS_UUID_LEN + 1) + 2] = "{";
@@ -210,7 +211,7 @@ static void *extend_batch(void *unused)
 static void *settle_each(void *unused)
 {
     struct cds_db *db = NULL;
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+    if (!test_pg_join(&pg, &db))
         failed++;
     for (int round = 0; round < ROUNDS; round++) {
         pthread_barrier_wait(&gate);
@@ -225,7 +226,7 @@ static void *settle_each(void *unused)
 static void *reap_all(void *unused)
 {
     struct cds_db *db = NULL;
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+    if (!test_pg_join(&pg, &db))
         failed++;
     for (int round = 0; round < ROUNDS; round++) {
         pthread_barrier_wait(&gate);
@@ -241,7 +242,7 @@ static void extending_settling_and_reaping_one_request_never_deadlocks(void **st
 {
     static void *(*const parts[])(void *) = {extend_one, extend_batch, settle_each, reap_all};
     pthread_t threads[CDS_ARRAY_LEN(parts)];
-    struct cds_db *db = test_pg_open(&pg);
+    struct cds_db *db = test_patient(test_pg_open(&pg));
     fresh(db);
     test_script(db, "UPDATE budget_policies SET lim = 1000000000");
     failed = 0;
@@ -275,7 +276,7 @@ struct entry {
     atomic_bool extended, acknowledged;
 };
 static struct entry journal[KILLS][JOURNAL_MAX];
-static atomic_int journal_used[KILLS];
+static atomic_int journal_used[KILLS], loading;
 static atomic_bool stop;
 static int lap;
 
@@ -283,8 +284,9 @@ static int lap;
 static void *load(void *unused)
 {
     struct cds_db *hold = NULL, *book = NULL;
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &hold, NULL) || cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &book, NULL))
+    if (!test_pg_join(&pg, &hold) || !test_pg_join(&pg, &book))
         failed++;
+    loading++;
     while (hold && book && !stop) {
         int at = atomic_fetch_add(&journal_used[lap], 1);
         if (at >= JOURNAL_MAX)
@@ -315,10 +317,14 @@ static void kill_lap(void)
 {
     pthread_t threads[LOADERS];
     stop = false;
+    loading = 0;
     for (int i = 0; i < LOADERS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, load, NULL), 0);
-    while (journal_used[lap] < 60)
-        sched_yield();
+    /* All of them are connected: one that still tries to would try until its deadline, without a server. */
+    for (uint64_t deadline_ms = cds_now_ms() + WAIT_MS; loading < LOADERS || journal_used[lap] < 60; usleep(200)) {
+        assert_int_equal(failed, 0);
+        assert_true(cds_ms_left(deadline_ms) > 0);
+    }
     test_pg_kill_all(&pg);
     stop = true;
     for (int i = 0; i < LOADERS; i++)
@@ -341,7 +347,7 @@ static int lost_extensions(struct cds_db *db, int n)
 
 static void killed_server_loses_no_acknowledged_extension_or_settlement_and_replays_bill_once(void **state)
 {
-    struct cds_db *db = test_pg_open(&pg);
+    struct cds_db *db = test_patient(test_pg_open(&pg));
     fresh(db);
     test_script(db, "UPDATE budget_policies SET lim = 1000000000");
     cds_db_close(&db);
@@ -349,7 +355,7 @@ static void killed_server_loses_no_acknowledged_extension_or_settlement_and_repl
     int64_t entries = 0;
     for (lap = 0; lap < KILLS; lap++) {
         kill_lap();
-        db = test_pg_open(&pg);
+        db = test_patient(test_pg_open(&pg));
         test_books(db);
         int n = journal_used[lap] < JOURNAL_MAX ? journal_used[lap] : JOURNAL_MAX, lost = lost_extensions(db, n);
         for (int i = 0; i < n; i++) {

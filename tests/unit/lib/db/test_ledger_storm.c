@@ -17,7 +17,7 @@
 #define NODE "00000000-0000-7000-8000-0000000000c1"
 #define MONTH "2026-11-01"
 
-enum { USERS = 5, NODES = 4, ROUNDS = 60, BATCH = 12, REAPERS = 2, LATE = 400, OPEN_MS = 20000, LIST_MAX = 16384, PAUSE_US = 1000 };
+enum { USERS = 5, NODES = 4, ROUNDS = 60, BATCH = 12, REAPERS = 2, LATE = 400, WAIT_MS = 120000, LIST_MAX = 16384, PAUSE_US = 1000 };
 
 static struct test_pg pg;
 static atomic_int failed, held, alone, booked, again, reaped;
@@ -43,7 +43,7 @@ static int unmake(void **state)
 /* Users with a limit that some batches pass, each with a limited key. */
 static struct cds_db *fresh(void)
 {
-    struct cds_db *db = test_pg_open(&pg);
+    struct cds_db *db = test_patient(test_pg_open(&pg));
     test_script(db, TEST_NOTHING TEST_PRICE("m", "10", "1", "100"));
     for (unsigned i = 0; i < USERS; i++) {
         char sql[700];
@@ -135,7 +135,7 @@ static void *be_llmserver(void *number)
     unsigned seed = (unsigned)(uintptr_t)number + 1;
     struct cds_db *db = NULL;
     struct batch batch;
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL)) {
+    if (!test_pg_join(&pg, &db)) {
         failed++;
         return NULL;
     }
@@ -158,7 +158,7 @@ static void *be_llmserver(void *number)
 static void *be_reaper(void *unused)
 {
     struct cds_db *db = NULL;
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+    if (!test_pg_join(&pg, &db))
         failed++;
     while (db && !storm_over) {
         struct cds_rows *rows = NULL;
@@ -235,7 +235,7 @@ static void *prolong_backward(void *unused)
 {
     struct cds_db *db = NULL;
     const char *params[] = {backward.users, backward.ids};
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+    if (!test_pg_join(&pg, &db))
         failed++;
     while (db && !storm_over) {
         struct cds_rows *rows = NULL;
@@ -282,7 +282,7 @@ static void *begin_hours(void *order)
 {
     const bool down = order != NULL;
     struct cds_db *db = NULL;
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL))
+    if (!test_pg_join(&pg, &db))
         failed++;
     for (unsigned hour = 0; hour < HOURS; hour++) {
         struct batch batch;
@@ -354,7 +354,7 @@ static void two_reapers_share_the_late_requests(void **state)
     reserve_late_ones(db);
     for (int i = 0; i < REAPERS; i++)
         assert_int_equal(pthread_create(&reapers[i], NULL, be_reaper, NULL), 0);
-    uint64_t deadline_ms = cds_now_ms() + OPEN_MS;
+    uint64_t deadline_ms = cds_now_ms() + WAIT_MS;
     while (test_sql_i64(db, "SELECT count(*) FROM llm_requests WHERE state = 1") > 0)
         assert_true(cds_ms_left(deadline_ms) > 0);
     storm_over = true;
@@ -371,8 +371,7 @@ static void *release(void *unused)
 {
     struct cds_db *db = NULL;
     struct cds_rows *rows = NULL;
-    if (cds_db_open(pg.conninfo, cds_now_ms() + OPEN_MS, &db, NULL) ||
-        cds_db_exec(db, "SELECT release_node('" NODE "')", 0, NULL, false, &rows, NULL))
+    if (!test_pg_join(&pg, &db) || cds_db_exec(db, "SELECT release_node('" NODE "')", 0, NULL, false, &rows, NULL))
         failed++;
     cds_rows_free(&rows);
     cds_db_close(&db);

@@ -1,6 +1,7 @@
 /* Tests of lib/db/migrate.c: order, checksums, refusals, two migrators at once. */
 #include "tests/support/test.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -12,6 +13,8 @@
 #include "lib/base/str.h"
 #include "lib/db/migrate.h"
 #include "tests/support/pg.h"
+
+enum { WAIT_MS = 120000 };
 
 static struct test_pg pg;
 static struct cds_db *db;
@@ -42,7 +45,8 @@ static void put(const char *name, const char *sql)
 static int fresh(void **state)
 {
     db = test_pg_open(&pg);
-    assert_int_equal(cds_db_script(db, "DROP SCHEMA public CASCADE; DROP SCHEMA IF EXISTS cds_ml CASCADE; CREATE SCHEMA public", NULL), CDS_OK);
+    assert_int_equal(cds_db_script(db, "DROP SCHEMA public CASCADE; DROP SCHEMA IF EXISTS cds_ml, slow_file CASCADE; CREATE SCHEMA public", NULL),
+                     CDS_OK);
     strcpy(dir, "/tmp/cds-migrate-XXXXXX");
     assert_non_null(mkdtemp(dir));
     put("0001_one.sql", "CREATE TABLE one (id int); -- ä\nINSERT INTO one VALUES (1)");
@@ -166,7 +170,7 @@ static void two_migrators_at_once_apply_each_file_once(void **state)
                 char c;
                 struct cds_db *mine = NULL;
                 close(go[1]);
-                if (cds_db_open(pg.conninfo, cds_now_ms() + 20000, &mine, NULL) || read(go[0], &c, 1) != 0)
+                if (!test_pg_join(&pg, &mine) || read(go[0], &c, 1) != 0)
                     _exit(2);
                 _exit(cds_migrate(mine, CDS_SOURCE_DIR "/database/migrations", NULL, NULL, NULL) ? 1 : 0);
             }
@@ -198,26 +202,60 @@ static void lease_of_a_dead_migrator_runs_out(void **state)
     assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM schema_migrations, lease WHERE number = 3 AND applied_at >= until"), 1);
 }
 
+/* ---- a file that runs as long as the test wants: until there is a row ---- */
+#define SLOW "0003_slow.sql"
+
+/** Begins it in a process of its own. @return the process, whose file runs */
+static pid_t begin_slow_file(void)
+{
+    test_script(db, "CREATE SCHEMA slow_file CREATE TABLE ended (at int)");
+    put(SLOW, "CREATE TABLE slow (id int);"
+              "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM slow_file.ended) LOOP PERFORM pg_sleep(0.005); END LOOP; END $$");
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct cds_db *mine = NULL;
+        if (!test_pg_join(&pg, &mine))
+            _exit(2);
+        _exit(cds_migrate(mine, dir, NULL, NULL, NULL) ? 1 : 0);
+    }
+    for (uint64_t deadline_ms = cds_now_ms() + WAIT_MS;
+         test_sql_i64(db, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%slow_file.ended%' AND pid <> pg_backend_pid()") == 0;
+         usleep(2000))
+        assert_true(cds_ms_left(deadline_ms) > 0 && waitpid(pid, NULL, WNOHANG) == 0);
+    return pid;
+}
+
+static void end_slow_file(void)
+{
+    struct cds_db *other = NULL;
+    if (test_pg_join(&pg, &other) && cds_db_script(other, "INSERT INTO slow_file.ended VALUES (1)", NULL))
+        abort(); /* for threads, too */
+    cds_db_close(&other);
+}
+
+/* Not before the test can have begun to wait for it: what comes then is right in any case, and seldom proves anything when this is too early. */
+static void *end_slow_file_later(void *unused)
+{
+    usleep(300000);
+    end_slow_file();
+    return NULL;
+}
+
 /* A process whose file runs longer than the lease keeps it all the same; the other one waits and then finds the work done. */
 static void long_file_is_not_taken_over(void **state)
 {
     struct cds_err err;
     int status;
-    put("0003_slow.sql", "CREATE TABLE slow (id int); SELECT pg_sleep(3)");
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct cds_db *mine = NULL;
-        if (cds_db_open(pg.conninfo, cds_now_ms() + 20000, &mine, NULL))
-            _exit(2);
-        _exit(cds_migrate(mine, dir, NULL, NULL, NULL) ? 1 : 0);
-    }
-    while (test_sql_i64(db, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3)%' AND pid <> pg_backend_pid()") == 0)
-        usleep(10000);
+    pthread_t thread;
+    pid_t pid = begin_slow_file();
     /* The lease is locked for as long as the file runs, whatever its end says. */
     assert_int_equal(cds_db_script(db, "SET lock_timeout = '100ms'; UPDATE schema_migrations_lock SET until = now() - interval '1 s'", NULL),
                      CDS_TIMED_OUT);
+    test_patient(db);
+    assert_int_equal(pthread_create(&thread, NULL, end_slow_file_later, NULL), 0);
     assert_int_equal(migrate(&err), CDS_OK);
     assert_int_equal(steps, 0);
+    pthread_join(thread, NULL);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
@@ -225,25 +263,17 @@ static void long_file_is_not_taken_over(void **state)
 static void killed_migrator_leaves_the_file_to_the_next_one(void **state)
 {
     struct cds_err err;
-    put("0003_slow.sql", "CREATE TABLE slow (id int); SELECT pg_sleep(2)");
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct cds_db *mine = NULL;
-        if (cds_db_open(pg.conninfo, cds_now_ms() + 20000, &mine, NULL))
-            _exit(2);
-        _exit(cds_migrate(mine, dir, NULL, NULL, NULL) ? 1 : 0);
-    }
-    while (test_sql_i64(db, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(2)%' AND pid <> pg_backend_pid()") == 0)
-        usleep(10000);
+    pid_t pid = begin_slow_file();
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
-    put("0003_slow.sql", "CREATE TABLE slow (id int)");
+    end_slow_file(); /* the server finds out then, and takes it back */
+    put(SLOW, "CREATE TABLE slow (id int)");
     /* As if the ten seconds of its lease had passed. */
     assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM schema_migrations_lock"), 1);
-    assert_int_equal(cds_db_script(db, "SET lock_timeout = '9s'; UPDATE schema_migrations_lock SET until = now(); SET lock_timeout = '2s'", NULL),
-                     CDS_OK);
+    test_patient(db);
+    test_script(db, "UPDATE schema_migrations_lock SET until = now()");
     assert_int_equal(migrate(&err), CDS_OK);
-    assert_string_equal(said, "0003_slow.sql ");
+    assert_string_equal(said, SLOW " ");
 }
 
 #define FRESH(fn) cmocka_unit_test_setup_teardown(fn, fresh, clear)

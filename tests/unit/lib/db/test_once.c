@@ -99,7 +99,9 @@ static void what_a_crash_left_is_decided_by_what_the_ledger_has_booked(void **st
     run("SELECT settle_many('{" USER "}', '{" NO_KEY "}', '{" R(02) "}', '{m}', ARRAY[now()], '{0}', '{0}', '{0}', '{error}', '" NODE "')");
     assert_string_equal(claim(USER, "k", "x", R(03), NODE), "run"); /* nothing was billed */
     run("SELECT reserve('" USER "', '" NO_KEY "', '" R(03) "', 'm', now(), 100, '" NODE "', interval '1 min', 10);"
-        "SELECT settle_many('{" USER "}', '{" NO_KEY "}', '{" R(03) "}', '{m}', ARRAY[now()], '{10}', '{0}', '{5}', '{node_lost}', '" NODE "')");
+                                                           "SELECT settle_many('{" USER "}', '{" NO_KEY
+                                                           "}', '{" R(03) "}', '{m}', ARRAY[now()], '{10}', '{0}', '{5}', '{node_lost}', '" NODE
+                                                                          "')");
     assert_string_equal(claim(USER, "k", "x", R(04), NODE), "lost"); /* something was: never again under this key */
     assert_string_equal(get("SELECT request_id FROM idempotency_keys"), R(03));
 }

@@ -19,7 +19,7 @@
 #include "tests/support/pg.h"
 #include "tests/support/timely.h"
 
-enum { QUEUE = 8, TURN_MS = 20, LONG_MS = 20000, LOG_MAX = 64 };
+enum { QUEUE = 8, TURN_MS = 20, LONG_MS = 120000, LOG_MAX = 64 };
 
 static struct test_pg pg;
 static struct cds_loop *loop;
@@ -122,18 +122,25 @@ static void session_has_its_settings(void **state)
 /* The pause between two tries does not grow while a database restarts: it is asked again as soon as it can be there. */
 static void a_database_that_comes_back_is_found_within_a_third_of_a_second(void **state)
 {
-    struct cds_dbq *q = open_queue(pg.conninfo);
-    turn_until_ready(q, true);
-    test_pg_stop(&pg, SIGINT);
-    turn_until_ready(q, false);
-    uint64_t away_until_ms = cds_now_ms() + 2500; /* long enough for a pause that doubles to have grown */
-    while (cds_ms_left(away_until_ms))
-        cds_loop_once(loop, TURN_MS);
-    test_pg_start(&pg);
-    uint64_t begin_ms = cds_now_ms();
-    turn_until_ready(q, true);
-    test_timely(cds_now_ms() - begin_ms, 350);
-    cds_dbq_close(&q);
+    enum { LIMIT_MS = 350, TRIES = 3 }; /* the machine may have been busy with other things at that very moment */
+    for (int i = 1; i <= TRIES; i++) {
+        struct cds_dbq *q = open_queue(pg.conninfo);
+        turn_until_ready(q, true);
+        test_pg_stop(&pg, SIGINT);
+        turn_until_ready(q, false);
+        uint64_t away_until_ms = cds_now_ms() + 2500; /* long enough for a pause that doubles to have grown */
+        while (cds_ms_left(away_until_ms))
+            cds_loop_once(loop, TURN_MS);
+        test_pg_start(&pg);
+        uint64_t begin_ms = cds_now_ms();
+        turn_until_ready(q, true);
+        uint64_t took_ms = cds_now_ms() - begin_ms;
+        cds_dbq_close(&q);
+        if (took_ms < LIMIT_MS)
+            return;
+        if (i == TRIES)
+            test_timely(took_ms, LIMIT_MS);
+    }
 }
 
 /* A host that vanished without a word is noticed by the kernel within seconds, on every connection that goes over the network. */
@@ -167,7 +174,7 @@ static void close_cancels_what_is_open(void **state)
 {
     struct cds_dbq *q = open_queue(pg.conninfo);
     turn_until_ready(q, true);
-    assert_int_equal(ask(q, "SELECT pg_sleep(20)", NULL), CDS_OK);
+    assert_int_equal(ask(q, "SELECT pg_sleep(300)", NULL), CDS_OK);
     assert_int_equal(ask(q, "SELECT 1", NULL), CDS_OK);
     cds_dbq_close(&q);
     assert_int_equal(answered, 2);
@@ -179,7 +186,7 @@ static void late_statements_are_answered_and_the_queue_goes_on(void **state)
 {
     struct cds_dbq *q = open_queue(pg.conninfo);
     turn_until_ready(q, true);
-    assert_int_equal(cds_dbq_exec(q, "SELECT pg_sleep(20)", 0, NULL, cds_now_ms() + 50, on_answer, NULL), CDS_OK);
+    assert_int_equal(cds_dbq_exec(q, "SELECT pg_sleep(300)", 0, NULL, cds_now_ms() + 50, on_answer, NULL), CDS_OK);
     assert_int_equal(cds_dbq_exec(q, "SELECT 'late'", 0, NULL, cds_now_ms() + 50, on_answer, NULL), CDS_OK);
     assert_int_equal(ask(q, "SELECT 'in time'", NULL), CDS_OK);
     turn_until(3);
@@ -206,7 +213,7 @@ static void restart_fails_the_statement_in_flight_and_keeps_the_others(void **st
 {
     struct cds_dbq *q = open_queue(pg.conninfo);
     turn_until_ready(q, true);
-    assert_int_equal(ask(q, "SELECT pg_sleep(20)", NULL), CDS_OK);
+    assert_int_equal(ask(q, "SELECT pg_sleep(300)", NULL), CDS_OK);
     assert_int_equal(ask(q, "SELECT 'later'", NULL), CDS_OK);
     cds_loop_once(loop, 0);
     test_pg_kill_all(&pg);
@@ -227,8 +234,10 @@ static void error_says_whether_the_outcome_is_known(void **state)
         const char *sql, *rule;
         cds_rc code;
     } rows[] = {
-        {"SET statement_timeout = '50ms'", "", CDS_OK},
-        {"SELECT pg_sleep(5)", "", CDS_TIMED_OUT},                                                                  /* 57014 */
+        {"BEGIN", "", CDS_OK}, /* the short time holds for the one statement that is about it */
+        {"SET LOCAL statement_timeout = '50ms'", "", CDS_OK},
+        {"SELECT pg_sleep(300)", "", CDS_TIMED_OUT}, /* 57014 */
+        {"ROLLBACK", "", CDS_OK},
         {"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END $$", "", CDS_BUSY},                          /* deadlock */
         {"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '53100'; END $$", "", CDS_EXHAUSTED},                     /* disk full */
         {"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '57P01'; END $$", "db.unknown_outcome", CDS_UNAVAILABLE}, /* told in time */

@@ -20,7 +20,7 @@ static struct cds_db *as(enum cds_db_role role)
     char conninfo[CDS_DB_CONNINFO_MAX];
     struct cds_err err = {0};
     struct cds_db *db = NULL;
-    if (cds_db_conninfo_as(pg.config, role, conninfo, &err) || cds_db_open(conninfo, cds_now_ms() + 10000, &db, &err))
+    if (cds_db_conninfo_as(pg.config, role, conninfo, &err) || cds_db_open(conninfo, cds_now_ms() + 120000, &db, &err))
         fail_msg("%s %s", err.message, err.detail);
     return db;
 }

@@ -16,7 +16,8 @@
 #include "lib/metrics/metrics.h"
 #include "tests/support/test.h"
 
-enum { RIG_WAIT_MS = 10000, RIG_TEXT = 256 * 1024 };
+/* A wait ends a test that hangs; no deadline of the server below comes before it, but those that a test is about. */
+enum { RIG_WAIT_MS = 60000, RIG_TEXT = 256 * 1024 };
 
 struct rig {
     struct cds_loop *loop;
@@ -67,8 +68,20 @@ static inline int rig_listen(uint16_t *ret_port)
     return fd;
 }
 
+/** A port on which nobody listens, and which nobody else gets before the descriptor is closed. */
+static inline int rig_keep_port(uint16_t *ret_port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
 static const struct cds_http_limits rig_limits = {
-    .body_max_bytes = 1000, .read_ms = 2000, .idle_ms = 60000, .connections = 64, .connections_per_ip = 64};
+    .body_max_bytes = 1000, .read_ms = 10 * RIG_WAIT_MS, .idle_ms = 10 * RIG_WAIT_MS, .connections = 64, .connections_per_ip = 64};
 
 static inline void rig_open_with(struct rig *rig, const struct cds_http_limits *limits, cds_http_header_fn *on_header, cds_http_handler_fn *handler)
 {

@@ -10,7 +10,11 @@
 enum { WAITS = 4096, BODY = 300 * 1024 };
 
 static const struct cds_http_limits wide = {
-    .body_max_bytes = 1024 * 1024, .read_ms = 300, .idle_ms = 60000, .connections = 64, .connections_per_ip = 64};
+    .body_max_bytes = 1024 * 1024, .read_ms = 10 * RIG_WAIT_MS, .idle_ms = 10 * RIG_WAIT_MS, .connections = 64, .connections_per_ip = 64};
+/* Where the deadline of reading is the matter. What has to be in time is sent before the server's first turn, which then accepts, reads and handles
+ * it. */
+static const struct cds_http_limits hasty = {
+    .body_max_bytes = 1024 * 1024, .read_ms = 300, .idle_ms = 10 * RIG_WAIT_MS, .connections = 64, .connections_per_ip = 64};
 
 /* ---- bodies ---- */
 struct reader {
@@ -73,10 +77,10 @@ static void a_body_comes_piece_by_piece_and_never_lies_in_memory(void **state)
     uint64_t sum;
     char *body = body_of(BODY, &sum), head[128];
     reader = (struct reader){.paused = true};
-    rig_open_with(&reader.rig, &wide, stream, read_slowly);
+    rig_open_with(&reader.rig, &hasty, stream, read_slowly);
     int fd = rig_connect(&reader.rig);
     snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", BODY);
-    rig_say(&reader.rig, fd, head);
+    assert_int_equal(send(fd, head, strlen(head), MSG_NOSIGNAL), (ssize_t)strlen(head));
     rig_send(&reader.rig, fd, body, BODY / 8); /* more than waits with us, less than fits into the socket */
     RIG_UNTIL(&reader.rig, reader.rig.calls == 1);
     /* Nobody takes it: longer than the time to read, since it is not the client that is slow. */
@@ -107,7 +111,7 @@ static void a_client_that_stops_in_the_middle_of_a_streamed_body_is_cut_off(void
 {
     static struct reader reader;
     reader = (struct reader){.paused = false};
-    rig_open_with(&reader.rig, &wide, stream, read_slowly);
+    rig_open_with(&reader.rig, &hasty, stream, read_slowly);
     int fd = rig_connect(&reader.rig);
     rig_say(&reader.rig, fd, "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\nhalf");
     assert_false(rig_read(&reader.rig, fd, "HTTP/1.1 200"));
@@ -180,7 +184,7 @@ static int open_socket(void *user)
     struct pollfd wait = {.fd = pair->socket, .events = POLLOUT};
     if (connect(pair->socket, (const struct sockaddr *)&there, sizeof(there)) && errno != EINPROGRESS)
         return -1;
-    if (poll(&wait, 1, 1000) != 1 || (wait.revents & POLLERR))
+    if (poll(&wait, 1, RIG_WAIT_MS) != 1 || (wait.revents & POLLERR))
         return -1;
     pair->opened++;
     return pair->socket;
@@ -204,7 +208,7 @@ static void forward(void *user, struct cds_http_req *req)
     const struct cds_http_behind behind = {.part = "the part",
                                            .address = "127.0.0.1",
                                            .port = pair->back->port,
-                                           .deadline_ms = cds_now_ms() + 5000,
+                                           .deadline_ms = cds_now_ms() + RIG_WAIT_MS,
                                            .idle_ms = 60000,
                                            .buffer_max = 65536,
                                            .rules = &rules,
@@ -277,9 +281,8 @@ static void one_socket_serves_one_request_after_the_other_by_the_rules_of_its_ow
         assert_true(rig_has(&pair.front, "HTTP/1.1 200 ") && rig_has(&pair.front, "X-Other: kept") && !rig_has(&pair.front, "X-Internal"));
         snprintf(wanted, sizeof(wanted), "POST host=localhost:1 more=1 secret=- change=changed hop=- %d %llu", BODY, (unsigned long long)sum);
         assert_string_equal(pair.back->seen, wanted);
-        RIG_UNTIL(&pair.front, pair.front.done == i);
+        RIG_UNTIL(&pair.front, pair.front.done == i && pair.closed == i);
         assert_int_equal(pair.opened, i);
-        assert_int_equal(pair.closed, i);
     }
     free(body);
     close_pair(&pair);
@@ -342,5 +345,5 @@ int main(void)
         cmocka_unit_test(a_part_that_is_gone_is_told_in_the_words_of_the_rules_and_a_client_that_leaves_frees_the_socket),
         cmocka_unit_test(a_tunnel_uses_the_socket_and_the_rules_too),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ALL(tests);
 }

@@ -15,7 +15,7 @@ static void forward(void *user, struct cds_http_req *req)
     struct pair *pair = user;
     pair->front.calls++;
     cds_http_set_user(req, &pair->front, rig_gone, rig_done);
-    cds_http_proxy(req, pair->client, pair->base, "the part", cds_now_ms() + 5000);
+    cds_http_proxy(req, pair->client, pair->base, "the part", cds_now_ms() + RIG_WAIT_MS);
 }
 
 /* The back shares the loop of the front. */

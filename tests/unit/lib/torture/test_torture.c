@@ -257,10 +257,11 @@ static cds_rc a_conversation(void)
     if (!talk.far)
         close(pair[1]);
     if (!rc) {
-        call = cds_peer_call(talk.near, "ask", cds_json_object(), cds_now_ms() + 40, on_done, NULL, &talk);
+        call = cds_peer_call(talk.near, "ask", cds_json_object(), cds_now_ms() + 60000, on_done, NULL, &talk);
         rc = call ? CDS_OK : CDS_EXHAUSTED;
     }
-    for (uint64_t end_ms = cds_now_ms() + 1000; !rc && !talk.dones && cds_ms_left(end_ms) > 0;)
+    /* What could not be answered is answered by the end of the other side. */
+    for (uint64_t end_ms = cds_now_ms() + 60000; !rc && !talk.rc && !talk.dones && cds_ms_left(end_ms) > 0;)
         cds_loop_once(loop, 5);
     cds_peer_close(&talk.near);
     cds_peer_close(&talk.far);
