@@ -75,10 +75,11 @@ guards-llm: setup native ui
 guards: setup native ui
 	@failed=0; for tool in $(filter-out tools/abuse_guards,$(wildcard tools/*_guards)) tools/abuse_guards; do echo $$tool; $$tool || failed=1; done; exit $$failed
 
-# What is too long for each change: every fuzzer for ten minutes, the long rows of the escape list, the storms, the guards.
+# What is too long for each change: every fuzzer for ten minutes, live tests against programs under sanitizers, the long rows of the escape list, the storms, the guards.
 night:
 	@tools/setup test
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(or $(NIGHT_FUZZ_SECONDS),600)
+	@tools/check live
 	@$(MAKE) --no-print-directory abuse-storm storm-llm storm-ledger guards
 
 # The engine for WebAssembly: built once, see tools/setup_wasmer.

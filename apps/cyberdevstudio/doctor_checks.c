@@ -19,7 +19,8 @@
 #include "lib/base/str.h"
 #include "lib/db/db.h"
 
-enum { PROBE_MS = 20000, VERSION_MS = 10000, DATABASE_MS = 5000, OUT_MAX = 65536, PLACE_MAX = PATH_MAX + 256 };
+/* Patience for what answers at once on an idle machine: a busy one is not to be called broken. */
+enum { PROBE_MS = 180000, VERSION_MS = 60000, DATABASE_MS = 30000, OUT_MAX = 65536, PLACE_MAX = PATH_MAX + 256 };
 
 static const char build_again[] = "Build the studio again: make build";
 
@@ -307,9 +308,11 @@ void cds_check_sandbox(const struct cds_config *config, struct cds_findings *all
     /* Log lines may stand before the answer: it is the last line. */
     char *last = got.out.data ? strrchr(got.out.data, '\n') : NULL;
     last = last ? last + 1 : got.out.data;
-    if (got.timed_out || !last || !cds_found_engines(all, last, strlen(last)))
-        cds_found(all, "sandbox", CDS_MISSING, build_again, "cds-sandboxd --probe %s: %.200s", got.timed_out ? "took too long" : "gave no answer",
-                  last ? last : "");
+    if (got.timed_out)
+        cds_found(all, "sandbox", CDS_MISSING, "Try again when the machine is less busy", "cds-sandboxd --probe did not end within %d s: %.200s",
+                  PROBE_MS / 1000, last ? last : "");
+    else if (!last || !cds_found_engines(all, last, strlen(last)))
+        cds_found(all, "sandbox", CDS_MISSING, build_again, "cds-sandboxd --probe gave no answer: %.200s", last ? last : "");
 }
 
 /** Where a job finds a program: its root has /usr of the host. @return false when it is in none of them */

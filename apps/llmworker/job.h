@@ -1,5 +1,5 @@
 /* apps/llmworker/job.h: inside of the scheduler: requests, and the slots (sequences with their cells) they run in. Included by its parts only:
- * scheduler.c, job.c, slots.c, turn.c, results.c, speculate.c.
+ * scheduler.c, job.c, slots.c, turn.c, together.c, results.c, speculate.c.
  *
  * Threads: one owner, that of the scheduler.
  */
@@ -109,6 +109,7 @@ struct cds_sched {
     struct cds_costs costs;
     struct cds_stake stake;
     struct cds_turn turn;
+    uint64_t together_since; /**< prompt rows of all when the first of those that wait for their equals began to (together.h) */
     struct cds_checkpoints checkpoints;
     struct cds_sched_counters counters;
 };

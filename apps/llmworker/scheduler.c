@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apps/llmworker/job.h"
+#include "apps/llmworker/together.h"
 #include "apps/llmworker/turn.h"
 #include "lib/base/clock.h"
 
@@ -128,13 +129,20 @@ static bool ends_piece(const struct cds_sched *sched, const struct cds_job *job)
     return job->planned && cds_checkpoints_used(sched) && cds_job_filled(job) + job->planned + 1 == job->prompt_count;
 }
 
+/** Tokens of its prompt that may go into this step. */
+static unsigned readable(const struct cds_sched *sched, const struct cds_job *job)
+{
+    unsigned rest = remaining(job);
+    return rest && cds_together_waits(sched, job) ? rest - 1 : rest;
+}
+
 /** The prompt that comes next: the one that arrived first, or the one with the least left. */
 static struct cds_job *pick_prompt(struct cds_sched *sched, bool oldest)
 {
     struct cds_job *best = NULL;
     for (unsigned i = 0; i < sched->slot_count; i++) {
         struct cds_job *job = sched->slots[i].job;
-        if (!job || job->state != CDS_JOB_READING || remaining(job) == 0 || !cds_turn_has(sched, job) || ends_piece(sched, job))
+        if (!job || job->state != CDS_JOB_READING || !cds_turn_has(sched, job) || readable(sched, job) == 0 || ends_piece(sched, job))
             continue;
         if (!best || (oldest ? job->order < best->order : distance(sched, job) < distance(sched, best)))
             best = job;
@@ -144,7 +152,7 @@ static struct cds_job *pick_prompt(struct cds_sched *sched, bool oldest)
 
 static unsigned add_piece(struct cds_sched *sched, struct cds_job *job, unsigned most, unsigned rows)
 {
-    unsigned whole = remaining(job) < most ? remaining(job) : most;
+    unsigned whole = readable(sched, job) < most ? readable(sched, job) : most;
     for (unsigned count = cds_checkpoints_piece(sched, job, whole); count; count--)
         rows = add_row(sched, job, rows);
     return rows;
@@ -158,6 +166,7 @@ static unsigned add_prompts(struct cds_sched *sched, unsigned rows)
     if (share > sched->cells.unused_count - rows)
         share = sched->cells.unused_count - rows;
     unsigned end = rows + share;
+    cds_together_begin(sched);
     struct cds_job *oldest = pick_prompt(sched, true);
     if (oldest && share)
         rows = add_piece(sched, oldest, share < 4 ? 1 : share / 4, rows);

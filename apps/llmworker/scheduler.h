@@ -2,7 +2,8 @@
  *
  * A step is one batch: first one token of every request that generates, then pieces of prompts, at most prefill_busy (prefill_idle when
  * nobody generates) tokens of them together, so that a long prompt never holds up running answers for more than one small step. The oldest
- * waiting prompt gets a quarter of that share, so that nobody starves; the one with the least left gets the rest.
+ * waiting prompt gets a quarter of that share, so that nobody starves; the one with the least left gets the rest. Short prompts of equals that
+ * come at once begin to be answered together (together.h).
  *
  * Sharing: a prompt that begins as another one of its scope takes over the cells of that beginning, whether the other request has ended,
  * generates, or still reads. If the beginning is just being computed, the request waits for it instead of computing it again. Ended requests
@@ -19,7 +20,8 @@
  *
  * Guesses (speculation.h): while nobody reads, an answer may have a guess at its next tokens computed in the same step, if that is likely to
  * save more than it costs. Guessed rows have cells only as long as the step lasts, unless the sampler chose them too.
- * Source:  docs/adr/0040-one-scheduler-many-prefixes.md, docs/adr/0052-guesses-that-pay.md
+ * Source:  docs/adr/0040-one-scheduler-many-prefixes.md, docs/adr/0052-guesses-that-pay.md,
+ *          docs/adr/0080-equals-begin-together.md
  * Threads: one owner. Events are delivered inside the calls, but never while the engine computes: add, start, grant and cancel may be
  *          called from there (the engine looks at its socket during a long step) and take effect when the step is over.
  */
@@ -46,7 +48,7 @@ struct cds_sched_limits {
     bool share;                          /**< the model can share and cut sequences */
     uint64_t checkpoint_bytes;           /**< for states of sequences that cannot be shared (checkpoints.h); 0: none are kept */
     bool nobody_put_back;                /**< whoever has a sequence keeps it until its end, whatever class waits */
-    bool fifo;                           /**< prompts strictly in order of arrival; to measure what the order is worth */
+    bool fifo; /**< prompts strictly in order of arrival, and none waits for its equals; to measure what the order is worth */
 };
 
 /** Tokens that end an answer when they come in a row. */

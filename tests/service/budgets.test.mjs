@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import OpenAI from 'openai';
 import { openSocket } from '../support/gateway.mjs';
-import { startStack, users } from '../support/stack.mjs';
+import { awayFromTheTurn, startStack, users } from '../support/stack.mjs';
 
 let stack;
 let model;
@@ -13,7 +13,7 @@ const refusal = (promise) => promise.then(() => assert.fail('it was not refused'
 const ask = (token, body = {}) => fetch(`${stack.llmUrl}/v1/chat/completions`, {
   method: 'POST',
   headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
-  body: JSON.stringify({ model, messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 4, temperature: 0, ...body }),
+  body: JSON.stringify({ model, messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 4, temperature: 0, ignore_eos: true, ...body }),
 });
 const mine = (rest) => ({ scope: 'user', email: users.developer.email, ...rest });
 const policyOf = async (id) => (await rpc('budget.list', { limit: 200 })).policies.find((p) => p.policy_id === id);
@@ -27,6 +27,7 @@ after(() => stack?.stop());
 
 describe('limits', { concurrency: false }, () => {
   test('a limit of requests lets exactly that many in, and openai\'s client does not try again', async () => {
+    await awayFromTheTurn();
     const { policy_id } = await rpc('budget.set', mine({ unit: 'requests', window: 'hour', limit: 2, zone: 'Europe/Berlin' }));
     try {
       const got = await Promise.all(Array.from({ length: 10 }, () => ask(stack.tokens.developer)));
@@ -49,6 +50,7 @@ describe('limits', { concurrency: false }, () => {
   });
 
   test('what is asked with a key counts for the key and its user, also when the key was rotated', async () => {
+    await awayFromTheTurn();
     const { key_id, key } = await rpc('key.create', { name: 'limited', month_tokens: 60 }, 'developer');
     const before = (await rpc('budget.self', {}, 'developer')).policies;
     assert.equal(before.find((p) => p.key_id === key_id).limit, 60);
@@ -154,6 +156,7 @@ describe('prices and the dry run', { concurrency: false }, () => {
 
 describe('an API key that has asked', { concurrency: false }, () => {
   test('sees what it has used, and no more than its maker: key.self and usage.report over HTTP, as x-api-key and on a socket', async () => {
+    await awayFromTheTurn();
     const { key_id, key } = await rpc('key.create', { name: 'reports', scopes: ['llm', 'usage'], month_tokens: 100000 }, 'developer');
     const used = { requests: 0, prompt_tokens: 0, completion_tokens: 0, cost_micro: 0 };
     for (const headers of [{ authorization: `Bearer ${key}` }, { 'x-api-key': key }]) {

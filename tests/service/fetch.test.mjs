@@ -6,7 +6,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, describe, test } from 'node:test';
-import { build } from '../support/stack.mjs';
+import { build, waitFor } from '../support/stack.mjs';
 import { gguf, sha256, splitKeys, splitModel, startHub } from '../support/modelhub.mjs';
 
 const PROGRAM = join(build, 'bin/cds-fetch');
@@ -14,6 +14,7 @@ const FILE = 'tiny-Q8_0.gguf';
 const SOURCE = 'hf:owner/repo:q8_0';
 const MODEL = gguf({ tensors: [['token_embd.weight', [1024, 6000]]] }); // 24 MB: three whole pieces of 8 MiB
 const OTHER = gguf({ tensors: [['token_embd.weight', [1024, 6000]]], seed: 99 });
+const NEVER_MS = 600_000; // a hub that is slow because its machine is does not stall
 const opened = [];
 const folder = () => (opened.push(mkdtempSync(join(tmpdir(), 'cds-fetch-'))), opened.at(-1));
 let dir;
@@ -23,7 +24,7 @@ beforeEach(() => (dir = folder()));
 
 /** Runs cds-fetch pull: { code, lines, end }. */
 function start(hub, source = SOURCE, options = {}) {
-  const all = { source, dir, hub: hub.url, reserve: 0, 'stall-ms': 1000, 'backoff-ms': 20, ...options };
+  const all = { source, dir, hub: hub.url, reserve: 0, 'stall-ms': NEVER_MS, 'backoff-ms': 20, ...options };
   const child = spawn(PROGRAM, ['pull', ...Object.entries(all).map(([k, v]) => `--${k}=${v}`)], { stdio: ['ignore', 'pipe', 'pipe'] });
   const got = { child, text: '', errors: '' };
   child.stdout.setEncoding('utf8').on('data', (t) => (got.text += t));
@@ -116,6 +117,8 @@ async function inspect(path) {
 }
 
 describe('a server that fails', () => {
+  /** Two pieces are verified. */
+  const twoPieces = () => waitFor('two pieces', () => existsSync(join(dir, `${FILE}.journal`)) && readFileSync(join(dir, `${FILE}.journal`), 'utf8').split('\n').length >= 4);
   test('that_drops_connections_loses_no_byte_and_sends_none_twice', () => withHub({ [FILE]: MODEL }, async (hub) => {
     hub.behave[FILE] = { dropAfter: 5_000_000 };
     const got = await pull(hub);
@@ -126,9 +129,9 @@ describe('a server that fails', () => {
     assert.ok(asked(hub).slice(1).every((r) => r.ifRange?.startsWith('"')), 'each continuation names the state it belongs to');
   }));
   test('a_killed_download_goes_on_with_its_verified_pieces', () => withHub({ [FILE]: MODEL }, async (hub) => {
-    hub.behave[FILE] = { slow: 700_000 };
+    hub.behave[FILE] = { hold: 20_000_000 };
     const first = start(hub);
-    while (!existsSync(join(dir, `${FILE}.journal`)) || readFileSync(join(dir, `${FILE}.journal`), 'utf8').split('\n').length < 4) await new Promise((r) => setTimeout(r, 20));
+    await twoPieces();
     first.child.kill('SIGKILL');
     await first.ended;
     assert.ok(!existsSync(join(dir, FILE)), 'no half file has the name');
@@ -140,9 +143,9 @@ describe('a server that fails', () => {
     assert.ok(Number(/bytes=(\d+)/.exec(asked(hub)[0].range)[1]) >= 16 << 20, asked(hub)[0].range);
   }));
   test('pieces_that_the_disk_lost_are_fetched_again', () => withHub({ [FILE]: MODEL }, async (hub) => {
-    hub.behave[FILE] = { slow: 700_000 };
+    hub.behave[FILE] = { hold: 20_000_000 };
     const first = start(hub);
-    while (!existsSync(join(dir, `${FILE}.journal`)) || readFileSync(join(dir, `${FILE}.journal`), 'utf8').split('\n').length < 4) await new Promise((r) => setTimeout(r, 20));
+    await twoPieces();
     first.child.kill('SIGKILL');
     await first.ended;
     const fd = openSync(join(dir, `${FILE}.part`), 'r+');
@@ -155,9 +158,9 @@ describe('a server that fails', () => {
     assert.match(asked(hub)[0].range, new RegExp(`^bytes=${8 << 20}-`));
   }));
   test('one_file_is_downloaded_once_at_a_time', () => withHub({ [FILE]: MODEL }, async (hub) => {
-    hub.behave[FILE] = { slow: 700_000 };
+    hub.behave[FILE] = { hold: 20_000_000 };
     const first = start(hub);
-    while (!existsSync(join(dir, `${FILE}.journal`))) await new Promise((r) => setTimeout(r, 20));
+    await waitFor('it has begun', () => existsSync(join(dir, `${FILE}.journal`)));
     failed(await pull(hub), 'conflict', /downloaded already/);
     first.child.kill('SIGKILL');
     await first.ended;
@@ -168,7 +171,7 @@ describe('a server that fails', () => {
     assert.equal(got.code, 0, got.text);
     whole();
   }));
-  test('that_is_busy_is_asked_again_and_gives_up_after_some_tries', { timeout: 60_000 }, () => withHub({ [FILE]: MODEL }, async (hub) => {
+  test('that_is_busy_is_asked_again_and_gives_up_after_some_tries', { timeout: 300_000 }, () => withHub({ [FILE]: MODEL }, async (hub) => {
     hub.behave[FILE] = { status: 503, times: 2 };
     assert.equal((await pull(hub)).code, 0);
     whole();
@@ -178,14 +181,15 @@ describe('a server that fails', () => {
     failed(await pull(hub), 'unavailable', /HTTP 500/);
     assert.equal(asked(hub).length, 6);
   }));
-  test('that_stalls_is_left_and_asked_again', { timeout: 60_000 }, () => withHub({ [FILE]: MODEL }, async (hub) => {
+  test('that_stalls_is_left_and_asked_again', { timeout: 300_000 }, () => withHub({ [FILE]: MODEL }, async (hub) => {
     hub.behave[FILE] = { stall: true };
-    const got = start(hub);
-    setTimeout(() => (hub.behave = {}), 500);
+    const got = start(hub, SOURCE, { 'stall-ms': 1000 });
+    await waitFor('it hangs', () => asked(hub).length > 0);
+    hub.behave = {};
     assert.equal((await got.ended).code, 0);
     whole();
   }));
-  test('a_deadline_ends_it', { timeout: 30_000 }, () => withHub({ [FILE]: MODEL }, async (hub) => {
+  test('a_deadline_ends_it', { timeout: 300_000 }, () => withHub({ [FILE]: MODEL }, async (hub) => {
     hub.behave[FILE] = { slow: 2_000 };
     failed(await pull(hub, SOURCE, { 'deadline-ms': 1500 }), 'timeout');
   }));
@@ -212,7 +216,7 @@ describe('a server that lies', () => {
     assert.equal(asked(hub).length, 1);
     nothingLeft();
   }));
-  test('that_sends_without_end_is_cut_off', { timeout: 30_000 }, () => withHub({ [FILE]: MODEL }, async (hub) => {
+  test('that_sends_without_end_is_cut_off', { timeout: 300_000 }, () => withHub({ [FILE]: MODEL }, async (hub) => {
     hub.behave[FILE] = { endless: true };
     failed(await pull(hub), 'request_too_large', /more than the \d+ bytes/);
     hub.behave[FILE] = { endless: true, noRange: true };
@@ -231,7 +235,7 @@ describe('a server that lies', () => {
     hub.behave[FILE] = { dropAfter: 3_000_000, etags: Array.from({ length: 50 }, (_, i) => `e${i}`) };
     failed(await pull(hub), 'unavailable', /keeps changing/);
   }));
-  test('about_the_range_is_not_believed', { timeout: 60_000 }, () => withHub({ [FILE]: MODEL }, async (hub) => {
+  test('about_the_range_is_not_believed', { timeout: 300_000 }, () => withHub({ [FILE]: MODEL }, async (hub) => {
     hub.behave[FILE] = { wrongRange: 7 };
     failed(await pull(hub), 'unavailable', /another part/);
   }));

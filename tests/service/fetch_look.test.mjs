@@ -19,7 +19,7 @@ const folder = mkdtempSync(join(tmpdir(), 'cds-look-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 async function look(hub, source = SOURCE, options = {}) {
-  const all = { source, hub: hub.url, 'stall-ms': 1000, 'backoff-ms': 20, ...options };
+  const all = { source, hub: hub.url, 'stall-ms': 600_000, 'backoff-ms': 20, ...options };
   const child = spawn(PROGRAM, ['look', ...Object.entries(all).map(([k, v]) => `--${k}=${v}`)], { stdio: ['ignore', 'pipe', 'pipe'], cwd: folder });
   let text = '', errors = '';
   child.stdout.setEncoding('utf8').on('data', (t) => (text += t));
@@ -127,7 +127,7 @@ describe('its server', () => {
     hub.repos['owner/repo'][FILE] = MODEL.subarray(0, 100);
     refused(await look(hub), 'invalid_request', 'llm.inspect_cut', /ends inside its header/);
   }));
-  test('whose_header_has_no_end_is_left_at_64_mib', { timeout: 120_000 }, async () => {
+  test('whose_header_has_no_end_is_left_at_64_mib', { timeout: 300_000 }, async () => {
     const head = gguf({ extra: [keys.string('general.license', 'x'.repeat(70 * MIB))], header: true });
     await withHub({ [FILE]: head }, async (hub) => {
       refused(await look(hub), 'request_too_large', 'llm.inspect_header', /longer than 64 MiB/);
@@ -147,7 +147,7 @@ describe('its server', () => {
     hub.repos['owner/repo'][FILE] = Buffer.concat([MODEL.subarray(0, 16), Buffer.alloc(8, 0xff), MODEL.subarray(24)]);
     refused(await look(hub), 'request_too_large', 'llm.inspect_header', /header/);
   }));
-  test('that_drops_or_is_busy_is_asked_again_and_given_up', { timeout: 60_000 }, () => withHub({ [FILE]: LONG }, async (hub) => {
+  test('that_drops_or_is_busy_is_asked_again_and_given_up', { timeout: 300_000 }, () => withHub({ [FILE]: LONG }, async (hub) => {
     hub.behave[FILE] = { dropAfter: 100_000, times: 3 };
     assert.equal((await look(hub)).json.facts.parameters, 1024 * 600);
     hub.behave[FILE] = { status: 503, times: 2 };

@@ -7,13 +7,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { build } from '../support/stack.mjs';
+import { build, waitFor } from '../support/stack.mjs';
 import { gguf, sha256, splitKeys, startHub } from '../support/modelhub.mjs';
 
 const PROGRAM = join(build, 'bin/cds-fetch');
 const PARTS = 5, PIECE = 8 << 20;
 const name = (i) => `big-Q8_0-0000${i + 1}-of-0000${PARTS}.gguf`;
 const SOURCE = 'hf:owner/repo:q8_0';
+const NEVER_MS = 3_600_000; // a hub that is slow because its machine is does not stall
 const files = {}; // 5 parts of 24 MB: three whole pieces of 8 MiB each, less in the last
 const opened = [];
 let dir, hub;
@@ -33,7 +34,7 @@ after(async () => {
 });
 
 function start(options = {}) {
-  const all = { source: SOURCE, dir, hub: hub.url, reserve: 0, 'stall-ms': 1000, 'backoff-ms': 20, ...options };
+  const all = { source: SOURCE, dir, hub: hub.url, reserve: 0, 'stall-ms': NEVER_MS, 'backoff-ms': 20, ...options };
   const child = spawn(PROGRAM, ['pull', ...Object.entries(all).map(([k, v]) => `--${k}=${v}`)], { stdio: ['ignore', 'pipe', 'inherit'] });
   const got = { child, text: '' };
   child.stdout.setEncoding('utf8').on('data', (t) => (got.text += t));
@@ -56,8 +57,8 @@ const pieces = () => Object.keys(files).map((n) => {
 const firsts = () => Object.fromEntries(hub.requests.filter((r) => r.path.includes('/resolve/')).map((r) => [r.path.split('/').at(-1), r]).reverse().map(([n, r]) => [n, Number(/bytes=(\d+)/.exec(r.range)[1])]));
 
 describe('parts of a split model', () => {
-  test('come_three_at_a_time_with_one_progress_and_all_become_whole', { timeout: 60_000 }, async () => {
-    behave({ from: 1, slow: 400_000 });
+  test('come_three_at_a_time_with_one_progress_and_all_become_whole', { timeout: 300_000 }, async () => {
+    behave({ from: 1, slow: 400_000, gather: 3 });
     const got = await start().ended;
     assert.equal(got.code, 0, got.text);
     whole();
@@ -69,11 +70,11 @@ describe('parts of a split model', () => {
     assert.equal(got.end.facts.parameters, PARTS * 1024 * 6000);
     assert.deepEqual(got.end.files, Object.keys(files));
   });
-  test('come_as_many_at_a_time_as_the_setting_says', { timeout: 60_000 }, async () => {
+  test('come_as_many_at_a_time_as_the_setting_says', { timeout: 300_000 }, async () => {
     for (const [parallel, most] of [[1, 1], [8, PARTS]]) {
       rmSync(dir, { recursive: true });
       hub.mostOpen = 0;
-      behave({ from: 1, slow: 2_000_000 });
+      behave({ from: 1, slow: 2_000_000, gather: most });
       assert.equal((await start({ parallel }).ended).code, 0);
       whole();
       assert.equal(hub.mostOpen, most);
@@ -81,11 +82,12 @@ describe('parts of a split model', () => {
     assert.equal((await start({ parallel: 0 }).ended).code, 2);
     assert.equal((await start({ parallel: 9 }).ended).code, 2);
   });
-  test('killed_in_mid_part_go_on_with_the_verified_pieces_of_each', { timeout: 60_000 }, async () => {
+  test('killed_in_mid_part_go_on_with_the_verified_pieces_of_each', { timeout: 300_000 }, async () => {
     for (let round = 0; round < 2; round++) {
-      behave({ from: 1, slow: 600_000 });
+      behave({ from: 1, hold: 20_000_000 });
+      hub.requests.length = 0;
       const first = start();
-      while (pieces().filter((n) => n >= 2).length < 3) await sleep(5);
+      await waitFor('three parts are in their middle', () => pieces().filter((n) => n >= 2).length >= 3 && hub.requests.filter((r) => /^bytes=[1-9]/.test(r.range)).length >= 3);
       first.child.kill('SIGKILL');
       await first.ended;
     }
@@ -100,12 +102,10 @@ describe('parts of a split model', () => {
     const from = firsts();
     Object.keys(files).forEach((n, i) => assert.ok(from[n] === undefined ? had[i] === 3 : from[n] === had[i] * PIECE, `${n}: ${from[n]}, had ${had[i]}`));
   });
-  test('of_which_one_fails_end_together_and_keep_their_pieces', { timeout: 60_000 }, async () => {
-    behave({ from: 1, slow: 50_000 });
+  test('of_which_one_fails_end_together_and_keep_their_pieces', { timeout: 300_000 }, async () => {
+    behave({ from: 1, hold: 12_000_000 }); // who waits for their end waits for ever
     hub.behave[name(1)] = { from: 1, dropAfter: 9_000_000, times: 1, after: () => (hub.behave[name(1)] = { status: 404 }) };
-    const began = Date.now();
     const got = await start().ended;
-    assert.ok(Date.now() - began < 5000, 'the others do not go on to their end');
     assert.equal(got.code, 1, got.text);
     assert.equal(got.end.code, 'not_found', 'the first failure is the one that is told');
     assert.deepEqual(pieces(), [1, 2, 1, 1, 1]);
@@ -116,21 +116,19 @@ describe('parts of a split model', () => {
     whole();
     assert.deepEqual(Object.values(firsts()).sort((a, b) => a - b), [1, 1, 1, 1, 2].map((n) => n * PIECE));
   });
-  test('of_which_one_hangs_do_not_wait_for_it_when_another_fails', { timeout: 60_000 }, async () => {
+  test('of_which_one_hangs_do_not_wait_for_it_when_another_fails', { timeout: 300_000 }, async () => {
     hub.behave = { [name(0)]: { from: 1, stall: true }, [name(1)]: { from: 1, status: 404 } };
-    const began = Date.now();
-    const got = await start({ 'stall-ms': 30_000 }).ended;
-    assert.ok(Date.now() - began < 10_000);
+    const got = await start().ended;
     assert.equal(got.end.code, 'not_found', got.text);
   });
-  test('whose_bytes_are_wrong_leave_nothing_of_any_part', { timeout: 60_000 }, async () => {
+  test('whose_bytes_are_wrong_leave_nothing_of_any_part', { timeout: 300_000 }, async () => {
     hub.behave[name(3)] = { corrupt: 20_000_000 };
     const got = await start().ended;
     assert.equal(got.code, 1);
     assert.equal(got.end.rule, 'llm.sha256');
     assert.deepEqual(readdirSync(dir), []);
   });
-  test('that_lost_their_process_while_they_got_their_names_are_finished_by_the_next_download_without_a_byte', { timeout: 60_000 }, async () => {
+  test('that_lost_their_process_while_they_got_their_names_are_finished_by_the_next_download_without_a_byte', { timeout: 300_000 }, async () => {
     mkdirSync(join(dir, `${name(1)}.origin`)); // the record of the second cannot be written: those behind it have their names by then
     const first = await start().ended;
     assert.equal(first.code, 1, first.text);
@@ -148,7 +146,7 @@ describe('parts of a split model', () => {
     assert.deepEqual(readdirSync(dir).sort(), Object.keys(files).flatMap((n) => [n, `${n}.origin`]).sort(), 'nothing else is left');
     assert.equal((await start().ended).end.end, 'present');
   });
-  test('of_which_one_is_missing_are_completed_and_one_that_was_changed_is_said', { timeout: 60_000 }, async () => {
+  test('of_which_one_is_missing_are_completed_and_one_that_was_changed_is_said', { timeout: 300_000 }, async () => {
     assert.equal((await start().ended).code, 0);
     rmSync(join(dir, name(2)));
     const path = join(dir, name(3)), bytes = readFileSync(path);
@@ -164,8 +162,8 @@ describe('parts of a split model', () => {
     assert.equal((await start().ended).code, 0);
     whole();
   });
-  test('take_the_memory_of_those_that_come_only', { timeout: 60_000 }, async () => {
-    behave({ from: 1, slow: 300_000 });
+  test('take_the_memory_of_those_that_come_only', { timeout: 300_000 }, async () => {
+    behave({ from: 1, hold: 20_000_000 });
     const one = start({ parallel: 2 });
     let most = 0;
     while (one.child.exitCode === null && pieces().filter((n) => n >= 2).length < 2) {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { callAs, login, person } from '../security/support.mjs';
-import { startStack, users } from '../support/stack.mjs';
+import { awayFromTheTurn, startStack, users } from '../support/stack.mjs';
 
 const noKey = '00000000-0000-0000-0000-000000000000';
 let folder;
@@ -114,6 +114,7 @@ describe('unusual days', { concurrency: false }, () => {
 
 describe('over RPC', { concurrency: false }, () => {
   test('everybody has their own; everybody together is for admins', async () => {
+    await awayFromTheTurn();
     const who = await person(stack);
     const admin = (await login(stack, users.admin)).token;
     const today = new Date().toISOString().slice(0, 10);

@@ -41,15 +41,31 @@ async function booked(id) {
 }
 const isOpen = async (id) => (await stack.sql(`SELECT count(*) FROM llm_requests WHERE user_id = '${id}' AND state = 1`)) !== '0';
 const rowOf = (key) => stack.sql(`SELECT coalesce(status::text, 'open') FROM idempotency_keys WHERE key = '${key}'`);
+/** A request that runs until goOn, since the process of its model stands still; one that had ended before that is made again. */
+function heldRequest(body, base) {
+  return waitFor('a request runs', async () => {
+    const [who, key, { pid }] = [await person(stack), randomUUID(), await llm.modelStatus()];
+    let over = false;
+    const first = post('/v1/chat/completions', body, { key, token: who.token, base }).catch((error) => error).finally(() => (over = true));
+    while (!over && !(await isOpen(who.id)));
+    if (over) return null;
+    process.kill(pid, 'SIGSTOP');
+    const goOn = () => process.kill(pid, 'SIGCONT');
+    if (await isOpen(who.id)) return { who, key, first, goOn };
+    goOn();
+    await first;
+    return null;
+  });
+}
 /** Repeats until it is not being carried out any more. */
 async function repeat(path, body, how) {
   let got;
   await waitFor('the answer is kept', async () => rule((got = await post(path, body, how))?.json ? got : { json: {} }) !== 'idempotency.running', 60_000, 50);
   return got;
 }
-/** Sends and leaves after `ms`, or once some bytes came. */
-function leave(path, body, { key, token, base = stack.llmUrl, bytes = 0, ms = 0 }) {
-  return new Promise((resolve) => {
+/** Sends and leaves once its key is known, or once some bytes came. */
+function leave(path, body, { key, token, base = stack.llmUrl, bytes = 0 }) {
+  return new Promise((resolve, reject) => {
     const req = request(new URL(base + path), { method: 'POST', headers: { 'content-type': 'application/json', authorization: `Bearer ${token}`, 'idempotency-key': key } }, (reply) => {
       let got = 0;
       reply.on('data', (piece) => (got += piece.length) > bytes && bytes && req.destroy());
@@ -57,7 +73,7 @@ function leave(path, body, { key, token, base = stack.llmUrl, bytes = 0, ms = 0 
     });
     req.on('error', () => {}).on('close', resolve);
     req.end(JSON.stringify(body));
-    if (ms) setTimeout(() => req.destroy(), ms);
+    if (!bytes) waitFor('its key is known', async () => (await rowOf(key)) !== '').then(() => req.destroy(), reject);
   });
 }
 
@@ -168,7 +184,7 @@ describe('at the same time', { concurrency: false }, () => {
   test('the state of a running one is told by usage.track under the id of the refusal', async () => {
     const who = await person(stack);
     const key = randomUUID();
-    const body = { messages: ask('Tell a very long story.'), max_tokens: 600, temperature: 0.8 };
+    const body = { messages: ask('Tell a very long story.'), max_tokens: 1500, ignore_eos: true, temperature: 0.8 };
     const first = post('/v1/chat/completions', body, { key, token: who.token });
     await waitFor('it runs', () => isOpen(who.id));
     const got = await post('/v1/chat/completions', body, { key, token: who.token });
@@ -188,7 +204,7 @@ describe('at the same time', { concurrency: false }, () => {
 
 describe('a client that leaves', { concurrency: false }, () => {
   for (const [name, more, how] of [
-    ['before its answer', {}, { ms: 80 }],
+    ['before its answer', {}, {}],
     ['in the middle of its stream', { stream: true }, { bytes: 600 }],
   ])
     for (const door of ['llmUrl', 'apiUrl'])
@@ -211,24 +227,22 @@ describe('a client that leaves', { concurrency: false }, () => {
   test('without the header is cancelled as ever', async () => {
     const who = await person(stack);
     const controller = new AbortController();
-    const call = post('/v1/chat/completions', { messages: ask('Tell a very long story.'), max_tokens: 1500 }, { token: who.token, signal: controller.signal });
+    const call = post('/v1/chat/completions', { messages: ask('Tell a very long story.'), max_tokens: 1500, ignore_eos: true }, { token: who.token, signal: controller.signal });
     await waitFor('it runs', () => isOpen(who.id));
     controller.abort();
     await assert.rejects(call);
-    await waitFor('it is over', async () => !(await isOpen(who.id)), 5000);
+    await waitFor('it is over', async () => !(await isOpen(who.id)));
     assert.equal(await stack.sql(`SELECT outcome FROM llm_requests WHERE user_id = '${who.id}'`), 'gone');
   });
 });
 
 describe('a process that dies', { concurrency: false }, () => {
   test('the gateway, between the booking and the answer: the answer is there for whoever repeats, billed once', async () => {
-    const who = await person(stack);
-    const key = randomUUID();
-    const body = { messages: ask('Count to ten.'), max_tokens: 60 };
+    const body = { messages: ask('Count to ten.'), max_tokens: 60, ignore_eos: true };
     const { api } = await stack.pids();
-    const first = post('/v1/chat/completions', body, { key, token: who.token, base: stack.apiUrl }).catch((error) => error);
-    await waitFor('it runs', () => isOpen(who.id), 20_000, 5);
+    const { who, key, first, goOn } = await heldRequest(body, stack.apiUrl);
     process.kill(api, 'SIGSTOP'); // its answer stays where it is
+    goOn();
     await waitFor('it is booked', async () => (await booked(who.id)).paid === 1);
     process.kill(api, 'SIGKILL');
     assert.ok((await first) instanceof Error, 'the client has no answer');
@@ -240,12 +254,9 @@ describe('a process that dies', { concurrency: false }, () => {
   });
 
   test('the model server, before anything was booked: it is carried out again, and billed once', async () => {
-    const who = await person(stack);
-    const key = randomUUID();
-    const body = { messages: ask('Count to ten.'), max_tokens: 200, temperature: 0.8 };
+    const body = { messages: ask('Count to ten.'), max_tokens: 60, ignore_eos: true, temperature: 0.8 }; // in one slice: nothing is noted of it
     const { llmserver } = await stack.pids();
-    const first = post('/v1/chat/completions', body, { key, token: who.token }).catch((error) => error);
-    await waitFor('it runs', () => isOpen(who.id), 20_000, 5);
+    const { who, key, first } = await heldRequest(body, stack.llmUrl);
     process.kill(llmserver, 'SIGKILL');
     assert.ok((await first) instanceof Error);
     assert.equal(await rowOf(key), 'open');

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { nothingIsHeld } from '../support/llm.mjs';
-import { build, root, startStack, waitFor } from '../support/stack.mjs';
+import { build, root, startStack, timely, untilCaught, waitFor } from '../support/stack.mjs';
 
 const MODEL = 'random-tiny';
 const folder = mkdtempSync(join(tmpdir(), 'cds-sched-'));
@@ -120,14 +120,17 @@ describe('shared beginnings and fair turns', () => {
   test('a_long_prompt_lets_running_answers_go_on_after_64_tokens_and_a_short_one_pass', async () => {
     const live = complete({ prompt: long(4), max_tokens: 12000, stream: true });
     await waitFor('it generates', () => live.text.split('data: ').length > 3);
-    const begin = (await work()).prompt_rows;
-    const entering = complete({ prompt: text(5, 12000), max_tokens: 1 });
-    await waitFor('it enters', async () => (await work()).prompt_rows > begin + 300, 20000, 1);
-    const small = await complete({ prompt: 'The sea is as wide as the sky and as deep as the night', max_tokens: 1 }).end;
-    assert.equal(small.status, 200, small.text);
-    assert.equal(entering.status, 0, 'the long one still enters');
-    assert.ok((await logged(small)).foreign_tokens <= 256, `${(await logged(small)).foreign_tokens} tokens went before it`);
-    assert.equal((await entering.end).status, 200);
+    await untilCaught('the long one still enters', async (i) => {
+      const begin = (await work()).prompt_rows;
+      const entering = complete({ prompt: text(500 + i, 12000), max_tokens: 1 });
+      await waitFor('it enters', async () => (await work()).prompt_rows > begin + 300, Infinity, 1);
+      const small = await complete({ prompt: `${i} times the sea is as wide as the sky and as deep as the night`, max_tokens: 1 }).end;
+      assert.equal(small.status, 200, small.text);
+      const still = entering.status === 0;
+      assert.ok((await logged(small)).foreign_tokens <= 256, `${(await logged(small)).foreign_tokens} tokens went before it`);
+      assert.equal((await entering.end).status, 200);
+      return still;
+    });
     live.leave();
     await idle();
     assert.equal((await work()).most_between, 64);
@@ -157,18 +160,24 @@ describe('shared beginnings and fair turns', () => {
   });
 
   test('flex_requests_wait_behind_the_others', async () => {
-    const first = Array.from({ length: 8 }, (_, i) => complete({ prompt: long(20 + i), max_tokens: 3500, service_tier: 'flex' }));
-    await waitFor('all slots are taken', async () => (await status()).active === 8);
-    const flex = complete({ prompt: 'The moon is', max_tokens: 1, service_tier: 'flex' });
-    await waitFor('it waits', async () => (await status()).queued === 1);
-    assert.equal((await status()).queue[0].class, 'low');
-    const normal = await complete({ prompt: 'The sun is', max_tokens: 1 }).end;
-    assert.equal(normal.status, 200);
-    assert.equal(flex.status, 0, 'the flex one still waits');
-    assert.ok(first.every((one) => one.status === 0), 'and those it passed still run');
-    assert.ok((await logged(normal)).steps_to_first <= 3);
-    for (const one of [...first, flex]) one.leave();
-    await idle();
+    await untilCaught('those that were passed still run', async () => {
+      const first = Array.from({ length: 8 }, (_, i) => complete({ prompt: long(20 + i), max_tokens: 3500, service_tier: 'flex' }));
+      const run = () => first.every((one) => one.status === 0);
+      await waitFor('all slots are taken', async () => !run() || (await status()).active === 8);
+      const flex = complete({ prompt: 'The moon is', max_tokens: 1, service_tier: 'flex' });
+      const waits = await waitFor('it waits', async () => !run() || (await status()).queue[0]);
+      if (run()) assert.equal(waits.class, 'low');
+      const normal = await complete({ prompt: 'The sun is', max_tokens: 1 }).end;
+      const caught = run(); // else there was a place for each
+      assert.equal(normal.status, 200);
+      if (caught) {
+        assert.equal(flex.status, 0, 'the flex one still waits');
+        assert.ok((await logged(normal)).steps_to_first <= 3);
+      }
+      for (const one of [...first, flex]) one.leave();
+      await idle();
+      return caught;
+    });
   });
 });
 
@@ -224,7 +233,7 @@ describe('cancel with 32 active', () => {
     assert.ok(end.cancel_steps <= 1, `${end.cancel_steps} steps`);
     const [waited, took, step] = [end.cancel_wait_us, end.cancel_us, end.step_us].map((us) => us / 1000);
     console.log(`# a cancel was read after at most ${waited} ms and took at most ${took} ms; the longest step took ${step} ms`);
-    assert.ok(waited + took <= step + 20, `${waited} + ${took} ms, longest step ${step} ms`);
+    timely(waited + took, step + 20, `a cancel beside a longest step of ${step} ms`);
     assert.equal(end.cells_live, 0);
   });
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { alive, startStack, timely, waitFor } from '../support/stack.mjs';
+import { alive, startStack, timely, untilCaught, waitFor } from '../support/stack.mjs';
 import { MODEL, llmClient } from '../support/llm.mjs';
 
 const TOLERANCE = 0.2; // of the estimate; docs/adr/0045
@@ -15,7 +15,9 @@ const one = async () => (await call('GET', '/admin/status')).json.models.find((m
 const model = async () => (await call('GET', '/admin/models')).json.models.find((m) => m.id === MODEL);
 const load = () => call('POST', '/admin/load', { model: MODEL });
 const unload = () => call('POST', '/admin/unload', { model: MODEL });
-const chat = (words, tokens) => call('POST', '/v1/chat/completions', { model: MODEL, messages: [{ role: 'user', content: words }], max_tokens: tokens, temperature: 0 }, 'developer');
+const chat = (words, tokens, more = {}) => call('POST', '/v1/chat/completions', { model: MODEL, messages: [{ role: 'user', content: words }], max_tokens: tokens, temperature: 0, ...more }, 'developer');
+/** An answer that lasts for some seconds. */
+const story = (tokens) => chat('Tell a long story.', tokens, { ignore_eos: true });
 /** Resident bytes of a process, the mapped weights too. */
 const resident = (pid) => Number(/^Rss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]) * 1024;
 const loaded = () => waitFor('the model is loaded', async () => {
@@ -74,7 +76,7 @@ describe('memory', () => {
 
 describe('unload', () => {
   test('running_answers_are_finished_and_new_requests_refused', async () => {
-    const answer = chat('Tell a long story.', 30);
+    const answer = story(400);
     await waitFor('it runs', async () => (await one())?.active === 1);
     const gone = unload();
     await waitFor('it unloads', async () => (await one())?.unloading);
@@ -102,24 +104,26 @@ describe('unload', () => {
 describe('a kill in every state', () => {
   const kill = (pid) => process.kill(pid, 'SIGKILL');
   test('while_it_loads_ends_in_failed_with_a_reason_and_a_later_load_works', async () => {
-    await unload();
-    for (let i = 0; i < 5; i++) {
-      const loading = load();
-      const m = await waitFor('a process', async () => {
-        const now = await one();
-        return now?.pid || now?.state === 'loaded' ? now : null;
-      }, 10_000, 1);
-      if (m.state === 'loading') {
-        kill(m.pid);
-        const got = await loading;
-        assert.equal(got.status, 500, got.text);
-        assert.match(got.json.error.message, /ended while it loaded/);
-        assert.equal((await one()).state, 'failed');
-        break;
-      }
-      await loading;
+    await untilCaught('it loads', async () => {
       await unload();
-    }
+      const loading = load();
+      const { pid } = await waitFor('a process', async () => {
+        const now = await one();
+        return now?.pid && now;
+      }, Infinity, 1);
+      process.kill(pid, 'SIGSTOP');
+      if ((await one()).state !== 'loading') {
+        process.kill(pid, 'SIGCONT'); // it was faster
+        await loading;
+        return false;
+      }
+      kill(pid);
+      const got = await loading;
+      assert.equal(got.status, 500, got.text);
+      assert.match(got.json.error.message, /ended while it loaded/);
+      assert.equal((await one()).state, 'failed');
+      return true;
+    });
     assert.equal((await load()).json.state, 'loaded');
   });
   test('a_load_is_given_up_by_unload', async () => {
@@ -142,7 +146,7 @@ describe('a kill in every state', () => {
   });
   test('while_it_answers_the_answer_fails_and_it_comes_back', async () => {
     await loaded();
-    const answer = chat('Tell a long story.', 200);
+    const answer = story(1000);
     const m = await waitFor('it runs', async () => {
       const now = await one();
       return now?.active === 1 ? now : null;
@@ -154,7 +158,7 @@ describe('a kill in every state', () => {
     assert.equal((await chat('Hi', 2)).status, 200);
   });
   test('while_it_unloads_it_is_unloaded', async () => {
-    const answer = chat('Tell a long story.', 200);
+    const answer = story(1000);
     const m = await waitFor('it runs', async () => {
       const now = await one();
       return now?.active === 1 ? now : null;

@@ -51,32 +51,35 @@ describe('a key', { concurrency: false }, () => {
 
   test('of tokens: parallel calls take no more than its minute, and what they did not use comes back', async () => {
     const key = await newKey({ tokens_per_minute: 400 });
+    const began = performance.now();
+    const back = () => (400 * (performance.now() - began)) / 60_000; // so much of a minute has come back since
     const got = await Promise.all(Array.from({ length: 8 }, () => ask(key, { max_tokens: 64 })));
     const yes = got.filter((one) => one.status === 200);
     assert.ok(yes.length >= 1 && yes.length < 8, `${yes.length}`);
     const used = (await Promise.all(yes.map((one) => one.json()))).reduce((sum, one) => sum + one.usage.total_tokens, 0);
-    assert.ok(used <= 420, `${used}`);
+    assert.ok(used <= 410 + back(), `${used}`);
     const no = await got.find((one) => one.status === 429).json();
     assert.equal(no.error.rule, 'rate.key.tokens');
     const later = await ask(key, { max_tokens: 1 });
     const left = Number(later.headers.get('x-ratelimit-remaining-tokens'));
-    assert.ok(left >= 400 - used - 80 && left <= 400 - used + 60, `${left} left of 400, ${used} used`);
+    assert.ok(left >= 400 - used - 80 && left <= 410 - used + back(), `${left} left of 400, ${used} used, ${back()} came back`);
   });
 
   test('a long answer ends with a notice when its minute is used up, and a prompt that never fits is refused', async () => {
     const key = await newKey({ tokens_per_minute: 120 });
+    const began = performance.now();
     const got = await (await ask(key, { max_tokens: 1000, messages: [{ role: 'user', content: 'Count from 1 to 500, one number per line.' }] })).json();
     assert.equal(got.choices[0].finish_reason, 'length');
     assert.equal(got.cds.ended, 'budget');
     assert.match(got.cds.notice, /tokens per minute/);
-    assert.ok(got.usage.total_tokens <= 150, `${got.usage.total_tokens}`);
+    assert.ok(got.usage.total_tokens <= 140 + (120 * (performance.now() - began)) / 60_000, `${got.usage.total_tokens}`);
     const no = await (await ask(key, { messages: [{ role: 'user', content: 'word '.repeat(300) }] })).json();
     assert.equal(no.error.rule, 'rate.key.too_large');
   });
 
   test('as many requests at the same time as it may, and one more when one has ended', async () => {
     const key = await newKey({ concurrent_requests: 1 });
-    const first = await ask(key, { stream: true, max_tokens: 400 });
+    const first = await ask(key, { stream: true, max_tokens: 1000, ignore_eos: true });
     const reader = first.body.getReader();
     await reader.read();
     const no = await ask(key);
@@ -117,7 +120,8 @@ describe('a user', { concurrency: false }, () => {
     const key = await newKey({});
     await rpc('rate.set', { user_id: developer, requests_per_minute: 20 });
     await waitFor('it holds', async () => (await ask(stack.tokens.developer)).headers.get('ratelimit-policy') === '"user-requests";q=20;w=60', 3000, 100);
-    while ((await ask(key)).status === 200);
+    // Until the next place is nearly as far away as it can be: three seconds.
+    await waitFor('its minute is used up', async () => { const got = await ask(key); return got.status === 429 && got.headers.get('retry-after') === '3'; });
     const calls = [];
     const client = new OpenAI({ baseURL: `${stack.llmUrl}/v1`, apiKey: key, maxRetries: 2, fetch: async (...a) => { const r = await fetch(...a); calls.push(r.status); return r; } });
     const { response } = await client.chat.completions.create({ model, messages: [{ role: 'user', content: 'Hi' }], max_tokens: 2 }).withResponse();

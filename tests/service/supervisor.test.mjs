@@ -197,7 +197,8 @@ describe('a running studio', () => {
   });
 
   test('every line of the log is one JSON object', () => {
-    const lines = readFileSync(join(stack.home, 'logs/studio.jsonl'), 'utf8').split('\n').filter(Boolean);
+    const text = readFileSync(join(stack.home, 'logs/studio.jsonl'), 'utf8');
+    const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n').filter(Boolean); // the last one may still be coming
     assert.ok(lines.length > 10);
     for (const line of lines) {
       const object = JSON.parse(line);
@@ -262,8 +263,7 @@ describe('a running studio', () => {
     const again = await startStack({ home: stack.home, setup: false });
     const pids = await allPids(again);
     await again.stop('SIGKILL');
-    await waitFor('all processes are gone', () => pids.filter(alive).length === 0, 5000);
-    assert.deepEqual(processesOn(stack.home), []);
+    await waitFor('all processes are gone', () => pids.filter(alive).length === 0 && processesOn(stack.home).length === 0, 5000);
     const next = await startStack({ home: stack.home, setup: false });
     assert.equal((await next.status()).state, 'running');
     await next.stop();
@@ -379,10 +379,10 @@ describe('commands on a data folder that no studio was started on', () => {
     const bin = join(folder, 'slow-bin');
     mkdirSync(bin);
     writeFileSync(join(bin, 'postgres'), '#!/bin/sh\necho "postgres (PostgreSQL) 15.1"\n', { mode: 0o755 });
-    writeFileSync(join(bin, 'initdb'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 });
+    writeFileSync(join(bin, 'initdb'), '#!/bin/sh\nexec sleep 600\n', { mode: 0o755 });
     const home = join(folder, 'slow');
     const said = waiting(add(home, `--database.bin_dir=${bin}`));
-    await waitFor('progress', () => /^ {2}\.\.\. +the database is being made, 2 s so far$/m.test(said.text), 10_000);
+    await waitFor('progress', () => /^ {2}\.\.\. +the database is being made, \d+ s so far$/m.test(said.text));
     const begin = performance.now();
     said.child.kill('SIGINT');
     assert.deepEqual(await said.end, { code: 1, signal: null });
@@ -395,11 +395,11 @@ describe('commands on a data folder that no studio was started on', () => {
     const home = join(folder, 'held');
     mkdirSync(home);
     writeFileSync(join(home, 'supervisor.lock'), '');
-    const holder = spawn('flock', [join(home, 'supervisor.lock'), 'sleep', '60'], { stdio: 'ignore', detached: true });
+    const holder = spawn('flock', [join(home, 'supervisor.lock'), 'sleep', '600'], { stdio: 'ignore', detached: true });
     try {
       await waitFor('it is held', () => spawnSync('flock', ['-n', join(home, 'supervisor.lock'), 'true']).status === 1);
       const said = waiting(add(home));
-      await waitFor('progress', () => /waiting for the database, 2 s so far/.test(said.text), 10_000);
+      await waitFor('progress', () => /waiting for the database, \d+ s so far/.test(said.text));
       said.child.kill('SIGINT');
       assert.deepEqual(await said.end, { code: null, signal: 'SIGINT' });
     } finally {

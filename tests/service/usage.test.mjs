@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { callAs, person } from '../security/support.mjs';
-import { startStack } from '../support/stack.mjs';
+import { awayFromTheTurn, startStack } from '../support/stack.mjs';
 
 let stack;
 let ann;
@@ -218,6 +218,7 @@ describe('one request', { concurrency: false }, () => {
 
 describe('a key asks about itself', { concurrency: false }, () => {
   test('with any scope: name, rights, expiry, last use, what is left and what it used', async () => {
+    await awayFromTheTurn();
     const user = await person(stack);
     const made = await asked(user, 'key.create', { name: 'ci bot', scopes: ['fs'], models: ['m-a'], expires_in_s: 3600, role: 'viewer', requests_per_minute: 7 });
     const month = new Date().toISOString().slice(0, 7);

@@ -78,8 +78,9 @@ export async function startHub(repos, { key = null } = {}) {
       ...(hub.noSha ? {} : { lfs: { oid: hub.liesSha ?? sha256(entry.bytes ?? entry), size: (entry.size ?? entry.length) + (hub.liesSize ?? 0), pointerSize: 134 } }),
     }))));
   };
-  /** how: { dropAfter, times, status, retryAfter, redirect, noRange, noLength, noEtag, corrupt, changeAfter, endless, stall, claim, html, more, from };
-   *  from: the rest holds for requests from this byte on only */
+  /** how: { dropAfter, times, status, retryAfter, redirect, noRange, noLength, noEtag, corrupt, changeAfter, endless, stall, claim, html, more, from, hold, gather };
+   *  from: the rest holds for requests from this byte on only; hold: from this byte of the file on nothing comes any more; gather: nothing comes before so
+   *  many answers are open at once */
   const serveFile = (req, res, name, entry) => {
     let how = hub.behave[name] ?? {};
     if (how.from && Number(/^bytes=(\d+)/.exec(req.headers.range ?? '')?.[1] ?? 0) < how.from) how = {};
@@ -126,20 +127,22 @@ export async function startHub(repos, { key = null } = {}) {
       res.on('drain', more);
       return void more();
     }
-    if (how.slow) {
+    if (how.hold !== undefined) piece = piece.subarray(0, Math.max(0, how.hold - first));
+    if (how.slow || how.gather) {
       hub.open = (hub.open ?? 0) + 1;
       hub.mostOpen = Math.max(hub.mostOpen ?? 0, hub.open);
       res.on('close', () => hub.open--);
       let at = 0;
       const step = () => {
         if (res.destroyed) return;
-        if (at >= piece.length) return void res.end();
-        res.write(piece.subarray(at, (at += how.slow)));
+        if (at >= piece.length) return how.hold === undefined ? void res.end() : undefined;
+        if ((how.gather ?? 0) <= hub.mostOpen) res.write(piece.subarray(at, (at += how.slow ?? piece.length)));
         setTimeout(step, 20);
       };
       return void step();
     }
-    res.end(piece);
+    if (how.hold === undefined) res.end(piece);
+    else res.write(piece);
   };
   server.on('clientError', (e, socket) => socket.destroy());
   server.listen(0, '127.0.0.1');

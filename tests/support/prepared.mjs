@@ -12,7 +12,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSyn
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 300_000;
 /** The cluster, and the file by which the studio knows a data folder of its own. */
 const PARTS = ['pg', 'supervisor.lock'];
 

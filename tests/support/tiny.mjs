@@ -30,7 +30,7 @@ export async function startTiny({ options = {}, prepare = () => {}, wait = true 
   const stop = stack.stop;
   stack.stop = async () => {
     await stop();
-    rmSync(folder, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   };
   if (wait) await stack.waitModel();
   return stack;

@@ -128,8 +128,10 @@ static void no_path_leads_out_and_no_link_is_followed(void **state)
 {
     static const struct {
         const char *path, *rule;
-    } rows[] = {{"../x", "fs.outside_root"}, {"/tmp/x", "fs.outside_root"}, {"a//b", "fs.name"},    {"a\nb", "fs.name"},
-                {"\xff", "fs.name"},         {".cds-tmp-1", "fs.name"},     {"link", "fs.symlink"}, {"out/x", "fs.symlink"}};
+    } rows[] = {{"../x", "fs.outside_root"}, {"/tmp/cds-test-back-x", "fs.outside_root"},
+                {"a//b", "fs.name"},         {"a\nb", "fs.name"},
+                {"\xff", "fs.name"},         {".cds-tmp-1", "fs.name"},
+                {"link", "fs.symlink"},      {"out/cds-test-back-x", "fs.symlink"}};
     enum { ROWS = sizeof(rows) / sizeof(*rows) };
     struct cds_fs_back all[ROWS];
     assert_int_equal(symlinkat("/tmp/cds-test-back-target", project, "link"), 0);
@@ -141,7 +143,7 @@ static void no_path_leads_out_and_no_link_is_followed(void **state)
         assert_int_equal(all[i].fate, CDS_BACK_REFUSED);
         assert_string_equal(all[i].rule, rows[i].rule);
     }
-    assert_int_equal(access("/tmp/x", F_OK), -1);
+    assert_int_equal(access("/tmp/cds-test-back-x", F_OK), -1);
     assert_int_equal(access("/tmp/cds-test-back-target", F_OK), -1);
 }
 
