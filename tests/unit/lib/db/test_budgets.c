@@ -216,7 +216,7 @@ static void another_zone_holds_from_the_next_window(void **state)
     strcpy(before, books_get("SELECT starts_at FROM budget_usage"));
     assert_string_equal(put("user", "'" USER "'", "NULL", "NULL", 1, "month", "Europe/Berlin", 100), "changed");
     assert_string_equal(reserve(USER, NO_KEY, REQ(01), "m", "now()", 1, 60), "1");
-    assert_string_equal(books_get("SELECT starts_at FROM budget_usage"), before);
+    assert_string_equal(books_get("SELECT string_agg(starts_at::text, ' ') FROM budget_usage WHERE held > 0"), before);
     /* The next one begins where this one ends, and has a Berlin end. */
     assert_string_equal(
         books_get("SELECT (budget_start(p.span, p.zone, p.old_zone, p.zone_from, w.ends_at) = w.ends_at) || ' ' ||"
