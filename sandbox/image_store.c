@@ -122,7 +122,7 @@ static void load(struct image_store *store, const char *name)
 {
     char path[700], file[IMAGE_NAME_MAX + 16];
     CDS_CLEANUP(cds_buf_free) struct cds_buf text = cds_buf_init(IMAGE_RECORD_MAX);
-    struct image image;
+    struct image image = {.next = NULL};
     struct stat st = {.st_size = 0};
     struct cds_err err = {0};
     path_of(store, name, record_end, path, sizeof(path));

@@ -60,7 +60,7 @@ cds_rc cds_adapters_read(const char *load, const char *dir, struct cds_adapter_l
 
 static cds_rc refuse(const struct cds_adapter_list *list, const char *id, struct cds_err *reterr)
 {
-    CDS_CLEANUP(cds_buf_free) struct cds_buf names = cds_buf_init(CDS_ADAPTERS_MAX * (CDS_ADAPTER_ID_MAX + 4));
+    CDS_CLEANUP(cds_buf_free) struct cds_buf names = cds_buf_init((size_t)CDS_ADAPTERS_MAX * (CDS_ADAPTER_ID_MAX + 4));
     for (unsigned i = 0; i < list->count; i++)
         (void)cds_buf_addf(&names, "%s\"%s\"", i ? ", " : "", list->one[i].id);
     if (list->count)

@@ -36,7 +36,7 @@ static bool make_room(struct cds_sched *sched, size_t size)
     struct cds_checkpoints *all = &sched->checkpoints;
     if (size > sched->limits.checkpoint_bytes)
         return false;
-    while (all->count == CDS_CHECKPOINTS_MAX || all->bytes + size > sched->limits.checkpoint_bytes) {
+    while (all->count && (all->count == CDS_CHECKPOINTS_MAX || all->bytes + size > sched->limits.checkpoint_bytes)) {
         unsigned oldest = 0;
         for (unsigned i = 1; i < all->count; i++)
             if (all->list[i].used_at < all->list[oldest].used_at)
