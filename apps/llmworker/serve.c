@@ -399,10 +399,18 @@ static void say_hello(struct worker *worker, uint32_t request_tokens)
     send_note(worker, "hello", hello);
 }
 
+/** Work gives no text for a while, as with a long prompt or on a busy machine: the server must see that it goes on. */
+static void beat(struct worker *worker)
+{
+    if (cds_now_ms() - worker->sent_ms >= BEAT_MS)
+        send_note(worker, "beat", cds_json_object());
+}
+
 /** During a step: what the server says now counts from the next step on, and a step that nobody waits for is given up. */
 static bool look(void *user)
 {
     struct worker *worker = user;
+    beat(worker);
     cds_loop_once(worker->loop, 0);
     return worker->over || cds_solo_step_is_dead(&worker->solo) ||
            (worker->sched ? cds_sched_step_is_dead(worker->sched) : cds_vectors_step_is_dead(worker->tasks.vectors));
@@ -442,9 +450,8 @@ static void run(struct worker *worker)
         else if (runnable(worker))
             cds_tasks_step(&worker->tasks);
         flush_texts(worker);
-        /* A long prompt gives no text for a while: the server must see that steps go on. */
-        if (runnable(worker) && cds_now_ms() - worker->sent_ms >= BEAT_MS)
-            send_note(worker, "beat", cds_json_object());
+        if (runnable(worker))
+            beat(worker);
     }
 }
 

@@ -2,23 +2,21 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { openBrowser, shots, signIn, themes, watch } from '../support/browser.mjs';
+import { openBrowser, openContext, shots, signIn, themes, watch } from '../support/browser.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
 const email = 'grace@studio.test';
 const password = 'Tall-Copper-Kettles';
 
 describe('accounts in the browser', { timeout: 800_000 }, () => {
-  let stack, browser, page, guest, guestContext, trouble, link;
+  let stack, browser, page, guest, trouble, link;
   const guestTrouble = [];
 
   before(async () => {
     stack = await startStack({ llm: false, fresh: true });
     ({ browser, page, trouble } = await openBrowser());
     await signIn(page, `${stack.url}/admin`, users.admin);
-    guestContext = await browser.newContext({ viewport: { width: 1360, height: 820 }, locale: 'en-GB' });
-    guestContext.setDefaultTimeout(60_000);
-    guest = await guestContext.newPage();
+    ({ page: guest } = await openContext(browser));
     await watch(guest, guestTrouble);
   });
   after(async () => {

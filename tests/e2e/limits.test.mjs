@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { openBrowser, shots, signIn, themes, watch } from '../support/browser.mjs';
+import { openBrowser, openContext, shots, signIn, themes, watch } from '../support/browser.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
 const model = 'small-model';
 const developer = users.developer.email;
 
-describe('limits in the browser', { timeout: 600_000 }, () => {
+describe('limits in the browser', { timeout: 1_500_000 }, () => {
   let stack, browser, page, own, trouble, developerId;
   const ownTrouble = [];
   const noKey = '00000000-0000-0000-0000-000000000000';
@@ -19,11 +19,9 @@ describe('limits in the browser', { timeout: 600_000 }, () => {
     developerId = (await stack.rpc('user.self', {}, 'developer')).user_id;
     await stack.rpc('key.create', { name: 'build server' }, 'developer');
     await stack.sql(`INSERT INTO model_prices (model, price_input, price_cached, price_output) VALUES ('${model}', 1000000, 500000, 3000000)`);
-    ({ browser, page, trouble } = await openBrowser({ height: 1100, timeoutMs: 120_000 }));
+    ({ browser, page, trouble } = await openBrowser({ height: 1100 }));
     await signIn(page, `${stack.url}/admin`, users.admin);
-    const context = await browser.newContext({ viewport: { width: 1360, height: 1100 }, colorScheme: 'dark', locale: 'en-GB' });
-    context.setDefaultTimeout(120_000);
-    own = await context.newPage();
+    ({ page: own } = await openContext(browser, { viewport: { width: 1360, height: 1100 }, colorScheme: 'dark' }));
     await watch(own, ownTrouble);
     await signIn(own, `${stack.url}/account`, users.developer);
   });

@@ -4,7 +4,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { openBrowser, shots, signIn, themes, watch } from '../support/browser.mjs';
+import { openBrowser, openContext, shots, signIn, themes, watch } from '../support/browser.mjs';
 import { startProvider } from '../support/oidc_provider.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
@@ -23,9 +23,7 @@ describe('an OpenID provider in the browser', { timeout: 800_000 }, () => {
       options: { 'oidc.issuer': provider.issuer, 'oidc.name': 'Example ID', 'oidc.client_id': provider.client, 'oidc.client_secret_file': join(folder, 'secret'), 'oidc.provision': 'pending', 'oidc.role': 'developer' },
     });
     ({ browser, page, trouble } = await openBrowser());
-    const context = await browser.newContext({ viewport: { width: 1360, height: 820 }, locale: 'de-DE' });
-    context.setDefaultTimeout(20_000);
-    guest = await context.newPage();
+    ({ page: guest } = await openContext(browser, { locale: 'de-DE' }));
     await watch(guest, guestTrouble);
   });
   after(async () => {

@@ -1,7 +1,7 @@
 // A page that stays open: tokens are renewed by themselves, a gateway that dies comes back, a sign-out reaches the other tabs.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { openBrowser, signIn } from '../support/browser.mjs';
+import { lookOut, openBrowser, signIn } from '../support/browser.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
 describe('a page that stays open', { timeout: 800_000 }, () => {
@@ -47,8 +47,9 @@ describe('a page that stays open', { timeout: 800_000 }, () => {
 
   it('shows that the gateway is away, and is back by itself', async () => {
     const { api } = await stack.pids();
+    const away = await lookOut(page, 'connection', /Connection away|Connecting/);
     process.kill(api, 'SIGKILL');
-    await page.getByTestId('connection').getByText(/Connection away|Connecting/).waitFor();
+    await away();
     await stack.waitPart('api', api);
     await page.getByTestId('connection').getByText('Connected').waitFor();
     await run('echo after-the-gateway-came-back');

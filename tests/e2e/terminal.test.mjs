@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { openBrowser, shots, signIn, themes } from '../support/browser.mjs';
+import { lookOut, openBrowser, openContext, shots, signIn, themes } from '../support/browser.mjs';
 import { startStack, timely, users, waitFor } from '../support/stack.mjs';
 
 const ESC = '\\033';
@@ -143,6 +143,7 @@ describe('terminals in a browser', { timeout: 800_000 }, () => {
     await type('print(6 * 7)');
     await sees(/\n42/);
     await page.keyboard.press('F6');
+    await page.waitForFunction(() => document.activeElement?.getAttribute('role') === 'tab');
     await page.keyboard.press('ArrowLeft');
     await sees(/alive/);
     await page.keyboard.press('Alt+1'); // the areas stay within reach
@@ -183,8 +184,9 @@ describe('terminals in a browser', { timeout: 800_000 }, () => {
     await type('for i in 1 2 3 4 5 6; do echo tick-$i; sleep 1; done');
     await sees(/^tick-1$/m);
     const { api } = await stack.pids();
+    const away = await lookOut(page, 'terminal-state', /trying again/);
     process.kill(api, 'SIGKILL');
-    await page.getByTestId('terminal-state').getByText('trying again').waitFor();
+    await away();
     await stack.waitPart('api', api);
     await attached();
     await sees(/tick-1\ntick-2\ntick-3\ntick-4\ntick-5\ntick-6\n/);
@@ -203,8 +205,7 @@ describe('terminals in a browser', { timeout: 800_000 }, () => {
   });
 
   it('tells a viewer why there is none', async () => {
-    const other = await browser.newContext({ locale: 'en-GB' });
-    const viewer = await other.newPage();
+    const { context: other, page: viewer } = await openContext(browser);
     await signIn(viewer, `${stack.url}/terminal`, users.viewer);
     await viewer.getByText('Viewers have no terminal').waitFor();
     assert.equal(await viewer.getByRole('button', { name: 'New terminal' }).count(), 0);

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { callAs } from '../security/support.mjs';
-import { openBrowser, shots, signIn, themes } from '../support/browser.mjs';
+import { openBrowser, openContext, shots, signIn, themes } from '../support/browser.mjs';
 import { startStack, users } from '../support/stack.mjs';
 
 describe('usage in the browser', { timeout: 800_000 }, () => {
@@ -88,8 +88,7 @@ describe('usage in the browser', { timeout: 800_000 }, () => {
   });
 
   it('offers nobody else what is everybody\'s, and says what belongs here where there is nothing', async () => {
-    const context = await browser.newContext({ viewport: { width: 1360, height: 820 }, locale: 'en-GB' });
-    const other = await context.newPage();
+    const { context, page: other } = await openContext(browser);
     await signIn(other, `${stack.url}/usage`, users.viewer);
     await other.getByText('Nothing was used in this time.').waitFor();
     assert.equal(await other.getByLabel('Whose').count(), 0);

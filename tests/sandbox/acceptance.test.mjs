@@ -1,6 +1,6 @@
 // tests/sandbox/acceptance.test.mjs: files and runs through the gateway on a live studio: what the product promises, and what it must refuse.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import WebSocket from 'ws';
@@ -121,7 +121,7 @@ describe('the sandbox through the gateway', () => {
     const messages = [];
     socket.on('message', (data) => messages.push(JSON.parse(data)));
     const call = (id, method, params) => socket.send(JSON.stringify({ jsonrpc: '2.0', id, method, params }));
-    call(1, 'run.exec', { project, language: 'python', code: "import time\nfor i in range(100): print(i, flush=True); time.sleep(0.05)" });
+    call(1, 'run.exec', { project, language: 'python', code: "import time\nfor i in range(500): print(i, flush=True); time.sleep(0.05)" });
     await waitFor('output', () => messages.some((m) => m.method === 'run.output'));
     const began = Date.now();
     call(2, 'rpc.cancel', { id: 1 });
@@ -134,11 +134,17 @@ describe('the sandbox through the gateway', () => {
   });
 
   test('more runs than places are told to come back', async () => {
-    const runs = Array.from({ length: 8 }, () => stack.rpcRaw({ jsonrpc: '2.0', id: 1, method: 'run.exec', params: { project, language: 'sh', code: 'sleep 1' } }));
+    // None of them ends before one was refused.
+    const runs = Array.from({ length: 8 }, async () => {
+      const answer = await stack.rpcRaw({ jsonrpc: '2.0', id: 1, method: 'run.exec', params: { project, language: 'sh', code: 'until [ -e may-end ]; do sleep 0.1; done' } });
+      if (answer.status === 503) writeFileSync(join(stack.home, 'projects', project, 'may-end'), '');
+      return answer;
+    });
     const answers = await Promise.all(runs);
     const busy = answers.filter((a) => a.status === 503);
     assert.ok(busy.length >= 1 && busy.length < 8, `${busy.length} of 8 were refused`);
     assert.ok(busy.every((a) => a.json.error.data.retry_after_ms > 0));
+    assert.ok(answers.every((a) => a.status === 503 || a.json.result.end === 'ok'));
   });
 
   test('kill -9 of the broker in mid-run ends the job, answers the call, and the next run works', async () => {

@@ -8,12 +8,12 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import WebSocket from 'ws';
-import { alive, startStack, waitFor } from '../support/stack.mjs';
+import { alive, PATIENT, startStack, waitFor } from '../support/stack.mjs';
 import { dockerSave, tar } from '../support/tar.mjs';
 
 const QEMU = '/usr/bin/qemu-system-x86_64';
 const skip = existsSync(QEMU) ? false : 'skipped: no qemu (make micro installs it)';
-const LIMIT = { timeout: 240_000 };
+const LIMIT = { timeout: 400_000 };
 /** A root folder with a shell of its own and a mark, made inside of a project by a run. */
 const tree = (name, mark) =>
   `mkdir -p ${name}/bin ${name}/etc ${name}/lib64 ${name}/lib/x86_64-linux-gnu && cp /bin/sh ${name}/bin/sh && cp /lib64/ld-linux-x86-64.so.2 ${name}/lib64/ && ` +
@@ -37,7 +37,7 @@ describe('images by name', { skip }, () => {
   const folder = () => join(stack.home, 'projects', project);
   const images = () => join(stack.home, 'images');
   const sh = (code) => admin('run.exec', { project, language: 'sh', code });
-  const micro = (image, code, more = {}) => admin('run.exec', { project, engine: 'micro:sh', code, project_access: 'none', image, ...more });
+  const micro = (image, code, more = {}) => admin('run.exec', { project, engine: 'micro:sh', code, project_access: 'none', image, limits: PATIENT, ...more });
   const add = (name, path) => admin('image.add', { name, project, path });
   const names = async () => (await stack.rpc('image.list', {}, 'viewer')).images.map((i) => i.name);
   const refused = (name, path, rule) => assert.rejects(add(name, path), (error) => error.data.rule === rule || assert.fail(`${error.data.rule}: ${error.message}`));
@@ -205,11 +205,11 @@ print(s.recv(n).decode())`;
     assert.equal((await stack.command(['image', 'add', 'Bad', source])).code, 2);
     assert.equal((await stack.command(['image', 'add', 'x', '/nowhere'])).code, 1);
     assert.equal((await stack.command(['image', 'remove', 'from-cli'])).code, 0);
-    const lines = stack.logTail(200);
-    const line = lines.find((l) => l.msg === 'an image was added' && l.image === 'from-cli');
+    const logged = (msg, image) => waitFor(`${msg}: ${image}`, () => stack.logTail(400).find((l) => l.msg === msg && l.image === image));
+    const line = await logged('an image was added', 'from-cli');
     assert.equal(line.digest, one.digest);
-    assert.ok(lines.some((l) => l.msg === 'an image was removed' && l.image === 'from-cli'));
-    const mine = lines.find((l) => l.msg === 'an image was removed' && l.image === 'three');
+    await logged('an image was removed', 'from-cli');
+    const mine = await logged('an image was removed', 'three');
     assert.match(mine.user_id, /^[0-9a-f-]{36}$/, 'who did it stands in the log');
   });
 
@@ -251,7 +251,7 @@ print(s.recv(n).decode())`;
     await admin('image.remove', { name: 'short-lived' });
     await add('short-lived', 'own');
     assert.equal((await micro('short-lived', 'read x </etc/mark; echo "$x"')).stdout, 'other\n');
-    assert.ok(held() > 0, 'its template is being made, or is there');
+    await waitFor('its template is being made, or is there', () => held() > 0);
     await admin('image.remove', { name: 'short-lived' });
     await waitFor('nothing holds the file', () => held() === 0, 10_000);
     assert.equal((await sh('echo folder >own/etc/mark')).end, 'ok');

@@ -5,12 +5,12 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, sym
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import WebSocket from 'ws';
-import { startStack, waitFor } from '../support/stack.mjs';
+import { PATIENT, startStack, waitFor } from '../support/stack.mjs';
 
 const skip = existsSync('/usr/bin/qemu-system-x86_64') ? false : 'skipped: no qemu (make micro installs it)';
 if (skip) console.log(skip);
 
-describe('files of a microVM come back', { skip, timeout: 600_000 }, () => {
+describe('files of a microVM come back', { skip, timeout: 1_500_000 }, () => {
   let stack;
   let project;
   let at;
@@ -26,9 +26,9 @@ describe('files of a microVM come back', { skip, timeout: 600_000 }, () => {
     await stack.rpc('fs.write', { project, path, content });
   };
   const read = (path) => readFileSync(at(path), 'utf8');
-  const run = (code, more = {}) => stack.rpc('run.exec', { project, engine: 'micro:sh', code, ...more });
+  const run = (code, more = {}) => stack.rpc('run.exec', { project, engine: 'micro:sh', code, limits: PATIENT, ...more });
   const clean = () => readdirSync(at()).forEach((name) => rmSync(at(name), { recursive: true, force: true }));
-  const vm = (name, fn, ms = 60_000) => test(name, { timeout: ms }, async () => (clean(), fn()));
+  const vm = (name, fn, ms = 600_000) => test(name, { timeout: ms }, async () => (clean(), fn()));
 
   vm('changed, new and deleted files and folders come back, what was not touched stays as it is', async () => {
     await put('same.txt', 'same\n');
@@ -50,11 +50,12 @@ describe('files of a microVM come back', { skip, timeout: 600_000 }, () => {
 
   vm('a program that exits with an error has its files come back all the same; python and node, too', async () => {
     // The template is made in the background now, which a loaded machine needs time for.
-    assert.equal((await run('echo half > half.txt; exit 3')).project_back.written, 1);
-    assert.equal((await run('open("/work/p.txt", "w").write("p")', { engine: 'micro:python' })).project_back.written, 1);
-    assert.equal((await run('import { writeFileSync } from "fs"; writeFileSync("/work/n.txt", "n")', { engine: 'micro:node' })).project_back.written, 1);
+    for (const [language, code] of [['sh', 'echo half > half.txt; exit 3'], ['python', 'open("/work/p.txt", "w").write("p")'], ['node', 'import { writeFileSync } from "fs"; writeFileSync("/work/n.txt", "n")']]) {
+      const result = await run(code, { engine: `micro:${language}` });
+      assert.equal(result.project_back.written, 1, JSON.stringify(result));
+    }
     assert.deepEqual([read('half.txt'), read('p.txt'), read('n.txt')], ['half\n', 'p', 'n']);
-  }, 180_000);
+  });
 
   // An interpreter that waited tells its end over a socket of its own: never into what the program has opened in its place.
   for (const [language, code] of [
@@ -66,7 +67,7 @@ describe('files of a microVM come back', { skip, timeout: 600_000 }, () => {
       const fromTemplate = async () => (result = await run(code, { engine: `micro:${language}` })).origin === 'snapshot';
       await waitFor('a run from the template', fromTemplate, 120_000);
       assert.deepEqual([result.end, result.stdout, read('mine.txt')], ['ok', '3\n', 'mine']);
-    }, 180_000);
+    });
 
   vm('read_only cannot be written, none is an empty folder, and nothing comes back from either', async () => {
     await put('there.txt', 'there');
@@ -95,16 +96,22 @@ describe('files of a microVM come back', { skip, timeout: 600_000 }, () => {
 
   vm('what both sides changed is a conflict: the project keeps its file, the program’s stands beside it', async () => {
     for (const name of ['both.txt', 'gone-there.txt', 'gone-here.txt', 'agreed.txt']) await put(name, 'old');
-    const pending = run('sleep 3; echo run > both.txt; rm gone-there.txt; echo run > gone-here.txt; printf both > agreed.txt; echo run > born.txt; mkdir d; echo run > d/x', { limits: { wall_ms: 30000 } });
-    // The copy is made when the run begins: change the project behind its back as soon as a machine is there.
-    await new Promise((done) => setTimeout(done, 150));
+    // The copy is made when the run begins: the project is changed behind its back as soon as the program has said a word.
+    const socket = new WebSocket(stack.apiUrl.replace('http', 'ws') + '/ws', ['cds.rpc.v1', `cds.bearer.${stack.tokens.developer}`], { origin: stack.url });
+    await new Promise((done, fail) => socket.on('open', done).on('error', fail));
+    const said = [];
+    socket.on('message', (data) => said.push(JSON.parse(data)));
+    const code = 'echo begun; sleep 8; echo run > both.txt; rm gone-there.txt; echo run > gone-here.txt; printf both > agreed.txt; echo run > born.txt; mkdir d; echo run > d/x';
+    socket.send(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'run.exec', params: { project, engine: 'micro:sh', code, limits: { wall_ms: 120_000 } } }));
+    await waitFor('the program has begun', () => said.some((m) => m.method === 'run.output' || m.id === 1));
     await stack.rpc('fs.write', { project, path: 'both.txt', content: 'host' });
     await stack.rpc('fs.write', { project, path: 'gone-there.txt', content: 'host' });
     await stack.rpc('fs.delete', { project, path: 'gone-here.txt' });
     await stack.rpc('fs.write', { project, path: 'agreed.txt', content: 'both' });
     await stack.rpc('fs.write', { project, path: 'born.txt', content: 'host' });
     await stack.rpc('fs.write', { project, path: 'd', content: 'host' });
-    const result = await pending;
+    const { result } = await waitFor('its end', () => said.find((m) => m.id === 1));
+    socket.close();
     assert.equal(result.end, 'ok', result.stderr);
     const told = Object.fromEntries(result.project_back.told.map((t) => [t.path, t]));
     const suffix = `run-${result.run_id.slice(-12)}`;
@@ -123,7 +130,8 @@ describe('files of a microVM come back', { skip, timeout: 600_000 }, () => {
     const heard = [];
     socket.on('message', (data) => heard.push(JSON.parse(data)));
     socket.send(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'fs.watch', params: { project } }));
-    await new Promise((done) => setTimeout(done, 300));
+    let probes = 0;
+    await waitFor('somebody watches', async () => (await stack.rpc('fs.write', { project, path: 'probe.txt', content: `${probes++}` }), JSON.stringify(heard).includes('probe.txt')), Infinity, 100);
     await run('echo b > src/b.txt; rm src/a.txt');
     await waitFor('the changes are told', () => {
       const text = JSON.stringify(heard);
@@ -153,7 +161,7 @@ describe('files of a microVM come back', { skip, timeout: 600_000 }, () => {
     assert.deepEqual([many.end, many.project_back.written, many.project_back.refused], ['ok', 2000, 10]);
     assert.match(many.project_back.reason, /at most 2000/);
     assert.equal(readdirSync(at()).length, 2000);
-  }, 180_000);
+  });
 
   vm('a full project refuses what does not fit any more', async () => {
     mkdirSync(at('fill'));

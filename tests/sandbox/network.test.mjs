@@ -217,11 +217,11 @@ try:
   while s.recv(1000): pass
   print('ended')
 except OSError as e: print('ended', e.errno)
-for i in range(100):
+for i in range(900):
   try:
     print(urllib.request.urlopen('http://localhost:${port}/again').read().decode()); break
   except OSError as e: last = e; time.sleep(0.1)
-else: print(last)`);
+else: print(last)`, { limits: { wall_ms: 120_000 } });
     await waitFor('it is dripping', () => sockets.size === 1);
     process.kill(egress, 'SIGKILL');
     const got = await running;

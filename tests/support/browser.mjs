@@ -25,15 +25,32 @@ export async function watch(page, trouble) {
   await page.addInitScript(() => document.addEventListener('securitypolicyviolation', (e) => window.cdsViolation?.(`${e.violatedDirective} ${e.blockedURI}`)));
 }
 
-/** A browser with one watched page: { browser, context, page, trouble }. What is waited for on it may take timeoutMs: only what hangs should end. */
-export async function openBrowser({ height = 820, timeoutMs = 60_000 } = {}) {
+/** Whoever looks: { context, page }. What is waited for on it may take two minutes: only what hangs should end. */
+export async function openContext(browser, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1360, height: 820 }, locale: 'en-GB', ...options });
+  context.setDefaultTimeout(120_000);
+  return { context, page: await context.newPage() };
+}
+
+/** A browser with one watched page: { browser, context, page, trouble }. */
+export async function openBrowser({ height = 820 } = {}) {
   const browser = await launch();
-  const context = await browser.newContext({ viewport: { width: 1360, height }, colorScheme: 'dark', locale: 'en-GB' });
-  context.setDefaultTimeout(timeoutMs);
-  const page = await context.newPage();
+  const { context, page } = await openContext(browser, { viewport: { width: 1360, height }, colorScheme: 'dark' });
   const trouble = [];
   await watch(page, trouble);
   return { browser, context, page, trouble };
+}
+
+/** For a text that may be gone again at once: awaited before what brings it about, it gives a function that waits until it has been there. */
+export async function lookOut(page, testId, pattern) {
+  await page.evaluate(([id, source]) => {
+    window.cdsSeen = new Promise((done) => {
+      const look = () => [...document.querySelectorAll(`[data-testid="${id}"]`)].some((one) => new RegExp(source).test(one.textContent)) && (observer.disconnect(), done());
+      const observer = new MutationObserver(look);
+      observer.observe(document.body, { childList: true, subtree: true, characterData: true });
+    });
+  }, [testId, pattern.source]);
+  return () => page.evaluate(() => window.cdsSeen);
 }
 
 /** Goes to an address that wants a user, and signs in there. */

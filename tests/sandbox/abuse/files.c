@@ -13,7 +13,7 @@
 #include "sandbox/fs.h"
 #include "tests/sandbox/abuse/play.h"
 
-enum { WORDS = 16, WRITE_BYTES = 8, PATIENCE_TURNS = 64, READY_MS = 20000, RACE_MS = 20000 };
+enum { WORDS = 16, WRITE_BYTES = 8, PATIENCE_TURNS = 64, READY_MS = 60000, RACE_MS = 60000 };
 
 struct operation {
     char *text; /* the words point into it */

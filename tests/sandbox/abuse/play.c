@@ -13,7 +13,7 @@
 #include "sandbox/run.h"
 #include "tests/sandbox/abuse/machines.h"
 
-enum { ARGS_MAX = 16, FILES_MAX = 4, JOIN_MS = 2000, EXITING = 4 /* PF_EXITING */, LINE = 512, WAIT_MS = 60000, POOL_WAIT_MS = 3000 };
+enum { ARGS_MAX = 16, FILES_MAX = 4, JOIN_MS = 20000, EXITING = 4 /* PF_EXITING */, LINE = 512, WAIT_MS = 60000, POOL_WAIT_MS = 60000 };
 
 /* ---- names of this host ---- */
 char *play_fill_in(const struct world *w, const char *text)

@@ -13,6 +13,8 @@
 #include "sandbox/egress_link.h"
 #include "tests/support/test.h"
 
+enum { PATIENCE_TURNS = 6000 }; /* of 10 ms, where nothing happens */
+
 static struct cds_loop *loop;
 static struct egress_link *link_;
 static char path[] = "/tmp/cds-test-egress-XXXXXX/egress.sock";
@@ -39,7 +41,7 @@ static void egress_starts(void)
 static int egress_accepts(void)
 {
     int fd = -1;
-    for (int i = 0; i < 100 && fd < 0; i++) {
+    for (int i = 0; i < PATIENCE_TURNS && fd < 0; i++) {
         cds_loop_once(loop, 10);
         fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     }
@@ -58,7 +60,7 @@ static int message(int from, char *text, size_t size)
     struct msghdr head = {.msg_iov = &bytes, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
     ssize_t n = -1;
     int fd = -1;
-    for (int i = 0; i < 100 && n < 0; i++) {
+    for (int i = 0; i < PATIENCE_TURNS && n < 0; i++) {
         cds_loop_once(loop, 10);
         n = recvmsg(from, &head, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     }
@@ -115,7 +117,8 @@ static void a_socket_is_handed_over_with_its_rules_and_closed_at_the_end(void **
     int64_t before = cds_metric_get(CDS_M_EGRESS_CONNECTIONS, "refused");
     static const char note[] = "{\"verdict\":\"refused\",\"up_bytes\":5,\"down_bytes\":7}";
     assert_int_equal(send(egress, note, sizeof(note) - 1, 0), (ssize_t)sizeof(note) - 1);
-    turn(50);
+    for (int i = 0; i < PATIENCE_TURNS && cds_metric_get(CDS_M_EGRESS_CONNECTIONS, "refused") == before; i++)
+        cds_loop_once(loop, 10);
     assert_int_equal(cds_metric_get(CDS_M_EGRESS_CONNECTIONS, "refused"), before + 1);
     cds_close_fd(&listen_fd);
     listen_fd = -1;
@@ -140,7 +143,8 @@ static void while_nobody_is_there_the_port_is_closed_and_then_it_is_handed_over_
     close(theirs);
     close(egress);
     close(listen_fd);
-    turn(100);
+    for (int i = 0; i < PATIENCE_TURNS && egress_link_up(link_); i++)
+        cds_loop_once(loop, 10);
     assert_false(egress_link_up(link_));
     assert_int_equal(knock(&at), ECONNREFUSED);
     egress_starts();
@@ -154,7 +158,8 @@ static void while_nobody_is_there_the_port_is_closed_and_then_it_is_handed_over_
     close(egress);
     cds_close_fd(&listen_fd);
     listen_fd = -1;
-    turn(50);
+    for (int i = 0; i < PATIENCE_TURNS && egress_link_up(link_); i++)
+        cds_loop_once(loop, 10);
 }
 
 static void a_door_without_anybody_is_a_closed_port(void **state)

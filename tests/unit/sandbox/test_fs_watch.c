@@ -7,19 +7,26 @@
 #include "sandbox/fs_watch.h"
 #include "tests/support/test.h"
 
+#define LAST ".last" /* made after each command: what was told before it is all of it */
+
+enum { PATIENCE_MS = 120000, QUIET_TURNS = 4 };
+
 static char base[] = "/tmp/cds-test-watch-XXXXXX";
 static struct cds_loop *loop;
 static struct fs_watch *watch;
 static struct cds_job_identity who;
 static char told[65536];
-static bool overflowed;
+static bool overflowed, all;
 static int project;
 
 static void on_changes(void *user, const struct fs_changes *changes)
 {
     for (size_t i = 0; i < changes->count; i++)
-        snprintf(told + strlen(told), sizeof(told) - strlen(told), "%s %s%s\n", fs_change_name(changes->list[i].what), changes->list[i].path,
-                 changes->list[i].folder ? "/" : "");
+        if (!strcmp(changes->list[i].path, LAST))
+            all = true;
+        else
+            snprintf(told + strlen(told), sizeof(told) - strlen(told), "%s %s%s\n", fs_change_name(changes->list[i].what), changes->list[i].path,
+                     changes->list[i].folder ? "/" : "");
     overflowed = overflowed || changes->overflow;
 }
 
@@ -35,9 +42,13 @@ static const char *after(const char *command)
 {
     told[0] = '\0';
     overflowed = false;
+    all = false;
     shell(command);
-    uint64_t end = cds_now_ms() + 600;
-    while (cds_now_ms() < end)
+    shell("echo x >>" LAST); /* the kernel tells in order */
+    for (uint64_t end = cds_now_ms() + PATIENCE_MS; !all && !overflowed && cds_now_ms() < end;)
+        cds_loop_once(loop, 50);
+    assert_true(all || overflowed);
+    for (int i = 0; i < QUIET_TURNS; i++) /* nothing follows */
         cds_loop_once(loop, 50);
     return told;
 }

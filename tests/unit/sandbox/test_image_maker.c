@@ -12,6 +12,7 @@
 #include "sandbox/confine/jail.h"
 #include "sandbox/image_maker.h"
 #include "sandbox/image_store.h"
+#include "tests/support/drain.h"
 #include "tests/support/jail_rig.h"
 
 enum { TREE_MAX = 8 << 20 };
@@ -54,8 +55,7 @@ static int close_scene(void **state)
     char command[256];
     image_maker_free(&s->maker);
     jail_rig_wait_for_boxes(&s->rig);
-    for (uint64_t end = cds_now_ms() + 50; cds_now_ms() < end;) /* a look at the disk under way frees itself on the loop */
-        cds_loop_once(s->rig.loop, 10);
+    test_drain(s->rig.loop, s->pool); /* a look at the disk under way frees itself on the loop */
     cds_pool_free(&s->pool);
     close(s->source_fd);
     snprintf(command, sizeof(command), "rm -rf %s/project %s/source %s", s->rig.base, s->rig.base, s->script);

@@ -8,6 +8,7 @@
 
 #include "lib/base/fd.h"
 #include "sandbox/image_pull.h"
+#include "tests/support/drain.h"
 #include "tests/support/jail_rig.h"
 
 struct scene {
@@ -36,8 +37,7 @@ static int close_scene(void **state)
     struct scene *s = *state;
     char command[700];
     image_pull_free(&s->pull);
-    for (uint64_t end = cds_now_ms() + 50; cds_now_ms() < end;) /* a look at the disk under way frees itself on the loop */
-        cds_loop_once(s->rig.loop, 10);
+    test_drain(s->rig.loop, s->pool); /* a look at the disk under way frees itself on the loop */
     cds_pool_free(&s->pool);
     snprintf(command, sizeof(command), "rm -rf %s/project %s", s->rig.base, s->program);
     int bad = system(command); // NOLINT(cert-env33-c): our own words

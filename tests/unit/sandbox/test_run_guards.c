@@ -10,7 +10,7 @@
 #include "tests/support/test.h"
 #include "tests/support/timely.h"
 
-enum { OUT_MAX = 65536, WAIT_MS = 30000 };
+enum { OUT_MAX = 65536, WAIT_MS = 120000 };
 
 static char base[] = "/tmp/cds-test-run-XXXXXX";
 static struct cds_loop *loop;
@@ -50,7 +50,7 @@ static bool by_rlimit(const struct fate *f)
 
 static struct cds_run_limits usual(void)
 {
-    return (struct cds_run_limits){10000, 8000, 256 << 20, 32768, 48, 64 << 20, 0};
+    return (struct cds_run_limits){60000, 50000, 256 << 20, 32768, 48, 64 << 20, 0};
 }
 
 /* Runs it to its end. The fate is static: one at a time. */
@@ -178,7 +178,6 @@ static void wall_clock_and_cpu_time_end_a_run(void **state)
     assert_int_equal(run_with("sh", "sleep 20", &limits, NULL, 0)->r.end, CDS_END_WALL_TIME);
     limits = usual();
     limits.cpu_ms = 200;
-    limits.wall_ms = 9000;
     struct fate *f = run_with("python", "while True: pass", &limits, NULL, 0);
     assert_int_equal(f->r.end, CDS_END_CPU_TIME);
     assert_true(f->r.cpu_ms >= 200);
@@ -189,13 +188,13 @@ static void cpu_time_is_that_of_all_processes_together(void **state)
 {
     struct cds_run_limits limits = usual();
     limits.cpu_ms = 1000;
-    limits.wall_ms = 9000;
     struct fate *f = run_with("python",
                               "import os, time\nfor i in range(8):\n  if os.fork() == 0:\n    end = time.process_time() + 0.4\n"
-                              "    while time.process_time() < end: pass\n    os._exit(0)\ntime.sleep(8)",
+                              "    while time.process_time() < end: pass\n    os._exit(0)\ntime.sleep(50)",
                               &limits, NULL, 0);
     assert_int_equal(f->r.end, CDS_END_CPU_TIME);
-    assert_in_range(f->r.cpu_ms, 1000, 2500);
+    assert_true(f->r.cpu_ms >= 1000);
+    test_timely(f->r.cpu_ms, 2500); /* whoever looks at it waits for a processor, too */
     /* And of those that are gone. */
     f = run_with("python",
                  "import os, time\nwhile True:\n  if os.fork() == 0:\n    end = time.process_time() + 0.05\n"
@@ -232,7 +231,7 @@ static void memory_is_that_of_all_processes_together(void **state)
     limits.memory_bytes = 100 << 20;
     struct fate *f = run_with("python",
                               "import os, sys, time\nfor i in range(6):\n  if os.fork() == 0:\n    x = bytearray(40 << 20)\n"
-                              "    for at in range(0, len(x), 4096): x[at] = 1\n    time.sleep(4)\n    os._exit(0)\n"
+                              "    for at in range(0, len(x), 4096): x[at] = 1\n    time.sleep(40)\n    os._exit(0)\n"
                               "bad = [os.wait()[1] for i in range(6)]\nsys.exit(any(bad))",
                               &limits, NULL, 0);
     assert_int_equal(f->r.end, CDS_END_MEMORY);

@@ -9,7 +9,7 @@
 #include "sandbox/wasm_cache.h"
 #include "tests/support/test.h"
 
-enum { SEALED = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, WAIT_MS = 10000 };
+enum { SEALED = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, WAIT_MS = 120000 };
 static char dir[] = "/tmp/cds-test-cache-XXXXXX", folder[64];
 static struct cds_loop *loop;
 static struct cds_err err;

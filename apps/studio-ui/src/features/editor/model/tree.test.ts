@@ -29,7 +29,7 @@ describe("the file tree", () => {
     expect(lines()).toEqual(["src", "a.py"]);
     expect(files.list).toHaveBeenCalledTimes(1);
     tree.toggle("src");
-    await vi.waitFor(() => expect(lines()).toEqual(["src", "  b.py", "a.py"]));
+    await vi.waitFor(() => expect(lines()).toEqual(["src", "  b.py", "a.py"]), 30_000);
     tree.toggle("src");
     tree.toggle("src");
     expect(files.list).toHaveBeenCalledTimes(2);
