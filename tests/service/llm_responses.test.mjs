@@ -52,15 +52,15 @@ describe('a response', () => {
   });
 
   test('that_is_cut_by_its_limit_is_incomplete', async () => {
-    const got = await client.responses.create({ model: MODEL, input: 'Write a very long story.', max_output_tokens: 3 });
+    const got = await client.responses.create({ model: MODEL, input: 'Write a very long story.', max_output_tokens: 3, ignore_eos: true });
     assert.equal(got.status, 'incomplete');
     assert.deepEqual(got.incomplete_details, { reason: 'max_output_tokens' });
     assert.equal(got.output[0].status, 'incomplete');
   });
 
   test('goes_on_with_the_items_of_the_last_one', async () => {
-    const first = await client.responses.create({ model: MODEL, input: 'Say hello.', max_output_tokens: 8 });
-    const second = await client.responses.create({ model: MODEL, max_output_tokens: 4, input: [{ role: 'user', content: 'Say hello.' }, ...first.output, { role: 'user', content: 'Again.' }] });
+    const first = await client.responses.create({ model: MODEL, input: 'Say hello.', max_output_tokens: 8, temperature: 0 });
+    const second = await client.responses.create({ model: MODEL, max_output_tokens: 4, temperature: 0, input: [{ role: 'user', content: 'Say hello.' }, ...first.output, { role: 'user', content: 'Again.' }] });
     assert.equal(second.output[0].type, 'message');
   });
 
@@ -75,7 +75,7 @@ describe('a response', () => {
   });
 
   test('tells_logprobs_of_its_tokens', async () => {
-    const got = await client.responses.create({ model: MODEL, input: 'Hi', max_output_tokens: 3, include: ['message.output_text.logprobs'], top_logprobs: 2 });
+    const got = await client.responses.create({ model: MODEL, input: 'Hi', max_output_tokens: 3, temperature: 0, include: ['message.output_text.logprobs'], top_logprobs: 2 });
     const { logprobs } = got.output[0].content[0];
     assert.ok(logprobs.length >= 1 && logprobs[0].top_logprobs.length === 2, JSON.stringify(got.output));
   });
@@ -132,8 +132,8 @@ describe('a stream of a response', () => {
   });
 
   test('tells_of_a_model_that_died_and_costs_nothing', async () => {
-    const stream = await client.responses.create({ model: MODEL, input: 'Write a very long story.', max_output_tokens: 1500, stream: true });
     const pid = (await stack.pids()).llmworker;
+    const stream = await client.responses.create({ model: MODEL, input: 'Write a very long story.', max_output_tokens: 1500, ignore_eos: true, stream: true });
     const seen = [];
     await assert.rejects(async () => {
       for await (const event of stream) if (seen.push(event.type) === 8) process.kill(pid, 'SIGKILL');
@@ -152,7 +152,7 @@ describe('a stream of a response', () => {
 });
 
 describe('functions of a response', () => {
-  const forced = { input: 'What is 2 + 3?', tools: [tool], tool_choice: { type: 'function', name: 'add' }, max_output_tokens: 100 };
+  const forced = { input: 'What is 2 + 3?', tools: [tool], tool_choice: { type: 'function', name: 'add' }, max_output_tokens: 100, temperature: 0 };
 
   test('are_called_whole_and_in_a_stream', async () => {
     const whole = await client.responses.create({ model: MODEL, ...forced });
@@ -185,7 +185,7 @@ describe('functions of a response', () => {
   });
 
   test('a_schema_of_the_text_is_kept_and_parsed', async () => {
-    const got = await client.responses.parse({ model: MODEL, input: 'Invent a pet.', max_output_tokens: 80, text: { format: { type: 'json_schema', name: 'pet', strict: true, schema: {
+    const got = await client.responses.parse({ model: MODEL, input: 'Invent a pet.', max_output_tokens: 80, temperature: 0, text: { format: { type: 'json_schema', name: 'pet', strict: true, schema: {
       type: 'object', properties: { kind: { enum: ['cat', 'dog'] }, age: { type: 'integer', minimum: 0, maximum: 20 } }, required: ['kind', 'age'], additionalProperties: false } } } });
     const value = got.output_parsed ?? JSON.parse(got.output_text);
     assert.ok(['cat', 'dog'].includes(value.kind) && value.age <= 20);

@@ -1,6 +1,6 @@
 // More models than memory: loads on demand, room made by idle models, two that alternate, idle unload and pins.
 import assert from 'node:assert/strict';
-import { chownSync, copyFileSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { chownSync, copyFileSync, mkdirSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,11 +20,13 @@ const loads = () => readFileSync(join(stack.home, 'logs/studio.jsonl'), 'utf8').
 const put = (name) => {
   const dir = join(stack.home, 'models');
   mkdirSync(dir, { recursive: true });
-  copyFileSync(FILE, join(dir, name));
-  chownSync(join(dir, name), statSync(dir).uid, statSync(dir).gid);
+  const coming = join(dir, `${name}.coming`); // it is there whole, or not at all
+  copyFileSync(FILE, coming);
+  chownSync(coming, statSync(dir).uid, statSync(dir).gid);
+  renameSync(coming, join(dir, name));
 };
 const start = async (options) => {
-  stack = await startStack({ llm: false, options: { 'llm.context_tokens': 1024, 'llm.request_tokens': 512, 'llm.slots': 2, 'llm.memory_bytes': 260 * MIB, 'llm.residency_ms': 300, ...options } });
+  stack = await startStack({ llm: false, options: { 'llm.context_tokens': 1024, 'llm.request_tokens': 512, 'llm.slots': 2, 'llm.memory_bytes': 260 * MIB, 'llm.residency_ms': 300, 'llm.load_wait_ms': 600_000, ...options } });
   put('twin.gguf');
   await waitFor('both are listed', async () => (await models()).filter((m) => [MODEL, 'twin'].includes(m.id) && m.file_state === 'fine').length === 2);
 };

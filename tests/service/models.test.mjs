@@ -1,6 +1,6 @@
 // Models on a live studio: files looked at before they are listed, the gate, downloads as server state, events, the command line.
 import assert from 'node:assert/strict';
-import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startStack, waitFor } from '../support/stack.mjs';
@@ -22,14 +22,16 @@ const download = async (id) => (await admin()).downloads.find((d) => d.id === id
 const ended = (id) => waitFor('the download has ended', async () => {
   const d = await download(id);
   return d && !d.running ? d : null;
-}, 30_000);
+});
 const modelsDir = () => join(stack.home, 'models');
 /** Puts a file into the folder of the models as the studio's own user. */
 function put(name, bytes) {
   mkdirSync(modelsDir(), { recursive: true });
   const owner = statSync(modelsDir());
-  writeFileSync(join(modelsDir(), name), bytes);
-  chownSync(join(modelsDir(), name), owner.uid, owner.gid);
+  const coming = join(modelsDir(), `${name}.coming`); // it is there whole, or not at all
+  writeFileSync(coming, bytes);
+  chownSync(coming, owner.uid, owner.gid);
+  renameSync(coming, join(modelsDir(), name));
 }
 /** The events of /admin/events until the test passes. */
 async function follow(wanted, act = async () => {}) {
@@ -53,7 +55,7 @@ async function follow(wanted, act = async () => {}) {
 
 before(async () => {
   hub = await startHub({ 'owner/repo': { 'tiny-Q8_0.gguf': TINY, 'big-F16.gguf': BIG } });
-  stack = await startStack({ options: { 'llm.hub_url': hub.url, 'llm.download_reserve_bytes': 0, 'llm.download_stall_ms': 1000, 'llm.parameters_max': 200_000_000, 'llm.downloads': 1 } });
+  stack = await startStack({ options: { 'llm.hub_url': hub.url, 'llm.download_reserve_bytes': 0, 'llm.download_stall_ms': 600_000, 'llm.parameters_max': 200_000_000, 'llm.downloads': 1 } });
   await stack.waitModel();
 });
 after(async () => {
@@ -141,7 +143,7 @@ describe('downloads', () => {
     hub.behave = {};
   });
   test('a_download_is_cancelled_and_goes_on_later', async () => {
-    hub.behave['big-F16.gguf'] = { slow: 800_000 };
+    hub.behave['big-F16.gguf'] = { hold: 20_000_000 };
     const { id } = (await call('POST', '/admin/download', { source: 'hf:owner/repo:f16' })).json;
     await waitFor('a piece is there', async () => (await download(id))?.received_bytes > 9_000_000);
     const got = await call('DELETE', `/admin/download?id=${id}`);
