@@ -12,6 +12,9 @@
 #define TEST_NOTHING                                                                                                                                 \
     "DELETE FROM users; DELETE FROM model_prices; DELETE FROM budget_policies; DELETE FROM budget_windows; DELETE FROM budget_grants;"               \
     " DELETE FROM budget_warnings; DELETE FROM llm_requests; DELETE FROM token_ledger;"
+/** An account without a limit, and a key of one. */
+#define TEST_USER(user, mail) "INSERT INTO users (id, email, password_hash, role) VALUES ('" user "', '" mail "', '-', 'developer');"
+#define TEST_KEY(user, key) "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" user "', '" key "', 'k', 'h');"
 /** Per token, in whole micro-credits. */
 #define TEST_PRICE(model, in, cached, out)                                                                                                           \
     "INSERT INTO model_prices (model, price_input, price_cached, price_output) VALUES ('" model "', " in " * 1000000, " cached " * 1000000, " out    \

@@ -128,18 +128,19 @@ struct cds_db *test_pg_open(const struct test_pg *t)
     return db;
 }
 
+static const char patient_sql[] = "SET lock_timeout = '5min'; SET statement_timeout = '5min'; SET idle_in_transaction_session_timeout = '5min'";
+
 struct cds_db *test_patient(struct cds_db *db)
 {
-    return cds_db_script(db, "SET lock_timeout = '5min'; SET statement_timeout = '5min'; SET idle_in_transaction_session_timeout = '5min'", NULL)
-               ? NULL
-               : db;
+    test_script(db, patient_sql);
+    return db;
 }
 
 bool test_pg_join(const struct test_pg *t, struct cds_db **ret)
 {
     if (cds_db_open(t->conninfo, cds_now_ms() + READY_MS, ret, NULL))
         return false;
-    if (test_patient(*ret))
+    if (!cds_db_script(*ret, patient_sql, NULL))
         return true;
     cds_db_close(ret);
     return false;
@@ -177,6 +178,16 @@ int64_t test_sql_i64(struct cds_db *db, const char *sql)
     char text[64];
     test_sql(db, sql, text, sizeof(text));
     return *text ? strtoll(text, NULL, 10) : -1;
+}
+
+int64_t test_number(struct cds_db *db, const char *sql, int n, const char *const *params, bool repeat)
+{
+    struct cds_rows *rows = NULL;
+    if (cds_db_exec(db, sql, n, params, repeat, &rows, NULL))
+        return -1;
+    int64_t value = cds_rows_count(rows) ? cds_rows_i64(rows, 0, 0, 0) : -1;
+    cds_rows_free(&rows);
+    return value;
 }
 
 void test_script(struct cds_db *db, const char *sql)

@@ -30,7 +30,7 @@ void test_pg_free(struct test_pg *t);
 struct cds_db *test_pg_open(const struct test_pg *t);
 /** The same for a thread, where an assertion cannot be made, and patient. @return false: there is none */
 bool test_pg_join(const struct test_pg *t, struct cds_db **ret);
-/** Lets it wait for locks and answers as long as a busy machine needs: for tests of what many connections do at once. @return db, NULL: it broke */
+/** Lets it wait for locks and answers as long as a busy machine needs: for tests of what many connections do at once. @return db */
 struct cds_db *test_patient(struct cds_db *db);
 /** Where an hour, and so perhaps a day or a month, ends within the next half minute, waits until it has: for tests that count in the window of now.
  */
@@ -42,6 +42,8 @@ void test_pg_migrate(const struct test_pg *t);
 char *test_sql(struct cds_db *db, const char *sql, char *ret, size_t size);
 /** The same as a number, -1 for none. */
 int64_t test_sql_i64(struct cds_db *db, const char *sql);
+/** The same with parameters, for threads, where an assertion cannot be made; repeat: as of cds_db_exec. -1 for an error, too. */
+int64_t test_number(struct cds_db *db, const char *sql, int n, const char *const *params, bool repeat);
 /** Statements in one transaction. */
 void test_script(struct cds_db *db, const char *sql);
 /** Every rule of `ledger verify` must hold. */

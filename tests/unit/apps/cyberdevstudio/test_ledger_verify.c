@@ -4,65 +4,31 @@
 #include "apps/cyberdevstudio/ledger_verify.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/str.h"
-#include "tests/support/budgets.h"
-#include "tests/support/pg.h"
+#include "tests/support/books.h"
 
 /* One user with a key; r1 is settled (30 + 20 tokens), r2 is open, r3 was given up, r4 was settled under the key. */
-#define USER "00000000-0000-7000-8000-0000000000a1"
-#define KEY "00000000-0000-7000-8000-0000000000b1"
-#define NO_KEY "00000000-0000-0000-0000-000000000000"
-#define NODE "00000000-0000-7000-8000-0000000000c1"
-#define R1 "00000000-0000-7000-8000-000000000101"
-#define R2 "00000000-0000-7000-8000-000000000102"
-#define R3 "00000000-0000-7000-8000-000000000103"
-#define R4 "00000000-0000-7000-8000-000000000104"
-#define R5 "00000000-0000-7000-8000-000000000105"
+#define R1 REQ(01)
+#define R2 REQ(02)
+#define R3 REQ(03)
+#define R4 REQ(04)
+#define R5 REQ(05)
 #define RESERVE(key, request, tokens)                                                                                                                \
     "SELECT reserve('" USER "', '" key "', '" request "', 'm', '2026-11-01', " tokens ", '" NODE "', interval '1 hour');"
 #define SETTLE(key, request, n_in, n_cached, n_out)                                                                                                  \
     "SELECT settle_many('{" USER "}', '{" key "}', '{" request "}', '{m}', ARRAY['2026-11-01']::date[], '{" n_in "}', '{" n_cached "}', '{" n_out    \
     "}', '{stop}', '" NODE "');"
 
-static struct test_pg pg;
-static struct cds_db *db;
-
-static void run(const char *sql)
-{
-    struct cds_err err = {0};
-    if (cds_db_script(db, sql, &err))
-        fail_msg("%s: %s %s", sql, err.message, err.detail);
-}
-
-static int make(void **state)
-{
-    test_pg_make(&pg);
-    test_pg_start(&pg);
-    test_pg_migrate(&pg);
-    db = test_pg_open(&pg);
-    run(TEST_BUDGETS);
-    return 0;
-}
-
-static int unmake(void **state)
-{
-    cds_db_close(&db);
-    test_pg_free(&pg);
-    return 0;
-}
-
 static int fresh(void **state)
 {
-    run(TEST_NOTHING
-        "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer');"
-        "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_USER_MONTH(USER, "1000") TEST_KEY_MONTH(
-            USER, KEY,
-            "300") "SELECT budget_put(NULL, 'global', NULL, NULL, NULL, 2::smallint, 'day', 'UTC', 1000000, '{80}');"
-                   "SELECT budget_put(NULL, 'model', NULL, NULL, 'm', 3::smallint, 'hour', 'UTC', 100, '{80}');"
-                   "SELECT budget_grant(gen_random_uuid(), id, 5, '" USER
-                   "', 'a present') FROM budget_policies WHERE scope = 'global';" TEST_PRICE("m", "10", "1", "100") RESERVE(NO_KEY, R1, "100")
-                       RESERVE(NO_KEY, R2, "100") RESERVE(NO_KEY, R3, "100") RESERVE(KEY, R4, "100") SETTLE(NO_KEY, R1, "30", "10", "20")
-                           SETTLE(KEY, R4, "5", "0", "5") "UPDATE llm_requests SET expires_at = now() - interval '1 minute' WHERE id = '" R3
-                                                          "'; SELECT reap(10)");
+    test_early_in_the_hour();
+    books_run(TEST_NOTHING TEST_USER(USER, "a@x.org") TEST_KEY(USER, KEY) TEST_USER_MONTH(USER, "1000") TEST_KEY_MONTH(
+        USER, KEY, "300") "SELECT budget_put(NULL, 'global', NULL, NULL, NULL, 2::smallint, 'day', 'UTC', 1000000, '{80}');"
+                          "SELECT budget_put(NULL, 'model', NULL, NULL, 'm', 3::smallint, 'hour', 'UTC', 100, '{80}');"
+                          "SELECT budget_grant(gen_random_uuid(), id, 5, '" USER
+                          "', 'a present') FROM budget_policies WHERE scope = 'global';" TEST_PRICE("m", "10", "1", "100") RESERVE(NO_KEY, R1, "100")
+                              RESERVE(NO_KEY, R2, "100") RESERVE(NO_KEY, R3, "100") RESERVE(KEY, R4, "100") SETTLE(NO_KEY, R1, "30", "10", "20")
+                                  SETTLE(KEY, R4, "5", "0", "5") "UPDATE llm_requests SET expires_at = now() - interval '1 minute' WHERE id = '" R3
+                                                                 "'; SELECT reap(10)");
     return 0;
 }
 
@@ -70,7 +36,7 @@ static struct cds_ledger_report verify(void)
 {
     struct cds_ledger_report report;
     struct cds_err err = {0};
-    if (cds_ledger_verify(db, &report, &err))
+    if (cds_ledger_verify(books.db, &report, &err))
         fail_msg("%s %s", err.message, err.detail);
     return report;
 }
@@ -96,7 +62,7 @@ static void right_books_pass_and_are_counted(void **state)
 static void notices(const char *name, const char *damage, const char *also)
 {
     fresh(NULL);
-    run(damage);
+    books_run(damage);
     struct cds_ledger_report report = verify();
     bool found = false;
     int64_t sum = 0;
@@ -175,7 +141,7 @@ static void cost_that_is_not_tokens_times_price_is_noticed(void **state)
 
 static void price_list_that_changed_later_is_right(void **state)
 {
-    run("UPDATE model_prices SET price_input = 77, price_cached = 77, price_output = 77");
+    books_run("UPDATE model_prices SET price_input = 77, price_cached = 77, price_output = 77");
     assert_int_equal(verify().broken, 0);
 }
 
@@ -196,20 +162,20 @@ static void budget_that_counts_more_than_its_limit_is_noticed(void **state)
 
 static void limit_that_is_reached_to_the_token_is_right(void **state)
 {
-    run("UPDATE budget_user SET lim = 160; UPDATE budget_key SET lim = 10");
+    books_run("UPDATE budget_user SET lim = 160; UPDATE budget_key SET lim = 10");
     assert_int_equal(verify().broken, 0);
 }
 
 static void limit_that_was_lowered_later_is_right(void **state)
 {
-    run("UPDATE budget_user SET lim = 5, counted_when_set = used + held");
+    books_run("UPDATE budget_user SET lim = 5, counted_when_set = used + held");
     assert_int_equal(verify().broken, 0);
 }
 
 static void usage_that_was_booked_without_a_hold_is_right_and_no_more_than_that(void **state)
 {
     fresh(NULL);
-    run(SETTLE(KEY, R5, "2000", "0", "0"));
+    books_run(SETTLE(KEY, R5, "2000", "0", "0"));
     assert_int_equal(verify().broken, 0);
     notices("within_limit", SETTLE(KEY, R5, "2000", "0", "0") "UPDATE budget_user SET lim = 159", NULL);
 }
@@ -232,7 +198,7 @@ static void request_with_two_ends_is_noticed(void **state)
 static void request_that_outlived_its_lease_is_noticed(void **state)
 {
     notices("lease_kept", "UPDATE llm_requests SET expires_at = now() - interval '61 minutes' WHERE id = '" R2 "'", NULL);
-    run("UPDATE llm_requests SET expires_at = now() - interval '59 minutes' WHERE id = '" R2 "'");
+    books_run("UPDATE llm_requests SET expires_at = now() - interval '59 minutes' WHERE id = '" R2 "'");
     assert_int_equal(verify().broken, 0);
 }
 
@@ -252,7 +218,7 @@ static void shown_otherwise(const char *name, const char *view, const char *from
              view, from, to, view);
     notices(name, damage, NULL);
     snprintf(damage, sizeof(damage), "DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW %s AS ' || (SELECT v FROM kept); END $$; DROP TABLE kept", view);
-    run(damage);
+    books_run(damage);
     assert_int_equal(verify().broken, 0);
 }
 
@@ -272,11 +238,11 @@ static void shown_usage_that_is_not_the_ledgers_is_noticed(void **state)
 /* Lines are added behind whatever is there; the damage is taken back, since nothing can be removed from this log. */
 static void chain_notices(const char *damage)
 {
-    run("CREATE TABLE kept AS TABLE audit_log; CREATE TABLE kept_head AS TABLE audit_head");
-    run(damage);
+    books_run("CREATE TABLE kept AS TABLE audit_log; CREATE TABLE kept_head AS TABLE audit_head");
+    books_run(damage);
     struct cds_ledger_report report = verify();
-    run(BY_HAND("DELETE FROM audit_log; INSERT INTO audit_log TABLE kept; DELETE FROM audit_head; INSERT INTO audit_head TABLE kept_head;"
-                "DROP TABLE kept; DROP TABLE kept_head"));
+    books_run(BY_HAND("DELETE FROM audit_log; INSERT INTO audit_log TABLE kept; DELETE FROM audit_head; INSERT INTO audit_head TABLE kept_head;"
+                      "DROP TABLE kept; DROP TABLE kept_head"));
     for (int i = 0; i < CDS_LEDGER_CHECKS; i++)
         if ((report.checks[i].broken > 0) != cds_streq(report.checks[i].name, "audit_chain"))
             fail_msg("%s after %s: %s", report.checks[i].name, damage, report.checks[i].example);
@@ -285,7 +251,7 @@ static void chain_notices(const char *damage)
 
 static void line_of_the_audit_log_that_was_changed_taken_out_or_cut_off_is_noticed(void **state)
 {
-    run(LINES);
+    books_run(LINES);
     chain_notices(BY_HAND("UPDATE audit_log SET detail = '{}' WHERE seq = 2"));
     chain_notices(BY_HAND("UPDATE audit_log SET actor = NULL WHERE actor IS NOT NULL"));
     chain_notices(BY_HAND("UPDATE audit_log SET at = at - interval '1 microsecond' WHERE seq = 3"));
@@ -301,28 +267,29 @@ static void line_of_the_audit_log_that_was_changed_taken_out_or_cut_off_is_notic
 
 static void day_of_the_ledger_that_was_changed_behind_its_seal_is_noticed(void **state)
 {
-    assert_int_equal(test_sql_i64(db, "SELECT ledger_seal()"), 0); /* today is not over */
-    run("UPDATE token_ledger SET created_at = now() - interval '2 days'; SELECT ledger_seal()");
-    assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM audit_log WHERE phase = 'seal'"), 1);
-    assert_int_equal(test_sql_i64(db, "SELECT ledger_seal()"), 1); /* yesterday, without a line */
-    assert_int_equal(test_sql_i64(db, "SELECT ledger_seal()"), 0);
+    assert_int_equal(books_number("SELECT ledger_seal()"), 0); /* today is not over */
+    books_run("UPDATE token_ledger SET created_at = now() - interval '2 days'; SELECT ledger_seal()");
+    assert_int_equal(books_number("SELECT count(*) FROM audit_log WHERE phase = 'seal'"), 1);
+    assert_int_equal(books_number("SELECT ledger_seal()"), 1); /* yesterday, without a line */
+    assert_int_equal(books_number("SELECT ledger_seal()"), 0);
     assert_int_equal(verify().broken, 0);
     static const char *const damages[] = {"UPDATE token_ledger SET model = 'n' WHERE request_id = '" R1 "'",
                                           "UPDATE token_ledger SET created_at = created_at + interval '1 microsecond' WHERE request_id = '" R4 "'"};
     for (size_t i = 0; i < CDS_ARRAY_LEN(damages); i++) {
-        run("CREATE TABLE kept AS TABLE token_ledger");
-        run(damages[i]);
+        books_run("CREATE TABLE kept AS TABLE token_ledger");
+        books_run(damages[i]);
         struct cds_ledger_report report = verify();
-        run("DELETE FROM token_ledger; INSERT INTO token_ledger TABLE kept; DROP TABLE kept");
+        books_run("DELETE FROM token_ledger; INSERT INTO token_ledger TABLE kept; DROP TABLE kept");
         for (int n = 0; n < CDS_LEDGER_CHECKS; n++)
             if ((report.checks[n].broken > 0) != cds_streq(report.checks[n].name, "ledger_sealed"))
                 fail_msg("%s after %s: %s", report.checks[n].name, damages[i], report.checks[n].example);
     }
-    run("INSERT INTO token_ledger SELECT user_id, gen_random_uuid(), kind, key_id, period, model, n_in, n_cached, n_out, cost_micro, created_at"
-        " FROM token_ledger WHERE request_id = '" R1 "'");
+    books_run("INSERT INTO token_ledger SELECT user_id, gen_random_uuid(), kind, key_id, period, model, n_in, n_cached, n_out, cost_micro, created_at"
+              " FROM token_ledger WHERE request_id = '" R1 "'");
     struct cds_ledger_report report = verify();
     assert_true(report.broken > 0);
-    run(BY_HAND("DELETE FROM audit_log; UPDATE audit_head SET seq = 0, hash = decode(repeat('00', 32), 'hex')")); /* for the tests behind this one */
+    books_run(
+        BY_HAND("DELETE FROM audit_log; UPDATE audit_head SET seq = 0, hash = decode(repeat('00', 32), 'hex')")); /* for the tests behind this one */
 }
 
 static void replay_without_its_request_is_noticed(void **state)
@@ -332,13 +299,13 @@ static void replay_without_its_request_is_noticed(void **state)
         " expires_at) VALUES ('" USER "', 'k', '" USER "', sha256(''), '%s', '" NODE "', now(), 200, now() + interval '1 day')";
     char sql[512];
     snprintf(sql, sizeof(sql), add, R1);
-    run(sql);
+    books_run(sql);
     assert_int_equal(verify().broken, 0);
     snprintf(sql, sizeof(sql), add, R2); /* open */
     notices("replay_has_request", sql, NULL);
     snprintf(sql, sizeof(sql), add, R5); /* nobody knows it */
     notices("replay_has_request", sql, NULL);
-    run("DELETE FROM idempotency_keys");
+    books_run("DELETE FROM idempotency_keys");
 }
 
 /* ---- the client's list ---- */
@@ -346,7 +313,7 @@ static struct cds_ledger_check of_answers(const char *answers)
 {
     struct cds_ledger_report report;
     struct cds_err err = {0};
-    if (cds_ledger_verify_answers(db, answers, &report, &err))
+    if (cds_ledger_verify_answers(books.db, answers, &report, &err))
         fail_msg("%s %s", err.message, err.detail);
     for (int i = 0; i < CDS_LEDGER_CHECKS; i++)
         if (report.checks[i].number == CDS_LEDGER_OF_ANSWERS)
@@ -380,7 +347,7 @@ static void list_that_is_none_is_refused(void **state)
     for (size_t i = 0; i < CDS_ARRAY_LEN(lists); i++) {
         struct cds_ledger_report report = {.broken = -7};
         struct cds_err err = {0};
-        assert_int_equal(cds_ledger_verify_answers(db, lists[i], &report, &err), CDS_BAD_PARAM);
+        assert_int_equal(cds_ledger_verify_answers(books.db, lists[i], &report, &err), CDS_BAD_PARAM);
         assert_non_null(strstr(err.message, "request id"));
         assert_int_equal(report.broken, -7);
     }
@@ -390,7 +357,7 @@ static void list_that_is_none_is_refused(void **state)
 static void transaction_of_the_check_is_over_afterwards(void **state)
 {
     verify();
-    assert_int_equal(test_sql_i64(db, "UPDATE llm_requests SET outcome = outcome WHERE id = '" R1 "' RETURNING 1"), 1);
+    assert_int_equal(books_number("UPDATE llm_requests SET outcome = outcome WHERE id = '" R1 "' RETURNING 1"), 1);
     assert_int_equal(verify().broken, 0);
 }
 
@@ -398,9 +365,9 @@ static void database_without_a_ledger_is_an_error_and_leaves_the_report_as_it_wa
 {
     struct cds_ledger_report report = {.broken = -7};
     struct cds_err err = {0};
-    run("ALTER TABLE token_ledger RENAME TO elsewhere");
-    cds_rc rc = cds_ledger_verify(db, &report, &err);
-    run("ALTER TABLE elsewhere RENAME TO token_ledger");
+    books_run("ALTER TABLE token_ledger RENAME TO elsewhere");
+    cds_rc rc = cds_ledger_verify(books.db, &report, &err);
+    books_run("ALTER TABLE elsewhere RENAME TO token_ledger");
     assert_int_equal(rc, CDS_INTERNAL);
     assert_int_equal(report.broken, -7);
     assert_true(*err.message);
@@ -438,5 +405,5 @@ int main(void)
         ROW(transaction_of_the_check_is_over_afterwards),
         ROW(database_without_a_ledger_is_an_error_and_leaves_the_report_as_it_was),
     };
-    return cmocka_run_group_tests(tests, make, unmake);
+    return cmocka_run_group_tests(tests, books_open, books_close);
 }

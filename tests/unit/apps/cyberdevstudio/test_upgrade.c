@@ -5,48 +5,18 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "apps/cyberdevstudio/ledger_verify.h"
 #include "lib/base/cleanup.h"
 #include "lib/db/migrate.h"
-#include "tests/support/pg.h"
+#include "tests/support/books.h"
 
 #define ADMIN "00000000-0000-7000-8000-0000000000a0"
-#define USER "00000000-0000-7000-8000-0000000000a1"
-#define KEY "00000000-0000-7000-8000-0000000000b1"
 #define SPARE "00000000-0000-7000-8000-0000000000b2"
-#define NO_KEY "00000000-0000-0000-0000-000000000000"
-#define NODE "00000000-0000-7000-8000-0000000000c1"
 #define SESSION "00000000-0000-7000-8000-0000000000d1"
 #define BOOKED "00000000-0000-7000-8000-000000000101"
 #define OPEN "00000000-0000-7000-8000-000000000102"
 #define BY_KEY "00000000-0000-7000-8000-000000000103"
 #define MONTH "date_trunc('month', now() AT TIME ZONE 'UTC')::date"
 #define HOLD(key, request, tokens) "SELECT reserve('" USER "', '" key "', '" request "', 'm', " MONTH ", " tokens ", '" NODE "', interval '1 hour');"
-
-static struct test_pg pg;
-static struct cds_db *db;
-
-static void run(const char *sql)
-{
-    struct cds_err err = {0};
-    if (cds_db_script(db, sql, &err))
-        fail_msg("%s: %s %s", sql, err.message, err.detail);
-}
-
-static int make(void **state)
-{
-    test_pg_make(&pg);
-    test_pg_start(&pg);
-    db = test_pg_open(&pg);
-    return 0;
-}
-
-static int unmake(void **state)
-{
-    cds_db_close(&db);
-    test_pg_free(&pg);
-    return 0;
-}
 
 /** The migrations that the release had, in a folder of their own. */
 static void migrate_to(int last)
@@ -57,7 +27,7 @@ static void migrate_to(int last)
     snprintf(command, sizeof(command), "for n in $(seq -f %%04g 1 %d); do cp " CDS_SOURCE_DIR "/database/migrations/${n}_*.sql %s || exit 1; done",
              last, dir);
     assert_int_equal(system(command), 0);
-    if (cds_migrate(db, dir, NULL, NULL, &err))
+    if (cds_migrate(books.db, dir, NULL, NULL, &err))
         fail_msg("%s %s", err.message, err.detail);
     snprintf(command, sizeof(command), "rm -r %s", dir);
     assert_int_equal(system(command), 0);
@@ -68,51 +38,41 @@ static void books_of_the_release_with_monthly_budgets_go_on(void **state)
 {
     test_early_in_the_hour(); /* a month may end with it */
     migrate_to(9);
-    run("INSERT INTO users (id, email, password_hash, role) VALUES ('" ADMIN "', 'a@x.org', '$2b$12$a', 'admin');"
-        "INSERT INTO users (id, email, password_hash, role, month_tokens_limit) VALUES ('" USER "', 'u@x.org', '$2b$12$u', 'developer', 1000);"
-        "INSERT INTO sessions (id, user_id, token_version, expires_at) VALUES ('" SESSION "', '" USER "', 1, now() + interval '1 day');"
-        "INSERT INTO api_keys (user_id, id, name, hash, month_tokens_limit) VALUES ('" USER "', '" KEY "', '', 'h1', 300), ('" USER "', '" SPARE
-        "', 'spare', 'h2', NULL);"
-        "INSERT INTO models (id, price_in, price_cached, price_out) VALUES ('m', 10, 1, 100);" HOLD(NO_KEY, BOOKED, "100") HOLD(NO_KEY, OPEN, "200")
-            HOLD(KEY, BY_KEY, "100") "SELECT settle_many('{" USER "," USER "}', '{" NO_KEY "," KEY "}', '{" BOOKED "," BY_KEY
-                                     "}', '{m,m}', ARRAY[" MONTH ", " MONTH "], '{30,5}', '{10,0}', '{20,5}', '{stop,stop}', '" NODE "');");
-    test_pg_migrate(&pg);
-    struct cds_ledger_report report;
-    struct cds_err err = {0};
-    if (cds_ledger_verify(db, &report, &err))
-        fail_msg("%s %s", err.message, err.detail);
-    for (int i = 0; i < CDS_LEDGER_CHECKS; i++)
-        if (report.checks[i].broken)
-            fail_msg("%s: %s", report.checks[i].name, report.checks[i].example);
-
-    char text[200];
-    assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM users WHERE status = 'active' AND password_hash LIKE '$2b$12$_'"), 2);
-    assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM sessions WHERE id = '" SESSION "' AND revoked_at IS NULL"), 1);
-    assert_string_equal(test_sql(db, "SELECT string_agg(name || ' ' || hash, ', ' ORDER BY hash) FROM api_keys", text, sizeof(text)),
-                        "- h1, spare h2");
+    books_run("INSERT INTO users (id, email, password_hash, role) VALUES ('" ADMIN "', 'a@x.org', '$2b$12$a', 'admin');"
+              "INSERT INTO users (id, email, password_hash, role, month_tokens_limit) VALUES ('" USER "', 'u@x.org', '$2b$12$u', 'developer', 1000);"
+              "INSERT INTO sessions (id, user_id, token_version, expires_at) VALUES ('" SESSION "', '" USER "', 1, now() + interval '1 day');"
+              "INSERT INTO api_keys (user_id, id, name, hash, month_tokens_limit) VALUES ('" USER "', '" KEY "', '', 'h1', 300), ('" USER "', '" SPARE
+              "', 'spare', 'h2', NULL);"
+              "INSERT INTO models (id, price_in, price_cached, price_out) VALUES ('m', 10, 1, 100);" HOLD(NO_KEY, BOOKED, "100")
+                  HOLD(NO_KEY, OPEN, "200") HOLD(KEY, BY_KEY, "100") "SELECT settle_many('{" USER "," USER "}', '{" NO_KEY "," KEY "}', '{" BOOKED
+                                                                     "," BY_KEY "}', '{m,m}', ARRAY[" MONTH ", " MONTH
+                                                                     "], '{30,5}', '{10,0}', '{20,5}', '{stop,stop}', '" NODE "');");
+    test_pg_migrate(&books.pg);
+    test_books(books.db);
+    assert_int_equal(books_number("SELECT count(*) FROM users WHERE status = 'active' AND password_hash LIKE '$2b$12$_'"), 2);
+    assert_int_equal(books_number("SELECT count(*) FROM sessions WHERE id = '" SESSION "' AND revoked_at IS NULL"), 1);
+    assert_string_equal(books_get("SELECT string_agg(name || ' ' || hash, ', ' ORDER BY hash) FROM api_keys"), "- h1, spare h2");
     /* 20 x 10 + 10 x 1 + 20 x 100, and 5 x 10 + 5 x 100: as they were booked. */
-    assert_int_equal(test_sql_i64(db, "SELECT sum(cost_micro) FROM token_ledger"), 2210 + 550);
-    assert_string_equal(test_sql(db, "SELECT string_agg(scope || ' ' || lim || ' ' || used || ' ' || held, ', ' ORDER BY scope) FROM budget_usage",
-                                 text, sizeof(text)),
+    assert_int_equal(books_number("SELECT sum(cost_micro) FROM token_ledger"), 2210 + 550);
+    assert_string_equal(books_get("SELECT string_agg(scope || ' ' || lim || ' ' || used || ' ' || held, ', ' ORDER BY scope) FROM budget_usage"),
                         "key 300 10 0, user 1000 60 200");
 
     /* The hold that was open is booked at the price of its admission, and the limits are where they were. */
-    run("SELECT settle_many('{" USER "}', '{" NO_KEY "}', '{" OPEN "}', '{m}', ARRAY[now()], '{100}', '{0}', '{40}', '{stop}', '" NODE "')");
-    assert_int_equal(test_sql_i64(db, "SELECT cost_micro FROM token_ledger WHERE request_id = '" OPEN "'"), 100 * 10 + 40 * 100);
+    books_run("SELECT settle_many('{" USER "}', '{" NO_KEY "}', '{" OPEN "}', '{m}', ARRAY[now()], '{100}', '{0}', '{40}', '{stop}', '" NODE "')");
+    assert_int_equal(books_number("SELECT cost_micro FROM token_ledger WHERE request_id = '" OPEN "'"), 100 * 10 + 40 * 100);
     assert_int_equal(
-        test_sql_i64(db, "SELECT code FROM reserve('" USER "', '" NO_KEY "', gen_random_uuid(), 'm', now(), 801, '" NODE "', interval '1 hour')"), 4);
+        books_number("SELECT code FROM reserve('" USER "', '" NO_KEY "', gen_random_uuid(), 'm', now(), 801, '" NODE "', interval '1 hour')"), 4);
     assert_int_equal(
-        test_sql_i64(db, "SELECT code FROM reserve('" USER "', '" KEY "', gen_random_uuid(), 'm', now(), 291, '" NODE "', interval '1 hour')"), 3);
+        books_number("SELECT code FROM reserve('" USER "', '" KEY "', gen_random_uuid(), 'm', now(), 291, '" NODE "', interval '1 hour')"), 3);
     assert_int_equal(
-        test_sql_i64(db, "SELECT code FROM reserve('" USER "', '" KEY "', gen_random_uuid(), 'm', now(), 290, '" NODE "', interval '1 hour')"), 1);
+        books_number("SELECT code FROM reserve('" USER "', '" KEY "', gen_random_uuid(), 'm', now(), 290, '" NODE "', interval '1 hour')"), 1);
     assert_int_equal(
-        test_sql_i64(db, "SELECT code FROM reserve('" USER "', '" NO_KEY "', gen_random_uuid(), 'm', now(), 510, '" NODE "', interval '1 hour')"), 1);
-    if (cds_ledger_verify(db, &report, &err) || report.broken)
-        fail_msg("%s %s", err.message, err.detail);
+        books_number("SELECT code FROM reserve('" USER "', '" NO_KEY "', gen_random_uuid(), 'm', now(), 510, '" NODE "', interval '1 hour')"), 1);
+    test_books(books.db);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(books_of_the_release_with_monthly_budgets_go_on)};
-    return cmocka_run_group_tests(tests, make, unmake);
+    return cmocka_run_group_tests(tests, books_open_empty, books_close);
 }

@@ -6,45 +6,15 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 #include "lib/jwt/jwt.h"
-#include "tests/support/pg.h"
-
-#define USER "00000000-0000-7000-8000-0000000000a1"
-#define OTHER "00000000-0000-7000-8000-0000000000a2"
-#define KEY "00000000-0000-7000-8000-0000000000b1"
-
-static struct test_pg pg;
-static struct cds_db *db;
-
-static void run(const char *sql)
-{
-    struct cds_err err = {0};
-    if (cds_db_script(db, sql, &err))
-        fail_msg("%s: %s %s", sql, err.message, err.detail);
-}
-
-static int make(void **state)
-{
-    test_pg_make(&pg);
-    test_pg_start(&pg);
-    test_pg_migrate(&pg);
-    db = test_pg_open(&pg);
-    return 0;
-}
-
-static int unmake(void **state)
-{
-    cds_db_close(&db);
-    test_pg_free(&pg);
-    return 0;
-}
+#include "tests/support/books.h"
 
 static void nobody_changes_takes_out_or_empties_a_line_the_owner_neither(void **state)
 {
     static const char *const attacks[] = {"UPDATE audit_log SET detail = '{}'", "DELETE FROM audit_log", "TRUNCATE audit_log"};
-    run("SELECT audit_add('begin', 'test', NULL, NULL, 'x', NULL, '{}')");
+    books_run("SELECT audit_add('begin', 'test', NULL, NULL, 'x', NULL, '{}')");
     for (size_t i = 0; i < CDS_ARRAY_LEN(attacks); i++) {
         struct cds_err err = {0};
-        assert_int_not_equal(cds_db_script(db, attacks[i], &err), CDS_OK);
+        assert_int_not_equal(cds_db_script(books.db, attacks[i], &err), CDS_OK);
         if (!strstr(err.detail, "append only"))
             fail_msg("%s: %s %s", attacks[i], err.message, err.detail);
     }
@@ -56,10 +26,10 @@ static void each_line_has_the_hash_of_the_one_before_and_of_everything_in_it_and
     CDS_CLEANUP(cds_rows_free) struct cds_rows *rows = NULL;
     struct cds_err err = {0};
     char before[65] = "0000000000000000000000000000000000000000000000000000000000000000";
-    run("SELECT audit_add('begin', 'api', '" USER "', '" KEY "', 'user.block', '" OTHER "', '{\"a\": [1, \"\\u00e9\"]}');"
-        "SELECT audit_add('end', 'api', NULL, NULL, 'user.block', NULL, '{}')");
+    books_run("SELECT audit_add('begin', 'api', '" USER "', '" KEY "', 'user.block', '" OTHER "', '{\"a\": [1, \"\\u00e9\"]}');"
+              "SELECT audit_add('end', 'api', NULL, NULL, 'user.block', NULL, '{}')");
     assert_int_equal(
-        cds_db_exec(db,
+        cds_db_exec(books.db,
                     "SELECT seq, encode(prev, 'hex'), encode(hash, 'hex'), jsonb_build_array(seq, (extract(epoch FROM at) * 1000000)::bigint,"
                     " phase, source, actor, actor_key, action, request_id, detail)::text FROM audit_log ORDER BY seq",
                     0, NULL, false, &rows, &err),
@@ -80,9 +50,9 @@ static void each_line_has_the_hash_of_the_one_before_and_of_everything_in_it_and
         assert_string_equal(cds_rows_str(rows, i, 2), hex);
         cds_strcpy(before, sizeof(before), hex);
     }
-    assert_int_equal(test_sql_i64(db, "SELECT seq FROM audit_head"), cds_rows_count(rows));
+    assert_int_equal(books_number("SELECT seq FROM audit_head"), cds_rows_count(rows));
     char head[65];
-    assert_string_equal(test_sql(db, "SELECT encode(hash, 'hex') FROM audit_head", head, sizeof(head)), before);
+    assert_string_equal(test_sql(books.db, "SELECT encode(hash, 'hex') FROM audit_head", head, sizeof(head)), before);
 }
 
 /** A statement and the line that it must leave. */
@@ -93,23 +63,23 @@ struct watched {
 static void leaves(const struct watched *w)
 {
     char got[1000], wanted[1000];
-    int64_t lines = test_sql_i64(db, "SELECT count(*) FROM audit_log");
-    run(w->sql);
+    int64_t lines = books_number("SELECT count(*) FROM audit_log");
+    books_run(w->sql);
     snprintf(wanted, sizeof(wanted), "1|%s|change|%s|%s|%s", w->action, w->object, w->before, w->after);
     char sql[400];
     snprintf(sql, sizeof(sql),
              "SELECT count(*) OVER () || '|' || action || '|' || phase || '|' || (detail ->> 'object') || '|' || coalesce(detail ->> 'before', '')"
              " || '|' || coalesce(detail ->> 'after', '') FROM audit_log WHERE seq > %lld",
              (long long)lines);
-    test_sql(db, sql, got, sizeof(got));
+    test_sql(books.db, sql, got, sizeof(got));
     if (!cds_streq(got, wanted))
         fail_msg("%s\n  left   %s\n  wanted %s", w->sql, got, wanted);
 }
 
 static void each_change_of_rights_keys_limits_prices_grants_and_reach_has_its_line(void **state)
 {
-    run("INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'canary@x.org', '$2b$canary', 'developer'),"
-        " ('" OTHER "', 'other@x.org', '$2b$canary', 'admin')");
+    books_run("INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'canary@x.org', '$2b$canary', 'developer'),"
+              " ('" OTHER "', 'other@x.org', '$2b$canary', 'admin')");
     static const struct watched all[] = {
         {"UPDATE users SET role = 'viewer' WHERE id = '" USER "'", "users update", USER, "{\"role\": \"developer\"}", "{\"role\": \"viewer\"}"},
         {"UPDATE users SET status = 'blocked' WHERE id = '" USER "'", "users update", USER, "{\"status\": \"active\"}", "{\"status\": \"blocked\"}"},
@@ -133,7 +103,7 @@ static void each_change_of_rights_keys_limits_prices_grants_and_reach_has_its_li
         {"DELETE FROM rate_limits WHERE user_id = '" USER "'", "rate_limits delete", USER,
          "{\"set_by\": \"" OTHER "\", \"tokens_per_minute\": null, \"concurrent_requests\": null, \"requests_per_minute\": 5}", ""},
     };
-    run("INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'canary-name', 'canary-hash')");
+    books_run("INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'canary-name', 'canary-hash')");
     for (size_t i = 0; i < CDS_ARRAY_LEN(all); i++)
         leaves(&all[i]);
     /* Those of which the row says enough: a line of the table each. */
@@ -146,20 +116,20 @@ static void each_change_of_rights_keys_limits_prices_grants_and_reach_has_its_li
     };
     for (size_t i = 0; i < CDS_ARRAY_LEN(rest); i++) {
         char sql[300];
-        int64_t before = test_sql_i64(db, "SELECT max(seq) FROM audit_log");
-        run(rest[i][0]);
+        int64_t before = books_number("SELECT max(seq) FROM audit_log");
+        books_run(rest[i][0]);
         snprintf(sql, sizeof(sql), "SELECT count(*) FROM audit_log WHERE seq > %lld AND action = '%s'", (long long)before, rest[i][1]);
-        if (test_sql_i64(db, sql) != 1)
+        if (books_number(sql) != 1)
             fail_msg("no line, or more: %s", rest[i][0]);
     }
-    assert_int_equal(test_sql_i64(db, "SELECT count(*) FROM audit_log a WHERE a::text ~ 'canary'"), 0);
+    assert_int_equal(books_number("SELECT count(*) FROM audit_log a WHERE a::text ~ 'canary'"), 0);
 }
 
 static void every_table_of_rights_keys_limits_prices_grants_and_reach_is_watched(void **state)
 {
     char names[400];
     assert_string_equal(
-        test_sql(db,
+        test_sql(books.db,
                  "SELECT string_agg(DISTINCT tgrelid::regclass::text, ' ' ORDER BY tgrelid::regclass::text) FROM pg_trigger t"
                  " WHERE tgname = 'audit_made' AND EXISTS (SELECT FROM pg_trigger c WHERE c.tgrelid = t.tgrelid AND c.tgname = 'audit_changed')",
                  names, sizeof(names)),
@@ -169,9 +139,9 @@ static void every_table_of_rights_keys_limits_prices_grants_and_reach_is_watched
 /* A change that is taken back leaves no line, and the line of one that stands is of the same transaction. */
 static void change_that_is_rolled_back_leaves_no_line(void **state)
 {
-    int64_t before = test_sql_i64(db, "SELECT seq FROM audit_head");
-    run("BEGIN; UPDATE users SET role = 'developer' WHERE id = '" USER "'; ROLLBACK");
-    assert_int_equal(test_sql_i64(db, "SELECT seq FROM audit_head"), before);
+    int64_t before = books_number("SELECT seq FROM audit_head");
+    books_run("BEGIN; UPDATE users SET role = 'developer' WHERE id = '" USER "'; ROLLBACK");
+    assert_int_equal(books_number("SELECT seq FROM audit_head"), before);
 }
 
 int main(void)
@@ -183,5 +153,5 @@ int main(void)
         cmocka_unit_test(each_change_of_rights_keys_limits_prices_grants_and_reach_has_its_line),
         cmocka_unit_test(change_that_is_rolled_back_leaves_no_line),
     };
-    return cmocka_run_group_tests(tests, make, unmake);
+    return cmocka_run_group_tests(tests, books_open, books_close);
 }

@@ -8,75 +8,31 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
-#include "tests/support/budgets.h"
-#include "tests/support/pg.h"
+#include "tests/support/books.h"
 
-#define USER "00000000-0000-7000-8000-0000000000a1"
-#define OTHER "00000000-0000-7000-8000-0000000000a2"
-#define KEY "00000000-0000-7000-8000-0000000000b1"
-#define NO_KEY "00000000-0000-0000-0000-000000000000"
-#define NODE "00000000-0000-7000-8000-0000000000c1"
 #define GRANT "00000000-0000-7000-8000-0000000000d1"
 
 enum { THREADS = 20, EACH = 10, LAPS = 40, WAIT_MS = 120000 };
 
-static struct test_pg pg;
 static atomic_int admitted, refused, failed, other;
 static atomic_bool over;
 
-static int make(void **state)
-{
-    test_pg_make(&pg);
-    test_pg_start(&pg);
-    test_pg_migrate(&pg);
-    return 0;
-}
-
-static int unmake(void **state)
-{
-    test_pg_free(&pg);
-    return 0;
-}
-
 static struct cds_db *fresh(void)
 {
-    struct cds_db *db = test_patient(test_pg_open(&pg));
+    struct cds_db *db = test_patient(test_pg_open(&books.pg));
     test_early_in_the_hour();
-    test_script(db, TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer'),"
-                                 " ('" OTHER "', 'b@x.org', '-', 'developer');"
-                                 "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY
-                                 "', 'k', 'h');" TEST_PRICE("m", "10", "1", "100"));
+    test_script(db, TEST_NOTHING TEST_USER(USER, "a@x.org") TEST_USER(OTHER, "b@x.org") TEST_KEY(USER, KEY) TEST_PRICE("m", "10", "1", "100"));
     admitted = refused = failed = other = 0;
     over = false;
     return db;
 }
 
-/* For threads, where an assertion cannot be made. Nothing is repeated: a deadlock is a failure here. @return the number, -1 for an error */
-static int64_t number(struct cds_db *db, const char *sql, int n, const char *const *params)
-{
-    struct cds_rows *rows = NULL;
-    if (cds_db_exec(db, sql, n, params, false, &rows, NULL))
-        return -1;
-    int64_t value = cds_rows_count(rows) ? cds_rows_i64(rows, 0, 0, 0) : -1;
-    cds_rows_free(&rows);
-    return value;
-}
-
 static struct cds_db *connect_or_fail(void)
 {
     struct cds_db *db = NULL;
-    if (!test_pg_join(&pg, &db))
+    if (!test_pg_join(&books.pg, &db))
         failed++;
     return db;
-}
-
-static void in_threads(int n, void *(*fn)(void *))
-{
-    pthread_t threads[THREADS];
-    for (int i = 0; i < n; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, fn, (void *)(uintptr_t)i), 0);
-    for (int i = 0; i < n; i++)
-        pthread_join(threads[i], NULL);
 }
 
 /* ---- 200 calls, a budget for ten ---- */
@@ -89,7 +45,7 @@ static void *reserve_ones(void *number_of_thread)
         char id[CDS_UUID_LEN + 1];
         cds_uuid7(id);
         const char *params[] = {(uintptr_t)number_of_thread % 4 == 3 ? OTHER : USER, (uintptr_t)number_of_thread % 2 ? NO_KEY : KEY, id};
-        int64_t code = number(db, "SELECT code FROM reserve($1, $2, $3, 'm', now(), 100, '" NODE "', '1 min', 10)", 3, params);
+        int64_t code = test_number(db, "SELECT code FROM reserve($1, $2, $3, 'm', now(), 100, '" NODE "', '1 min', 10)", 3, params, false);
         atomic_fetch_add(code == 1 ? &admitted : code == 3 || code == 4 ? &refused : &failed, 1);
     }
     cds_db_close(&db);
@@ -111,7 +67,7 @@ static void two_hundred_parallel_calls_with_a_budget_for_ten_admit_exactly_ten_w
         struct cds_db *db = fresh();
         int64_t before = test_deadlocks(db);
         test_script(db, policies[i]);
-        in_threads(THREADS, reserve_ones);
+        books_in_threads(THREADS, reserve_ones);
         assert_int_equal(failed, 0);
         assert_int_equal(admitted, 10);
         assert_int_equal(refused, THREADS * EACH - 10);
@@ -131,15 +87,16 @@ static void *live_and_die(void *unused)
         char id[CDS_UUID_LEN + 1];
         cds_uuid7(id);
         const char *params[] = {id};
-        int64_t code = number(db, "SELECT code FROM reserve('" USER "', '" KEY "', $1, 'm', now(), 20, '" NODE "', '1 min', 10)", 1, params);
+        int64_t code =
+            test_number(db, "SELECT code FROM reserve('" USER "', '" KEY "', $1, 'm', now(), 20, '" NODE "', '1 min', 10)", 1, params, false);
         if (code != 1) {
             atomic_fetch_add(code == 3 || code == 4 ? &refused : &failed, 1);
             continue;
         }
         admitted++;
-        code = number(db, "SELECT code FROM extend('" USER "', $1, 30, 10, 5, '1 min')", 1, params);
+        code = test_number(db, "SELECT code FROM extend('" USER "', $1, 30, 10, 5, '1 min')", 1, params, false);
         failed += code != 1 && code != 3 && code != 4;
-        code = number(db, "SELECT code FROM settle('" USER "', '" KEY "', $1, 'm', now(), 10, 5, 7, 'stop', '" NODE "')", 1, params);
+        code = test_number(db, "SELECT code FROM settle('" USER "', '" KEY "', $1, 'm', now(), 10, 5, 7, 'stop', '" NODE "')", 1, params, false);
         failed += code != 1;
     }
     cds_db_close(&db);
@@ -195,10 +152,10 @@ static void limits_grants_and_prices_that_change_while_requests_run_lose_nothing
 static void *grant_once(void *unused)
 {
     struct cds_db *db = connect_or_fail();
-    int64_t code = db ? number(db,
-                               "SELECT CASE verdict WHEN 'ok' THEN 1 WHEN 'again' THEN 2 ELSE 3 END FROM (SELECT id FROM budget_policies) p,"
-                               " budget_grant('" GRANT "', p.id, 100, '" OTHER "', 'a double click')",
-                               0, NULL)
+    int64_t code = db ? test_number(db,
+                                    "SELECT CASE verdict WHEN 'ok' THEN 1 WHEN 'again' THEN 2 ELSE 3 END FROM (SELECT id FROM budget_policies) p,"
+                                    " budget_grant('" GRANT "', p.id, 100, '" OTHER "', 'a double click')",
+                                    0, NULL, false)
                       : -1;
     atomic_fetch_add(code == 1 ? &admitted : code == 2 ? &other : &failed, 1);
     cds_db_close(&db);
@@ -209,7 +166,7 @@ static void twenty_clicks_on_one_grant_give_once(void **state)
 {
     struct cds_db *db = fresh();
     test_script(db, "SELECT budget_put(NULL, 'global', NULL, NULL, NULL, 1::smallint, 'month', 'UTC', 1000, '{}')");
-    in_threads(THREADS, grant_once);
+    books_in_threads(THREADS, grant_once);
     assert_int_equal(failed, 0);
     assert_int_equal(admitted, 1);
     assert_int_equal(other, THREADS - 1);
@@ -227,7 +184,8 @@ static void *reserve_until_over(void *unused)
         char id[CDS_UUID_LEN + 1];
         cds_uuid7(id);
         const char *params[] = {id};
-        int64_t code = number(db, "SELECT code FROM reserve('" USER "', '" NO_KEY "', $1, 'm', now(), 100, '" NODE "', '1 min', 10)", 1, params);
+        int64_t code =
+            test_number(db, "SELECT code FROM reserve('" USER "', '" NO_KEY "', $1, 'm', now(), 100, '" NODE "', '1 min', 10)", 1, params, false);
         atomic_fetch_add(code == 1 ? &admitted : code == 4 ? &refused : &failed, 1);
     }
     cds_db_close(&db);
@@ -267,5 +225,5 @@ int main(void)
         cmocka_unit_test(twenty_clicks_on_one_grant_give_once),
         cmocka_unit_test(grants_at_the_limit_admit_exactly_what_they_give),
     };
-    return cmocka_run_group_tests(tests, make, unmake);
+    return cmocka_run_group_tests(tests, books_open, books_close);
 }

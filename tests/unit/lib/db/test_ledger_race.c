@@ -8,42 +8,16 @@
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
-#include "tests/support/budgets.h"
-#include "tests/support/pg.h"
+#include "tests/support/books.h"
 
-#define USER "00000000-0000-7000-8000-0000000000a1"
-#define KEY "00000000-0000-7000-8000-0000000000b1"
-#define NO_KEY "00000000-0000-0000-0000-000000000000"
-#define NODE "00000000-0000-7000-8000-0000000000c1"
 #define MONTH "2026-11-01"
 
 enum { THREADS = 20, EACH = 10, BATCHERS = 4, BATCH = 5, ROUNDS = 60, HOT = 6, KILLS = 5, LOADERS = 6, WAIT_MS = 120000 };
 
-static struct test_pg pg;
-
-static int make(void **state)
-{
-    test_pg_make(&pg);
-    test_pg_start(&pg);
-    test_pg_migrate(&pg);
-    struct cds_db *db = test_pg_open(&pg);
-    test_script(db, TEST_BUDGETS);
-    cds_db_close(&db);
-    return 0;
-}
-
-static int unmake(void **state)
-{
-    test_pg_free(&pg);
-    return 0;
-}
-
 static void fresh(struct cds_db *db)
 {
-    test_script(db,
-                TEST_NOTHING "INSERT INTO users (id, email, password_hash, role) VALUES ('" USER "', 'a@x.org', '-', 'developer');"
-                             "INSERT INTO api_keys (user_id, id, name, hash) VALUES ('" USER "', '" KEY "', 'k', 'h');" TEST_USER_MONTH(USER, "1000")
-                                 TEST_KEY_MONTH(USER, KEY, "1000000000") TEST_PRICE("m", "10", "1", "100"));
+    test_script(db, TEST_NOTHING TEST_USER(USER, "a@x.org") TEST_KEY(USER, KEY) TEST_USER_MONTH(USER, "1000") TEST_KEY_MONTH(USER, KEY, "1000000000")
+                        TEST_PRICE("m", "10", "1", "100"));
 }
 
 static const char *new_id(char id[static CDS_UUID_LEN + 1])
@@ -52,36 +26,16 @@ static const char *new_id(char id[static CDS_UUID_LEN + 1])
     return id;
 }
 
-/* For threads, where an assertion cannot be made. @return the number, -1 for an error */
-static int64_t number(struct cds_db *db, const char *sql, int n, const char *const *params)
-{
-    struct cds_rows *rows = NULL;
-    if (cds_db_exec(db, sql, n, params, true, &rows, NULL))
-        return -1;
-    int64_t value = cds_rows_count(rows) ? cds_rows_i64(rows, 0, 0, 0) : -1;
-    cds_rows_free(&rows);
-    return value;
-}
-
 static int64_t reserve(struct cds_db *db, const char *key, const char *request, const char *tokens)
 {
     const char *params[] = {USER, key, request, tokens};
-    return number(db, "SELECT code FROM reserve($1, $2, $3, 'm', '" MONTH "', $4, '" NODE "', '1 min')", 4, params);
+    return test_number(db, "SELECT code FROM reserve($1, $2, $3, 'm', '" MONTH "', $4, '" NODE "', '1 min')", 4, params, true);
 }
 
 static int64_t settle(struct cds_db *db, const char *key, const char *request, const char *n_in, const char *n_out)
 {
     const char *params[] = {USER, key, request, n_in, n_out};
-    return number(db, "SELECT code FROM settle($1, $2, $3, 'm', '" MONTH "', $4, 0, $5, 'stop', '" NODE "')", 5, params);
-}
-
-static void in_threads(int n, void *(*fn)(void *))
-{
-    pthread_t threads[THREADS];
-    for (int i = 0; i < n; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, fn, NULL), 0);
-    for (int i = 0; i < n; i++)
-        pthread_join(threads[i], NULL);
+    return test_number(db, "SELECT code FROM settle($1, $2, $3, 'm', '" MONTH "', $4, 0, $5, 'stop', '" NODE "')", 5, params, true);
 }
 
 /* ---- a budget for ten ---- */
@@ -90,7 +44,7 @@ static atomic_int admitted, refused, failed;
 static void *reserve_ones(void *unused)
 {
     struct cds_db *db = NULL;
-    if (!test_pg_join(&pg, &db))
+    if (!test_pg_join(&books.pg, &db))
         failed++;
     for (int i = 0; db && i < EACH; i++) {
         char id[CDS_UUID_LEN + 1];
@@ -103,10 +57,10 @@ static void *reserve_ones(void *unused)
 
 static void two_hundred_parallel_reservations_with_a_budget_for_ten_admit_ten(void **state)
 {
-    struct cds_db *db = test_patient(test_pg_open(&pg));
+    struct cds_db *db = test_patient(test_pg_open(&books.pg));
     fresh(db);
     admitted = refused = failed = 0;
-    in_threads(THREADS, reserve_ones);
+    books_in_threads(THREADS, reserve_ones);
     assert_int_equal(failed, 0);
     assert_int_equal(admitted, 10);
     assert_int_equal(refused, THREADS * EACH - 10);
@@ -119,7 +73,7 @@ static void two_hundred_parallel_reservations_with_a_budget_for_ten_admit_ten(vo
 static void *reserve_batches(void *unused)
 {
     struct cds_db *db = NULL;
-    if (!test_pg_join(&pg, &db))
+    if (!test_pg_join(&books.pg, &db))
         failed++;
     for (int i = 0; db && i < THREADS * EACH / BATCHERS / BATCH; i++) {
         char ids[BATCH][CDS_UUID_LEN + 1], list[BATCH * (CDS_UUID_LEN + 1) + 2] = "{";
@@ -128,11 +82,11 @@ static void *reserve_batches(void *unused)
             strcat(list, k + 1 < BATCH ? "," : "}");
         }
         const char *params[] = {list};
-        int64_t code = number(db,
-                              "SELECT (reserve_many(array_fill('" USER "'::uuid, ARRAY[5]), array_fill('" NO_KEY
-                              "'::uuid, ARRAY[5]), $1, array_fill('m'::text, ARRAY[5]), array_fill('" MONTH
-                              "'::timestamptz, ARRAY[5]), array_fill(100::bigint, ARRAY[5]), '" NODE "', '1 min'))[1]",
-                              1, params);
+        int64_t code = test_number(db,
+                                   "SELECT (reserve_many(array_fill('" USER "'::uuid, ARRAY[5]), array_fill('" NO_KEY
+                                   "'::uuid, ARRAY[5]), $1, array_fill('m'::text, ARRAY[5]), array_fill('" MONTH
+                                   "'::timestamptz, ARRAY[5]), array_fill(100::bigint, ARRAY[5]), '" NODE "', '1 min'))[1]",
+                                   1, params, true);
         if (code == 1)
             admitted += BATCH;
         else if (code != 0)
@@ -148,10 +102,10 @@ static void *reserve_batches(void *unused)
 
 static void parallel_batches_with_a_budget_for_ten_admit_ten(void **state)
 {
-    struct cds_db *db = test_patient(test_pg_open(&pg));
+    struct cds_db *db = test_patient(test_pg_open(&books.pg));
     fresh(db);
     admitted = refused = failed = 0;
-    in_threads(BATCHERS, reserve_batches);
+    books_in_threads(BATCHERS, reserve_batches);
     assert_int_equal(failed, 0);
     assert_int_equal(admitted, 10);
     assert_int_equal(refused, THREADS * EACH - 10);
@@ -167,13 +121,13 @@ static pthread_barrier_t gate;
 static void *extend_one(void *unused)
 {
     struct cds_db *db = NULL;
-    if (!test_pg_join(&pg, &db))
+    if (!test_pg_join(&books.pg, &db))
         failed++;
     for (int round = 0; round < ROUNDS; round++) {
         pthread_barrier_wait(&gate);
         for (int i = 0; db && i < HOT; i++) {
             const char *params[] = {USER, hot[i]};
-            int64_t code = number(db, "SELECT code FROM extend($1, $2, 55, 1, 1, '1 min')", 2, params);
+            int64_t code = test_number(db, "SELECT code FROM extend($1, $2, 55, 1, 1, '1 min')", 2, params, true);
             failed += code != 1 && code != 2;
         }
         pthread_barrier_wait(&gate);
@@ -185,7 +139,7 @@ static void *extend_one(void *unused)
 static void *extend_batch(void *unused)
 {
     struct cds_db *db = NULL;
-    if (!test_pg_join(&pg, &db))
+    if (!test_pg_join(&books.pg, &db))
         failed++;
     for (int round = 0; round < ROUNDS; round++) {
         char list[HOT * (CDS_UUID_LEN + 1) + 2] = "{";
@@ -197,10 +151,10 @@ static void *extend_batch(void *unused)
         static const char *const totals[] = {"53", "56", "59"};
         for (size_t i = 0; db && i < CDS_ARRAY_LEN(totals); i++) {
             const char *params[] = {list, totals[i]};
-            failed += number(db,
-                             "SELECT (extend_many(array_fill('" USER "'::uuid, ARRAY[6]), $1, array_fill($2::bigint, ARRAY[6]),"
-                             " array_fill(1::bigint, ARRAY[6]), array_fill(1::bigint, ARRAY[6]), '1 min'))[1]",
-                             2, params) < 0;
+            failed += test_number(db,
+                                  "SELECT (extend_many(array_fill('" USER "'::uuid, ARRAY[6]), $1, array_fill($2::bigint, ARRAY[6]),"
+                                  " array_fill(1::bigint, ARRAY[6]), array_fill(1::bigint, ARRAY[6]), '1 min'))[1]",
+                                  2, params, true) < 0;
         }
         pthread_barrier_wait(&gate);
     }
@@ -211,7 +165,7 @@ static void *extend_batch(void *unused)
 static void *settle_each(void *unused)
 {
     struct cds_db *db = NULL;
-    if (!test_pg_join(&pg, &db))
+    if (!test_pg_join(&books.pg, &db))
         failed++;
     for (int round = 0; round < ROUNDS; round++) {
         pthread_barrier_wait(&gate);
@@ -226,12 +180,12 @@ static void *settle_each(void *unused)
 static void *reap_all(void *unused)
 {
     struct cds_db *db = NULL;
-    if (!test_pg_join(&pg, &db))
+    if (!test_pg_join(&books.pg, &db))
         failed++;
     for (int round = 0; round < ROUNDS; round++) {
         pthread_barrier_wait(&gate);
         for (int i = 0; db && i < 2; i++)
-            failed += number(db, "SELECT reap(500)", 0, NULL) < 0;
+            failed += test_number(db, "SELECT reap(500)", 0, NULL, true) < 0;
         pthread_barrier_wait(&gate);
     }
     cds_db_close(&db);
@@ -242,7 +196,7 @@ static void extending_settling_and_reaping_one_request_never_deadlocks(void **st
 {
     static void *(*const parts[])(void *) = {extend_one, extend_batch, settle_each, reap_all};
     pthread_t threads[CDS_ARRAY_LEN(parts)];
-    struct cds_db *db = test_patient(test_pg_open(&pg));
+    struct cds_db *db = test_patient(test_pg_open(&books.pg));
     fresh(db);
     test_script(db, "UPDATE budget_policies SET lim = 1000000000");
     failed = 0;
@@ -284,7 +238,7 @@ static int lap;
 static void *load(void *unused)
 {
     struct cds_db *hold = NULL, *book = NULL;
-    if (!test_pg_join(&pg, &hold) || !test_pg_join(&pg, &book))
+    if (!test_pg_join(&books.pg, &hold) || !test_pg_join(&books.pg, &book))
         failed++;
     loading++;
     while (hold && book && !stop) {
@@ -325,11 +279,11 @@ static void kill_lap(void)
         assert_int_equal(failed, 0);
         assert_true(cds_ms_left(deadline_ms) > 0);
     }
-    test_pg_kill_all(&pg);
+    test_pg_kill_all(&books.pg);
     stop = true;
     for (int i = 0; i < LOADERS; i++)
         pthread_join(threads[i], NULL);
-    test_pg_start(&pg);
+    test_pg_start(&books.pg);
 }
 
 /* What an answered extension holds and has noted is still there; a settlement that came after it has noted more. */
@@ -339,15 +293,15 @@ static int lost_extensions(struct cds_db *db, int n)
     for (int i = 0; i < n; i++) {
         const char *params[] = {journal[lap][i].id};
         if (journal[lap][i].extended)
-            lost +=
-                number(db, "SELECT count(*) FROM llm_requests WHERE id = $1::uuid AND held = 40 AND done_in >= 6 AND done_out >= 2", 1, params) != 1;
+            lost += test_number(db, "SELECT count(*) FROM llm_requests WHERE id = $1::uuid AND held = 40 AND done_in >= 6 AND done_out >= 2", 1,
+                                params, true) != 1;
     }
     return lost;
 }
 
 static void killed_server_loses_no_acknowledged_extension_or_settlement_and_replays_bill_once(void **state)
 {
-    struct cds_db *db = test_patient(test_pg_open(&pg));
+    struct cds_db *db = test_patient(test_pg_open(&books.pg));
     fresh(db);
     test_script(db, "UPDATE budget_policies SET lim = 1000000000");
     cds_db_close(&db);
@@ -355,7 +309,7 @@ static void killed_server_loses_no_acknowledged_extension_or_settlement_and_repl
     int64_t entries = 0;
     for (lap = 0; lap < KILLS; lap++) {
         kill_lap();
-        db = test_patient(test_pg_open(&pg));
+        db = test_patient(test_pg_open(&books.pg));
         test_books(db);
         int n = journal_used[lap] < JOURNAL_MAX ? journal_used[lap] : JOURNAL_MAX, lost = lost_extensions(db, n);
         for (int i = 0; i < n; i++) {
@@ -383,5 +337,5 @@ int main(void)
         cmocka_unit_test(extending_settling_and_reaping_one_request_never_deadlocks),
         cmocka_unit_test(killed_server_loses_no_acknowledged_extension_or_settlement_and_replays_bill_once),
     };
-    return cmocka_run_group_tests(tests, make, unmake);
+    return cmocka_run_group_tests(tests, books_open, books_close);
 }

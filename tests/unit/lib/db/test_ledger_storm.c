@@ -8,42 +8,21 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
-#include "tests/support/budgets.h"
-#include "tests/support/pg.h"
+#include "tests/support/books.h"
 
 #define USER_N "00000000-0000-7000-8000-0000000a%04u"
 #define KEY_N "00000000-0000-7000-8000-0000000b%04u"
-#define NO_KEY "00000000-0000-0000-0000-000000000000"
-#define NODE "00000000-0000-7000-8000-0000000000c1"
 #define MONTH "2026-11-01"
 
 enum { USERS = 5, NODES = 4, ROUNDS = 60, BATCH = 12, REAPERS = 2, LATE = 400, WAIT_MS = 120000, LIST_MAX = 16384, PAUSE_US = 1000 };
 
-static struct test_pg pg;
 static atomic_int failed, held, alone, booked, again, reaped;
 static atomic_bool storm_over;
-
-static int make(void **state)
-{
-    test_pg_make(&pg);
-    test_pg_start(&pg);
-    test_pg_migrate(&pg);
-    struct cds_db *db = test_pg_open(&pg);
-    test_script(db, TEST_BUDGETS);
-    cds_db_close(&db);
-    return 0;
-}
-
-static int unmake(void **state)
-{
-    test_pg_free(&pg);
-    return 0;
-}
 
 /* Users with a limit that some batches pass, each with a limited key. */
 static struct cds_db *fresh(void)
 {
-    struct cds_db *db = test_patient(test_pg_open(&pg));
+    struct cds_db *db = test_patient(test_pg_open(&books.pg));
     test_script(db, TEST_NOTHING TEST_PRICE("m", "10", "1", "100"));
     for (unsigned i = 0; i < USERS; i++) {
         char sql[700];
@@ -135,7 +114,7 @@ static void *be_llmserver(void *number)
     unsigned seed = (unsigned)(uintptr_t)number + 1;
     struct cds_db *db = NULL;
     struct batch batch;
-    if (!test_pg_join(&pg, &db)) {
+    if (!test_pg_join(&books.pg, &db)) {
         failed++;
         return NULL;
     }
@@ -158,7 +137,7 @@ static void *be_llmserver(void *number)
 static void *be_reaper(void *unused)
 {
     struct cds_db *db = NULL;
-    if (!test_pg_join(&pg, &db))
+    if (!test_pg_join(&books.pg, &db))
         failed++;
     while (db && !storm_over) {
         struct cds_rows *rows = NULL;
@@ -235,7 +214,7 @@ static void *prolong_backward(void *unused)
 {
     struct cds_db *db = NULL;
     const char *params[] = {backward.users, backward.ids};
-    if (!test_pg_join(&pg, &db))
+    if (!test_pg_join(&books.pg, &db))
         failed++;
     while (db && !storm_over) {
         struct cds_rows *rows = NULL;
@@ -282,7 +261,7 @@ static void *begin_hours(void *order)
 {
     const bool down = order != NULL;
     struct cds_db *db = NULL;
-    if (!test_pg_join(&pg, &db))
+    if (!test_pg_join(&books.pg, &db))
         failed++;
     for (unsigned hour = 0; hour < HOURS; hour++) {
         struct batch batch;
@@ -371,7 +350,7 @@ static void *release(void *unused)
 {
     struct cds_db *db = NULL;
     struct cds_rows *rows = NULL;
-    if (!test_pg_join(&pg, &db) || cds_db_exec(db, "SELECT release_node('" NODE "')", 0, NULL, false, &rows, NULL))
+    if (!test_pg_join(&books.pg, &db) || cds_db_exec(db, "SELECT release_node('" NODE "')", 0, NULL, false, &rows, NULL))
         failed++;
     cds_rows_free(&rows);
     cds_db_close(&db);
@@ -410,5 +389,5 @@ int main(void)
         cmocka_unit_test(two_reapers_share_the_late_requests),
         cmocka_unit_test(node_that_starts_again_and_its_predecessor_book_each_request_once),
     };
-    return cmocka_run_group_tests(tests, make, unmake);
+    return cmocka_run_group_tests(tests, books_open, books_close);
 }

@@ -6,36 +6,13 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
-#include "tests/support/pg.h"
-
-#define USER "00000000-0000-7000-8000-0000000000a1"
-#define OTHER "00000000-0000-7000-8000-0000000000a2"
+#include "tests/support/books.h"
 
 enum { THREADS = 4, WAIT_MS = 120000 };
 
-static struct test_pg pg;
-
-static int make(void **state)
-{
-    test_pg_make(&pg);
-    test_pg_start(&pg);
-    test_pg_migrate(&pg);
-    return 0;
-}
-
-static int unmake(void **state)
-{
-    test_pg_free(&pg);
-    return 0;
-}
-
 static void fresh(struct cds_db *db)
 {
-    assert_int_equal(cds_db_script(db,
-                                   "DELETE FROM users; INSERT INTO users (id, email, password_hash, role) VALUES ('" USER
-                                   "', 'a@x.org', '-', 'developer'), ('" OTHER "', 'b@x.org', '-', 'developer')",
-                                   NULL),
-                     CDS_OK);
+    test_script(db, "DELETE FROM users;" TEST_USER(USER, "a@x.org") TEST_USER(OTHER, "b@x.org"));
 }
 
 /* For threads too, where an assertion cannot be made. @return the code, -1 for an error */
@@ -57,7 +34,7 @@ static int64_t add(struct cds_db *db, const char *user, const char *name, const 
 
 static void the_ceiling_is_exact_and_belongs_to_one_user(void **state)
 {
-    struct cds_db *db = test_pg_open(&pg);
+    struct cds_db *db = test_pg_open(&books.pg);
     fresh(db);
     assert_int_equal(add(db, USER, "one", "2"), 1);
     assert_int_equal(add(db, USER, "two", "2"), 1);
@@ -69,7 +46,7 @@ static void the_ceiling_is_exact_and_belongs_to_one_user(void **state)
 
 static void a_name_is_taken_once_per_user_and_an_unknown_user_gets_nothing(void **state)
 {
-    struct cds_db *db = test_pg_open(&pg);
+    struct cds_db *db = test_pg_open(&books.pg);
     fresh(db);
     assert_int_equal(add(db, USER, "one", "9"), 1);
     assert_int_equal(add(db, USER, "one", "9"), 2);
@@ -96,13 +73,13 @@ static void *race(void *arg)
 static void of_many_at_once_only_as_many_get_in_as_there_is_room_for(void **state)
 {
     static struct racer racers[THREADS];
-    struct cds_db *db = test_patient(test_pg_open(&pg)), *watcher = test_pg_open(&pg);
+    struct cds_db *db = test_patient(test_pg_open(&books.pg)), *watcher = test_pg_open(&books.pg);
     int made = 0, full = 0;
     fresh(db);
     /* All of them have begun, and so hold their snapshot, before the first may go on. */
     assert_int_equal(cds_db_script(db, "BEGIN; SELECT 1 FROM users WHERE id = '" USER "' FOR UPDATE", NULL), CDS_OK);
     for (int i = 0; i < THREADS; i++) {
-        racers[i].db = test_patient(test_pg_open(&pg));
+        racers[i].db = test_patient(test_pg_open(&books.pg));
         snprintf(racers[i].name, sizeof(racers[i].name), "p%d", i);
         assert_int_equal(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
     }
@@ -130,5 +107,5 @@ int main(void)
         cmocka_unit_test(a_name_is_taken_once_per_user_and_an_unknown_user_gets_nothing),
         cmocka_unit_test(of_many_at_once_only_as_many_get_in_as_there_is_room_for),
     };
-    return cmocka_run_group_tests(tests, make, unmake);
+    return cmocka_run_group_tests(tests, books_open, books_close);
 }
