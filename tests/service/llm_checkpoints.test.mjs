@@ -54,6 +54,8 @@ describe('a recurrent model', () => {
     assert.equal(same.cached, two.prompt - 1, 'the same question again: its last token only');
     const other = await chat([...first, { role: 'assistant', content: one.text }, { role: 'user', content: 'Why?' }]);
     assert.ok(other.cached >= one.prompt - 1, 'another question after the same beginning');
+    const strange = await chat([{ role: 'system', content: words(5, 600) }, ...next.slice(1)]);
+    assert.equal(strange.cached, 0, 'nothing, however long, for what begins otherwise');
     await reload({ checkpoint_mib: 0 });
     const cold = await chat(next);
     assert.equal(cold.cached, 0);

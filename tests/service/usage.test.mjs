@@ -127,6 +127,8 @@ describe('reports and exports of random lines', { concurrency: false }, () => {
       await stack.sql(`INSERT INTO token_ledger VALUES ('${user.id}', gen_random_uuid(), 1, '${noKey}', date_trunc('month', timestamp '${time.slice(0, 19)}')::date, 'm', ${10 ** i}, 0, 0, 0, '${time}')`);
     const { rows } = await asked(user, 'usage.report', { by: 'day', from: '2026-03-01', to: '2026-10-31', time_zone: 'Europe/Berlin' });
     assert.deepEqual(rows.map((row) => [row.day, row.prompt_tokens]), [['2026-03-28', 1], ['2026-03-29', 110], ['2026-03-30', 1000], ['2026-10-25', 110000], ['2026-10-26', 1000000]]);
+    const one = await asked(user, 'usage.report', { by: 'day', from: '2026-03-29', to: '2026-03-29', time_zone: 'Europe/Berlin' });
+    assert.deepEqual(one.rows.map((row) => [row.day, row.prompt_tokens]), [['2026-03-29', 110]], 'a range is one of days of the zone, too');
   });
 
   test('a key and a user have their names, a session has none, and a key of somebody else is not mixed in', async () => {
