@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { llmClient } from '../support/llm.mjs';
-import { startStack, waitFor } from '../support/stack.mjs';
+import { startStack, untilCaught, waitFor } from '../support/stack.mjs';
 
 const words = ['river', 'stone', 'bridge', 'market', 'winter', 'garden', 'letter', 'window', 'summer', 'forest', 'silver', 'mountain'];
 const text = (seed, count) => Array.from({ length: count }, (_, i) => words[(seed * 7 + i * i * 5 + i * seed) % words.length]).join(' ');
@@ -26,22 +26,25 @@ describe('answers beside a prompt', () => {
     const alone = [];
     for (const prompt of prompts) alone.push(await ask(prompt, LENGTH));
     const entered = await ask(entering, 8);
-    const before = (await llm.modelStatus()).work.split_steps;
-    // Other beginnings, so that everything is computed again; the answers run for as long as the prompt takes to enter.
-    const running = prompts.map((prompt) => ask(prompt, LENGTH));
-    await waitFor('all of them run', async () => (await llm.modelStatus()).active >= ANSWERS, 20_000, 5);
-    const one = llm.complete({ prompt: `x${entering}`, max_tokens: 4, temperature: 0, speculation: 'off' });
-    const again = await Promise.all(running);
-    await one;
+    // Another beginning, so that everything is computed again; the answers run for as long as the prompt takes to enter.
+    const again = await untilCaught('a step that is split', async (i) => {
+      const before = (await llm.modelStatus()).work.split_steps;
+      let over = 0;
+      const running = prompts.map((prompt) => ask(prompt, LENGTH).finally(() => over++));
+      await waitFor('all of them run', async () => over > 0 || (await llm.modelStatus()).active >= ANSWERS, Infinity, 5);
+      const one = llm.complete({ prompt: `${'x'.repeat(i + 1)}${entering}`, max_tokens: 4, temperature: 0, speculation: 'off' });
+      const got = await Promise.all(running);
+      await one;
+      return (await llm.modelStatus()).work.split_steps > before && got;
+    });
     const beside = await ask(entering, 8);
-    assert.ok((await llm.modelStatus()).work.split_steps > before, 'no step was split');
     // Greedy text may drift where two tokens are as likely; rows that were mixed up would differ at once, and in their chances.
     let same = 0;
     let apart = 0;
     for (const [i, got] of again.entries()) {
       const [was, is] = [alone[i], got].map((g) => g.json.choices[0].logprobs);
-      const common = is.tokens.findIndex((token, n) => token !== was.tokens[n]);
-      const count = common < 0 ? is.tokens.length : common;
+      const common = was.tokens.findIndex((token, n) => token !== is.tokens[n]);
+      const count = common < 0 ? was.tokens.length : common;
       same += count;
       for (let n = 0; n < count; n++) apart += Math.abs(is.token_logprobs[n] - was.token_logprobs[n]);
     }
