@@ -114,9 +114,26 @@ class Record:
         self.path.write_text(json.dumps(self.seen, indent=1, sort_keys=True))
 
 
-def main(guards, table_row, prepare, copy, play):
-    """The command line of a tool: [--stale | --table] [--left] [name...]. prepare(names) builds the copy and tells what went wrong, or None."""
-    names = [a for a in sys.argv[1:] if not a.startswith("--")] or list(guards)
+def chosen(guards, is_unit, args):
+    """Names of the guards that the command line means, or None: it asks for something else, and the tool has said what it can do."""
+    kinds = {"--unit", "--live"} if is_unit else set()
+    unknown = {a for a in args if a.startswith("-")} - {"--stale", "--table", "--left", "--seen", "--verbose"} - kinds
+    names = [a for a in args if not a.startswith("-")]
+    if unknown or [name for name in names if name not in guards]:
+        print(sys.modules["__main__"].__doc__)
+        print("\n".join([f"there is no option {a}" for a in sorted(unknown)] + [f"there is no guard named {name}" for name in names if name not in guards]))
+        return None
+    wanted = {"--unit": True, "--live": False}
+    kinds = {wanted[a] for a in args if a in kinds}
+    return [name for name in names or guards if not kinds or is_unit(guards[name]) in kinds]
+
+
+def main(guards, table_row, prepare, copy, play, is_unit=None):
+    """The command line of a tool: [--stale | --table] [--unit | --live] [--left] [name...]. prepare(names) builds the copy and tells what went wrong,
+    or None; is_unit(guard) tells the cheap ones from the dear ones, where a tool has both."""
+    names = chosen(guards, is_unit, sys.argv[1:])
+    if names is None:
+        return 2
     record = Record(copy)
     if "--stale" in sys.argv:
         lines = stale(guards)
@@ -126,10 +143,6 @@ def main(guards, table_row, prepare, copy, play):
         for name, guard in guards.items():
             print(table_row(name, guard))
         return 0
-    unknown = [name for name in names if name not in guards]
-    if unknown:
-        print("there is no guard named " + ", ".join(unknown))
-        return 2
     if "--left" in sys.argv:
         before = len(names)
         names = [name for name in names if not record.has(name, guards[name])]
