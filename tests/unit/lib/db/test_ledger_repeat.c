@@ -12,6 +12,9 @@
 #define SETTLE(request, n_in, n_out, node)                                                                                                           \
     "SELECT concat_ws(' ', code, cost_micro) FROM settle('" USER "', '" NO_KEY "', '" request "', 'm', '" MONTH "'::date, " n_in ", 0, " n_out       \
     ", 'stop', '" node "')"
+#define SETTLE_MANY(request, n_in, n_out, node)                                                                                                      \
+    "SELECT concat_ws(' ', code, cost_micro) FROM settle_many('{" USER "}', '{" NO_KEY "}', '{" request "}', '{m}', ARRAY['" MONTH                   \
+    "'::timestamptz], '{" n_in "}', '{0}', '{" n_out "}', '{stop}', '" node "')"
 #define BUDGET "SELECT used || ' ' || held FROM budget_user WHERE period = '" MONTH "'"
 #define ROW(request) "SELECT concat_ws(' ', state, held, done_in, done_out) FROM llm_requests WHERE id = '" request "'"
 
@@ -93,6 +96,18 @@ static void settle_of_another_nodes_request_changes_nothing(void **state)
     assert_string_equal(books_get(BUDGET), "6 0");
 }
 
+static void settle_many_of_another_nodes_request_changes_nothing(void **state)
+{
+    books_get(RESERVE(NO_KEY, R1, MONTH, "100", NODE2));
+    assert_string_equal(books_get(SETTLE_MANY(R1, "0", "0", NODE)), "3 0");
+    assert_string_equal(books_get(SETTLE_MANY(R1, "7", "7", NODE)), "3 0");
+    assert_string_equal(books_get(ROW(R1)), "1 100 0 0");
+    assert_string_equal(books_get(SETTLE_MANY(R1, "5", "1", NODE2)), "1 150");
+    assert_string_equal(books_get(SETTLE_MANY(R1, "7", "7", NODE)), "3 0");
+    assert_string_equal(books_get(SETTLE_MANY(R1, "7", "7", NODE2)), "2 150");
+    assert_string_equal(books_get(BUDGET), "6 0");
+}
+
 /* The order in which a reservation and its release reach the database is not known when the answer of the first was lost. */
 static void release_closes_a_reservation_or_keeps_it_from_being_made(void **state)
 {
@@ -128,6 +143,7 @@ int main(void)
         CHECKED(extend_again_is_no_refusal_when_the_limit_was_reached_or_lowered_meanwhile),
         CHECKED(extend_many_again_holds_once),
         CHECKED(settle_of_another_nodes_request_changes_nothing),
+        CHECKED(settle_many_of_another_nodes_request_changes_nothing),
         CHECKED(release_closes_a_reservation_or_keeps_it_from_being_made),
         CHECKED(prolong_keeps_only_what_is_named_open_and_of_this_node),
     };
