@@ -127,7 +127,8 @@ export async function startHub(repos, { key = null } = {}) {
       res.on('drain', more);
       return void more();
     }
-    if (how.hold !== undefined) piece = piece.subarray(0, Math.max(0, how.hold - first));
+    const held = how.hold !== undefined && how.hold < first + piece.length; // an answer that is whole ends, or its connection takes no other request
+    if (held) piece = piece.subarray(0, Math.max(0, how.hold - first));
     if (how.slow || how.gather) {
       hub.open = (hub.open ?? 0) + 1;
       hub.mostOpen = Math.max(hub.mostOpen ?? 0, hub.open);
@@ -135,14 +136,14 @@ export async function startHub(repos, { key = null } = {}) {
       let at = 0;
       const step = () => {
         if (res.destroyed) return;
-        if (at >= piece.length) return how.hold === undefined ? void res.end() : undefined;
+        if (at >= piece.length) return held ? undefined : void res.end();
         if ((how.gather ?? 0) <= hub.mostOpen) res.write(piece.subarray(at, (at += how.slow ?? piece.length)));
         setTimeout(step, 20);
       };
       return void step();
     }
-    if (how.hold === undefined) res.end(piece);
-    else res.write(piece);
+    if (held) res.write(piece);
+    else res.end(piece);
   };
   server.on('clientError', (e, socket) => socket.destroy());
   server.listen(0, '127.0.0.1');
