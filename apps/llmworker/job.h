@@ -134,6 +134,14 @@ static inline uint32_t cds_job_filled(const struct cds_job *job)
     return job->slot ? job->slot->branch.filled : 0;
 }
 
+/** Tokens of its list that are neither evaluated nor in the batch that is being built. */
+static inline uint32_t cds_job_remaining(const struct cds_job *job)
+{
+    return (uint32_t)job->token_count - cds_job_filled(job) - job->planned;
+}
+
+/** Jobs of a key that have a slot. */
+unsigned cds_slots_active_of(const struct cds_sched *sched, uint64_t key);
 /** Gives slots to waiting jobs while there are slots and cells. */
 void cds_slots_admit(struct cds_sched *sched);
 /** True if a step would give some waiting job a slot. */

@@ -154,7 +154,6 @@ static void take_tokens(struct cds_sched *sched, struct cds_slot *slot, unsigned
     cds_speculate_judge(sched, slot->job == job ? job : NULL, right, guesses);
 }
 
-/** After a batch: what was evaluated counts, and rows with logits give the next token. */
 /** The chance of the token of a prompt that stands behind this row. */
 static void tell(struct cds_sched *sched, const struct cds_job *job, unsigned row)
 {

@@ -107,15 +107,10 @@ static unsigned add_generating(struct cds_sched *sched)
     return rows;
 }
 
-static unsigned remaining(const struct cds_job *job)
-{
-    return (unsigned)(job->token_count - cds_job_filled(job) - job->planned);
-}
-
 /** What is left until somebody can generate: this job, or one that waits for the beginning it reads. */
 static unsigned distance(const struct cds_sched *sched, const struct cds_job *job)
 {
-    unsigned least = remaining(job), done = cds_job_filled(job) + job->planned;
+    unsigned least = cds_job_remaining(job), done = cds_job_filled(job) + job->planned;
     for (const struct cds_job *other = sched->jobs; other; other = other->next) {
         if (other->follow == job && other->state == CDS_JOB_WAITING && other->follow_until > done && other->token_count - done < least)
             least = (unsigned)(other->token_count - done);
@@ -132,7 +127,7 @@ static bool ends_piece(const struct cds_sched *sched, const struct cds_job *job)
 /** Tokens of its prompt that may go into this step. */
 static unsigned readable(const struct cds_sched *sched, const struct cds_job *job)
 {
-    unsigned rest = remaining(job);
+    unsigned rest = cds_job_remaining(job);
     return rest && cds_together_waits(sched, job) ? rest - 1 : rest;
 }
 

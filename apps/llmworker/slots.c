@@ -202,7 +202,7 @@ static bool fits(struct cds_sched *sched, const struct cds_job *job)
     return (uint64_t)promised(sched, job) + wanted(sched, job) - shared <= sched->limits.cells;
 }
 
-static unsigned active_of(const struct cds_sched *sched, uint64_t key)
+unsigned cds_slots_active_of(const struct cds_sched *sched, uint64_t key)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < sched->slot_count; i++)
@@ -215,7 +215,7 @@ static bool goes_before(const struct cds_sched *sched, const struct cds_job *a, 
 {
     if (a->priority != b->priority)
         return a->priority > b->priority;
-    unsigned of_a = a->key == b->key ? 0 : active_of(sched, a->key), of_b = a->key == b->key ? 0 : active_of(sched, b->key);
+    unsigned of_a = a->key == b->key ? 0 : cds_slots_active_of(sched, a->key), of_b = a->key == b->key ? 0 : cds_slots_active_of(sched, b->key);
     return of_a != of_b ? of_a < of_b : a->order < b->order;
 }
 
@@ -235,12 +235,12 @@ static struct cds_job *replaceable(struct cds_sched *sched, const struct cds_job
     struct cds_job *victim = NULL;
     if (sched->limits.nobody_put_back)
         return NULL;
-    unsigned mine = active_of(sched, job->key);
+    unsigned mine = cds_slots_active_of(sched, job->key);
     for (unsigned i = 0; i < sched->slot_count; i++) {
         struct cds_job *other = sched->slots[i].job;
         if (!other || other->cancelled)
             continue;
-        bool greedy = other->priority == job->priority && other->key != job->key && active_of(sched, other->key) >= mine + 2;
+        bool greedy = other->priority == job->priority && other->key != job->key && cds_slots_active_of(sched, other->key) >= mine + 2;
         if (!greedy && other->priority >= job->priority)
             continue;
         if (!victim || other->priority < victim->priority || (other->priority == victim->priority && other->order > victim->order))

@@ -2,11 +2,6 @@
 
 #include "apps/llmworker/turn.h"
 
-static uint32_t remaining(const struct cds_job *job)
-{
-    return (uint32_t)job->token_count - cds_job_filled(job) - job->planned;
-}
-
 /** What it had to read itself. */
 static uint32_t own(const struct cds_job *job)
 {
@@ -18,20 +13,12 @@ static bool may_wait(const struct cds_job *job)
     return job->state == CDS_JOB_READING && job->generated == 0 && !job->preload && own(job) <= CDS_TOGETHER_OWN;
 }
 
-static unsigned active_of(const struct cds_sched *sched, uint64_t key)
-{
-    unsigned count = 0;
-    for (unsigned i = 0; i < sched->slot_count; i++)
-        count += sched->slots[i].job && sched->slots[i].job->key == key;
-    return count;
-}
-
 void cds_together_begin(struct cds_sched *sched)
 {
     bool waits = false;
     for (unsigned i = 0; i < sched->slot_count && !waits; i++) {
         const struct cds_job *job = sched->slots[i].job;
-        waits = job && may_wait(job) && remaining(job) == 1 && own(job) > 1;
+        waits = job && may_wait(job) && cds_job_remaining(job) == 1 && own(job) > 1;
     }
     if (!waits)
         sched->together_since = sched->counters.prompt_rows;
@@ -46,9 +33,9 @@ bool cds_together_waits(const struct cds_sched *sched, const struct cds_job *job
         const struct cds_job *other = sched->slots[i].job;
         if (!other || other == job || other->state != CDS_JOB_READING || other->priority != job->priority || !cds_turn_has(sched, other))
             continue;
-        if (remaining(other) <= 1 || remaining(other) > 2 * own(job))
+        if (cds_job_remaining(other) <= 1 || cds_job_remaining(other) > 2 * own(job))
             continue;
-        if (other->key == job->key || active_of(sched, other->key) <= active_of(sched, job->key))
+        if (other->key == job->key || cds_slots_active_of(sched, other->key) <= cds_slots_active_of(sched, job->key))
             return true;
     }
     return false;

@@ -84,28 +84,28 @@ static void extend_many_again_holds_once(void **state)
     assert_string_equal(books_get("SELECT extend_many('{}', '{}', '{}', '{}', '{}', interval '1 min')"), "{}");
 }
 
-static void settle_of_another_nodes_request_changes_nothing(void **state)
+/** Four settlements of a request that NODE2 reserved: of nothing and of something by NODE, then the first and another one of its own. */
+static void assert_own_node_only(const char *nothing, const char *other, const char *own, const char *own_again)
 {
     books_get(RESERVE(NO_KEY, R1, MONTH, "100", NODE2));
-    assert_string_equal(books_get(SETTLE(R1, "0", "0", NODE)), "3 0");
-    assert_string_equal(books_get(SETTLE(R1, "7", "7", NODE)), "3 0");
+    assert_string_equal(books_get(nothing), "3 0");
+    assert_string_equal(books_get(other), "3 0");
     assert_string_equal(books_get(ROW(R1)), "1 100 0 0");
-    assert_string_equal(books_get(SETTLE(R1, "5", "1", NODE2)), "1 150");
-    assert_string_equal(books_get(SETTLE(R1, "7", "7", NODE)), "3 0");
-    assert_string_equal(books_get(SETTLE(R1, "7", "7", NODE2)), "2 150");
+    assert_string_equal(books_get(own), "1 150");
+    assert_string_equal(books_get(other), "3 0");
+    assert_string_equal(books_get(own_again), "2 150");
     assert_string_equal(books_get(BUDGET), "6 0");
+}
+
+static void settle_of_another_nodes_request_changes_nothing(void **state)
+{
+    assert_own_node_only(SETTLE(R1, "0", "0", NODE), SETTLE(R1, "7", "7", NODE), SETTLE(R1, "5", "1", NODE2), SETTLE(R1, "7", "7", NODE2));
 }
 
 static void settle_many_of_another_nodes_request_changes_nothing(void **state)
 {
-    books_get(RESERVE(NO_KEY, R1, MONTH, "100", NODE2));
-    assert_string_equal(books_get(SETTLE_MANY(R1, "0", "0", NODE)), "3 0");
-    assert_string_equal(books_get(SETTLE_MANY(R1, "7", "7", NODE)), "3 0");
-    assert_string_equal(books_get(ROW(R1)), "1 100 0 0");
-    assert_string_equal(books_get(SETTLE_MANY(R1, "5", "1", NODE2)), "1 150");
-    assert_string_equal(books_get(SETTLE_MANY(R1, "7", "7", NODE)), "3 0");
-    assert_string_equal(books_get(SETTLE_MANY(R1, "7", "7", NODE2)), "2 150");
-    assert_string_equal(books_get(BUDGET), "6 0");
+    assert_own_node_only(SETTLE_MANY(R1, "0", "0", NODE), SETTLE_MANY(R1, "7", "7", NODE), SETTLE_MANY(R1, "5", "1", NODE2),
+                         SETTLE_MANY(R1, "7", "7", NODE2));
 }
 
 /* The order in which a reservation and its release reach the database is not known when the answer of the first was lost. */
