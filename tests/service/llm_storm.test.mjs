@@ -61,16 +61,16 @@ function client(requests) {
     const one = JSON.parse(line);
     last.set(one.id, one);
   });
-  return { child, requests, seen: (id) => last.get(id) ?? { told: 0, end: null }, told: () => [...last.values()].reduce((sum, one) => sum + one.told, 0), gone: new Promise((done) => child.on('close', done)) };
+  return { child, requests, seen: (id) => last.get(id) ?? { told: 0, begun: [], end: null }, told: () => [...last.values()].reduce((sum, one) => sum + one.told, 0), gone: new Promise((done) => child.on('close', done)) };
 }
 
 /** All that a model process did since `begin` is what was booked for its requests. Not for one that died: its counters died with it. */
 function checkWork(begin, end, requests, rows, seenOf, name) {
-  const mine = requests.map((r) => ({ ...r, ...rows.get(r.id), told: seenOf(r.id).told })).filter((r) => r.booked);
+  const mine = requests.map((r) => ({ ...r, ...rows.get(r.id), begun: seenOf(r.id).begun.length })).filter((r) => r.booked);
   const more = (counter) => end.work[counter] - (begin.work[counter] ?? 0);
   assert.equal(end.pid, begin.pid, `${name}: the process lives`);
-  // A prompt with two answers counts once, and its second answer begins with all of its cells, if it had begun.
-  const least = sum(mine, (r) => r.n_in * (r.told ? r.choices : 1));
+  // A prompt with two answers is booked once, and its second answer begins with all of its cells; where no slot was free it may never have begun.
+  const least = sum(mine, (r) => r.n_in * Math.max(r.begun, 1));
   const most = sum(mine, (r) => r.n_in * r.choices);
   const seen = more('cached_tokens') + more('prompt_rows') - more('recomputed_tokens');
   assert.ok(seen >= least && seen <= most, `${name}: ${seen} prompt tokens seen, ${least} to ${most} booked`);

@@ -1,17 +1,23 @@
 // One request to a model as a client sees it: tokens told so far, and the end.
 
-/** Tokens of one chunk, all choices together (return_tokens). */
-const tokensOf = (event) => (event.choices ?? []).reduce((sum, choice) => sum + (choice.tokens?.length ?? 0), 0);
+/** Takes the tokens of one chunk (return_tokens): how many of all choices together, and which choices have begun. */
+function take(state, event) {
+  for (const { index, tokens } of event.choices ?? []) {
+    if (!tokens?.length) continue;
+    state.told += tokens.length;
+    if (!state.begun.includes(index)) state.begun.push(index);
+  }
+}
 
 /**
  * Sends it and reads its answer to the end, whatever that is; never throws.
  * @param request  { id, path, body }
  * @param say      called with the state at each chunk
  * @param signal   an AbortSignal, when the client may leave
- * @returns { id, told, end }: end.how is "whole" with usage, "error" with its code, "broken" when the connection was cut
+ * @returns { id, told, begun, end }: the tokens told, the choices they are of; end.how is "whole" with usage, "error" with its code, "broken" when the connection was cut
  */
 export async function ask({ url, token, request: { id, path, body }, say = () => {}, signal }) {
-  const state = { id, told: 0, end: null };
+  const state = { id, told: 0, begun: [], end: null };
   try {
     const reply = await fetch(`${url}${path}`, {
       method: 'POST',
@@ -27,7 +33,7 @@ export async function ask({ url, token, request: { id, path, body }, say = () =>
         const line = text.slice(0, cut);
         if (!line.startsWith('data: {')) continue;
         const event = JSON.parse(line.slice(6));
-        state.told += tokensOf(event);
+        take(state, event);
         if (event.error) state.end = { how: 'error', code: event.error.code };
         if (event.usage) state.end = { how: 'whole', usage: event.usage, request_id: event.cds.request_id };
         say(state);
@@ -35,7 +41,7 @@ export async function ask({ url, token, request: { id, path, body }, say = () =>
     }
     if (!body.stream || reply.status !== 200) {
       const json = JSON.parse(text);
-      state.told = json.error ? 0 : tokensOf(json);
+      if (!json.error) take(state, json);
       state.end = json.error ? { how: 'error', code: json.error.code } : { how: 'whole', usage: json.usage, request_id: json.cds.request_id };
     }
   } catch (error) {
