@@ -85,6 +85,13 @@ static bool on_data(void *user, const void *data, size_t len)
     return cds_part_position(want->part) < want->until || cds_part_position(want->part) == want->part->size;
 }
 
+/** A source that stands still: what came last is told, too. */
+static void on_wait(void *user)
+{
+    const struct want *want = user;
+    cds_tell_progress(want->pulling);
+}
+
 /** One request and what became of it. @return CDS_OK: something came, or it begins anew; errors as the answer was */
 static cds_rc ask_once(struct cds_web *web, struct want *want)
 {
@@ -98,6 +105,7 @@ static cds_rc ask_once(struct cds_web *web, struct want *want)
                                     .if_range = before ? part->etag : NULL,
                                     .on_head = on_head,
                                     .on_data = on_data,
+                                    .on_wait = on_wait,
                                     .user = want};
     cds_rc rc = cds_web_fetch(web, &get, &head, &ended, &want->err);
     if (want->rc != CDS_OK)

@@ -21,12 +21,12 @@ struct cds_pulling {
     atomic_bool stop;                                                   /**< a part has failed: the others end */
     pthread_mutex_t lock;
     const char *state; /**< under lock, like said_ms and what is written to `out` */
-    uint64_t said_ms;
+    uint64_t said_ms, said_received;
 };
 
 /* --- tell.c; any thread ------------------------------------------------------------------------------------------------- */
 void cds_tell_state(struct cds_pulling *pulling, const char *state);
-/** The state again, when it was not told for a while. */
+/** The state again, when more has come since it was told and that is a while ago. */
 void cds_tell_progress(struct cds_pulling *pulling);
 /** The last line. how: "done" or "present", when rc is CDS_OK. */
 void cds_tell_end(struct cds_pulling *pulling, cds_rc rc, const char *how, const struct cds_err *err);

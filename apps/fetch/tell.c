@@ -22,19 +22,27 @@ void cds_tell_note(struct cds_pulling *pulling, unsigned index)
     atomic_store(&pulling->received[index], cds_part_position(&pulling->parts[index]));
 }
 
+static uint64_t received_in_all(struct cds_pulling *pulling)
+{
+    uint64_t received = 0;
+    for (unsigned i = 0; i < pulling->reach.remote.count; i++)
+        received += atomic_load(&pulling->received[i]);
+    return received;
+}
+
 /** With the lock held. */
 static void say_state(struct cds_pulling *pulling)
 {
     const struct cds_remote *remote = &pulling->reach.remote;
-    uint64_t received = 0, total = 0;
+    uint64_t received = received_in_all(pulling), total = 0;
     unsigned at = remote->count;
     for (unsigned i = 0; i < remote->count; i++) {
         uint64_t has = atomic_load(&pulling->received[i]), size = atomic_load(&pulling->sizes[i]);
         at = at == remote->count && (!size || has < size) ? i : at;
-        received += has;
         total += size ? size : remote->files[i].size;
     }
     pulling->said_ms = cds_now_ms();
+    pulling->said_received = received;
     cds_json *line = cds_json_pack("{s:s,s:s,s:i,s:i,s:I,s:I}", "state", pulling->state, "file", remote->count ? remote->files[0].name : "", "part",
                                    (int)(at < remote->count ? at + 1 : at), "parts", (int)remote->count, "received", (long long)received, "total",
                                    (long long)total);
@@ -54,7 +62,7 @@ void cds_tell_state(struct cds_pulling *pulling, const char *state)
 void cds_tell_progress(struct cds_pulling *pulling)
 {
     pthread_mutex_lock(&pulling->lock);
-    if (cds_now_ms() - pulling->said_ms >= SAY_MS)
+    if (cds_now_ms() - pulling->said_ms >= SAY_MS && received_in_all(pulling) != pulling->said_received)
         say_state(pulling);
     pthread_mutex_unlock(&pulling->lock);
 }

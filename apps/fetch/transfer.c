@@ -62,13 +62,6 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-/** libcurl asks at least once a second. @return other than 0: end it */
-static int on_progress(void *user, curl_off_t due, curl_off_t now, curl_off_t upload_due, curl_off_t uploaded)
-{
-    const struct cds_web *web = user;
-    return web->options.stop && atomic_load(web->options.stop) ? 1 : 0;
-}
-
 static const char *value_of(const char *line, const char *name)
 {
     size_t len = strlen(name);
@@ -146,6 +139,17 @@ static size_t on_body(char *data, size_t size, size_t count, void *user)
         return 0;
     }
     return size * count;
+}
+
+/** libcurl asks at least once a second. @return other than 0: end it */
+static int on_progress(void *user, curl_off_t due, curl_off_t now, curl_off_t upload_due, curl_off_t uploaded)
+{
+    const struct both *both = user;
+    const struct cds_web_get *get = both->hop->get;
+    if (get->on_wait)
+        get->on_wait(get->user);
+    const atomic_bool *stop = both->web->options.stop;
+    return stop && atomic_load(stop) ? 1 : 0;
 }
 
 /* --- one hop ------------------------------------------------------------------------------------------------------------- */
@@ -271,7 +275,7 @@ static cds_rc do_hop(struct cds_web *web, const char *url, struct hop *hop, char
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &both);
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, web);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &both);
     if (hop->get->first >= 0) {
         if (hop->get->last >= 0)
             snprintf(range, sizeof(range), "%lld-%lld", (long long)hop->get->first, (long long)hop->get->last);

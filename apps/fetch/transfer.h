@@ -41,6 +41,8 @@ struct cds_web_get {
     bool (*on_head)(void *user, const struct cds_web_head *head);
     /** A piece of the body. Return false to end here. */
     bool (*on_data)(void *user, const void *data, size_t len);
+    /** About once a second and more often while something comes; also while nothing does. May be NULL. */
+    void (*on_wait)(void *user);
     void *user;
 };
 /**

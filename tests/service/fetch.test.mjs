@@ -189,6 +189,13 @@ describe('a server that fails', () => {
     assert.equal((await got.ended).code, 0);
     whole();
   }));
+  test('that_stands_still_is_told_to_its_last_byte', () => withHub({ [FILE]: MODEL }, async (hub) => {
+    hub.behave[FILE] = { hold: 9_000_000 }; // all of it comes within one moment
+    const got = start(hub);
+    await waitFor('the last byte is told', () => got.text.includes('"received":9000000,'));
+    got.child.kill('SIGKILL');
+    await got.ended;
+  }));
   test('a_deadline_ends_it', { timeout: 300_000 }, () => withHub({ [FILE]: MODEL }, async (hub) => {
     hub.behave[FILE] = { slow: 2_000 };
     failed(await pull(hub, SOURCE, { 'deadline-ms': 1500 }), 'timeout');
