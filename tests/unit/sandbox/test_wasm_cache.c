@@ -178,12 +178,23 @@ static void a_file_that_is_cut_swapped_or_marked_with_another_key_is_refused(voi
     wasm_cache_free(&cache);
 }
 
+/* The clock of files moves in steps that are longer than what is done here: this one was used so many seconds ago. */
+static void age(uint8_t which, time_t seconds)
+{
+    char path[200];
+    const struct timespec at = {.tv_sec = (time_t)(cds_wall_ms() / 1000) - seconds}, both[] = {at, at};
+    path_of(which, path);
+    assert_int_equal(utimensat(AT_FDCWD, path, both, 0), 0);
+}
+
 static void the_longest_unused_goes_first_from_memory_and_from_disk(void **state)
 {
     const struct wasm_cache_limits small = {2500, 3500};
     struct wasm_cache *cache = open_cache(&small);
-    for (uint8_t which = 10; which < 13; which++)
+    for (uint8_t which = 10; which < 13; which++) {
         keep(cache, which, 1000, SEALED);
+        age(which, 100 - which);
+    }
     assert_true(has(cache, 12, 1000) && has(cache, 11, 1000));
     unsigned from_disk = counts(cache).from_disk;
     assert_true(has(cache, 10, 1000)); /* out of memory, still on disk */
@@ -193,7 +204,8 @@ static void the_longest_unused_goes_first_from_memory_and_from_disk(void **state
     wasm_cache_free(&cache);
     cache = open_cache(&small);
     assert_true(has(cache, 13, 1000) && has(cache, 10, 1000));
-    assert_int_equal(has(cache, 11, 1000) + has(cache, 12, 1000), 1);
+    assert_true(has(cache, 12, 1000));
+    assert_false(has(cache, 11, 1000));
     wasm_cache_free(&cache);
 }
 
