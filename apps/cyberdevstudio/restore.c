@@ -119,9 +119,19 @@ static cds_rc check_stopped(const struct cds_command *cmd, struct cds_err *reter
     return cds_err_hint(reterr, "Stop it with \"cyberdevstudio down\", or name another data folder with --studio.home=FOLDER.");
 }
 
+/* Beside a database that is not ours the data folder still gets the keys: it is made ours as a start would, so that a start takes it. */
+static cds_rc take_home(const struct cds_command *cmd, struct cds_home *home, struct cds_err *reterr)
+{
+    if (!*cds_config_str(cmd->config, CDS_OPT_DB_URL))
+        return CDS_OK; /* whoever starts the cluster does it */
+    cds_rc rc = cds_home_make(cmd->config, home, reterr);
+    return rc == CDS_OK ? cds_home_lock(home, reterr) : rc;
+}
+
 enum cds_exit cds_cmd_restore(const struct cds_command *cmd)
 {
     static struct asked asked;
+    CDS_CLEANUP(cds_home_unlock) struct cds_home home = {.lock_fd = -1};
     struct cds_err err = {0};
     if (cmd->argc != 1) {
         fprintf(stderr, "cyberdevstudio: restore needs the folder of a backup.\n");
@@ -132,6 +142,8 @@ enum cds_exit cds_cmd_restore(const struct cds_command *cmd)
     cds_rc rc = check_stopped(cmd, &err);
     if (rc == CDS_OK)
         rc = read_facts(&asked, &err);
+    if (rc == CDS_OK)
+        rc = take_home(cmd, &home, &err);
     if (rc == CDS_OK)
         rc = cds_with_database(cmd, CDS_CLUSTER_MADE, restore, &asked, &err);
     if (rc == CDS_OK)

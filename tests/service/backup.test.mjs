@@ -1,13 +1,14 @@
 // `backup` and `restore`: a copy made while the studio works, restored into a new data folder, into a server that is not ours, and into a newer
-// PostgreSQL where one is installed. Each time the ledger's rules and the audit log's chain hold behind it, and people sign in as before.
+// PostgreSQL. Each time the ledger's rules and the audit log's chain hold behind it, and people sign in as before.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { cli, startStack, users, waitFor } from '../support/stack.mjs';
+import { NEWER_MAJOR, newerPostgres } from '../support/newer_pg.mjs';
 import { TINY, startTiny } from '../support/tiny.mjs';
 
 const majors = existsSync('/usr/lib/postgresql') ? readdirSync('/usr/lib/postgresql').map(Number).filter((n) => existsSync(`/usr/lib/postgresql/${n}/bin/postgres`)).sort((a, b) => a - b) : [];
@@ -17,9 +18,14 @@ let folder;
 let key;
 let told; // what the books said when the copy was made
 const backup = () => join(folder, 'copy');
+const weights = () => join(folder, `${TINY}.gguf`);
 
-/** Ledger and chain as they are, by any connection. */
-const digest = async (sql) => (await Promise.all(tables.map((table) => sql(`SELECT '${table} ' || count(*) || ' ' || coalesce(md5(string_agg(t::text, chr(10) ORDER BY t::text)), '-') FROM ${table} t`)))).join('\n');
+/** Ledger and chain as they were, by any connection; without these requests. */
+const digest = async (sql, without = '') => {
+  const ids = { llm_requests: 'id', token_ledger: 'request_id' };
+  const where = (table) => (table === 'audit_log' ? `WHERE seq <= ${told.audit_seq}` : ids[table] && without ? `WHERE ${ids[table]} NOT IN (${without})` : '');
+  return (await Promise.all(tables.map((table) => sql(`SELECT '${table} ' || count(*) || ' ' || coalesce(md5(string_agg(t::text, chr(10) ORDER BY t::text)), '-') FROM ${table} t ${where(table)}`)))).join('\n');
+};
 
 /** Everything that a restored studio must still do. */
 async function works(stack) {
@@ -34,7 +40,10 @@ async function works(stack) {
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'cds-backup-'));
   chmodSync(folder, 0o755);
-  const stack = await startTiny({ options: { 'database.bin_dir': `/usr/lib/postgresql/${majors[0]}/bin` } }); // the oldest
+  const stack = await startTiny({
+    options: { 'database.bin_dir': `/usr/lib/postgresql/${majors[0]}/bin` }, // the oldest
+    prepare: (models, file) => copyFileSync(file, weights()),
+  });
   try {
     key = (await stack.rpc('key.create', { name: 'kept' }, 'developer')).key;
     const ask = (tokens) => stack.rpc('llm.chat', { model: TINY, messages: [{ role: 'user', content: 'Count.' }], max_tokens: tokens });
@@ -145,10 +154,10 @@ describe('a restore', { concurrency: false }, () => {
   });
 });
 
-/** A second server: the newest major that is installed. */
-async function secondServer(major) {
-  const bin = `/usr/lib/postgresql/${major}/bin`;
+/** A second server, of the programs that a folder of its own has been given, or of a folder's. */
+async function secondServer(programs) {
   const where = mkdtempSync(join(tmpdir(), 'cds-second-'));
+  const bin = typeof programs === 'function' ? programs(where) : programs;
   const id = (flag) => Number(spawnSync('id', [flag, 'nobody'], { encoding: 'utf8' }).stdout);
   const who = process.getuid() === 0 ? { uid: id('-u'), gid: id('-g') } : {};
   const env = { PATH: '/usr/bin:/bin', LC_ALL: 'C.UTF-8' };
@@ -181,27 +190,49 @@ async function secondServer(major) {
   return { url, sql, stop };
 }
 
-async function copyInto(major) {
-  const server = await secondServer(major);
+/** A studio goes on there: what is asked is answered and booked. */
+async function goesOn(server, home) {
+  const booked = () => Number(server.sql('SELECT count(*) FROM token_ledger'));
+  const before = booked();
+  const stack = await startStack({ home, env: { DATABASE_URL: server.url }, options: { 'llm.model': weights() }, setup: false });
   try {
-    const got = await cli(['restore', backup(), `--studio.home=${join(folder, `empty-${major}`)}`, `--database.bin_dir=/usr/lib/postgresql/${major}/bin`], { env: { DATABASE_URL: server.url } });
+    const answer = await fetch(`${stack.llmUrl}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` }, body: JSON.stringify({ model: TINY, messages: [{ role: 'user', content: 'Count.' }], max_tokens: 20 }) });
+    assert.equal(answer.status, 200, await answer.text());
+    await waitFor('it is booked', () => booked() === before + 1);
+    await works(stack);
+  } finally {
+    await stack.stop();
+  }
+}
+
+async function copyInto(programs, major) {
+  const server = await secondServer(programs);
+  const home = join(folder, `empty-${major}`);
+  try {
+    assert.equal(server.sql('SHOW server_version_num').slice(0, -4), String(major));
+    const got = await cli(['restore', backup(), `--studio.home=${home}`], { env: { DATABASE_URL: server.url } });
     assert.equal(got.code, 0, got.stdout + got.stderr);
     assert.match(got.stdout, /the ledger adds up/);
-    // Line for line the same as the copy in the data folder of the test before.
+    // A studio that starts on a copy books the requests that ran when it was made: of those, this server has what the copy had.
+    const open = server.sql("SELECT string_agg(quote_literal(id), ',') FROM llm_requests WHERE state = 1");
+    // All else is line for line the same as the copy in the data folder of the test before.
     const stack = await startStack({ home: join(folder, 'other'), options: { 'llm.model': 'none' }, setup: false });
     try {
-      const wanted = await digest((text) => stack.sql(text.replaceAll('FROM audit_log t', `FROM audit_log t WHERE seq <= ${told.audit_seq}`)));
-      const found = await digest(async (text) => server.sql(text.replaceAll('FROM audit_log t', `FROM audit_log t WHERE seq <= ${told.audit_seq}`)));
+      const wanted = await digest((text) => stack.sql(text), open);
+      const found = await digest(async (text) => server.sql(text), open);
       for (const [at, line] of wanted.split('\n').entries()) if (!/^(audit_head|users) /.test(line)) assert.equal(found.split('\n')[at], line);
     } finally {
       await stack.stop();
     }
+    await goesOn(server, home);
   } finally {
     await server.stop();
   }
 }
 
-test('a logical copy fills a second server, line for line', async () => copyInto(majors.at(-1)));
+test('a logical copy fills a second server, line for line, and a studio goes on there', async () => copyInto(`/usr/lib/postgresql/${majors.at(-1)}/bin`, majors.at(-1)));
 
-const newer = majors.filter((n) => n > majors[0]).at(-1);
-test('a logical copy fills a newer PostgreSQL major', { skip: newer ? false : `NOT SHOWN: only PostgreSQL ${majors.join(', ')} is installed here; install a newer major to run this` }, async () => copyInto(newer));
+test('a logical copy fills a newer PostgreSQL major, line for line, and a studio goes on there', async () => {
+  assert.ok(NEWER_MAJOR > majors.at(-1), `${NEWER_MAJOR} is newer than ${majors}`);
+  await copyInto(newerPostgres, NEWER_MAJOR);
+});
