@@ -41,17 +41,29 @@ async function withStudio(model, options, use) {
   }
 }
 
+const PROMPT = 64; // tokens, of all three
+
+let prompts = 0;
+
+/** Tokens as the yardsticks draw them: any; the first is that of no other prompt, so that none was read before. */
+function newPrompt() {
+  let state = ++prompts;
+  return Array.from({ length: PROMPT }, (_, at) => {
+    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
+    return 300 + (at ? Math.floor((state / 0x80000000) * 40000) : prompts);
+  });
+}
+
 /** So many streams at once over HTTP: CPU ms per token of worker and server together, and their first tokens. */
-async function streams(stack, count, answer, round) {
+async function streams(stack, count, answer) {
   const { got, ms } = await cpuMs(stack, () => {
     const began = performance.now();
-    return Promise.all(Array.from({ length: count }, async (_, i) => {
-      const words = Array.from({ length: 60 }, (_, n) => ['river', 'stone', 'bridge', 'market', 'winter', 'garden'][(round * 131 + i * 17 + n * n * 7) % 6]);
+    return Promise.all(Array.from({ length: count }, async () => {
       const reply = await fetch(`${stack.llmUrl}/v1/completions`, {
         method: 'POST',
         headers: { 'content-type': 'application/json', authorization: `Bearer ${stack.tokens.developer}` },
         body: JSON.stringify({
-          prompt: `${round} ${i} ${words.join(' ')}`, max_tokens: answer, ignore_eos: true, temperature: 0, speculation: 'off', stream: true, stream_options: { include_usage: true },
+          prompt: newPrompt(), max_tokens: answer, ignore_eos: true, temperature: 0, speculation: 'off', stream: true, stream_options: { include_usage: true },
         }),
       });
       let text = '';
@@ -60,11 +72,13 @@ async function streams(stack, count, answer, round) {
         text += piece;
         if (!first && text.includes('data: ')) first = performance.now() - began;
       }
-      return { first, tokens: Number(/"completion_tokens":(\d+)/.exec(text)?.[1] ?? 0) };
+      const used = (name) => Number(new RegExp(`"${name}":(\\d+)`).exec(text)?.[1] ?? 0);
+      return { first, tokens: used('completion_tokens'), read: used('prompt_tokens') - used('cached_tokens') };
     }));
   });
   const tokens = got.reduce((sum, one) => sum + one.tokens, 0);
   if (tokens !== count * answer) throw new Error(`${count} streams of ${answer} tokens gave ${tokens}`);
+  if (got.some((one) => one.read !== PROMPT)) throw new Error(`prompts of ${PROMPT} tokens were read as ${got.map((one) => one.read)}`);
   const firsts = got.map((one) => one.first);
   return { ms: ms / tokens, equal: Math.max(...firsts) / median(firsts) };
 }
@@ -75,7 +89,7 @@ async function cpu(model, lib) {
     const empty = async () => {
       for (const path of ['/admin/unload', '/admin/load']) await llm.call('POST', path, { model: id }, 'admin');
       await stack.waitModel();
-      await streams(stack, 1, 8, 0);
+      await streams(stack, 1, 8);
     };
     const other = existsSync(join(modules, 'node_modules/node-llama-cpp'));
     heads('streams', 'ours over HTTP, CPU ms per token', 'bare loop', 'ratio', 'node-llama-cpp', 'ratio', 'worst / median first token');
@@ -83,16 +97,16 @@ async function cpu(model, lib) {
       const [ours, bare, node] = [[], [], []];
       for (let i = 1; i <= ROUNDS; i++) {
         await empty();
-        ours.push(await streams(stack, count, answer, i * 100 + count));
-        bare.push(json(join(build, 'bench/llm_bare'), [model, lib, 1, count, 64, answer]).cpu_ms_per_token);
-        if (other) node.push(json(process.execPath, [join(root, 'bench/llm_node.mjs'), modules, model, 1, count, 64, answer]).cpu_ms_per_token);
+        ours.push(await streams(stack, count, answer));
+        bare.push(json(join(build, 'bench/llm_bare'), [model, lib, 1, count, PROMPT, answer]).cpu_ms_per_token);
+        if (other) node.push(json(process.execPath, [join(root, 'bench/llm_node.mjs'), modules, model, 1, count, PROMPT, answer]).cpu_ms_per_token);
       }
       const ms = ours.map((o) => o.ms);
       row(count, figure(ms), figure(bare), (median(ms) / median(bare)).toFixed(3), other ? figure(node) : '', other ? (median(ms) / median(node)).toFixed(3) : '',
         median(ours.map((o) => o.equal)).toFixed(2));
       if (count < 32) continue;
       const full = [];
-      for (let i = 1; i <= ROUNDS + 2; i++) full.push(await streams(stack, count, answer, i * 1000 + count));
+      for (let i = 1; i <= ROUNDS + 2; i++) full.push(await streams(stack, count, answer));
       const kept = full.slice(2).map((o) => o.ms);
       row(`${count}, the cache full of kept prompts`, figure(kept), '', (median(kept) / median(bare)).toFixed(3), '', other ? (median(kept) / median(node)).toFixed(3) : '',
         median(full.slice(2).map((o) => o.equal)).toFixed(2));
