@@ -11,7 +11,7 @@
 //
 //   tools/bench_llm.mjs [work|lookup|cpu|schema|load|flat|all] [MODEL.gguf]
 //
-// node-llama-cpp is what bench/node/package.json pins; without it (npm ci in bench/node) its columns stay empty.
+// node-llama-cpp is what bench/node/package.json pins; without it (`make bench-llm` installs it) its columns stay empty.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
