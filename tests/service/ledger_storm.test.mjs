@@ -19,7 +19,8 @@ const SEED = Number(process.env.CDS_SEED ?? Date.now() % 1_000_000);
 const VICTIMS = ['api', 'llmserver', 'llmworker', 'postgres'];
 const CLIENTS = ['admin', 'admin', 'admin', 'admin', 'developer', 'developer'];
 const LIMIT = 3_000; // tokens of the developer's month: used up in the middle of the storm
-const LEAVE = 30; // of a hundred clients, how many leave
+const LEAVE = 30; // of a hundred answers, how many are left by their clients
+const PLENTY = 1_000_000_000; // tokens of the admin's month: never used up
 const random = randomFrom(SEED);
 
 let stack;
@@ -27,7 +28,8 @@ let folder;
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'cds-storm-'));
   stack = await startTiny({ options: { 'llm.slots': '8', 'llm.context_tokens': '4096', 'llm.queue_per_user': '64' } });
-  await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: LIMIT }, 'admin');
+  for (const [who, limit] of [['developer', LIMIT], ['admin', PLENTY]])
+    await stack.rpc('budget.set', { scope: 'user', email: users[who].email, unit: 'tokens', window: 'month', limit }, 'admin');
 });
 after(async () => {
   await stack?.stop();
@@ -47,16 +49,24 @@ function request(as) {
   };
 }
 
-/** One client: request after request through the gateway until the load ends. */
+/**
+ * One client: request after request through the gateway until the load ends. It leaves LEAVE of a hundred answers, at a random time or a random token,
+ * whichever comes first; where an answer was faster, it leaves the next one.
+ */
 async function client(as) {
+  let [answers, left] = [0, 0];
   while (load.on) {
     const one = { request: request(as), as, seen: { told: 0, end: null } };
-    const leaves = random(100) < LEAVE ? new AbortController() : null;
+    const leaves = left * 100 < LEAVE * (answers + 1) ? new AbortController() : null;
     const timer = leaves && setTimeout(() => leaves.abort(), 5 + random(400));
+    const last = 1 + random(one.request.body.max_tokens - 1);
+    const say = ({ told, end }) => !end && told >= last && leaves?.abort();
     sent.push(one);
-    one.seen = await ask({ url: stack.apiUrl, token: stack.tokens[as], request: one.request, signal: leaves?.signal });
+    one.seen = await ask({ url: stack.apiUrl, token: stack.tokens[as], request: one.request, say, signal: leaves?.signal });
     clearTimeout(timer);
     one.left = leaves?.signal.aborted ?? false;
+    left += one.left;
+    answers += one.left || one.seen.told > 0;
     if (one.seen.end.how === 'whole') load.whole++;
     else await sleep(20 + random(80));
   }
@@ -72,8 +82,9 @@ async function kill(number, victim) {
   if (victim === 'llmworker') await waitFor(`${name}: another model process`, async () => ![null, pids.llmworker].includes((await stack.pids()).llmworker), 40_000, 50);
   else await stack.waitPart(victim, pids[victim]);
   await waitFor(`${name}: the model is loaded`, workerLoaded, 60_000, 50);
-  const before = load.whole;
-  await waitFor(`${name}: answers are whole again`, () => load.whole > before, 60_000, 10);
+  // One that is asked for now and is booked before it ends: what ended before it is booked as well, so that no kill finds what the one before it has delayed.
+  const since = sent.length;
+  await waitFor(`${name}: answers are whole and booked again`, () => sent.slice(since).some(({ seen }) => seen.end?.how === 'whole' && !seen.end.notice), 60_000, 10);
 }
 
 /** The list that `ledger verify --answers` reads. */

@@ -73,8 +73,11 @@ describe('poison', () => {
     const body = { messages: ask('Write a long story about poison.'), max_tokens: 1000, ignore_eos: true };
     for (let death = 0; death < 2; death++) {
       const { llmworker } = await stack.pids();
+      const answered = async () => { const { rows, prompt_rows } = (await llm.modelStatus()).work; return rows - prompt_rows; };
+      const before = await answered();
       const dying = llm.chat(body);
-      await waitFor('it runs', async () => (await llm.modelStatus())?.active === 1);
+      // Not only that it has its place: one that still waits for its tokens has killed nobody.
+      await waitFor('it speaks', async () => (await answered()) > before);
       process.kill(llmworker, 'SIGKILL');
       const got = await dying;
       assert.equal(got.status, 500, got.text);

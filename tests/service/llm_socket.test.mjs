@@ -14,6 +14,8 @@ let llm;
 withModel((studio) => ({ stack, llm } = studio), { 'llm.resume_grace_ms': '60000' });
 
 const long = { messages: ask('Write a very long story.'), max_tokens: 1500, temperature: 0 };
+/** Enough for every text that the schemas here let pass: digits and spaces are tokens of their own. */
+const LONGEST = 600;
 const deltas = (c, id) => c.messages.filter((m) => m.method === 'llm.delta' && m.params.id === id).map((m) => m.params);
 const text = (c, id) => deltas(c, id).map((d) => d.content).join('');
 
@@ -72,7 +74,7 @@ describe('a socket', () => {
   test('that is lost ends its answers', async () => {
     const c = await openSocket(stack);
     c.call(1, 'llm.chat', long);
-    c.call(2, 'llm.complete', { prompt: 'Once upon a time', max_tokens: 1500 });
+    c.call(2, 'llm.complete', { prompt: 'Once upon a time', max_tokens: 1500, temperature: 0 });
     await waitFor('both speak', () => deltas(c, 1).length > 3 && deltas(c, 2).length > 3);
     c.socket.terminate();
     await llm.idle();
@@ -110,7 +112,7 @@ describe('a socket', () => {
     const parameters = JSON.stringify({ type: 'object', properties: { a: { type: 'integer' } }, required: ['a'], additionalProperties: false });
     const c = await openSocket(stack);
     try {
-      c.call(1, 'llm.chat', { messages: ask('Add.'), max_tokens: 60, tools: [{ name: 'add', description: 'Adds.', parameters }], tool_choice: 'add' });
+      c.call(1, 'llm.chat', { messages: ask('Add.'), max_tokens: LONGEST, tools: [{ name: 'add', description: 'Adds.', parameters }], tool_choice: 'add' });
       const { result, error } = await c.answer(1);
       assert.ok(result, JSON.stringify(error));
       assert.equal(result.finish_reason, 'tool_calls');
@@ -120,7 +122,7 @@ describe('a socket', () => {
       assert.equal(deltas(c, 1).flatMap((d) => d.tool_calls ?? []).map((t) => t.arguments).join(''), call.arguments);
       c.call(2, 'llm.chat', { max_tokens: 5, messages: [...ask('Add.'), { role: 'assistant', content: '', tool_calls: result.tool_calls }, { role: 'tool', tool_call_id: call.id, content: '5' }] });
       assert.ok((await c.answer(2)).result);
-      c.call(3, 'llm.chat', { messages: ask('A number.'), max_tokens: 40, schema: JSON.stringify({ type: 'object', properties: { n: { enum: [1, 2] } }, required: ['n'], additionalProperties: false }) });
+      c.call(3, 'llm.chat', { messages: ask('A number.'), max_tokens: LONGEST, schema: JSON.stringify({ type: 'object', properties: { n: { enum: [1, 2] } }, required: ['n'], additionalProperties: false }) });
       assert.ok([1, 2].includes(JSON.parse((await c.answer(3)).result.content).n));
       c.call(4, 'llm.chat', { messages: ask('Hi'), schema: '{' });
       assert.equal((await c.answer(4)).error.data.errors[0].pointer, '/params/schema');

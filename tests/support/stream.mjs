@@ -9,12 +9,15 @@ function take(state, event) {
   }
 }
 
+const whole = ({ usage, cds }) => ({ how: 'whole', usage, request_id: cds.request_id, notice: cds.notice ?? null });
+
 /**
  * Sends it and reads its answer to the end, whatever that is; never throws.
  * @param request  { id, path, body }
  * @param say      called with the state at each chunk
  * @param signal   an AbortSignal, when the client may leave
- * @returns { id, told, begun, end }: the tokens told, the choices they are of; end.how is "whole" with usage, "error" with its code, "broken" when the connection was cut
+ * @returns { id, told, begun, end }: the tokens told, the choices they are of; end.how is "whole" with usage and notice (why it ended early, or that it is booked
+ *          later; null: neither), "error" with its code, "broken" when the connection was cut
  */
 export async function ask({ url, token, request: { id, path, body }, say = () => {}, signal }) {
   const state = { id, told: 0, begun: [], end: null };
@@ -35,14 +38,14 @@ export async function ask({ url, token, request: { id, path, body }, say = () =>
         const event = JSON.parse(line.slice(6));
         take(state, event);
         if (event.error) state.end = { how: 'error', code: event.error.code };
-        if (event.usage) state.end = { how: 'whole', usage: event.usage, request_id: event.cds.request_id };
+        if (event.usage) state.end = whole(event);
         say(state);
       }
     }
     if (!body.stream || reply.status !== 200) {
       const json = JSON.parse(text);
       if (!json.error) take(state, json);
-      state.end = json.error ? { how: 'error', code: json.error.code } : { how: 'whole', usage: json.usage, request_id: json.cds.request_id };
+      state.end = json.error ? { how: 'error', code: json.error.code } : whole(json);
     }
   } catch (error) {
     state.end ??= { how: 'broken', code: error.cause?.code ?? error.message };
