@@ -1,13 +1,15 @@
 // tools/setup, tools/fetch, tools/step and the Makefile on a copy of the files they need, with registries, package manager and disk played by
 // small programs in PATH. What they answer stands in files of the machine's folder; what they were asked stands in its "asked".
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { timely, waitFor } from '../support/patience.mjs';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const folders = [];
@@ -228,11 +230,15 @@ describe('set-up of a fresh machine', () => {
     assert.ok(m.has('deps/llama/include/llama.h'));
   });
 
-  test('a slow step tells every few seconds that it goes on', () => {
+  test('a slow step tells every few seconds that it goes on', async () => {
     const m = machine();
-    const got = spawnSync('tools/step', ['x.log', 'slow work', 'bash', '-c', 'echo "[3/9] building"; sleep 3'], { cwd: m.tree, encoding: 'utf8' });
-    assert.equal(got.status, 0);
-    assert.match(got.stdout, /^ {2}\.\.\. {3}slow work \[3\/9\] \([23] s\)\n {2}done {2}slow work \([34] s\)\n$/);
+    const { stdout } = await promisify(execFile)('tools/step', ['x.log', 'slow work', 'bash', '-c', 'echo "[3/9] building"; sleep 3'], { cwd: m.tree });
+    const told = /^ {2}\.\.\. {3}slow work \[3\/9\] \((\d+) s\)\n(?: {2}\.\.\. {3}slow work \[3\/9\] \(\d+ s\)\n)* {2}done {2}slow work \((\d+) s\)\n$/.exec(stdout);
+    assert.ok(told, stdout);
+    const [first, last] = told.slice(1).map(Number);
+    assert.ok(first >= 2 && last >= 3 && last >= first, stdout);
+    timely(first * 1000, 4000, 'the first word');
+    timely(last * 1000, 5000, 'the step');
   });
 
   test('a step that fails shows the end of its output and keeps the exit status', () => {
@@ -430,15 +436,18 @@ describe('the Makefile', () => {
 
   test('Ctrl+C in set-up ends the program it waits for', async () => {
     const m = machine();
-    writeFileSync(join(m.bin, 'npm'), `#!/bin/bash\necho $$ >${m.tree}/pid\nexec sleep 60\n`, { mode: 0o755 });
+    writeFileSync(join(m.bin, 'npm'), `#!/bin/bash\necho $$ >${m.tree}/pid\nexec sleep 600\n`, { mode: 0o755 });
     const child = spawn('tools/setup', ['run'], { cwd: m.tree, env: m.env, detached: true, stdio: 'ignore' });
     const ended = new Promise((done) => child.once('exit', done));
-    for (let i = 0; i < 200 && !m.has('pid'); i++) await new Promise((done) => setTimeout(done, 50));
-    await new Promise((done) => setTimeout(done, 100));
-    const pid = Number(readFileSync(join(m.tree, 'pid'), 'utf8'));
+    const pid = await waitFor('npm is asked', () => m.has('pid') && Number(readFileSync(join(m.tree, 'pid'), 'utf8'))); // 0: the file is still empty
     process.kill(-child.pid, 'SIGINT');
     await ended;
-    await new Promise((done) => setTimeout(done, 300));
-    assert.equal(existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')), false);
+    await waitFor('npm is gone', () => {
+      try {
+        return /^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+      } catch {
+        return true;
+      }
+    });
   });
 });
