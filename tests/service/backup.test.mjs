@@ -213,7 +213,7 @@ async function copyInto(programs, major) {
     const got = await cli(['restore', backup(), `--studio.home=${home}`], { env: { DATABASE_URL: server.url } });
     assert.equal(got.code, 0, got.stdout + got.stderr);
     assert.match(got.stdout, /the ledger adds up/);
-    // A studio that starts on a copy books the requests that ran when it was made: of those, this server has what the copy had.
+    // Requests that ran when the copy was made are ended by a studio that is up for a while; here nobody ends them.
     const open = server.sql("SELECT string_agg(quote_literal(id), ',') FROM llm_requests WHERE state = 1");
     // All else is line for line the same as the copy in the data folder of the test before.
     const stack = await startStack({ home: join(folder, 'other'), options: { 'llm.model': 'none' }, setup: false });
