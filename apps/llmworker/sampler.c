@@ -7,6 +7,7 @@
 #include <llama.h>
 
 #include "apps/llmworker/forced.h"
+#include "apps/llmworker/likeliest.h"
 #include "apps/llmworker/penalties.h"
 #include "apps/llmworker/shim.h"
 #include "lib/base/cleanup.h"
@@ -25,6 +26,7 @@ struct cds_sampler {
     unsigned bias_count;
     uint32_t logprobs;
     bool wants_chance, greedy;
+    bool plain; /**< greedy, and nothing but biases changes the order of tokens */
     const struct cds_spelling *spelling;
     struct cds_forced forced;
     bool no_choice;  /**< the last token was forced */
@@ -139,6 +141,7 @@ static cds_rc make_bias(struct cds_sampler *sampler, const struct cds_sampling *
     for (int32_t token = 0; ends && token < sampler->vocabulary; token++)
         if (llama_vocab_is_eog(sampler->vocab, token))
             sampler->bias[sampler->bias_count++] = (struct cds_bias){token, -INFINITY};
+    sampler->bias_count = cds_bias_sort(sampler->bias, sampler->bias_count);
     return CDS_OK;
 }
 
@@ -202,6 +205,7 @@ struct cds_sampler *cds_sampler_new(const struct llama_vocab *vocab, const struc
         rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the request.");
     if (rc == CDS_OK)
         rc = make_grammar(sampler, s, reterr);
+    sampler->plain = rc == CDS_OK && sampler->greedy && llama_sampler_chain_n(sampler->chain) == 1 && !sampler->thinking;
     if (rc != CDS_OK)
         // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return NULL;
@@ -227,6 +231,16 @@ static int32_t choose(struct cds_sampler *sampler, llama_token_data_array *all)
 {
     llama_sampler_apply(sampler->chain, all);
     return all->selected >= 0 && (size_t)all->selected < all->size ? all->data[all->selected].id : LLAMA_TOKEN_NULL;
+}
+
+/** The choice before a grammar looks at it. @param ret_left  what the chain left; nothing when it was not needed */
+static int32_t choose_first(struct cds_sampler *sampler, const float *logits, llama_token_data_array *ret_left)
+{
+    *ret_left = (llama_token_data_array){sampler->room, 0, -1, false};
+    if (sampler->plain)
+        return cds_likeliest(logits, sampler->vocabulary, sampler->bias, sampler->bias_count);
+    *ret_left = candidates(sampler, logits);
+    return choose(sampler, ret_left);
 }
 
 /** Chances of the plain model, before anything of the request changed them. */
@@ -391,10 +405,10 @@ int32_t cds_sampler_pick(struct cds_sampler *sampler, const float *logits)
     int32_t token = forced_one(sampler);
     sampler->no_choice = token != LLAMA_TOKEN_NULL;
     if (!sampler->no_choice) {
-        llama_token_data_array all = candidates(sampler, logits);
-        token = choose(sampler, &all);
+        llama_token_data_array left;
+        token = choose_first(sampler, logits, &left);
         if (sampler->grammar)
-            token = obey(sampler, logits, &all, token);
+            token = obey(sampler, logits, &left, token);
     }
     bool dead = token == LLAMA_TOKEN_NULL || (sampler->grammar && !cds_shim_grammar_accept(sampler->grammar, token));
     if (dead) {
