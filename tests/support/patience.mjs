@@ -1,26 +1,27 @@
 // tests/support/patience.mjs: waits and times that hold on a machine that is busy with other things.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { availableParallelism, loadavg } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** A deadline ends a test that hangs, and nothing else. */
 const PATIENCE_MS = 120_000;
 
-/** What wanted to run, beside this process: [when, how many tasks], of the last minutes. A load that is over is not there any more when it is asked for. */
+/** What wanted to run or waited for a disk, beside this process: [when, how many tasks], of the last minutes. A load that is over is not there any more when it is asked for. */
 const crowd = [];
 const LOOK_MS = 100;
 const KEPT = 3000;
 setInterval(() => {
   try {
-    const running = Number(/^procs_running (\d+)/m.exec(readFileSync('/proc/stat', 'utf8'))?.[1] ?? 1);
-    if (crowd.push([performance.now(), running - 1]) > KEPT) crowd.shift();
+    const stat = readFileSync('/proc/stat', 'utf8');
+    const [running, blocked] = [/^procs_running (\d+)/m, /^procs_blocked (\d+)/m].map((line) => Number(line.exec(stat)?.[1] ?? 0));
+    if (crowd.push([performance.now(), Math.max(0, running - 1) + blocked]) > KEPT) crowd.shift();
   } catch {
     /* nobody tells it here */
   }
 }, LOOK_MS).unref();
 
-/** How many tasks there were for each processor in the last ms, on average. */
+/** How many of them there were for each processor in the last ms, on average. */
 function crowded(ms) {
   const began = performance.now() - ms - LOOK_MS;
   const seen = crowd.filter(([at]) => at >= began);
@@ -28,24 +29,27 @@ function crowded(ms) {
 }
 
 /**
- * How many times longer than on a processor of its own a computation takes, at least 1: now, by a burst of 60 ms of processor time, or within the last
- * minute, by how many wanted a processor then. What is judged is over, and so may be the load that delayed it.
+ * How many times longer than on a processor of its own a computation takes, at least 1: now, by a burst of 60 ms of processor time, or within the last ms,
+ * by how many wanted a processor then. What is judged is over, and so may be the load that delayed it.
  */
-export function stretch() {
+export function stretch(ms = 0) {
   const BURST_US = 60_000;
   const cpu = process.cpuUsage();
   const began = performance.now();
   for (;;) {
     for (let i = 0; i < 100_000; i++);
     const { user, system } = process.cpuUsage(cpu);
-    if (user + system >= BURST_US) return Math.max(1, ((performance.now() - began) * 1000) / (user + system), loadavg()[0] / availableParallelism());
+    if (user + system >= BURST_US) return Math.max(1, ((performance.now() - began) * 1000) / (user + system), crowded(ms));
   }
 }
 
-/** What took ms had to take less than limitMs; where the machine is busy with other things, as many times more as a computation takes longer there. */
-export function timely(ms, limitMs, what = 'it') {
+/**
+ * What took ms had to take less than limitMs; where the machine is busy with other things, as many times more as a computation takes longer there.
+ * @param sinceMs  how long ago it began, where it is judged later than at its end
+ */
+export function timely(ms, limitMs, what = 'it', sinceMs = ms) {
   if (ms < limitMs) return;
-  const times = Math.max(stretch(), crowded(ms));
+  const times = stretch(sinceMs);
   assert.ok(ms < limitMs * times, `${what} took ${Math.round(ms)} ms, the limit is ${limitMs} ms, and computations take ${times.toFixed(1)} times as long`);
 }
 
