@@ -137,6 +137,7 @@ describe('terminals through the gateway', { timeout: 800_000 }, () => {
   test('two readers see the same, and the terminal ends with its shell', async () => {
     const term = await open();
     const [a, b] = [await attach(term), await attach(term)];
+    await waitFor('both are attached', () => a.states.length > 0 && b.states.length > 0); // what is typed comes another way, and may be quicker
     await type(term, 'echo both; exit 5\n');
     for (const view of [a, b]) {
       const answer = await waitFor('the end', () => view.answer);
