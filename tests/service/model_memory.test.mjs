@@ -129,6 +129,7 @@ describe('a kill in every state', () => {
   test('a_load_is_given_up_by_unload', async () => {
     await unload();
     const loading = load();
+    await waitFor('it has begun', async () => (await one())?.pid, Infinity, 1); // two calls at once may come in either order
     const gone = await unload();
     assert.equal(gone.json.state, 'unloaded');
     assert.ok([200, 409, 500].includes((await loading).status));
