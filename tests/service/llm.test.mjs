@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
-import { users, waitFor } from '../support/stack.mjs';
+import { whileItWaits } from '../support/gateway.mjs';
+import { awayFromTheTurn, users, waitFor } from '../support/stack.mjs';
 import { MODEL, ask, liveStream, nothingIsHeld, withModel } from '../support/llm.mjs';
 
 let stack;
@@ -12,6 +13,11 @@ withModel((studio) => ({ stack, llm } = studio), { 'llm.drain_ms': '1500' });
 const call = (...what) => llm.call(...what);
 const chat = (...what) => llm.chat(...what);
 const usage = () => llm.usage();
+/** What a later usage() is held against: of the same month. */
+async function usageThisMonth() {
+  await awayFromTheTurn();
+  return usage();
+}
 const modelStatus = () => llm.modelStatus();
 const idle = () => llm.idle();
 const stream = (body, headers) => liveStream(stack, body, headers);
@@ -167,7 +173,7 @@ describe('refusals', () => {
     assertError(await call('GET', '/v1/nothing'), 404, 'unknown_method');
   });
   test('too_long_prompt_is_refused_with_both_numbers_and_costs_nothing', async () => {
-    const before = await usage();
+    const before = await usageThisMonth();
     const got = await chat({ messages: ask('word '.repeat(3000)) });
     assertError(got, 400, 'context_length_exceeded', /30\d\d tokens.*2048/);
     const huge = await chat({ messages: ask('x'.repeat(1_500_000)) });
@@ -179,7 +185,7 @@ describe('refusals', () => {
 
 describe('money', () => {
   test('cost_and_tokens_add_up_with_the_ledger', async () => {
-    const before = await usage();
+    const before = await usageThisMonth();
     let tokens = 0;
     let cost = 0;
     for (const streamed of [false, true, false]) {
@@ -202,14 +208,14 @@ describe('money', () => {
   });
 
   test('an_answer_longer_than_the_first_slice_is_extended_and_billed_exactly', async () => {
-    const before = await usage();
+    const before = await usageThisMonth();
     const { json } = await chat({ messages: ask('Write a very long story without an end.'), max_tokens: 300, temperature: 0, stop: [] });
     const later = await usage();
     assert.equal(later.used_tokens - before.used_tokens, json.usage.total_tokens);
   });
 
   test('used_up_budget_is_429_before_anything_is_computed', async () => {
-    const before = await usage();
+    const before = await usageThisMonth();
     await idle();
     await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: before.used_tokens + 5 }, 'admin');
     try {
@@ -226,7 +232,7 @@ describe('money', () => {
   });
 
   test('budget_that_ends_in_the_middle_ends_the_answer_with_a_notice', async () => {
-    const before = await usage();
+    const before = await usageThisMonth();
     await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: before.used_tokens + 320 }, 'admin');
     try {
       const body = { prompt: 'Count without stopping: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,', max_tokens: 600, temperature: 0, ignore_eos: true };
@@ -247,19 +253,16 @@ describe('money', () => {
     assert.equal(added.code, 0, added.stderr);
     const id = await stack.sql(`SELECT id FROM users WHERE email = '${email}'`);
     // The first reservation of the month a moment before its commit: the old limit is read and written, and nobody sees it yet. It is committed when
-    // somebody waits for its locks.
+    // the budget waits for its locks.
     const [{ model }] = (await stack.rpc('price.list')).prices;
-    const opening = stack.sql(`BEGIN; SELECT reserve('${id}', '00000000-0000-0000-0000-000000000000', gen_random_uuid(), '${model}', now(), 5,
-      gen_random_uuid(), interval '1 min');
-      DO $$ BEGIN FOR i IN 1..6000 LOOP EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE NOT granted); PERFORM pg_sleep(0.01); END LOOP; END $$; COMMIT`);
-    await waitFor('the month is open', async () => (await stack.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")) === '1');
-    await stack.rpc('budget.set', { scope: 'user', email, unit: 'tokens', window: 'month', limit: 777 }, 'admin');
-    await opening;
+    await awayFromTheTurn();
+    const opening = `SELECT reserve('${id}', '00000000-0000-0000-0000-000000000000', gen_random_uuid(), '${model}', now(), 5, gen_random_uuid(), interval '1 min')`;
+    await whileItWaits(stack, opening, () => stack.rpc('budget.set', { scope: 'user', email, unit: 'tokens', window: 'month', limit: 777 }, 'admin'));
     assert.equal(await stack.sql(`SELECT lim, held FROM budget_usage WHERE user_id = '${id}'`), '777|5');
   });
 
   test('limit_below_what_is_used_blocks_what_comes_and_the_books_stay_right', async () => {
-    const before = await usage();
+    const before = await usageThisMonth();
     assert.ok(before.used_tokens > 1);
     await stack.rpc('budget.set', { scope: 'user', email: users.developer.email, unit: 'tokens', window: 'month', limit: 1 }, 'admin');
     try {
@@ -297,7 +300,7 @@ describe('ends', () => {
 
   test('client_that_leaves_frees_the_slot_and_pays_for_what_was_computed', async () => {
     await idle();
-    const before = await usage();
+    const before = await usageThisMonth();
     const id = randomUUID();
     const s = await stream(long, { 'x-request-id': id });
     await waitFor('some tokens came', () => s.events.length > 8);
@@ -329,7 +332,7 @@ describe('ends', () => {
 
   test('killed_model_process_gives_a_clean_error_costs_nothing_and_comes_back', async () => {
     await idle();
-    const before = await usage();
+    const before = await usageThisMonth();
     const { pid } = await modelStatus();
     const streamed = await stream(long);
     const whole = chat({ ...long, stream_options: undefined });

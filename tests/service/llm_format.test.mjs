@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { before, describe, test } from 'node:test';
 import { ask, assemble, assertRefused, withModel } from '../support/llm.mjs';
+import { awayFromTheTurn } from '../support/stack.mjs';
 
 const toolTemplate = readFileSync(new URL('../support/tools.jinja', import.meta.url), 'utf8');
 let llm;
@@ -61,7 +62,7 @@ describe('JSON', () => {
 
   test('a_schema_works_in_text_completions_and_in_a_stream', async () => {
     const got = await llm.complete({ prompt: 'A number: ', json_schema: { type: 'integer', minimum: 5, maximum: 9 }, max_tokens: 60 });
-    assert.match(got.json.choices[0].text, /^[5-9]$/);
+    assert.ok([5, 6, 7, 8, 9].includes(JSON.parse(got.json.choices[0].text)), got.text); // white space may stand behind it
     const s = await llm.stream({ messages: ask('Invent a person.'), response_format: schemaFormat(person), max_tokens: LONGEST });
     assert.ok(s.done && !s.error);
     assert.deepEqual(Object.keys(JSON.parse(assemble(s.events).content)), ['name', 'age', 'mood']);
@@ -85,6 +86,7 @@ describe('JSON', () => {
     // A grammar can only say "this or that"; that exactly one of them may fit is found out in the finished text.
     const digit = { type: 'integer', minimum: 0, maximum: 9 };
     const body = { messages: ask('A digit.'), response_format: schemaFormat({ oneOf: [digit, digit] }), max_tokens: 60 };
+    await awayFromTheTurn();
     const before = await llm.usage();
     const got = await llm.chat(body);
     assert.equal(got.status, 500, got.text);

@@ -93,7 +93,7 @@ describe('a stream of a message', () => {
   test('has_the_official_events_in_their_order', async () => {
     const got = readEvents((await send(body)).text);
     assert.ok(got.every((e) => e.event === e.data.type));
-    const names = got.map((e) => e.event);
+    const names = got.map((e) => e.event).filter((n, i) => n !== 'ping' || i === 1); // more of them come where it is quiet for long
     assert.deepEqual(names.filter((n, i) => n !== names[i - 1]), ['message_start', 'ping', 'content_block_start', 'content_block_delta', 'content_block_stop', 'message_delta', 'message_stop']);
     assert.equal(got[0].data.message.stop_reason, null);
     assert.ok(got[0].data.message.usage.input_tokens > 0);

@@ -51,7 +51,8 @@ function heldRequest(body, base) {
     if (over) return null;
     process.kill(pid, 'SIGSTOP');
     const goOn = () => process.kill(pid, 'SIGCONT');
-    if (await isOpen(who.id)) return { who, key, first, goOn };
+    // Open it is also while its end is being booked; of such a one the model has nothing any more.
+    if ((await isOpen(who.id)) && (await llm.modelStatus())?.active === 1) return { who, key, first, goOn };
     goOn();
     await first;
     return null;

@@ -27,7 +27,7 @@ describe('the official client', () => {
   });
 
   test('streams_with_usage', async () => {
-    const stream = await client.chat.completions.create({ model: MODEL, messages: ask('Count.'), max_tokens: 6, stream: true, stream_options: { include_usage: true } });
+    const stream = await client.chat.completions.create({ model: MODEL, messages: ask('Count.'), max_tokens: 6, temperature: 0, stream: true, stream_options: { include_usage: true } });
     let text = '';
     let usage = null;
     for await (const chunk of stream) {
@@ -61,7 +61,7 @@ describe('the official client', () => {
   });
 
   test('reads_logprobs_in_both_forms', async () => {
-    const chat = await client.chat.completions.create({ model: MODEL, messages: ask('Hi'), max_tokens: 3, logprobs: true, top_logprobs: 2 });
+    const chat = await client.chat.completions.create({ model: MODEL, messages: ask('Hi'), max_tokens: 3, temperature: 0, logprobs: true, top_logprobs: 2 });
     assert.equal(chat.choices[0].logprobs.content[0].top_logprobs.length, 2);
     const text = await client.completions.create({ model: MODEL, prompt: 'One, two,', max_tokens: 3, logprobs: 1 });
     assert.equal(text.choices[0].logprobs.tokens.length, text.choices[0].logprobs.text_offset.length);
@@ -132,7 +132,7 @@ describe('the official client', () => {
   });
 
   test('streams_a_text_completion', async () => {
-    const stream = await client.completions.create({ model: MODEL, prompt: 'One, two,', max_tokens: 4, stream: true });
+    const stream = await client.completions.create({ model: MODEL, prompt: 'One, two,', max_tokens: 4, temperature: 0, stream: true });
     let text = '';
     for await (const chunk of stream) text += chunk.choices[0].text;
     assert.ok(text.length > 0);

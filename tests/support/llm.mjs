@@ -70,15 +70,19 @@ export function nothingIsHeld(stack) {
   });
 }
 
-/** Cancels a request while it runs; one that had ended before it could be is asked for again. @param send  gives the answer to a request of this id */
+/**
+ * Cancels a request while it runs; one that had ended before it could be, or whose end was on its way then, is asked for again.
+ * @param send  gives the answer to a request of this id
+ */
 export function cancelled(llm, send) {
   return waitFor('a request is cancelled while it runs', async () => {
     const id = randomUUID();
     let over = false;
+    let heard = false;
     const asked = send(id).finally(() => (over = true));
-    while (!over) if ((await llm.call('POST', `/v1/requests/${id}/cancel`)).status === 202) return asked;
-    await asked;
-    return null;
+    while (!over && !heard) heard = (await llm.call('POST', `/v1/requests/${id}/cancel`)).status === 202;
+    const answer = await asked;
+    return heard && answer.json?.cds?.ended !== 'finished' && answer;
   });
 }
 
