@@ -9,7 +9,7 @@ describe('a preview in a browser', { timeout: 800_000 }, () => {
   let stack, browser, context, page, trouble;
 
   before(async () => {
-    stack = await startStack({ llm: false, options: { 'term.per_project': 3 } });
+    stack = await startStack({ llm: false, options: { 'term.per_project': 3, 'run.wall_ms': 600_000 } });
     await stack.rpc('fs.create', { project: stack.project, path: 'site', type: 'dir' });
     await stack.rpc('fs.write', { project: stack.project, path: 'site/index.html', content: '<!doctype html><title>mine</title><h1>Hello from the jail</h1><form method="post" action="/form"><button>Go</button></form><script src="app.js"></script>' });
     await stack.rpc('fs.write', { project: stack.project, path: 'site/app.js', content: 'localStorage.setItem("mine", "1"); document.cookie = "own=1"; document.body.dataset.ran = "yes";' });
@@ -132,6 +132,8 @@ describe('a preview in a browser', { timeout: 800_000 }, () => {
 
   it('ends when its owner signs out', async () => {
     await page.getByRole('navigation').getByRole('link', { name: 'Terminal' }).click();
+    await page.getByTestId('terminal-state').getByText('Attached').waitFor(); // what is typed before goes nowhere
+    await waitFor('the prompt', async () => (await page.locator('.xterm-rows > div').allInnerTexts()).join('\n').trimEnd().endsWith('$'));
     await page.locator('.xterm').click();
     await page.keyboard.type('python3 -m http.server 8000');
     await page.keyboard.press('Enter');
