@@ -98,10 +98,10 @@ export async function openAll(stack, who, { model = true } = {}) {
   const { term_id: term } = (await socket.answer(1)).result;
   socket.call(2, 'term.attach', { project: who.project, term_id: term });
   ended.terminal = socket.answer(2).then((m) => ({ ...m, at: performance.now() }));
-  socket.call(3, 'run.exec', { project: who.project, language: 'sh', code: 'echo begun; sleep 60' });
+  socket.call(3, 'run.exec', { project: who.project, language: 'sh', code: 'echo begun; sleep 600', limits: { wall_ms: 600_000 } });
   await socket.next((m) => m.method === 'run.output');
   ended.run = socket.answer(3).then((m) => ({ ...m, at: performance.now() }));
-  ended.httpRun = callAs(stack, who.token, 'run.exec', { project: who.project, language: 'sh', code: 'sleep 60' }).then((got) => ({ ...got, at: performance.now() }));
+  ended.httpRun = callAs(stack, who.token, 'run.exec', { project: who.project, language: 'sh', code: 'sleep 600', limits: { wall_ms: 600_000 } }).then((got) => ({ ...got, at: performance.now() }));
   if (model) {
     for (const [name, base] of [['direct', stack.llmUrl], ['proxied', stack.apiUrl]]) {
       const stream = modelStream(base, who.token);
