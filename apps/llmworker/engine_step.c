@@ -58,10 +58,7 @@ static int decode_part(struct cds_engine *engine, const struct cds_row *rows, in
 static void drop(void *user, int sequence, int from)
 {
     const struct cds_engine *engine = user;
-    if (engine->twin && from == 0)
-        llama_memory_clear(llama_get_memory(engine->context), false); /* the next sequence begins in the first cell again */
-    else
-        llama_memory_seq_rm(llama_get_memory(engine->context), sequence, from, -1);
+    llama_memory_seq_rm(llama_get_memory(engine->context), sequence, from, -1);
 }
 
 static int decode(void *user, const struct cds_row *rows, int count)
