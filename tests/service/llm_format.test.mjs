@@ -245,9 +245,16 @@ describe('thoughts', () => {
     const grammar = 'root ::= "<think>\\nwet and grey\\n</think>\\n\\nIt rains."';
     const raw = await think({ grammar, reasoning_format: 'none' });
     assert.match(raw.json.choices[0].message.content, /^<think>/);
-    const budget = await think({ messages: [...ask('Think about rain.')], logit_bias: {}, reasoning_budget: 0 });
-    assert.equal(budget.status, 200, budget.text);
-    assert.equal(budget.json.usage.completion_tokens_details.reasoning_tokens, 0);
+    // Without a budget a thought that begins all the same is closed at once: what counts is the end of its tag and the tag that closes it.
+    const { count } = (await llm.call('POST', '/v1/tokenize', { content: '</think>' })).json;
+    const budget = await think({ logit_bias: {}, reasoning_budget: 0 });
+    const begun = await think({ messages: [...ask('Think about rain.'), { role: 'assistant', content: '<think>' }], continue_final_message: true, reasoning_budget: 0 });
+    for (const got of [budget, begun]) {
+      assert.equal(got.status, 200, got.text);
+      assert.equal(got.json.choices[0].message.reasoning_content, undefined, got.text);
+    }
+    assert.ok(budget.json.usage.completion_tokens_details.reasoning_tokens <= count + 1, budget.text);
+    assert.equal(begun.json.usage.completion_tokens_details.reasoning_tokens, count);
   });
 
   test('a_template_of_ones_own_is_for_admins_and_its_name_for_all', async () => {
