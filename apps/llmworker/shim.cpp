@@ -126,6 +126,18 @@ static common_chat_templates_inputs inputs_of(const common_json &ask)
     return inputs;
 }
 
+/* The library lets a string of JSON hold NUL and half of a surrogate pair as escapes, which not every reader of JSON takes: ours refuses such a text.
+ */
+static std::string without_half_characters(std::string grammar)
+{
+    const std::string any = "\"u\" [0-9a-fA-F]{4}";
+    const std::string whole = "\"u\" (\"0\" (\"0\" (\"0\" [1-9a-fA-F] | [1-9a-fA-F] [0-9a-fA-F]) | [1-9a-fA-F] [0-9a-fA-F]{2})"
+                              " | [1-9a-cA-CefEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2})";
+    for (size_t at = 0; (at = grammar.find(any, at)) != std::string::npos; at += whole.size())
+        grammar.replace(at, any.size(), whole);
+    return grammar;
+}
+
 /** Triggers as patterns whose first group is where the grammar begins. */
 static std::string pattern_of(const common_grammar_trigger &trigger)
 {
@@ -148,7 +160,7 @@ extern "C" char *cds_shim_apply(const struct cds_shim *shim, const char *ask_jso
         auto rendered = common_chat_templates_apply(shim->templates.get(), inputs);
         common_json out = common_json::object();
         out["prompt"] = rendered.prompt;
-        out["grammar"] = rendered.grammar;
+        out["grammar"] = without_half_characters(rendered.grammar);
         out["grammar_lazy"] = rendered.grammar_lazy;
         out["triggers"] = common_json::array();
         for (const auto &trigger : rendered.grammar_triggers)
@@ -171,7 +183,8 @@ extern "C" char *cds_shim_apply(const struct cds_shim *shim, const char *ask_jso
 
 extern "C" char *cds_shim_schema(const char *schema_json, char *why, size_t why_size)
 {
-    return guarded<char *>(nullptr, why, why_size, [&] { return copy_of(json_schema_to_grammar(common_json::parse(schema_json), true)); });
+    return guarded<char *>(nullptr, why, why_size,
+                           [&] { return copy_of(without_half_characters(json_schema_to_grammar(common_json::parse(schema_json), true))); });
 }
 
 /* --- reading answers ---------------------------------------------------------------------------------------------------- */

@@ -68,6 +68,22 @@ describe('JSON', () => {
     assert.deepEqual(Object.keys(JSON.parse(assemble(s.events).content)), ['name', 'age', 'mood']);
   });
 
+  test('a_string_holds_whole_characters_only_however_they_are_written', async () => {
+    // Pushed to write an escape of d's, which would be half of a pair.
+    const tokenOf = async (content) => {
+      const { tokens } = (await llm.call('POST', '/v1/tokenize', { content })).json;
+      assert.equal(tokens.length, 1, content);
+      return tokens[0];
+    };
+    const logit_bias = { [await tokenOf('u')]: 100, [await tokenOf('"\\')]: 90, [await tokenOf('d')]: 80 };
+    for (const form of [{ response_format: schemaFormat({ type: 'object', properties: { text: { type: 'string', maxLength: 1 } }, required: ['text'] }) }, { response_format: { type: 'json_object' }, max_tokens: 40 }]) {
+      const got = await llm.chat({ messages: ask('Answer.'), max_tokens: LONGEST, temperature: 0, logit_bias, ...form });
+      assert.equal(got.status, 200, got.text);
+      assert.match(got.json.choices[0].message.content, /\\ud[0-7]/);
+      assert.doesNotMatch(got.json.choices[0].message.content, /\\ud[8-9a-f]/i);
+    }
+  });
+
   test('what_cannot_be_enforced_is_400_naming_the_keyword', async () => {
     const at = 'response_format/json_schema/schema';
     const wrong = [
