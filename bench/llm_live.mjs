@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { llmClient } from '../tests/support/llm.mjs';
 import { build, root, startStack, waitFor } from '../tests/support/stack.mjs';
 import { ROUNDS, figure, heads, json, median, row } from './table.mjs';
@@ -87,6 +88,7 @@ async function cpu(model, lib) {
   await withStudio(model, { 'llm.slots': '32' }, async (stack, llm, id) => {
     // The yardsticks begin with an empty KV cache, so we do too; what prompts kept from earlier requests cost has a row of its own.
     const empty = async () => {
+      await sleep(100); // the yardsticks held this process up: it sees only now which connections the server has closed meanwhile
       for (const path of ['/admin/unload', '/admin/load']) await llm.call('POST', path, { model: id }, 'admin');
       await stack.waitModel();
       await streams(stack, 1, 8);
