@@ -1,7 +1,7 @@
 // tests/setup/run_tests.test.mjs: the queue of `make test`: what hangs, breaks or is ended leaves nothing behind and is counted.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -71,4 +71,26 @@ r.run_stage([(None, lambda: r.run(${stubborn('ended', 'sleep 600')}, 600))], 1)`
   queue.kill('SIGTERM');
   assert.equal(await ended, 128 + 15);
   await waitFor('what it ran is gone', () => !lives(pidIn('ended')));
+});
+
+test('what_was_left_out_is_told_at_the_end_with_its_reason_also_when_it_is_a_whole_suite', () => {
+  const file = join(folder, 'left.test.mjs');
+  writeFileSync(file, `import { describe, test } from 'node:test';
+describe('a suite', { skip: 'no library (make library)' }, () => { test('a', () => {}); test('b', () => {}); });
+test('c', { skip: 'no second server' }, () => {});
+test('d', () => {});`);
+  const program = (...lines) => JSON.stringify(['printf', '%s\\n', ...lines]);
+  const ran = spawnSync('python3', ['-c', python(`from pathlib import Path
+r.suite_rules = lambda: [
+  (None, lambda: r.node("n", Path("${file}"), 60)),
+  (None, lambda: r.tap("t", ${program('ok 1 - a', 'ok 2 - b # SKIP no second server', 'ok 3 - c # SKIP no second server')}, 60)),
+  (None, lambda: r.tap("m", ${program('SKIPPED: no headers', 'not ok 1 # SKIP - the_headers', 'ok 2 - d')}, 60))]
+sys.argv = ["run_tests", "rules"]
+sys.exit(r.main())`)], { encoding: 'utf8', env: { ...process.env, NODE_TEST_CONTEXT: undefined } });
+  assert.equal(ran.status, 0, ran.stdout + ran.stderr);
+  const told = ran.stdout.slice(ran.stdout.indexOf('left out:')).split('\n');
+  assert.ok(told.includes('  no library (make library): n/left.test.mjs (1)'), ran.stdout);
+  assert.ok(told.includes('  no second server: n/left.test.mjs (1), t (2)') || told.includes('  no second server: t (2), n/left.test.mjs (1)'), ran.stdout);
+  assert.ok(told.includes('  no headers: m (1)'), ran.stdout);
+  assert.match(ran.stdout, /^3 passed, 0 failed, 5 skipped$/m);
 });
