@@ -184,7 +184,7 @@ static void on_text(void *user, int64_t id, const char *text, size_t len, uint32
 static cds_json *work_of(const struct worker *worker)
 {
     if (worker->tasks.vectors)
-        return cds_tasks_work(&worker->tasks, cds_engine_threads(worker->engine));
+        return cds_tasks_work(&worker->tasks);
     if (!worker->sched)
         return cds_json_object();
     struct cds_sched_counters c = cds_sched_counters(worker->sched), alone = {0};

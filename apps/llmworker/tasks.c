@@ -49,7 +49,7 @@ static void on_end(void *user, const struct cds_vectors_report *report)
     if (scores)
         cds_json_set(done, "scores", scores);
     flush(tasks);
-    cds_json_set(done, "work", cds_tasks_work(tasks, 0));
+    cds_json_set(done, "work", cds_tasks_work(tasks));
     tasks->send(tasks->user, "done", done);
 }
 
@@ -60,6 +60,7 @@ cds_rc cds_tasks_open(struct cds_tasks *tasks, struct cds_engine *engine, unsign
     static const struct cds_vectors_sink sink = {.on_vectors = on_vectors, .on_end = on_end};
     if (!tasks->facts->encodes)
         return CDS_OK;
+    tasks->engine = engine;
     return cds_vectors_new(&cds_encoder_llama, engine, tasks->facts->width, tasks->facts->batch, jobs, &sink, tasks, &tasks->vectors, reterr);
 }
 
@@ -124,11 +125,11 @@ void cds_tasks_step(struct cds_tasks *tasks)
     flush(tasks);
 }
 
-cds_json *cds_tasks_work(const struct cds_tasks *tasks, uint32_t threads)
+cds_json *cds_tasks_work(const struct cds_tasks *tasks)
 {
     struct cds_vectors_counters c = cds_vectors_counters(tasks->vectors);
     return cds_json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "steps", (long long)c.steps, "rows", (long long)c.rows, "prompt_rows",
                          (long long)c.rows, "texts", (long long)c.texts, "most_texts", (long long)c.most_texts, "cancelled", (long long)c.cancelled,
                          "aborted_steps", (long long)c.aborted_steps, "active", (long long)c.active, "waiting", (long long)c.waiting, "threads",
-                         (long long)threads);
+                         (long long)cds_engine_threads(tasks->engine));
 }

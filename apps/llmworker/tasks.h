@@ -10,7 +10,8 @@
 struct cds_tasks {
     const struct cds_prompter *prompter;
     const struct cds_engine_facts *facts;
-    struct cds_vectors *vectors; /**< NULL: the model generates text */
+    const struct cds_engine *engine; /**< set with vectors; borrowed */
+    struct cds_vectors *vectors;     /**< NULL: the model generates text */
     /** Sends a frame; steals params. */
     void (*send)(void *user, const char *method, cds_json *params);
     void *user;
@@ -25,5 +26,5 @@ bool cds_tasks_meant(const struct cds_tasks *tasks, const cds_json *params);
 CDS_MUST_USE cds_rc cds_tasks_prepare(struct cds_tasks *tasks, const cds_json *params, int64_t *ret_job, struct cds_err *reterr);
 /** One batch, and its vectors on their way. */
 void cds_tasks_step(struct cds_tasks *tasks);
-/** Counters for "work"; owned by the caller. */
-cds_json *cds_tasks_work(const struct cds_tasks *tasks, uint32_t threads);
+/** Counters for "work" of a model that encodes; owned by the caller. */
+cds_json *cds_tasks_work(const struct cds_tasks *tasks);

@@ -123,6 +123,7 @@ describe('embeddings', () => {
     assert.equal(after.texts - work.texts, 500);
     assert.equal(after.rows - work.rows, got.json.usage.prompt_tokens);
     assert.ok(after.most_texts > 8);
+    assert.ok(after.threads >= 1, 'threads are told behind an end, too');
     assert.ok(after.steps - work.steps <= Math.ceil(got.json.usage.prompt_tokens / 128), `${after.steps - work.steps} steps`);
     assert.ok(near(got.json.data[499].embedding, await one(input[499]), 1e-3));
   });
