@@ -38,6 +38,13 @@ const rank = (body, as) => llm.call('POST', '/v1/rerank', body, as);
 const documents = ['Paris is the capital of France.', 'Bananas are yellow.', 'The Eiffel Tower stands in Paris.', 'Berlin is the capital of Germany.'];
 const query = 'What is the capital of France?';
 
+/** bench/llm_rank.c: the same library and file, the pairs put together by hand, so many of them in one batch. */
+function straight(id, together) {
+  const done = spawnSync(join(build, 'bench/llm_rank'), [fileOf(id), join(root, 'deps/llama/lib'), 1, together, query, ...documents].map(String), { encoding: 'utf8' });
+  assert.equal(done.status, 0, done.stderr);
+  return JSON.parse(done.stdout);
+}
+
 describe('ranking', () => {
   test('a_ranking_head_gives_sorted_scores_with_indexes_and_usage', async () => {
     const got = await rank({ query, documents });
@@ -60,22 +67,19 @@ describe('ranking', () => {
 
   test('the_score_belongs_to_the_pair_and_not_to_its_company', async () => {
     const all = (await rank({ query, documents })).json.results;
+    // The size of a batch moves the sums of the library itself, on some processors more than on others.
+    const [one, many] = [straight(HEAD, 1), straight(HEAD, documents.length)];
     for (const [i, text] of documents.entries()) {
       const alone = (await rank({ query, documents: [text] })).json.results[0].relevance_score;
       const company = all.find((r) => r.index === i).relevance_score;
-      assert.ok(Math.abs(alone - company) < 0.05, `${alone} alone, ${company} with others`);
+      const moved = many[i] - one[i];
+      assert.ok(Math.abs(company - alone - moved) < 2e-3, `${alone} alone, ${company} with others; the library's own differs by ${moved}`);
     }
     const other = (await rank({ query: 'Which fruit is yellow?', documents })).json.results;
     assert.notDeepEqual(other.map((r) => r.relevance_score), all.map((r) => r.relevance_score));
   });
 
   test('the_scores_are_those_of_a_straight_loop_over_the_library', async () => {
-    // bench/llm_rank.c: the same library and file, the pairs put together by hand, so many of them in one batch.
-    const straight = (id, together) => {
-      const done = spawnSync(join(build, 'bench/llm_rank'), [fileOf(id), join(root, 'deps/llama/lib'), 1, together, query, ...documents].map(String), { encoding: 'utf8' });
-      assert.equal(done.status, 0, done.stderr);
-      return JSON.parse(done.stdout);
-    };
     const ours = async (model, texts) => (await rank({ query, documents: texts, model })).json.results.sort((a, b) => a.index - b.index).map((r) => r.relevance_score);
     const near = (got, wanted, what) => wanted.forEach((score, i) => assert.ok(Math.abs(got[i] - score) < 1e-3, `${what}, document ${i}: ${got[i]} here, ${score} in a straight loop`));
     for (const model of [HEAD, DEEP]) {
