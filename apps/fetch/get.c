@@ -79,13 +79,12 @@ static bool on_data(void *user, const void *data, size_t len)
     }
     cds_rc rc = cds_part_add(want->part, data, len, &want->err);
     cds_tell_note(want->pulling, want->index);
-    cds_tell_progress(want->pulling);
     if (rc != CDS_OK)
         return stop_with(want, rc);
     return cds_part_position(want->part) < want->until || cds_part_position(want->part) == want->part->size;
 }
 
-/** A source that stands still: what came last is told, too. */
+/** Also while a source stands still: what came last is told, too. */
 static void on_wait(void *user)
 {
     const struct want *want = user;

@@ -78,7 +78,8 @@ test('what_was_left_out_is_told_at_the_end_with_its_reason_also_when_it_is_a_who
   writeFileSync(file, `import { describe, test } from 'node:test';
 describe('a suite', { skip: 'no library (make library)' }, () => { test('a', () => {}); test('b', () => {}); });
 test('c', { skip: 'no second server' }, () => {});
-test('d', () => {});`);
+test('d', () => {});
+test('e', () => { throw new Error('it breaks'); });`);
   const program = (...lines) => JSON.stringify(['printf', '%s\\n', ...lines]);
   const ran = spawnSync('python3', ['-c', python(`from pathlib import Path
 r.suite_rules = lambda: [
@@ -87,10 +88,10 @@ r.suite_rules = lambda: [
   (None, lambda: r.tap("m", ${program('SKIPPED: no headers', 'not ok 1 # SKIP - the_headers', 'ok 2 - d')}, 60))]
 sys.argv = ["run_tests", "rules"]
 sys.exit(r.main())`)], { encoding: 'utf8', env: { ...process.env, NODE_TEST_CONTEXT: undefined } });
-  assert.equal(ran.status, 0, ran.stdout + ran.stderr);
+  assert.equal(ran.status, 1, ran.stdout + ran.stderr);
   const told = ran.stdout.slice(ran.stdout.indexOf('left out:')).split('\n');
   assert.ok(told.includes('  no library (make library): n/left.test.mjs (1)'), ran.stdout);
   assert.ok(told.includes('  no second server: n/left.test.mjs (1), t (2)') || told.includes('  no second server: t (2), n/left.test.mjs (1)'), ran.stdout);
   assert.ok(told.includes('  no headers: m (1)'), ran.stdout);
-  assert.match(ran.stdout, /^3 passed, 0 failed, 5 skipped$/m);
+  assert.match(ran.stdout, /^3 passed, 1 failed, 5 skipped$/m);
 });
