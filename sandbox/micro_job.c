@@ -28,6 +28,7 @@ struct micro_job {
     void (*on_return)(void *user, struct returned **files);
     void *user;
     bool terminal, killed, saw_exit, failed; /* failed: after EXIT, too */
+    bool again;                              /* its machine is the second one: the first did not get ready */
     struct returned *returned;               /* NULL: nothing of the project comes back */
     enum cds_run_end reason;
     struct micro_exit exit;
@@ -325,6 +326,20 @@ static void on_lost(void *user, const char *why)
 }
 
 /* ---- clocks ---- */
+static cds_rc start(struct micro_job *job, struct cds_err *reterr);
+
+/* Nothing of the job has happened yet, so another machine may take the place of one that stands still: ADR 0084. */
+static void start_again(struct micro_job *job)
+{
+    struct cds_err err = {0};
+    cds_log(CDS_LOG_WARN, "a microVM did not get ready and is started once more", CDS_LS("backend", micro_backend_name(job->tier)),
+            CDS_LS("origin", job->origin), CDS_LI("waited_ms", MICRO_FIRST_MS));
+    micro_vm_end(&job->vm, NULL, NULL);
+    job->again = true;
+    if (start(job, &err))
+        fail(job, step_name(job), err.message);
+}
+
 static void on_clock(void *user)
 {
     struct micro_job *job = user;
@@ -333,12 +348,14 @@ static void on_clock(void *user)
         take_cpu(job);
     if (now >= job->deadline_ms && job->state == JOB_RUNNING)
         micro_kill(&job->base, CDS_END_WALL_TIME);
+    else if (now >= job->deadline_ms && job->state == JOB_STARTING && !job->again)
+        start_again(job);
     else if (now >= job->deadline_ms)
-        fail(job, step_name(job), job->state == JOB_STARTING ? "it did not get ready in time" : "nothing was heard in time");
+        fail(job, step_name(job), job->state == JOB_STARTING ? "it did not get ready in time, nor did another" : "nothing was heard in time");
     else if (job->state == JOB_RUNNING && job->limits.cpu_ms < job->limits.wall_ms && job->cpu_us / 1000 >= job->limits.cpu_ms)
         /* Who named a wall clock only has the same number as CPU time; a machine has more threads than one and would reach that first. */
         micro_kill(&job->base, CDS_END_CPU_TIME);
-    else
+    if (job->state != JOB_ENDING)
         cds_timer_set(job->clock, now + POLL_MS < job->deadline_ms ? now + POLL_MS : job->deadline_ms);
 }
 
@@ -349,7 +366,7 @@ static cds_rc start(struct micro_job *job, struct cds_err *reterr)
     struct micro *m = engine_of(job);
     struct micro_vm_plan plan;
     job->state = JOB_STARTING;
-    job->deadline_ms = cds_now_ms() + MICRO_BOOT_MS;
+    job->deadline_ms = cds_now_ms() + (job->again ? MICRO_BOOT_MS : MICRO_FIRST_MS);
     if (!job->root && (job->vm = micro_pool_take(m, job->language, job->tier))) {
         job->origin = "pool";
         micro_vm_own(job->vm, &ops, job);

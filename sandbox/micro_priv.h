@@ -6,7 +6,8 @@
 #include "sandbox/returned.h"
 
 enum {
-    MICRO_BOOT_MS = 40000,      /**< until READY; a loaded machine under emulation takes a tenth of it */
+    MICRO_FIRST_MS = 20000,     /**< until the first machine of a job or template is READY; a loaded machine under emulation takes a fifth of it */
+    MICRO_BOOT_MS = 40000,      /**< the same for the second, which takes its place once (docs/adr/0084-a-second-machine.md) */
     MICRO_RESTORE_MS = 20000,   /**< until a restored machine runs */
     MICRO_KVM_MS = 6000,        /**< until READY with hardware: a canary that hangs has no better chance later */
     MICRO_DOCTOR_MS = 5000,     /**< until msb's doctor has said what it thinks of the host */
@@ -37,6 +38,7 @@ struct micro_template {
     bool kvm;
     struct micro_vm *vm; /**< being made; NULL */
     struct cds_timer *deadline;
+    bool again;  /**< the machine is the second one: the first did not boot in time */
     bool failed; /**< not tried again: cold boots serve */
     char reason[256];
     struct micro_waiting *waiting; /**< who asked for it */

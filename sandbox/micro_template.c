@@ -75,6 +75,7 @@ static void on_gone(void *user, const struct micro_vm_end *end)
     struct micro_template *t = user;
     const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
     t->vm = NULL;
+    t->again = false;
     if (fcntl(t->ram_fd, F_ADD_SEALS, seals) || fcntl(t->state_fd, F_ADD_SEALS, seals)) {
         fail(t, "its memory cannot be sealed against writing");
         return;
@@ -115,10 +116,29 @@ static bool on_frame(void *user, enum micro_type type, uint32_t id, const char *
     return true;
 }
 
+static cds_rc begin(struct micro_template *t, enum micro_tier tier, struct cds_err *reterr);
+
+/* A second machine in the place of one that stands still: ADR 0084. */
+static bool begin_again(struct micro_template *t)
+{
+    struct cds_err err;
+    if (t->again || t->vm->decoder.ready)
+        return false;
+    cds_log(CDS_LOG_WARN, "the microVM of a template did not get ready and is started once more", CDS_LI("waited_ms", MICRO_FIRST_MS));
+    cds_timer_remove(&t->deadline);
+    micro_vm_end(&t->vm, NULL, NULL);
+    t->again = true;
+    if (begin(t, t->kvm ? MICRO_TIER_KVM : MICRO_TIER_TCG, &err))
+        fail(t, err.message);
+    return true;
+}
+
 static void on_deadline(void *user)
 {
     struct micro_template *t = user;
     struct cds_err err;
+    if (begin_again(t))
+        return;
     if (!t->vm->decoder.ready || t->vm->decoder.asked || t->vm->qmp.watch) {
         fail(t, !t->vm->decoder.ready  ? "the machine did not boot in time"
                 : t->vm->decoder.asked ? "the interpreters did not start in time"
@@ -171,7 +191,7 @@ static cds_rc begin(struct micro_template *t, enum micro_tier tier, struct cds_e
     plan.image = t->image;
     plan.ram_fd = t->ram_fd;
     cds_rc rc = micro_vm_start(m->host, &m->vms, &plan, &ops, t, &t->vm, reterr);
-    if (!rc && cds_timer_add(m->host->loop, cds_now_ms() + MICRO_BOOT_MS, on_deadline, t, &t->deadline))
+    if (!rc && cds_timer_add(m->host->loop, cds_now_ms() + (t->again ? MICRO_BOOT_MS : MICRO_FIRST_MS), on_deadline, t, &t->deadline))
         rc = cds_fail(reterr, CDS_EXHAUSTED, __func__, "Out of memory.");
     if (rc) {
         micro_vm_end(&t->vm, NULL, NULL);

@@ -15,6 +15,7 @@ const EXPECTED = {
   back_unasked: /^engine_failed protocol/, back_gone_unknown: /^engine_failed protocol/, back_half_a_file: /^engine_failed protocol/, back_paths: /^ok/, other_id: /^engine_failed protocol/,
   started_twice: /^engine_failed protocol/, flood: /^engine_failed protocol/, flood_of_ready: /^engine_failed protocol/,
   drip: /^wall_time/, spin: /^(wall|cpu)_time/,
+  stands_still: /^engine_failed protocol/, // its first machine; a second one took its place
   panic: /^engine_failed/, reboot: /^engine_failed/, poweroff: /^(engine_failed|wall_time)/, init_ends: /^engine_failed/, triple_fault: /^engine_failed/,
 };
 
