@@ -1,9 +1,11 @@
 #include "apps/llmserver/ledger.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
+#include "lib/jwt/jwt.h"
 #include "lib/log/log.h"
 #include "lib/metrics/metrics.h"
 
@@ -92,6 +94,15 @@ static void give_up(struct cds_ledger_lane *lane, struct cds_ledger_op *op, cons
     answer_granted(lane, op, &err);
 }
 
+/** Another id for a settlement, always the same one: whoever books it again after a crash finds it booked. A UUID of version 8 (RFC 9562). */
+static void take_other_id(struct cds_ledger_op *op)
+{
+    char text[256], hex[65];
+    int len = snprintf(text, sizeof(text), "%s %s %s %s", op->node, op->user_id, op->request_id, op->admitted);
+    cds_sha256_hex(text, (size_t)len, hex);
+    snprintf(op->request_id, sizeof(op->request_id), "%.8s-%.4s-8%.3s-8%.3s-%.12s", hex, hex + 8, hex + 12, hex + 15, hex + 18);
+}
+
 /** The answer to a settlement; true when it has to go out again. */
 static bool take_settled(struct cds_ledger_lane *lane, struct cds_ledger_op *op, const struct cds_ledger_answer *answer)
 {
@@ -101,11 +112,12 @@ static bool take_settled(struct cds_ledger_lane *lane, struct cds_ledger_op *op,
         /* Our reservation was lost in a crash of the database, and another server's request has taken the id since. */
         char old_id[CDS_UUID_LEN + 1];
         cds_strcpy(old_id, sizeof(old_id), op->request_id);
-        cds_uuid7(op->request_id);
+        take_other_id(op);
         cds_log(CDS_LOG_WARN, "another server has a request of this id; it is booked under a new one", CDS_LS("request_id", old_id),
                 CDS_LS("new_id", op->request_id));
         return true;
     }
+    cds_journal_drop(lane->meter->journal, op->place);
     cds_metric_add(CDS_M_TOKEN_SPEND, op->model, (int64_t)op->used.prompt_tokens + op->used.completion_tokens);
     cds_metric_add(CDS_M_LLM_TOKENS_PROMPT, op->model, op->used.prompt_tokens);
     cds_metric_add(CDS_M_LLM_TOKENS_COMPLETION, op->model, op->used.completion_tokens);
@@ -348,8 +360,10 @@ void cds_ledger_lane_close(struct cds_ledger_lane *lane)
     for (int i = 0; (list = list_of(lane, i)) != NULL; i++) {
         for (struct cds_ledger_op *op; (op = take_first(list)) != NULL; free(op))
             if (op->kind == CDS_LEDGER_SETTLE)
-                cds_log(CDS_LOG_ERROR, "a settlement could not be booked before the end", CDS_LS("request_id", op->request_id),
-                        CDS_LS("user_id", op->user_id), CDS_LI("prompt_tokens", op->used.prompt_tokens),
+                cds_log(CDS_LOG_ERROR,
+                        op->place == CDS_JOURNAL_NO_PLACE ? "a settlement could not be booked before the end"
+                                                          : "a settlement could not be booked before the end; the next start books it",
+                        CDS_LS("request_id", op->request_id), CDS_LS("user_id", op->user_id), CDS_LI("prompt_tokens", op->used.prompt_tokens),
                         CDS_LI("completion_tokens", op->used.completion_tokens));
     }
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "apps/llmserver/disk.h"
+#include "apps/llmserver/journal.h"
 #include "apps/llmserver/live.h"
 #include "apps/llmserver/metering.h"
 #include "lib/base/random.h"
@@ -18,12 +19,14 @@ enum cds_ledger_kind { CDS_LEDGER_RESERVE, CDS_LEDGER_EXTEND, CDS_LEDGER_SETTLE,
 struct cds_ledger_op {
     struct cds_ledger_op *next;
     enum cds_ledger_kind kind;
+    char node[CDS_UUID_LEN + 1]; /**< server that holds the tokens: ours, or what was ours when the journal was written */
     char user_id[CDS_UUID_LEN + 1], key_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1], model[129], admitted[CDS_METER_TIME_LEN + 1];
     uint32_t tokens;        /**< more to hold */
     uint32_t total_tokens;  /**< to hold in all with them */
     uint32_t prompt_tokens; /**< part of a reservation that is read */
     struct cds_meter_used used;
     const char *outcome;  /**< of a settlement; static */
+    int place;            /**< of a settlement: where it stands in the journal */
     uint64_t deadline_ms; /**< UINT64_MAX: never given up */
     bool alone;           /**< goes out in a call of its own */
     bool uncertain;       /**< the answer of an earlier call was lost: it may have been carried out */
@@ -57,8 +60,9 @@ struct cds_meter {
     char node[CDS_UUID_LEN + 1];
     char price_input[32], price_output[32]; /**< micro-credits per million tokens */
     struct cds_ledger_lane reserve, settle;
-    struct cds_timer *beat; /**< cleans up after a predecessor, then keeps live reservations from expiring */
-    struct cds_disk *disk;  /**< NULL: the database's disk is not ours to watch */
+    struct cds_timer *beat;      /**< cleans up after a predecessor, then keeps live reservations from expiring */
+    struct cds_disk *disk;       /**< NULL: the database's disk is not ours to watch */
+    struct cds_journal *journal; /**< NULL: settlements are in memory only */
     bool recovered;
     struct cds_live_set live;
 };

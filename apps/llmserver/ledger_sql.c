@@ -141,12 +141,13 @@ static const struct call calls[CDS_LEDGER_KINDS] = {
                            10},
 };
 
+/** What is of another node goes out alone, so the first speaks for all of a batch. */
 static struct cds_buf value(const struct cds_ledger_lane *lane, const struct column *column, bool as_array)
 {
     struct cds_buf buf = cds_buf_init(ARRAY_MAX);
     const struct cds_ledger_op *first = lane->flying.first;
     if (column->form == NODE || column->form == TTL) {
-        (void)cds_buf_add_str(&buf, column->form == NODE ? lane->meter->node : cds_ledger_ttl);
+        (void)cds_buf_add_str(&buf, column->form == NODE ? first->node : cds_ledger_ttl);
     } else if (!as_array) {
         column->add(&buf, first);
     } else {

@@ -33,6 +33,7 @@ struct cds_live *cds_live_add(struct cds_live_set *set, const char *user_id, con
     struct cds_live **bucket = &set->buckets[bucket_of(user_id, request_id)];
     live->next = *bucket;
     *bucket = live;
+    set->count++;
     return live;
 }
 
@@ -45,6 +46,7 @@ void cds_live_drop(struct cds_live_set *set, const char *user_id, const char *re
     while (*link != found)
         link = &(*link)->next;
     *link = found->next;
+    set->count--;
     free(found);
 }
 
@@ -64,4 +66,5 @@ void cds_live_clear(struct cds_live_set *set)
             set->buckets[i] = live->next;
             free(live);
         }
+    set->count = 0;
 }

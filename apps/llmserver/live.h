@@ -21,6 +21,7 @@ struct cds_live {
 };
 enum { CDS_LIVE_BUCKETS = 1024 };
 struct cds_live_set {
+    unsigned count;
     struct cds_live *buckets[CDS_LIVE_BUCKETS];
 };
 

@@ -79,7 +79,7 @@ static void on_drain(void *user)
 static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds_err *err)
 {
     const struct cds_config *c = service->config;
-    char conninfo[CDS_DB_CONNINFO_MAX], auth_url[128], node[CDS_UUID_LEN + 1], cluster[4096];
+    char conninfo[CDS_DB_CONNINFO_MAX], auth_url[128], node[CDS_UUID_LEN + 1], journal[4096], cluster[4096];
     cds_rc rc = cds_db_conninfo_as(c, CDS_DB_APP, conninfo, err);
     if (rc == CDS_OK)
         rc = node_id(c, node, err);
@@ -106,6 +106,7 @@ static cds_rc start(struct cds_llm *app, struct cds_service *service, struct cds
         .node = node,
         .price_in = (int64_t)cds_config_u64(c, CDS_OPT_PRICE_IN),
         .price_out = (int64_t)cds_config_u64(c, CDS_OPT_PRICE_OUT),
+        .journal_path = cds_config_path(c, "run/llmserver.journal", journal, sizeof(journal)),
         .disk_path = *cds_config_str(c, CDS_OPT_DB_URL) ? NULL : cds_config_path(c, "pg", cluster, sizeof(cluster)),
         .disk_min_bytes = cds_config_u64(c, CDS_OPT_DB_DISK_MIN),
     };

@@ -14,7 +14,13 @@
 
 /* Prices are configured per token and kept per million of them. */
 #define PER_MILLION INT64_C(1000000)
-enum { BEAT_MS = 20000, RECOVER_RETRY_MS = 500, BEAT_DEADLINE_MS = 5000, PROLONG_MAX_BYTES = CDS_METER_BATCH * (CDS_UUID_LEN + 1) + 2 };
+enum {
+    BEAT_MS = 20000,
+    RECOVER_RETRY_MS = 500,
+    REPLAY_LOOK_MS = 50,
+    BEAT_DEADLINE_MS = 5000,
+    PROLONG_MAX_BYTES = CDS_METER_BATCH * (CDS_UUID_LEN + 1) + 2
+};
 
 /* --- ops ---------------------------------------------------------------------------------------------------------------- */
 
@@ -28,14 +34,16 @@ void cds_meter_now(char ret[static CDS_METER_TIME_LEN + 1])
     snprintf(ret + n, CDS_METER_TIME_LEN + 1 - n, ".%03uZ", (unsigned)(ms % 1000));
 }
 
-static struct cds_ledger_op *op_new(enum cds_ledger_kind kind, const struct cds_meter_request *request, void *user)
+static struct cds_ledger_op *op_new(const struct cds_meter *meter, enum cds_ledger_kind kind, const struct cds_meter_request *request, void *user)
 {
     struct cds_ledger_op *op = calloc(1, sizeof(*op));
     if (!op)
         return NULL;
     op->kind = kind;
     op->user = user;
+    op->place = CDS_JOURNAL_NO_PLACE;
     op->deadline_ms = kind == CDS_LEDGER_SETTLE ? UINT64_MAX : cds_now_ms() + CDS_METER_WAIT_MS;
+    cds_strcpy(op->node, sizeof(op->node), meter->node);
     cds_strcpy(op->user_id, sizeof(op->user_id), request->user_id);
     cds_strcpy(op->request_id, sizeof(op->request_id), request->request_id);
     cds_strcpy(op->model, sizeof(op->model), request->model);
@@ -66,7 +74,7 @@ static cds_rc ask(struct cds_meter *meter, enum cds_ledger_kind kind, const stru
             reterr->retry_after_ms = 2000;
         return rc;
     }
-    *ret = op_new(kind, request, user);
+    *ret = op_new(meter, kind, request, user);
     if (!*ret)
         return no_memory(reterr);
     (*ret)->tokens = (*ret)->total_tokens = tokens;
@@ -78,6 +86,8 @@ cds_rc cds_meter_reserve(struct cds_meter *meter, const struct cds_meter_request
 {
     struct cds_ledger_op *op = NULL;
     cds_rc rc = cds_disk_room(meter->disk, reterr);
+    if (rc == CDS_OK)
+        rc = cds_journal_room(meter->journal, meter->live.count, reterr);
     if (rc == CDS_OK && cds_live_find(&meter->live, request->user_id, request->request_id))
         rc = cds_fail(reterr, CDS_CONFLICT, __func__, "A request with this id is not settled yet.");
     if (rc == CDS_OK)
@@ -110,10 +120,23 @@ cds_rc cds_meter_extend(struct cds_meter *meter, const struct cds_meter_request 
     return CDS_OK;
 }
 
+/** Writes a settlement down before it is sent: from here on it survives this process. */
+static void note(struct cds_meter *meter, struct cds_ledger_op *op)
+{
+    struct cds_journal_entry entry = {.used = op->used, .outcome = op->outcome};
+    cds_strcpy(entry.node, sizeof(entry.node), op->node);
+    cds_strcpy(entry.user_id, sizeof(entry.user_id), op->user_id);
+    cds_strcpy(entry.request_id, sizeof(entry.request_id), op->request_id);
+    cds_strcpy(entry.key_id, sizeof(entry.key_id), op->key_id);
+    cds_strcpy(entry.model, sizeof(entry.model), op->model);
+    cds_strcpy(entry.admitted, sizeof(entry.admitted), op->admitted);
+    op->place = cds_journal_put(meter->journal, &entry);
+}
+
 void cds_meter_settle(struct cds_meter *meter, const struct cds_meter_request *request, const struct cds_meter_used *used, const char *outcome,
                       cds_meter_settled_fn *done, void *user)
 {
-    struct cds_ledger_op *op = op_new(CDS_LEDGER_SETTLE, request, user);
+    struct cds_ledger_op *op = op_new(meter, CDS_LEDGER_SETTLE, request, user);
     /* Without these few bytes a request would go unbilled in silence. */
     if (!op)
         abort();
@@ -122,6 +145,24 @@ void cds_meter_settle(struct cds_meter *meter, const struct cds_meter_request *r
         op->used.cached_tokens = op->used.prompt_tokens;
     op->outcome = outcome;
     op->settled = done;
+    note(meter, op);
+    cds_ledger_put(&meter->settle, op);
+}
+
+/** A settlement of an earlier run goes the same way again; one that was booked already is told so. */
+static void on_found(void *user, const struct cds_journal_entry *entry, int place)
+{
+    struct cds_meter *meter = user;
+    const struct cds_meter_request request = {
+        .user_id = entry->user_id, .request_id = entry->request_id, .model = entry->model, .key_id = entry->key_id, .admitted = entry->admitted};
+    struct cds_ledger_op *op = op_new(meter, CDS_LEDGER_SETTLE, &request, NULL);
+    if (!op)
+        abort();
+    cds_strcpy(op->node, sizeof(op->node), entry->node);
+    op->alone = !cds_streq(entry->node, meter->node);
+    op->used = entry->used;
+    op->outcome = entry->outcome;
+    op->place = place;
     cds_ledger_put(&meter->settle, op);
 }
 
@@ -207,6 +248,11 @@ static void on_beat(void *user)
 {
     struct cds_meter *meter = user;
     uint64_t deadline = cds_now_ms() + BEAT_DEADLINE_MS;
+    if (!meter->recovered && !cds_meter_idle(meter)) {
+        /* What the journal knows is booked first: the ledger has noted less of it, and whoever books first wins. */
+        cds_timer_set(meter->beat, cds_now_ms() + REPLAY_LOOK_MS);
+        return;
+    }
     if (!meter->recovered) {
         const char *params[] = {meter->node};
         if (cds_dbq_exec(meter->settle.db, cds_ledger_sql_recover, 1, params, deadline, on_recovered, meter) != CDS_OK)
@@ -235,6 +281,9 @@ cds_rc cds_meter_new(const struct cds_meter_options *options, struct cds_meter *
         rc = cds_ledger_lane_open(meter, &meter->reserve, options->conninfo, reterr);
     if (rc == CDS_OK)
         rc = cds_ledger_lane_open(meter, &meter->settle, options->conninfo, reterr);
+    const struct cds_journal_options journal = {.loop = meter->loop, .path = options->journal_path, .found = on_found, .user = meter};
+    if (rc == CDS_OK && options->journal_path)
+        rc = cds_journal_open(&journal, &meter->journal, reterr);
     const struct cds_disk_options disk = {.loop = meter->loop, .path = options->disk_path, .min_bytes = options->disk_min_bytes};
     if (rc == CDS_OK && options->disk_path)
         rc = cds_disk_new(&disk, &meter->disk, reterr);
@@ -253,6 +302,7 @@ void cds_meter_free(struct cds_meter **meter)
     cds_ledger_lane_close(&(*meter)->reserve);
     cds_ledger_lane_close(&(*meter)->settle);
     cds_timer_remove(&(*meter)->beat);
+    cds_journal_close(&(*meter)->journal);
     cds_disk_free(&(*meter)->disk);
     cds_live_clear(&(*meter)->live);
     free(*meter);

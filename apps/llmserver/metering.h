@@ -8,6 +8,8 @@
  * follows the load and a single request never waits for a timer. A batch that cannot be granted as a whole is sent again one by one.
  * A lost answer is asked again: ids make every call safe to repeat. A settlement is repeated until it is acknowledged. A reservation that is given
  * up while its outcome is not known is settled with nothing, so that it holds nothing for a request that never ran.
+ * A settlement is in the journal (journal.h) from before it is sent until it is acknowledged. A start books what the journal has before it closes
+ * what the predecessor left open: those are booked with less.
  */
 #pragma once
 
@@ -21,11 +23,12 @@ struct cds_meter_options {
     const char *conninfo;        /**< copied */
     const char *node;            /**< UUID of this server; open reservations of a predecessor with the same id are closed at start; copied */
     int64_t price_in, price_out; /**< of a model without a price of its own, micro-credits per token */
+    const char *journal_path;    /**< file of settlements that wait, NULL: none; borrowed for the call */
     const char *disk_path;       /**< folder of the database when it is on this machine, NULL: elsewhere; copied */
     uint64_t disk_min_bytes;     /**< nothing new is reserved while less is free there */
 };
 CDS_MUST_USE cds_rc cds_meter_new(const struct cds_meter_options *options, struct cds_meter **ret, struct cds_err *reterr);
-/** Callers have waited for cds_meter_idle; what is left is logged. */
+/** Callers have waited for cds_meter_idle; what is left is logged, and stays in the journal. */
 void cds_meter_free(struct cds_meter **meter);
 
 enum { CDS_METER_TIME_LEN = 24 /**< "2026-11-26T10:49:51.123Z" */ };
@@ -47,8 +50,8 @@ struct cds_meter_used {
  * CDS_UNAVAILABLE (fail closed). */
 typedef void cds_meter_granted_fn(void *user, const struct cds_err *err);
 /** Holds tokens for a request. done is called exactly once, later, unless this returns an error.
- *  @return CDS_OK; CDS_BUSY (too many wait); CDS_CONFLICT (a request of this server with this id is not settled yet); CDS_UNAVAILABLE (not ready);
- *          CDS_EXHAUSTED (the database's disk is nearly full, or memory) */
+ *  @return CDS_OK; CDS_BUSY (too many wait, or the journal has no place for one more); CDS_CONFLICT (a request of this server with this id is not
+ * settled yet); CDS_UNAVAILABLE (not ready); CDS_EXHAUSTED (the database's disk is nearly full, or memory) */
 CDS_MUST_USE cds_rc cds_meter_reserve(struct cds_meter *meter, const struct cds_meter_request *request, uint32_t tokens, cds_meter_granted_fn *done,
                                       void *user, struct cds_err *reterr);
 /** Holds more tokens for a running request, and notes how far it is: a server that dies is billed up to there. done as above.
@@ -73,7 +76,7 @@ void cds_meter_settle(struct cds_meter *meter, const struct cds_meter_request *r
 void cds_meter_forget(struct cds_meter *meter, void *user);
 /** Makes sure that the model has a price. */
 void cds_meter_add_model(struct cds_meter *meter, const char *model);
-/** CDS_OK when both connections answer and the predecessor's reservations are closed. */
+/** CDS_OK when both connections answer, and what the predecessor left is booked and closed. */
 CDS_MUST_USE cds_rc cds_meter_ready(const struct cds_meter *meter, struct cds_err *reterr);
 /** Nothing waits to be settled. */
 bool cds_meter_idle(const struct cds_meter *meter);

@@ -159,20 +159,29 @@ static void hold(int i)
 
 /** The folder "/" is on a disk of which nobody needs more than this. */
 static uint64_t disk_min_bytes;
+/** Where settlements are written down; NULL: nowhere. */
+static const char *journal_path;
+static const char *node = "22222222-2222-4222-8222-222222222222";
 
-static int start(void **state)
+/** A meter whose calls wait for their answers, the first of them too. */
+static void begin(void)
 {
     call_count = opened = granted = refused = settled = 0;
     const struct cds_meter_options options = {.conninfo = "x",
-                                              .node = "22222222-2222-4222-8222-222222222222",
+                                              .node = node,
                                               .price_in = 1,
                                               .price_out = 2,
+                                              .journal_path = journal_path,
                                               .disk_path = "/",
                                               .disk_min_bytes = disk_min_bytes};
     struct cds_meter_options with_loop = options;
     assert_int_equal(cds_loop_new(&loop, NULL), CDS_OK);
     with_loop.loop = loop;
     assert_int_equal(cds_meter_new(&with_loop, &meter, NULL), CDS_OK);
+}
+static int start(void **state)
+{
+    begin();
     wait_for_call("release_node");
     return 0;
 }
