@@ -48,10 +48,15 @@ static void on_settled(void *user, const struct cds_meter_booked *booked)
     }
 }
 
+static struct cds_meter_used used_in_the_end(const struct cds_gen *gen)
+{
+    return (struct cds_meter_used){gen->end.prompt_tokens, gen->end.cached_tokens, gen->end.completion_tokens};
+}
+
 static void book(struct cds_gen *gen, cds_meter_settled_fn *done)
 {
     struct cds_meter_request request = cds_flow_ledger_request(gen);
-    struct cds_meter_used used = {gen->end.prompt_tokens, gen->end.cached_tokens, gen->end.completion_tokens};
+    struct cds_meter_used used = used_in_the_end(gen);
     cds_meter_settle(gen->app->meter, &request, &used, ledger_outcome(gen), done, done ? gen : NULL);
 }
 
@@ -74,6 +79,18 @@ void cds_flow_settle_late(struct cds_gen *gen)
     cds_strcpy(gen->notice, sizeof(gen->notice), "The cost is still being booked; usage will show it.");
     gen->end.notice = gen->notice;
     cds_flow_finish(gen);
+}
+
+/** A slice that is still being reserved must not arrive behind the settlement. */
+static void settle_or_wait(struct cds_gen *gen)
+{
+    if (!gen->extending) {
+        cds_flow_settle(gen);
+        return;
+    }
+    struct cds_meter_request request = cds_flow_ledger_request(gen);
+    struct cds_meter_used used = used_in_the_end(gen);
+    cds_meter_ended(gen->app->meter, &request, &used, ledger_outcome(gen));
 }
 
 /** Why each choice ended. */
@@ -165,9 +182,7 @@ void cds_flow_done(struct cds_gen *gen, const cds_json *params)
         cds_states_save(gen, model, cds_json_get(params, "state"));
         return;
     }
-    /* A slice that is still being reserved must not arrive behind the settlement. */
-    if (!gen->extending)
-        cds_flow_settle(gen);
+    settle_or_wait(gen);
 }
 
 void cds_flow_saved(struct cds_gen *gen, const struct cds_err *err)
@@ -183,6 +198,5 @@ void cds_flow_saved(struct cds_gen *gen, const struct cds_err *err)
         return;
     }
     gen->stage = CDS_GEN_SETTLING;
-    if (!gen->extending)
-        cds_flow_settle(gen);
+    settle_or_wait(gen);
 }

@@ -102,25 +102,27 @@ static void on_sync(void *user)
 
 /* --- places ------------------------------------------------------------------------------------------------------------- */
 
-int cds_journal_put(struct cds_journal *journal, const struct cds_journal_entry *entry)
+int cds_journal_put(struct cds_journal *journal, int place, const struct cds_journal_entry *entry)
 {
     unsigned char bytes[CDS_JOURNAL_PLACE];
+    int why = 0;
     if (!journal)
         return CDS_JOURNAL_NO_PLACE;
     cds_journal_place_write(entry, bytes);
-    if (journal->free_count > 0) {
-        unsigned place = journal->free[journal->free_count - 1];
+    if (place == CDS_JOURNAL_NO_PLACE && journal->free_count > 0)
+        place = (int)journal->free[--journal->free_count];
+    if (place != CDS_JOURNAL_NO_PLACE) {
         if (write_at(journal->fd, bytes, sizeof(bytes), (off_t)place * CDS_JOURNAL_PLACE)) {
-            journal->free_count--;
             journal->dirty = true;
             arm(journal);
-            return (int)place;
+            return place;
         }
+        why = errno;
+        journal->free[journal->free_count++] = (unsigned)place;
     }
     if (journal->uncovered++ == 0)
         cds_log(CDS_LOG_ERROR, "a settlement could not be written into the journal and is in memory only; nothing new is taken on until it is booked",
-                CDS_LS("request_id", entry->request_id), CDS_LI("free_places", journal->free_count),
-                CDS_LI("errno", journal->free_count > 0 ? errno : 0));
+                CDS_LS("request_id", entry->request_id), CDS_LI("free_places", journal->free_count), CDS_LI("errno", why));
     return CDS_JOURNAL_NO_PLACE;
 }
 

@@ -36,9 +36,10 @@ struct cds_journal_options {
 CDS_MUST_USE cds_rc cds_journal_open(const struct cds_journal_options *options, struct cds_journal **ret, struct cds_err *reterr);
 /** Makes durable what still waits; it stays in the file. */
 void cds_journal_close(struct cds_journal **journal);
-/** Writes a settlement down. @return its place; CDS_JOURNAL_NO_PLACE when there is none or the disk refuses (logged): it is in memory only then, and
- *  cds_journal_room says no until it is dropped. A NULL journal has no places and refuses nothing. */
-int cds_journal_put(struct cds_journal *journal, const struct cds_journal_entry *entry);
+/** Writes a settlement down, over what is in `place` or, for CDS_JOURNAL_NO_PLACE, into a free one. @return its place; CDS_JOURNAL_NO_PLACE when
+ * there is none or the disk refuses (logged): it is in memory only then, and cds_journal_room says no until it is dropped. A NULL journal has no
+ * places and refuses nothing. */
+int cds_journal_put(struct cds_journal *journal, int place, const struct cds_journal_entry *entry);
 /** The database has confirmed it, or nobody will book it. place as cds_journal_put returned it. */
 void cds_journal_drop(struct cds_journal *journal, int place);
 /** Is there a place for the settlement of one more request? open: requests that will each need one. @return CDS_OK; CDS_BUSY */

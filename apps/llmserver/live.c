@@ -30,6 +30,7 @@ struct cds_live *cds_live_add(struct cds_live_set *set, const char *user_id, con
     cds_strcpy(live->user_id, sizeof(live->user_id), user_id);
     cds_strcpy(live->request_id, sizeof(live->request_id), request_id);
     live->held_tokens = tokens;
+    live->place = -1;
     struct cds_live **bucket = &set->buckets[bucket_of(user_id, request_id)];
     live->next = *bucket;
     *bucket = live;

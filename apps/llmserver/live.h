@@ -17,6 +17,7 @@ struct cds_live {
     struct cds_live *next;
     char user_id[CDS_UUID_LEN + 1], request_id[CDS_UUID_LEN + 1];
     uint32_t held_tokens; /**< as far as the ledger has answered; before that, what is asked for */
+    int place;            /**< where the journal has how it ended (cds_meter_ended), -1: nowhere */
     bool granted;         /**< the ledger has said yes and the settlement is not acknowledged: kept from expiring */
 };
 enum { CDS_LIVE_BUCKETS = 1024 };

@@ -120,32 +120,51 @@ cds_rc cds_meter_extend(struct cds_meter *meter, const struct cds_meter_request 
     return CDS_OK;
 }
 
-/** Writes a settlement down before it is sent: from here on it survives this process. */
-static void note(struct cds_meter *meter, struct cds_ledger_op *op)
+static struct cds_meter_used sane(const struct cds_meter_used *used)
 {
-    struct cds_journal_entry entry = {.used = op->used, .outcome = op->outcome};
-    cds_strcpy(entry.node, sizeof(entry.node), op->node);
-    cds_strcpy(entry.user_id, sizeof(entry.user_id), op->user_id);
-    cds_strcpy(entry.request_id, sizeof(entry.request_id), op->request_id);
-    cds_strcpy(entry.key_id, sizeof(entry.key_id), op->key_id);
-    cds_strcpy(entry.model, sizeof(entry.model), op->model);
-    cds_strcpy(entry.admitted, sizeof(entry.admitted), op->admitted);
-    op->place = cds_journal_put(meter->journal, &entry);
+    struct cds_meter_used sane = *used;
+    if (sane.cached_tokens > sane.prompt_tokens)
+        sane.cached_tokens = sane.prompt_tokens;
+    return sane;
+}
+
+/** Writes an end down: from here on it survives this process. @return its place */
+static int note(struct cds_meter *meter, int place, const struct cds_meter_request *request, const struct cds_meter_used *used, const char *outcome)
+{
+    struct cds_journal_entry entry = {.used = sane(used), .outcome = outcome};
+    cds_strcpy(entry.node, sizeof(entry.node), meter->node);
+    cds_strcpy(entry.user_id, sizeof(entry.user_id), request->user_id);
+    cds_strcpy(entry.request_id, sizeof(entry.request_id), request->request_id);
+    cds_strcpy(entry.key_id, sizeof(entry.key_id), request->key_id);
+    cds_strcpy(entry.model, sizeof(entry.model), request->model);
+    cds_strcpy(entry.admitted, sizeof(entry.admitted), request->admitted);
+    return cds_journal_put(meter->journal, place, &entry);
+}
+
+void cds_meter_ended(struct cds_meter *meter, const struct cds_meter_request *request, const struct cds_meter_used *used, const char *outcome)
+{
+    struct cds_live *live = cds_live_find(&meter->live, request->user_id, request->request_id);
+    if (!live || live->place != CDS_JOURNAL_NO_PLACE)
+        return;
+    live->place = note(meter, CDS_JOURNAL_NO_PLACE, request, used, outcome);
+    if (live->place == CDS_JOURNAL_NO_PLACE)
+        cds_journal_drop(meter->journal, CDS_JOURNAL_NO_PLACE); /* its settlement tries again */
 }
 
 void cds_meter_settle(struct cds_meter *meter, const struct cds_meter_request *request, const struct cds_meter_used *used, const char *outcome,
                       cds_meter_settled_fn *done, void *user)
 {
     struct cds_ledger_op *op = op_new(meter, CDS_LEDGER_SETTLE, request, user);
+    struct cds_live *live = cds_live_find(&meter->live, request->user_id, request->request_id);
     /* Without these few bytes a request would go unbilled in silence. */
     if (!op)
         abort();
-    op->used = *used;
-    if (op->used.cached_tokens > op->used.prompt_tokens)
-        op->used.cached_tokens = op->used.prompt_tokens;
+    op->used = sane(used);
     op->outcome = outcome;
     op->settled = done;
-    note(meter, op);
+    op->place = note(meter, live ? live->place : CDS_JOURNAL_NO_PLACE, request, used, outcome);
+    if (live)
+        live->place = CDS_JOURNAL_NO_PLACE; /* it is the settlement's now */
     cds_ledger_put(&meter->settle, op);
 }
 

@@ -65,6 +65,9 @@ struct cds_meter_booked {
     const char *soft_budget; /**< which: "user tokens month"; borrowed for the call, NULL: none */
 };
 typedef void cds_meter_settled_fn(void *user, const struct cds_meter_booked *booked);
+/** The request has ended and is settled once its last extension is answered. Until then this is what the journal has of it. Arguments as of
+ *  cds_meter_settle, which names the same. */
+void cds_meter_ended(struct cds_meter *meter, const struct cds_meter_request *request, const struct cds_meter_used *used, const char *outcome);
 /**
  * Books what was used and gives the rest of the hold back. Never refused, never dropped, repeated until acknowledged.
  * @param outcome  static text: stop, length, cancelled, gone, crashed, failed

@@ -97,7 +97,7 @@ static struct cds_journal_entry entry(unsigned number)
 static int put(unsigned number)
 {
     struct cds_journal_entry e = entry(number);
-    return cds_journal_put(journal, &e);
+    return cds_journal_put(journal, CDS_JOURNAL_NO_PLACE, &e);
 }
 static off_t size_of_file(void)
 {
@@ -152,6 +152,16 @@ static void places_are_used_again_and_the_file_keeps_its_length(void **state)
         cds_journal_drop(journal, place);
     }
     assert_int_equal(size_of_file(), BYTES);
+}
+
+static void settlement_is_written_over_where_it_stands(void **state)
+{
+    struct cds_journal_entry e = entry(2);
+    int place = put(1);
+    assert_int_equal(cds_journal_put(journal, place, &e), place);
+    reopen();
+    assert_int_equal(found_count, 1);
+    assert_int_equal(last.used.completion_tokens, 2);
 }
 
 static void journal_that_is_full_has_no_room_until_what_it_could_not_take_is_booked(void **state)
@@ -307,6 +317,7 @@ int main(void)
         T(settlement_is_there_when_its_process_was_killed),
         T(settlement_stays_until_it_is_dropped_however_often_it_is_opened),
         T(places_are_used_again_and_the_file_keeps_its_length),
+        T(settlement_is_written_over_where_it_stands),
         T(journal_that_is_full_has_no_room_until_what_it_could_not_take_is_booked),
         T(journal_has_room_for_as_many_open_requests_as_places),
         T(settlement_that_the_disk_refuses_takes_no_place),

@@ -97,6 +97,31 @@ static void meter_forgets_what_was_booked(void **state)
     assert_int_equal(call_count, 0);
 }
 
+/* Its settlement waits for the answer to an extension; its client has all of the text. */
+static void meter_has_an_end_in_the_journal_before_it_may_settle_it(void **state)
+{
+    struct cds_meter_request r = request(ids[0]);
+    hold(0);
+    answer("reserve(", 1, 1, 0, NULL);
+    assert_int_equal(cds_meter_extend(meter, &r, 256, &used, on_granted, NULL, NULL), CDS_OK);
+    cds_meter_ended(meter, &r, &used, "stop");
+    assert_int_equal(open_calls("settle("), 0);
+    next_server();
+    assert_string_equal(calls[0].params[7], "20");
+    assert_string_equal(calls[0].params[8], "stop");
+    answer("settle(", 1, 1, 50, NULL);
+    wait_for_call("release_node");
+    answer("release_node", 1, 0, 0, NULL);
+    hold(1);
+    answer("reserve(", 1, 1, 0, NULL);
+    r.request_id = ids[1];
+    cds_meter_ended(meter, &r, &used, "stop");
+    settle(1); /* in the same place */
+    answer("settle(", 1, 1, 50, NULL);
+    next_server();
+    assert_int_equal(call_count, 0);
+}
+
 static void meter_books_for_the_node_that_held_the_tokens(void **state)
 {
     const char *was = node;
@@ -158,6 +183,7 @@ int main(void)
         T(meter_asks_again_until_the_database_is_back),
         T(meter_is_content_with_what_was_booked_before),
         T(meter_forgets_what_was_booked),
+        T(meter_has_an_end_in_the_journal_before_it_may_settle_it),
         T(meter_books_for_the_node_that_held_the_tokens),
         T(meter_finds_the_same_other_id_again),
         T(meter_refuses_new_requests_when_each_place_of_the_journal_is_spoken_for),
