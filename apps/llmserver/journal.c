@@ -245,6 +245,7 @@ static cds_rc load(const char *path, int fd, size_t bytes, unsigned count, unsig
     size_t full = (size_t)count * CDS_JOURNAL_PLACE;
     CDS_CLEANUP(cds_free_ptr) unsigned char *raw = malloc(bytes ? bytes : 1), *good = calloc(count, CDS_JOURNAL_PLACE);
     if (!raw || !good)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at their declaration (CDS_CLEANUP)
         return cds_fail(reterr, CDS_EXHAUSTED, __func__, "There is not enough memory for the journal.");
     if (!read_all(fd, raw, bytes))
         return cds_fail_errno(reterr, errno, __func__, "The journal %s cannot be read.", path);
@@ -300,6 +301,7 @@ cds_rc cds_journal_open(const struct cds_journal_options *options, struct cds_jo
         rc = cds_pool_new(options->loop, 1, 1, &journal->pool, reterr);
     if (rc != CDS_OK) {
         cds_journal_close(&journal);
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return rc;
     }
     tell(journal, data, options);

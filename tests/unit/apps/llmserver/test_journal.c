@@ -295,7 +295,7 @@ static void wait_for_syncs(int count)
 static void many_that_wait_are_synced_in_one_go_and_those_that_do_not_never(void **state)
 {
     cds_journal_drop(journal, put(1));
-    own_clock_pass(loop, 2 * CDS_JOURNAL_SYNC_MS);
+    own_clock_pass(loop, UINT64_C(2) * CDS_JOURNAL_SYNC_MS);
     assert_int_equal(syncs, 0);
     for (unsigned i = 0; i < PLACES - 1; i++)
         put(i);
@@ -303,7 +303,7 @@ static void many_that_wait_are_synced_in_one_go_and_those_that_do_not_never(void
     assert_int_equal(syncs, 0);
     own_clock_pass(loop, 40);
     wait_for_syncs(1);
-    own_clock_pass(loop, 3 * CDS_JOURNAL_SYNC_MS);
+    own_clock_pass(loop, UINT64_C(3) * CDS_JOURNAL_SYNC_MS);
     assert_int_equal(syncs, 1); /* nothing was written since */
     put(9);
     own_clock_pass(loop, CDS_JOURNAL_SYNC_MS + 20);
