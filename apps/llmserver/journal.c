@@ -300,8 +300,8 @@ cds_rc cds_journal_open(const struct cds_journal_options *options, struct cds_jo
     if (rc == CDS_OK)
         rc = cds_pool_new(options->loop, 1, 1, &journal->pool, reterr);
     if (rc != CDS_OK) {
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): data is freed at its declaration (CDS_CLEANUP)
         cds_journal_close(&journal);
-        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed at its declaration (CDS_CLEANUP)
         return rc;
     }
     tell(journal, data, options);
