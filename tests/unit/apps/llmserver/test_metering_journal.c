@@ -75,6 +75,21 @@ static void meter_asks_again_until_the_database_is_back(void **state)
     wait_for_call("release_node");
 }
 
+/* Closing what was left open would book it with less, for good. */
+static void meter_waits_for_a_settlement_that_the_database_refuses_by_itself(void **state)
+{
+    struct cds_err refusal = {0};
+    cds_fail(&refusal, CDS_BAD_PARAM, "db", "no");
+    settle(0);
+    next_server();
+    answer("settle(", 0, 0, 0, &refusal);
+    own_clock_pass(loop, 900);
+    assert_int_equal(open_calls("release_node") + open_calls("settle("), 0);
+    wait_for_call("settle(");
+    answer("settle(", 1, 1, 50, NULL);
+    wait_for_call("release_node");
+}
+
 /* Killed between the answer of the database and the place that is emptied: the ledger says that it was booked before. */
 static void meter_is_content_with_what_was_booked_before(void **state)
 {
@@ -181,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(meter_books_what_waits_in_the_journal_before_it_closes_what_was_left_open),
         T(meter_asks_again_until_the_database_is_back),
+        T(meter_waits_for_a_settlement_that_the_database_refuses_by_itself),
         T(meter_is_content_with_what_was_booked_before),
         T(meter_forgets_what_was_booked),
         T(meter_has_an_end_in_the_journal_before_it_may_settle_it),
