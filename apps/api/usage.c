@@ -17,7 +17,7 @@ static const char summary_sql[] =
     "cost,"
     "   CASE q.state WHEN 1 THEN 'open' WHEN 3 THEN 'expired' ELSE q.outcome END AS state, coalesce(q.ended_at, q.admitted_at) AS at"
     "   FROM llm_requests q LEFT JOIN token_ledger l ON l.user_id = q.user_id AND l.request_id = q.id"
-    "   WHERE q.user_id = $1::uuid ORDER BY q.admitted_at DESC, q.id DESC LIMIT 20)"
+    "   WHERE q.user_id = $1::uuid ORDER BY q.id DESC LIMIT 20)"
     " SELECT json_build_object("
     "  'period', to_char(p.month, 'YYYY-MM'),"
     "  'resets_at', to_char(p.month + interval '1 month', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
