@@ -24,6 +24,8 @@ struct cds_row {
 struct cds_engine_ops {
     /** Evaluates one batch. @return 0; 1: no free cells (nothing was changed); 2: given up as cds_engine_watch asked; below 0: the model failed */
     int (*decode)(void *engine, const struct cds_row *rows, int count);
+    /** Rows of prompts that are best beside these rows of answers, at most `most`. NULL: `most` */
+    unsigned (*beside)(void *engine, const struct cds_row *answers, int count, unsigned most);
     void *(*sampler_new)(void *engine, const struct cds_sampling *sampling); /**< NULL: out of memory */
     void (*sampler_free)(void *sampler);
     int32_t (*sample)(void *engine, void *sampler, int row); /**< token chosen from the logits of that row */

@@ -96,6 +96,12 @@ static int decode(void *user, const struct cds_row *rows, int count)
     return rc;
 }
 
+static unsigned beside(void *user, const struct cds_row *answers, int count, unsigned most)
+{
+    const struct cds_engine *engine = user;
+    return cds_split_share(answers, count, engine->tile, most);
+}
+
 static void sampler_free(void *sampler)
 {
     cds_sampler_free(sampler);
@@ -223,6 +229,7 @@ static uint64_t draft_spent(void *user)
 
 const struct cds_engine_ops cds_engine_llama = {
     .decode = decode,
+    .beside = beside,
     .sampler_new = sampler_new,
     .sampler_free = sampler_free,
     .sample = sample,

@@ -157,6 +157,8 @@ static unsigned add_piece(struct cds_sched *sched, struct cds_job *job, unsigned
 static unsigned add_prompts(struct cds_sched *sched, unsigned rows)
 {
     unsigned share = anybody_generates(sched) ? sched->limits.prefill_busy : sched->limits.prefill_idle;
+    if (rows && sched->ops->beside)
+        share = sched->ops->beside(sched->engine, sched->rows, (int)rows, share);
     (void)cds_slots_make_room(sched, rows + share); /* as much as there is */
     if (share > sched->cells.unused_count - rows)
         share = sched->cells.unused_count - rows;

@@ -1,9 +1,9 @@
 /* apps/llmworker/scheduler.h: many requests, one model: which tokens go into the next step.
  *
  * A step is one batch: first one token of every request that generates, then pieces of prompts, at most prefill_busy (prefill_idle when
- * nobody generates) tokens of them together, so that a long prompt never holds up running answers for more than one small step. The oldest
- * waiting prompt gets a quarter of that share, so that nobody starves; the one with the least left gets the rest. Short prompts of equals that
- * come at once begin to be answered together (together.h).
+ * nobody generates) tokens of them together, or what the model takes best beside those answers (ops.beside), so that a long prompt never holds up
+ * running answers for more than one small step. The oldest waiting prompt gets a quarter of that share, so that nobody starves; the one with the
+ * least left gets the rest. Short prompts of equals that come at once begin to be answered together (together.h).
  *
  * Sharing: a prompt that begins as another one of its scope takes over the cells of that beginning, whether the other request has ended,
  * generates, or still reads. If the beginning is just being computed, the request waits for it instead of computing it again. Ended requests

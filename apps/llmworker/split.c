@@ -9,6 +9,12 @@ double cds_split_tile(uint32_t width, uint32_t layers, uint64_t parameters)
     return parameters ? (double)CDS_TILE * CDS_TILE * 4 * width * layers / (2.0 * (double)parameters) : 0;
 }
 
+/** A guess stands behind its answer and looks at the same cells. */
+static bool begins_answer(const struct cds_row *rows, int i)
+{
+    return i == 0 || !rows[i - 1].sample || rows[i - 1].sequence != rows[i].sequence;
+}
+
 int cds_split_step(const struct cds_row *rows, int count, double tile, int32_t *ret_order)
 {
     int answers = 0, tiles = 0;
@@ -20,8 +26,7 @@ int cds_split_step(const struct cds_row *rows, int count, double tile, int32_t *
         if (!rows[i].sample)
             continue;
         answers++;
-        /* A guess stands behind its answer and looks at the same cells. */
-        if (i == 0 || !rows[i - 1].sample || rows[i - 1].sequence != rows[i].sequence)
+        if (begins_answer(rows, i))
             tiles += rows[i].position / CDS_TILE + 1;
     }
     if (answers == 0 || answers == count || answers >= CDS_TILE || tiles * tile < SECOND_BATCH_ROWS)
@@ -30,4 +35,15 @@ int cds_split_step(const struct cds_row *rows, int count, double tile, int32_t *
     for (int i = 0; i < count; i++)
         ret_order[rows[i].sample ? second++ : first++] = i;
     return first;
+}
+
+unsigned cds_split_share(const struct cds_row *answers, int count, double tile, unsigned most)
+{
+    int tiles = 0;
+    if (tile <= 0 || count < 1 || count > CDS_TILE / 2 || most > CDS_TILE || most + (unsigned)count <= CDS_TILE)
+        return most;
+    for (int i = 0; i < count; i++)
+        if (begins_answer(answers, i))
+            tiles += answers[i].position / CDS_TILE + 1;
+    return tiles * tile < SECOND_BATCH_ROWS ? CDS_TILE - (unsigned)count : most;
 }

@@ -23,3 +23,11 @@ double cds_split_tile(uint32_t width, uint32_t layers, uint64_t parameters);
  * @return rows of the first batch, which need no logits; 0: the step stays one batch
  */
 int cds_split_step(const struct cds_row *rows, int count, double tile, int32_t *ret_order);
+/**
+ * How many rows of prompts go beside answers: as many as fill one tile of rows with them where the step will be one batch, since each tile of rows is
+ * computed against all cells that one of its rows looks at, and one row alone in a second tile costs as much as 64.
+ * @param answers rows of running answers and their guesses, `count` of them
+ * @param most    rows of prompts that a step may have
+ * @return 1..most
+ */
+unsigned cds_split_share(const struct cds_row *answers, int count, double tile, unsigned most);

@@ -51,6 +51,39 @@ static void every_row_stands_in_one_of_the_two(void **state)
     }
 }
 
+static unsigned share_beside(int answers, int cells, double tile, unsigned most)
+{
+    step(answers, cells, 0, false);
+    return cds_split_share(rows, count, tile, most);
+}
+
+static void a_prompt_fills_the_tile_of_rows_that_answers_have_begun(void **state)
+{
+    assert_int_equal(share_beside(1, 20, 1, 64), 63);
+    assert_int_equal(share_beside(7, 20, 1, 64), 57);
+    assert_int_equal(share_beside(32, 20, 0.1, 64), 32);
+    for (int answers = 1; answers <= 32; answers++)
+        assert_int_equal(share_beside(answers, 20, 0.01, 64) + (unsigned)answers, CDS_TILE);
+}
+
+static void a_prompt_beside_answers_with_a_batch_of_their_own_fills_its_own_tile(void **state)
+{
+    assert_int_equal(share_beside(8, 500, 1, 64), 64);
+    assert_int_equal(share_beside(1, 500, 1, 64), 64);
+    step(1, 500, 64, false);
+    assert_int_equal(cds_split_step(rows, count, 1, order), 64); /* as was foreseen */
+}
+
+static void a_share_is_never_raised_and_stays_where_no_tiles_are_computed(void **state)
+{
+    assert_int_equal(share_beside(0, 0, 1, 64), 64);
+    assert_int_equal(share_beside(3, 20, 0, 64), 64);
+    assert_int_equal(share_beside(33, 20, 0.01, 64), 64);
+    assert_int_equal(share_beside(3, 20, 1, 61), 61);
+    assert_int_equal(share_beside(3, 20, 1, 10), 10);
+    assert_int_equal(share_beside(3, 20, 1, 128), 128);
+}
+
 static void steps_that_the_library_does_row_by_row_stay_one(void **state)
 {
     step(20, 2000, 43, true);
@@ -106,10 +139,17 @@ static void a_tile_costs_what_its_products_cost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_that_are_long_get_a_batch_of_their_own),  cmocka_unit_test(every_row_stands_in_one_of_the_two),
-        cmocka_unit_test(steps_that_the_library_does_row_by_row_stay_one), cmocka_unit_test(nothing_is_split_for_less_than_it_costs),
-        cmocka_unit_test(guesses_look_at_the_cells_of_their_answer),       cmocka_unit_test(only_prompts_or_only_answers_stay_one),
-        cmocka_unit_test(prompts_whose_chances_are_told_stay_one),         cmocka_unit_test(a_tile_costs_what_its_products_cost),
+        cmocka_unit_test(answers_that_are_long_get_a_batch_of_their_own),
+        cmocka_unit_test(a_prompt_fills_the_tile_of_rows_that_answers_have_begun),
+        cmocka_unit_test(a_prompt_beside_answers_with_a_batch_of_their_own_fills_its_own_tile),
+        cmocka_unit_test(a_share_is_never_raised_and_stays_where_no_tiles_are_computed),
+        cmocka_unit_test(every_row_stands_in_one_of_the_two),
+        cmocka_unit_test(steps_that_the_library_does_row_by_row_stay_one),
+        cmocka_unit_test(nothing_is_split_for_less_than_it_costs),
+        cmocka_unit_test(guesses_look_at_the_cells_of_their_answer),
+        cmocka_unit_test(only_prompts_or_only_answers_stay_one),
+        cmocka_unit_test(prompts_whose_chances_are_told_stay_one),
+        cmocka_unit_test(a_tile_costs_what_its_products_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
