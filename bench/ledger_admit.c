@@ -1,7 +1,7 @@
 // link: app_llmserver
 /* bench/ledger_admit.c: what an admission costs the model server: reservation and settlement through apps/llmserver/metering.c on a real database,
- * which takes what waits as one batch. Prints {"requests", "failed", "cpu_us", "wall_us" per request, "p50_us", "p99_us" of both together}; CPU of
- * this process alone. Run by tools/bench_ledger.
+ * which takes what waits as one batch, with a journal beside it. Prints {"requests", "failed", "cpu_us", "wall_us" per request, "p50_us", "p99_us" of
+ * both together}; CPU of this process alone. Run by tools/bench_ledger.
  *
  *   ledger_admit CONNINFO USERS REQUESTS IN_FLIGHT [RATE]      users are 00000000-0000-7000-9000-000000000001 and up, the model is "m"
  *
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "apps/llmserver/metering.h"
 #include "lib/base/clock.h"
@@ -106,7 +107,9 @@ int main(int argc, char **argv)
     wanted = atol(argv[3]);
     long in_flight = atol(argv[4]), rate = argc == 6 ? atol(argv[5]) : 0;
     cds_uuid7(node);
-    const struct cds_meter_options options = {.conninfo = argv[1], .node = node, .price_in = 1, .price_out = 1};
+    char journal[64];
+    snprintf(journal, sizeof(journal), "/tmp/cds-bench-%d.journal", (int)getpid());
+    const struct cds_meter_options options = {.conninfo = argv[1], .node = node, .price_in = 1, .price_out = 1, .journal_path = journal};
     struct cds_meter_options mine = options;
     took_us = wanted > 0 ? calloc((size_t)wanted, sizeof(*took_us)) : NULL;
     if (!took_us || users < 1 || in_flight < 1 || in_flight > IN_FLIGHT_MAX || rate < 0 || cds_loop_new(&loop, &err))
@@ -141,6 +144,7 @@ int main(int argc, char **argv)
            failed, each_cpu_us, each_us, took_us[warm + counted / 2], took_us[warm + counted * 99 / 100]);
     free(took_us);
     cds_meter_free(&meter);
+    unlink(journal);
     cds_loop_free(&loop);
     return failed ? 1 : 0;
 }
