@@ -7,7 +7,7 @@
 
 enum {
     MICRO_FIRST_MS = 20000,     /**< until the first machine of a job or template is READY; a loaded machine under emulation takes a fifth of it */
-    MICRO_BOOT_MS = 40000,      /**< the same for the second, which takes its place once (docs/adr/0084-a-second-machine.md) */
+    MICRO_BOOT_MS = 40000,      /**< the same for the second, which takes its place once (ADR 0084), and for a canary */
     MICRO_RESTORE_MS = 20000,   /**< until a restored machine runs */
     MICRO_KVM_MS = 6000,        /**< until READY with hardware: a canary that hangs has no better chance later */
     MICRO_DOCTOR_MS = 5000,     /**< until msb's doctor has said what it thinks of the host */

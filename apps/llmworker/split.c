@@ -9,27 +9,28 @@ double cds_split_tile(uint32_t width, uint32_t layers, uint64_t parameters)
     return parameters ? (double)CDS_TILE * CDS_TILE * 4 * width * layers / (2.0 * (double)parameters) : 0;
 }
 
-/** A guess stands behind its answer and looks at the same cells. */
-static bool begins_answer(const struct cds_row *rows, int i)
+/** The tiles of cells that answers look at are computed for all rows of the step, unless the answers get a batch of their own. */
+static bool answers_are_dear(const struct cds_row *rows, int count, double tile)
 {
-    return i == 0 || !rows[i - 1].sample || rows[i - 1].sequence != rows[i].sequence;
+    int tiles = 0;
+    for (int i = 0; i < count; i++)
+        /* A guess stands behind its answer and looks at the same cells. */
+        if (rows[i].sample && (i == 0 || !rows[i - 1].sample || rows[i - 1].sequence != rows[i].sequence))
+            tiles += rows[i].position / CDS_TILE + 1;
+    return tiles * tile >= SECOND_BATCH_ROWS;
 }
 
 int cds_split_step(const struct cds_row *rows, int count, double tile, int32_t *ret_order)
 {
-    int answers = 0, tiles = 0;
+    int answers = 0;
     if (count < CDS_TILE)
         return 0;
     for (int i = 0; i < count; i++) {
         if (rows[i].tell)
             return 0; /* logits of the first batch would be gone */
-        if (!rows[i].sample)
-            continue;
-        answers++;
-        if (begins_answer(rows, i))
-            tiles += rows[i].position / CDS_TILE + 1;
+        answers += rows[i].sample;
     }
-    if (answers == 0 || answers == count || answers >= CDS_TILE || tiles * tile < SECOND_BATCH_ROWS)
+    if (answers == 0 || answers == count || answers >= CDS_TILE || !answers_are_dear(rows, count, tile))
         return 0;
     int first = 0, second = count - answers;
     for (int i = 0; i < count; i++)
@@ -39,11 +40,7 @@ int cds_split_step(const struct cds_row *rows, int count, double tile, int32_t *
 
 unsigned cds_split_share(const struct cds_row *answers, int count, double tile, unsigned most)
 {
-    int tiles = 0;
     if (tile <= 0 || count < 1 || count > CDS_TILE / 2 || most > CDS_TILE || most + (unsigned)count <= CDS_TILE)
         return most;
-    for (int i = 0; i < count; i++)
-        if (begins_answer(answers, i))
-            tiles += answers[i].position / CDS_TILE + 1;
-    return tiles * tile < SECOND_BATCH_ROWS ? CDS_TILE - (unsigned)count : most;
+    return answers_are_dear(answers, count, tile) ? most : CDS_TILE - (unsigned)count;
 }

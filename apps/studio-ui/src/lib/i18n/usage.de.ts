@@ -57,6 +57,8 @@ export const usageDe: Record<keyof typeof usageEn, string> = {
   "rule.idempotency.lost": "Die Anfrage dieses Idempotency-Keys wurde einmal ausgeführt und berechnet, aber ihre Antwort ist nicht aufbewahrt.",
   "rule.idempotency.full": "Es gelten zu viele Idempotency-Keys. Sie laufen von selbst ab.",
   "rule.idempotency.unavailable": "Was zu diesem Idempotency-Key bekannt ist, lässt sich gerade nicht lesen. Es wurde nichts ausgeführt.",
+  "rule.ledger.unavailable": "Das Kassenbuch ist nicht erreichbar, darum lassen sich keine Token reservieren. Versuchen Sie es in einigen Sekunden noch einmal.",
+  "rule.ledger.journal": "Zu viele Antworten warten auf ihre Buchung, darum beginnt nichts Neues. Versuchen Sie es in einigen Sekunden noch einmal.",
   "problem.KEY_REUSED": "Dieser Schlüssel steht für eine andere Anfrage",
   "problem.do.KEY_REUSED": "Senden Sie mit einer neuen Anfrage einen neuen Idempotency-Key.",
 };

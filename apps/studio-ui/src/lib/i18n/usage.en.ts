@@ -55,6 +55,8 @@ export const usageEn = {
   "rule.idempotency.lost": "The request of this Idempotency-Key was carried out and billed once, but its answer is not kept.",
   "rule.idempotency.full": "Too many idempotency keys are valid. They expire by themselves.",
   "rule.idempotency.unavailable": "What is known of this Idempotency-Key cannot be read now. Nothing was carried out.",
+  "rule.ledger.unavailable": "The token ledger cannot be reached, so no tokens can be reserved. Try again in a few seconds.",
+  "rule.ledger.journal": "Too many answers wait to be booked, so nothing new begins. Try again in a few seconds.",
   "problem.KEY_REUSED": "This key stands for another request",
   "problem.do.KEY_REUSED": "Send a new idempotency key with a new request.",
 } as const satisfies Record<string, string>;
